@@ -1,0 +1,54 @@
+# Two commands need nothing but make and Python 3.11 or newer with its venv module:
+#   make quickstart    data, tokenizer, two trainings, evaluation, report
+#   make test          lint, format check, tests
+# Both make .venv and install into it, again only when setup.py or requirements.txt have changed.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help quickstart test lint format clean
+
+# The first Python that is new enough and can make environments; choose another with PYTHON=...
+USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2])
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c '$(USABLE)' 2>/dev/null && echo $$p && break; done)
+RUNS ?= runs/quickstart
+# More arguments for the quickstart, such as ARGS="--config.train.steps=100"
+ARGS ?=
+
+BIN := .venv/bin
+INSTALLED := .venv/installed
+INSTALLED_DEV := .venv/installed-dev
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+quickstart: $(INSTALLED)  ## a model with memory and its twin without: 20 minutes on two cores
+	$(BIN)/python -m experiments.twins experiments/quickstart.py --workdir $(RUNS) $(ARGS)
+
+test: lint  ## lint, format check and all tests
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED_DEV)  ## what the linter and the formatter would change
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(INSTALLED_DEV)  ## let them change it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove caches; environment, data sets and runs stay
+	rm -rf .jax_cache .pytest_cache .ruff_cache build dist *.egg-info
+	find rad_jax data_prep experiments tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): setup.py requirements.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(INSTALLED_DEV): setup.py requirements.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ $(INSTALLED)
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "No Python >= 3.11 with venv found: install one, or name it with PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv .venv

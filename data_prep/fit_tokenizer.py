@@ -1,0 +1,151 @@
+"""Fits the patch-PCA tokenizer to a data set and records it there.
+
+    python -m data_prep.fit_tokenizer --data DIR [--split train --patch 8 --channels 16 --frames 4096
+                                                  --decoder-steps 0 --seed 0]
+
+Frames are drawn evenly from the split; the last eighth of its episodes is held out for the reported reconstruction.
+Writes DIR/tokenizer.npz and names it, with its fingerprint, in the index of the data set; a file that was there before is
+replaced only when the new one is complete. PCA takes about a second. --decoder-steps trains the residual decoder.
+"""
+
+import argparse
+import pathlib
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import UInt8
+
+from rad_jax.data.episodes import DataError, Episodes, record_tokenizer
+from rad_jax.tokenizer import Tokenizer, TokenizerError, patch_pca
+
+FILE = "tokenizer.npz"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        "python -m data_prep.fit_tokenizer", description="Fit a tokenizer to a data set."
+    )
+    parser.add_argument("--data", required=True, type=pathlib.Path, help="directory of the data set")
+    parser.add_argument("--split", default="train", help="split to fit to (default: train)")
+    parser.add_argument(
+        "--patch", default=8, type=_positive, help="pixels along a side of a patch (default: 8)"
+    )
+    parser.add_argument(
+        "--channels", default=16, type=_positive, help="channels of the latents (default: 16)"
+    )
+    parser.add_argument("--frames", default=4096, type=_positive, help="frames to fit to (default: 4096)")
+    parser.add_argument(
+        "--decoder-steps", default=0, type=_natural, help="training steps of the residual decoder; 0: none"
+    )
+    parser.add_argument(
+        "--seed", default=0, type=_natural, help="seed of the choice of frames and of the decoder"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        fit_tokenizer(
+            options.data,
+            split=options.split,
+            patch=options.patch,
+            channels=options.channels,
+            frames=options.frames,
+            decoder_steps=options.decoder_steps,
+            seed=options.seed,
+        )
+    except (DataError, TokenizerError) as error:
+        print(f"fit_tokenizer: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def fit_tokenizer(
+    data: pathlib.Path,
+    *,
+    split: str = "train",
+    patch: int = 8,
+    channels: int = 16,
+    frames: int = 4096,
+    decoder_steps: int = 0,
+    seed: int = 0,
+) -> patch_pca.PatchPCA:
+    """Fits, reports, writes and records; see the module's text. Raises `DataError` or `TokenizerError`."""
+    episodes = Episodes(data, split)
+    if not len(episodes):
+        raise DataError(f"split {split} of {data} has no episodes to fit a tokenizer to")
+    first_held_out = len(episodes) - len(episodes) // 8
+    fitted, held_out = range(first_held_out), range(first_held_out, len(episodes))
+    chosen = sample_frames(episodes, fitted, frames, seed)
+    start = time.monotonic()
+    tokenizer = patch_pca.fit(chosen, patch, channels)
+    print(f"patch PCA of {len(chosen)} frames: {time.monotonic() - start:.1f} s")
+    test = sample_frames(episodes, held_out or fitted, max(1, frames // 8), seed + 1)
+    where = (
+        "held-out frames"
+        if held_out
+        else "the frames it was fitted to (the split has too few episodes to hold any out)"
+    )
+    print(f"reconstruction of {where}: {reconstruction_psnr(tokenizer, test):.2f} dB")
+    if decoder_steps:
+        start = time.monotonic()
+        tokenizer = tokenizer.with_decoder(chosen, decoder_steps, seed)
+        print(f"residual decoder, {decoder_steps} steps: {time.monotonic() - start:.1f} s")
+        print(f"reconstruction with it: {reconstruction_psnr(tokenizer, test):.2f} dB")
+    tokenizer.save(pathlib.Path(data) / FILE)
+    record_tokenizer(data, tokenizer.name, tokenizer.fingerprint, FILE)
+    shape = "x".join(map(str, tokenizer.latent_shape(*chosen.shape[1:3])))
+    print(
+        f"{pathlib.Path(data) / FILE}: latents {shape}, scale {tokenizer.scale:.4f}, sha256 {tokenizer.fingerprint[:12]}"
+    )
+    return tokenizer
+
+
+def sample_frames(
+    episodes: Episodes, chosen: Sequence[int], count: int, seed: int
+) -> UInt8[np.ndarray, "m H W 3"]:
+    """`count` frames (all, if there are fewer), every frame of the chosen episodes equally likely.
+
+    Each stored chunk is read once.
+    """
+    lengths = episodes.lengths[list(chosen)]
+    ends = np.cumsum(lengths)
+    picked = np.random.default_rng(seed).choice(ends[-1], min(count, ends[-1]), replace=False)
+    number = np.searchsorted(ends, picked, side="right")
+    frame = picked - (ends - lengths)[number]
+    chunk = episodes.spec.chunk
+    parts = []
+    for key in np.unique(np.stack([number, frame // chunk], 1), axis=0):
+        first = int(key[1]) * chunk
+        stop = min(first + chunk, int(lengths[key[0]]))
+        stored = episodes.read(chosen[key[0]], first, stop, ["frames"])["frames"]
+        parts.append(stored[frame[(number == key[0]) & (frame // chunk == key[1])] - first])
+    return np.concatenate(parts)
+
+
+def reconstruction_psnr(tokenizer: Tokenizer, frames: UInt8[np.ndarray, "m H W 3"]) -> float:
+    """Mean over frames of the PSNR in dB of the round trip, clipped to [0, 1]."""
+    images = np.asarray(frames, np.float32) / 255
+    errors = [
+        ((np.clip(tokenizer.decode(tokenizer.encode(part)), 0, 1) - part) ** 2).mean((1, 2, 3))
+        for part in np.array_split(images, -(-len(images) // 256))
+    ]
+    return float(-10 * np.log10(np.maximum(np.concatenate(errors), 1e-10)).mean())
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected an integer >= 1, not {text}")
+    return value
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"expected an integer >= 0, not {text}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""Look at a data set: for each chosen episode a contact sheet (PNG) and a video (mp4).
+
+    python -m data_prep.look datasets/maze9 --episodes 0 5
+
+The sheet names frame and action. Where the data set holds predictions of the perfect-map oracle, the video shows
+them beside the truth.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rad_jax.data.episodes import DataError, Episodes
+from rad_jax.media import MediaError, contact_sheet, side_by_side, write_png, write_video
+
+_FPS = 10.0  # of data sets that do not say
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="look", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path, help="directory of the data set")
+    parser.add_argument("--split", default="train")
+    parser.add_argument("--episodes", type=int, nargs="+", default=[0], help="numbers of episodes (0)")
+    parser.add_argument("--frames", type=int, default=48, help="most frames on a sheet, evenly spaced (48)")
+    parser.add_argument("--out", type=Path, help="where to (DATA/look)")
+    options = parser.parse_args(arguments)
+    try:
+        if options.frames < 1:
+            raise MediaError(f"frames: {options.frames} is out of range, expected at least 1")
+        episodes = Episodes(options.data, options.split)
+        out = options.out or options.data / "look"
+        for number in options.episodes:
+            for path in look(episodes, number, out, options.frames):
+                print(path)
+    except (DataError, MediaError, OSError) as error:
+        print(f"look: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def look(episodes: Episodes, number: int, out: Path, sheet_frames: int) -> tuple[Path, Path]:
+    """Write the sheet and the video of one episode; returns their paths.
+
+    Raises:
+      DataError: there is no such episode, or it holds no frames or is damaged.
+    """
+    episode = episodes.read(number)
+    if "frames" not in episode:
+        raise DataError(f"{episodes} has no frames to look at; there are: {', '.join(episode)}")
+    frames = episode["frames"]
+    out.mkdir(parents=True, exist_ok=True)
+    sheet, video = (out / f"{episodes.ids[number]}{suffix}" for suffix in (".png", ".mp4"))
+    shown = np.arange(0, len(frames), -(-len(frames) // sheet_frames))
+    write_png(sheet, contact_sheet(frames[shown], [_label(episodes, episode, t) for t in shown], columns=12))
+    fps = episodes.spec.info.get("fps", _FPS)
+    if "oracle" in episode:
+        n_context = int(episodes.static(number)["n_context"])
+        frames = side_by_side({"truth": frames, "perfect map": episode["oracle"]}, n_context)
+    write_video(video, frames, fps)
+    return sheet, video
+
+
+def _label(episodes: Episodes, episode: dict[str, np.ndarray], t: int) -> str:
+    names = episodes.spec.info.get("actions")
+    if names is None or not episode["actions"][t].any():
+        return str(t)
+    return f"{t} {names[episode['actions'][t].argmax()]}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,172 @@
+"""Random maze layouts in the manner of labmaze: rooms and corridors on an odd lattice, every free cell connected."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+SMALLEST_SIZE, LARGEST_SIZE = 3, 31
+_ROOM_TRIES = 60
+_EXTRA_DOOR_PROBABILITY = 0.25
+_STEPS = ((1, 0), (-1, 0), (0, 1), (0, -1))
+
+
+@dataclass(frozen=True)
+class LayoutRules:
+    """What a maze of one size holds. Room sides are odd numbers of cells in ``[room_min, room_max]``."""
+
+    size: int
+    targets: int
+    max_rooms: int
+    room_min: int = 3
+    room_max: int = 5
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One maze, without its surrounding wall.
+
+    free:    (n, n) bool, ``[y, x]``: cells one can stand in.
+    room:    (n, n) bool: cells of rooms.
+    targets: (k, 2) int: ``(x, y)`` cells of the targets.
+    """
+
+    free: np.ndarray
+    room: np.ndarray
+    targets: np.ndarray
+
+    @property
+    def size(self) -> int:
+        return len(self.free)
+
+
+def rules_for(size: int) -> LayoutRules:
+    """Rules of Memory Maze for 9, 11, 13 and 15; smaller mazes get as many rooms and targets as fit.
+
+    Raises:
+      ValueError: the size is even or outside [3, 31].
+    """
+    if size % 2 == 0 or not SMALLEST_SIZE <= size <= LARGEST_SIZE:
+        raise ValueError(
+            f"size: {size} is not a maze size, expected an odd number from {SMALLEST_SIZE} to {LARGEST_SIZE}"
+        )
+    if size <= 5:
+        return LayoutRules(size, targets=1, max_rooms=1, room_max=3)
+    if size == 7:
+        return LayoutRules(size, targets=2, max_rooms=4, room_max=3)
+    if size < 15:
+        return LayoutRules(size, targets=(size - 3) // 2, max_rooms=6)
+    return LayoutRules(size, targets=6, max_rooms=9, room_max=3)
+
+
+def random_layout(rng: np.random.Generator, rules: LayoutRules) -> Layout:
+    """Draw layouts until one has a room for every target."""
+    while True:
+        regions, rooms = _place_rooms(rng, rules)
+        _carve_corridors(rng, regions, first_region=len(rooms) + 1)
+        free = _open_doors(rng, regions)
+        room = np.zeros_like(free)
+        for x, y, width, height in rooms:
+            room[y : y + height, x : x + width] = True
+        _prune_dead_ends(free, room)
+        if len(rooms) >= rules.targets:
+            targets = _place_targets(rng, rooms, rules.targets)
+            return Layout(free[1:-1, 1:-1], room[1:-1, 1:-1], targets - 1)
+
+
+def _place_rooms(rng, rules: LayoutRules) -> tuple[np.ndarray, list[tuple[int, int, int, int]]]:
+    """Region map of the maze with its surrounding wall (0 wall, 1.. rooms) and the rooms ``(x, y, width, height)``."""
+    outer = rules.size + 2
+    regions = np.zeros((outer, outer), np.int32)
+    rooms = []
+    sides = np.arange(rules.room_min, rules.room_max + 1, 2)
+    for _ in range(_ROOM_TRIES):
+        if len(rooms) == rules.max_rooms:
+            break
+        width, height = rng.choice(sides, 2)
+        x = 1 + 2 * int(rng.integers((rules.size - width) // 2 + 1))
+        y = 1 + 2 * int(rng.integers((rules.size - height) // 2 + 1))
+        if not regions[y - 1 : y + height + 1, x - 1 : x + width + 1].any():
+            rooms.append((x, y, int(width), int(height)))
+            regions[y : y + height, x : x + width] = len(rooms)
+    return regions, rooms
+
+
+def _carve_corridors(rng, regions: np.ndarray, first_region: int) -> None:
+    """Fill every lattice cell outside rooms with backtracking mazes, each a region of its own."""
+    inner = range(1, len(regions) - 1, 2)
+    region = first_region
+    for start in [(x, y) for y in inner for x in inner]:
+        if regions[start[1], start[0]]:
+            continue
+        regions[start[1], start[0]] = region
+        trail = [start]
+        while trail:
+            x, y = trail[-1]
+            ahead = [
+                (dx, dy)
+                for dx, dy in _STEPS
+                if 0 < x + 2 * dx < len(regions) - 1
+                and 0 < y + 2 * dy < len(regions) - 1
+                and not regions[y + 2 * dy, x + 2 * dx]
+            ]
+            if not ahead:
+                trail.pop()
+                continue
+            dx, dy = ahead[rng.integers(len(ahead))]
+            regions[y + dy, x + dx] = regions[y + 2 * dy, x + 2 * dx] = region
+            trail.append((x + 2 * dx, y + 2 * dy))
+        region += 1
+
+
+def _open_doors(rng, regions: np.ndarray) -> np.ndarray:
+    """Free cells, after opening the walls between regions that connect them, and a few more."""
+    parent = list(range(int(regions.max()) + 1))
+
+    def root(region: int) -> int:
+        while parent[region] != region:
+            region = parent[region]
+        return region
+
+    doors = []
+    for y in range(1, len(regions) - 1):
+        for x in range(1, len(regions) - 1):
+            if regions[y, x]:
+                continue
+            for a, b in ((regions[y, x - 1], regions[y, x + 1]), (regions[y - 1, x], regions[y + 1, x])):
+                if a and b and a != b:
+                    doors.append((x, y, int(a), int(b)))
+    free = regions > 0
+    for i in rng.permutation(len(doors)):
+        x, y, a, b = doors[i]
+        if root(a) != root(b):
+            parent[root(a)] = root(b)
+            free[y, x] = True
+        elif rng.random() < _EXTRA_DOOR_PROBABILITY:
+            free[y, x] = True
+    return free
+
+
+def _prune_dead_ends(free: np.ndarray, room: np.ndarray) -> None:
+    while True:
+        neighbours = np.zeros(free.shape, np.int32)
+        for dx, dy in _STEPS:
+            neighbours += np.roll(free, (dy, dx), (0, 1))
+        dead = free & ~room & (neighbours <= 1)
+        if not dead.any():
+            return
+        free &= ~dead
+
+
+def _place_targets(rng, rooms, count: int) -> np.ndarray:
+    chosen = rng.permutation(len(rooms))[:count]
+    corners, extents = np.array(rooms)[chosen, :2], np.array(rooms)[chosen, 2:]
+    return corners + rng.integers(extents)
+
+
+def neighbours(free: np.ndarray, cell: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """Free cells ``(x, y)`` that share an edge with a cell."""
+    for dx, dy in _STEPS:
+        x, y = cell[0] + dx, cell[1] + dy
+        if 0 <= x < free.shape[1] and 0 <= y < free.shape[0] and free[y, x]:
+            yield x, y

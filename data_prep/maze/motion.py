@@ -1,0 +1,77 @@
+"""What an action does to the agent: the measured kinematics of Memory Maze, at its 4 actions per second.
+
+Both the turn and the forward speed approach their targets exponentially. With ``r`` the speed at the start of
+a step as a fraction of the top speed and ``s`` the fraction asked for, the step covers ``s + (r - s) * LAG``
+of a full step and ends at speed ``s + (r - s) * KEEP``. When nothing is asked for, friction adds to it: the
+step covers ``r * COAST`` and ends at ``r * COAST_KEEP``. The constants reproduce the real environment:
+turning 14.1, 18.3, 18.4, 18.4 ... degrees, then 2.9 and 0 after release; forward 0.111, 0.219, 0.243, 0.248,
+0.250 cells; 0.246 while turning.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+ACTIONS = ("noop", "forward", "left", "right", "forward_left", "forward_right")
+NOOP, FORWARD, LEFT, RIGHT, FORWARD_LEFT, FORWARD_RIGHT = range(6)
+FORWARD_ACTIONS = (FORWARD, FORWARD_LEFT, FORWARD_RIGHT)
+_TURN_OF = (0, 0, 1, -1, 1, -1)
+
+TURN_DEGREES = 18.4  # per step, at full speed
+STEP_CELLS = 0.25  # per step, at full speed
+RADIUS = 0.1  # of the agent, in cells
+_TURN_LAG, _TURN_KEEP, _TURN_COAST, _TURN_COAST_KEEP = 0.2337, 0.0147, 0.16, 0.0
+_SPEED_LAG, _SPEED_KEEP, _SPEED_COAST, _SPEED_COAST_KEEP = 0.556, 0.224, 0.2, 0.2
+_SLIP_WHEN_TURNING = 0.016
+
+
+class State(NamedTuple):
+    """Position in cells, heading in radians, and the speeds as fractions of their top (turn: left is positive)."""
+
+    x: float
+    y: float
+    heading: float
+    turn: float = 0.0
+    speed: float = 0.0
+
+
+def step(state: State, action: int, free: np.ndarray) -> State:
+    """One action. x and y move one after the other, each refused if the agent would touch a wall.
+
+    Args:
+      state: where the agent is.
+      action: index into ``ACTIONS``.
+      free: (n, n) bool, the cells one can stand in.
+    """
+    turned, turn = _approach(
+        state.turn, _TURN_OF[action], _TURN_LAG, _TURN_KEEP, _TURN_COAST, _TURN_COAST_KEEP
+    )
+    asked = 1 if action in FORWARD_ACTIONS else 0
+    moved, speed = _approach(state.speed, asked, _SPEED_LAG, _SPEED_KEEP, _SPEED_COAST, _SPEED_COAST_KEEP)
+    heading = state.heading + math.radians(TURN_DEGREES) * turned
+    distance = STEP_CELLS * moved * (1 - _SLIP_WHEN_TURNING * abs(turned))
+    x = state.x + distance * math.cos(heading)
+    if touches_wall(x, state.y, free):
+        x = state.x
+    y = state.y + distance * math.sin(heading)
+    if touches_wall(x, y, free):
+        y = state.y
+    return State(x, y, heading, turn, speed)
+
+
+def touches_wall(x: float, y: float, free: np.ndarray) -> bool:
+    """Whether the square around a position, of half side ``RADIUS``, reaches into a wall or out of the maze."""
+    height, width = free.shape
+    left, right = math.floor(x - RADIUS), math.floor(x + RADIUS)
+    low, high = math.floor(y - RADIUS), math.floor(y + RADIUS)
+    if left < 0 or low < 0 or right >= width or high >= height:
+        return True
+    return not (free[low, left] and free[low, right] and free[high, left] and free[high, right])
+
+
+def _approach(rate: float, asked: int, lag: float, keep: float, coast: float, coast_keep: float):
+    """(part of a full step that is covered, rate at its end)."""
+    if asked == 0:
+        return rate * coast, rate * coast_keep
+    return asked + (rate - asked) * lag, asked + (rate - asked) * keep

@@ -1,0 +1,1 @@
+"""Experiments: one file per recipe, each with a function ``get_config(variant)``."""

@@ -1,0 +1,96 @@
+"""What the model is conditioned on: the action that led to a frame, and if wanted the pose the frame was seen from.
+
+"action": the action vector of the data set. "action+pose": beside it the position, scaled, and the heading as
+cos(k h), sin(k h) for k = 1..harmonics, so that nearby headings are told apart without a jump at 360 degrees. A model
+that is given the pose has an easier task: every table says which of the two it used.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+from rad_jax.data.spec import DataError, EpisodeSpec
+
+CONDITIONS = ("action", "action+pose")
+
+_HEADING = ("cos", "sin")
+
+
+def condition_dim(spec: EpisodeSpec, condition: str, heading_harmonics: int) -> int:
+    """Returns the size A of a frame's condition.
+
+    Args:
+      spec: schema of the data set. `info["actions"]` names the entries of "actions"; for "action+pose",
+        `info["pose"]` names those of "pose" ("cos" and "sin" of the heading, every other one a position) and
+        `info["pose_scale"]` has a factor for each (those of "cos" and "sin" are not used).
+      condition: "action" or "action+pose".
+      heading_harmonics: multiples of the heading, at least 1; only used with the pose.
+
+    Raises:
+      ValueError: `condition` or `heading_harmonics` is not one of the above.
+      DataError: the data set has no actions, no pose, or not their names.
+    """
+    if condition not in CONDITIONS:
+        raise ValueError(f"condition is {condition!r}, expected one of {', '.join(map(repr, CONDITIONS))}")
+    actions = len(_columns(spec, "actions", "actions", condition))
+    if condition == "action":
+        return actions
+    if heading_harmonics < 1:
+        raise ValueError(f"heading_harmonics is {heading_harmonics}, expected at least 1")
+    return actions + len(_position(spec, condition)[0]) + 2 * heading_harmonics
+
+
+def condition_arrays(condition: str) -> tuple[str, ...]:
+    """Returns the names of the per-frame arrays that `condition_features` needs."""
+    return ("actions", "pose") if condition == "action+pose" else ("actions",)
+
+
+def condition_features(
+    spec: EpisodeSpec, arrays: dict[str, np.ndarray], condition: str, heading_harmonics: int
+) -> Float[np.ndarray, "*b t a"]:
+    """Returns the condition of every frame of a clip, float32.
+
+    The action part of the first frame is zero: the action that led to it is not part of the clip. Its pose is kept.
+
+    Args:
+      spec, condition, heading_harmonics: see `condition_dim`.
+      arrays: of one clip or of several of one length: "actions" (*b, t, actions) and, with the pose, "pose".
+
+    Raises:
+      ValueError, DataError: as `condition_dim`.
+    """
+    condition_dim(spec, condition, heading_harmonics)
+    actions = np.array(arrays["actions"], np.float32)
+    actions[..., 0, :] = 0
+    if condition == "action":
+        return actions
+    pose = np.asarray(arrays["pose"], np.float64)
+    columns, factors = _position(spec, condition)
+    cos, sin = (pose[..., spec.info["pose"].index(name), None] for name in _HEADING)
+    angles = np.arctan2(sin, cos) * np.arange(1, heading_harmonics + 1)
+    heading = np.stack([np.cos(angles), np.sin(angles)], axis=-1).reshape(*angles.shape[:-1], -1)
+    return np.concatenate([actions, pose[..., columns] * factors, heading], axis=-1, dtype=np.float32)
+
+
+def _columns(spec: EpisodeSpec, array: str, key: str, condition: str) -> list:
+    """Returns info[key], which must have an entry for each column of a per-frame vector."""
+    if array not in spec.arrays:
+        raise DataError(f"data set {spec.name!r} has no array {array!r}, which condition {condition!r} needs")
+    shape, names = spec.arrays[array][0], spec.info.get(key)
+    if not isinstance(names, list) or (len(names),) != shape:
+        found = "is missing" if names is None else f"is {names!r}"
+        raise DataError(
+            f"data set {spec.name!r}: info[{key!r}] {found}, expected a list for {array!r} of shape {shape}"
+        )
+    return names
+
+
+def _position(spec: EpisodeSpec, condition: str) -> tuple[list[int], np.ndarray]:
+    """Returns the columns of "pose" that are positions, and their factors."""
+    names = _columns(spec, "pose", "pose", condition)
+    factors = np.asarray(_columns(spec, "pose", "pose_scale", condition), np.float64)
+    if not set(_HEADING) <= set(names):
+        raise DataError(
+            f"data set {spec.name!r}: info['pose'] is {names!r}, expected 'cos' and 'sin' among them"
+        )
+    columns = [column for column, name in enumerate(names) if name not in _HEADING]
+    return columns, factors[columns]

@@ -1,0 +1,13 @@
+"""Episodes on disk, in one import: `EpisodeSpec` (schema), `write_split` (writer), `Episodes` (reader).
+
+A data set is a directory. Every split is a set of ArrayRecord shards; a record is a chunk of consecutive frames of
+one episode, serialised as a `tf.train.Example` that TensorFlow Datasets can read. `index.json` says which records hold
+which episode, so that a window of frames is read by decoding only the chunks it touches.
+"""
+
+from rad_jax.data.index import record_tokenizer
+from rad_jax.data.reader import Episodes
+from rad_jax.data.spec import DataError, Episode, EpisodeSpec
+from rad_jax.data.writer import write_split
+
+__all__ = ["DataError", "Episode", "EpisodeSpec", "Episodes", "record_tokenizer", "write_split"]

@@ -1,0 +1,209 @@
+"""Reads windows of frames from a split, decoding only the records they touch."""
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rad_jax.data import example
+from rad_jax.data.index import FILE, load_index, spec_of
+from rad_jax.data.spec import DataError
+
+# Random access: no read-ahead, and a file buffer smaller than a record.
+_OPTIONS, _FILE_BUFFER = "readahead_buffer_size:0,max_parallelism:1", 32768
+
+_REPAIR = "delete the file and run the command that writes the data set again"
+
+
+class Episodes:
+    """One split of a data set, open for reading. Cheap to open; can be pickled and shared between threads.
+
+    Attributes:
+      directory, split: what was opened.
+      spec: EpisodeSpec of the split.
+      ids: name of every episode.
+      lengths: frames of every episode, int64.
+      tokenizer: {"name", "fingerprint", "path"} as recorded with the data set, or None.
+
+    Raises:
+      DataError: there is no such data set or split, or a shard is missing or has another size than it was written with.
+    """
+
+    def __init__(self, directory: str | os.PathLike, split: str):
+        self.directory, self.split = Path(directory), split
+        index = load_index(self.directory)
+        if index is None:
+            raise DataError(f"no data set at {self.directory}: it has no {FILE}")
+        if split not in index["splits"]:
+            unfinished = (self.directory / f"{split}.progress.json").exists()
+            state = (
+                "was not finished: run the command that writes it again" if unfinished else "does not exist"
+            )
+            raise DataError(
+                f"split {split!r} of {self.directory} {state}; there are: {', '.join(index['splits'])}"
+            )
+        self.spec = spec_of(index, split)
+        self.tokenizer: dict[str, str] | None = index["tokenizer"]
+        entry = index["splits"][split]
+        self._shards: list[dict[str, Any]] = entry["shards"]
+        self._episodes: list[dict[str, Any]] = entry["episodes"]
+        self.ids = [episode["id"] for episode in self._episodes]
+        self.lengths = np.array([episode["num_frames"] for episode in self._episodes], np.int64)
+        for shard in self._shards:
+            path = self.directory / shard["file"]
+            found = path.stat().st_size if path.exists() else None
+            if found != shard["bytes"]:
+                state = "is missing" if found is None else f"has {found} bytes, written were {shard['bytes']}"
+                raise DataError(f"shard {path} {state} (records 0..{shard['records'] - 1}): {_REPAIR}")
+        self._sizes = {
+            name: int(np.prod(shape)) * np.dtype(dtype).itemsize
+            for name, (shape, dtype) in {**self.spec.arrays, **self.spec.statics}.items()
+        }
+        self._readers: dict[int, Any] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._episodes)
+
+    def __reduce__(self):
+        return Episodes, (self.directory, self.split)
+
+    def __repr__(self) -> str:
+        return f"Episodes({os.fspath(self.directory)!r}, {self.split!r})"
+
+    def read(
+        self, episode: int, start: int = 0, stop: int | None = None, arrays: Sequence[str] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Returns frames start..stop-1 of an episode.
+
+        Args:
+          episode: number of the episode.
+          start, stop: frames; without `stop` up to the end.
+          arrays: names of per-frame arrays, all if None.
+
+        Returns:
+          name -> (stop - start, ...), newly allocated.
+
+        Raises:
+          DataError: no such episode, frames or array; or a record is damaged or is not of this data set.
+        """
+        entry = self._entry(episode)
+        stop = entry["num_frames"] if stop is None else stop
+        if not 0 <= start < stop <= entry["num_frames"]:
+            raise DataError(
+                f"episode {entry['id']!r} of {self} has {entry['num_frames']} frames, asked for {start}..{stop}"
+            )
+        names = list(self.spec.arrays) if arrays is None else list(arrays)
+        unknown = [name for name in names if name not in self.spec.arrays]
+        if unknown:
+            raise DataError(f"{self} has no array {unknown[0]!r}; there are: {', '.join(self.spec.arrays)}")
+        out = {
+            name: np.empty((stop - start, *self.spec.arrays[name][0]), self.spec.arrays[name][1])
+            for name in names
+        }
+        chunk = self.spec.chunk
+        for number, fields in self._chunks(entry, start // chunk, (stop - 1) // chunk + 1):
+            first = number * chunk
+            begin, end = max(start, first), min(stop, first + chunk)
+            for name in names:
+                shape, dtype = self.spec.arrays[name]
+                frames = np.frombuffer(fields[name], np.dtype(dtype).newbyteorder("<")).reshape(-1, *shape)
+                out[name][begin - start : end - start] = frames[begin - first : end - first]
+        return out
+
+    def static(self, episode: int) -> dict[str, np.ndarray]:
+        """Returns the per-episode arrays of an episode, by name."""
+        ((_, fields),) = self._chunks(self._entry(episode), 0, 1)
+        return {
+            name: np.frombuffer(fields[name], np.dtype(dtype).newbyteorder("<")).reshape(shape).astype(dtype)
+            for name, (shape, dtype) in self.spec.statics.items()
+        }
+
+    def verify(self) -> None:
+        """Reads every shard once and compares its sha256 with the index.
+
+        Raises:
+          DataError: names the first shard that is not the one that was written.
+        """
+        for shard in self._shards:
+            path = self.directory / shard["file"]
+            with open(path, "rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != shard["sha256"]:
+                    raise DataError(
+                        f"shard {path} is not the file that was written (sha256 differs): {_REPAIR}"
+                    )
+
+    def _entry(self, episode: int) -> dict[str, Any]:
+        if not 0 <= episode < len(self):
+            raise DataError(f"{self} has episodes 0..{len(self) - 1}, asked for {episode}")
+        return self._episodes[episode]
+
+    def _chunks(
+        self, entry: dict[str, Any], first: int, stop: int
+    ) -> Iterator[tuple[int, dict[str, memoryview]]]:
+        """Yields (number, checked features) of an episode's chunks first..stop-1."""
+        shard, offset = self._shards[entry["shard"]], entry["first_record"]
+        records = self._records(entry["shard"], offset + first, offset + stop)
+        for number, record in zip(range(first, stop), records, strict=True):
+            problem, fields = self._inspect(entry, number, record)
+            if problem:
+                raise DataError(
+                    f"shard {self.directory / shard['file']}, record {offset + number}: {problem}; {_REPAIR}"
+                )
+            yield number, fields
+
+    def _inspect(
+        self, entry: dict[str, Any], number: int, record: bytes
+    ) -> tuple[str, dict[str, memoryview]]:
+        """Returns what is wrong with the record that should be chunk `number` of an episode ("" if nothing is)."""
+        try:
+            fields = example.decode(record)
+            episode_id = str(fields["episode_id"], "utf-8")
+            chunk, crc = (int.from_bytes(fields[name], "little") for name in ("chunk", "episode_crc"))
+            sizes = {name: len(fields[name]) for name in self._sizes}
+        except (ValueError, KeyError) as error:
+            return f"not a record of this data set ({error!r})", {}
+        if (episode_id, chunk, crc) != (entry["id"], number, entry["crc"]):
+            found = f"chunk {chunk} of episode {episode_id!r} (checksum {crc:08x})"
+            return f"holds {found}, expected chunk {number} of {entry['id']!r} ({entry['crc']:08x})", {}
+        frames = min(self.spec.chunk, entry["num_frames"] - number * self.spec.chunk)
+        for name, size in self._sizes.items():
+            expected = size * (frames if name in self.spec.arrays else 1)
+            if sizes[name] != expected:
+                return f"array {name!r} has {sizes[name]} bytes, expected {expected}", {}
+        return "", fields
+
+    def _records(self, number: int, first: int, stop: int) -> list[bytes]:
+        try:
+            return self._reader(number).read(first, stop)
+        except (RuntimeError, IndexError):
+            # The message names neither file nor record, and this reader is of no use any more: ask one by one.
+            with self._lock:
+                self._readers.pop(number, None)
+            path = self.directory / self._shards[number]["file"]
+            records = []
+            for record in range(first, stop):
+                try:
+                    records += _open(path).read([record])
+                except (RuntimeError, IndexError) as error:
+                    reason = str(error).split(";")[0]
+                    raise DataError(
+                        f"shard {path}, record {record}: cannot be read ({reason}); {_REPAIR}"
+                    ) from error
+            return records
+
+    def _reader(self, number: int) -> Any:
+        with self._lock:
+            if number not in self._readers:
+                self._readers[number] = _open(self.directory / self._shards[number]["file"])
+            return self._readers[number]
+
+
+def _open(path: Path) -> Any:
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    return ArrayRecordReader(os.fspath(path), _OPTIONS, file_reader_buffer_size=_FILE_BUFFER)

@@ -1,0 +1,169 @@
+"""Grain pipelines of clips: random windows for training, windows in order for evaluation.
+
+Both are `grain.MapDataset`s: element s is a pure function of (seed, s, process), so a run resumes at a step by slicing
+and needs no state of the pipeline in its checkpoint. Frames are read by threads of this process: worker processes are
+slower unless decoding is heavy.
+"""
+
+from collections.abc import Iterator
+
+import grain
+import numpy as np
+
+from rad_jax.data.condition import condition_arrays, condition_dim, condition_features
+from rad_jax.data.reader import Episodes
+from rad_jax.data.spec import DataError
+
+Batch = dict[str, np.ndarray]
+""""latents" (b, t, rows, cols, ch) float16 if the data set has them, else "frames" (b, t, H, W, 3) uint8; "actions"
+(b, t, a) float32, the condition of every frame; "clip_id" (b, 2) int64, (episode, first frame)."""
+
+
+# Windows of an endless dataset. Grain counts batches in floating point, which fails on its own notion of endless.
+_ENDLESS = 2**53
+
+
+class Windows:
+    """All windows of `clip` frames that begin every `stride` frames of an episode, in order; reads one when indexed.
+
+    Raises:
+      DataError: an episode is shorter than a window, or the data set lacks what the condition needs.
+    """
+
+    def __init__(self, episodes: Episodes, clip: int, stride: int, condition: str, heading_harmonics: int):
+        short = np.flatnonzero(episodes.lengths < clip)
+        if len(short):
+            raise DataError(
+                f"{episodes}: {len(short)} of {len(episodes)} episodes are shorter than a clip of {clip} frames, "
+                f"first {episodes.ids[short[0]]!r} with {episodes.lengths[short[0]]}: shorten the clip"
+            )
+        condition_dim(episodes.spec, condition, heading_harmonics)
+        self.frames = next((name for name in ("latents", "frames") if name in episodes.spec.arrays), "")
+        if not self.frames:
+            raise DataError(f"{episodes} has neither 'latents' nor 'frames'")
+        self._episodes, self._clip, self._stride = episodes, clip, stride
+        self._condition = condition, heading_harmonics
+        self._ends = np.cumsum((episodes.lengths - clip) // stride + 1)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def locate(self, index: int) -> tuple[int, int]:
+        """Returns (episode, first frame) of a window."""
+        episode = int(np.searchsorted(self._ends, index, side="right"))
+        before = self._ends[episode - 1] if episode else 0
+        return episode, int(index - before) * self._stride
+
+    def __getitem__(self, index: int) -> Batch:
+        """Returns one window as in `Batch`, without the axis b."""
+        episode, start = self.locate(index)
+        names = [self.frames, *condition_arrays(self._condition[0])]
+        arrays = self._episodes.read(episode, start, start + self._clip, names)
+        return {
+            self.frames: arrays[self.frames],
+            "actions": condition_features(self._episodes.spec, arrays, *self._condition),
+            "clip_id": np.array([episode, start], np.int64),
+        }
+
+
+def train_dataset(
+    episodes: Episodes,
+    *,
+    clip: int,
+    batch: int,
+    seed: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    condition: str = "action",
+    heading_harmonics: int = 1,
+) -> grain.MapDataset:
+    """Returns the endless dataset whose element s is this process's share of the batch of step s.
+
+    Every window of every episode comes once per epoch, in an order that is drawn anew for each epoch; a batch may reach
+    over the end of one. The batch of a step, all processes' shares in order of their index, does not depend on the
+    number of processes.
+
+    Args:
+      episodes: the split to read.
+      clip: frames of a window.
+      batch: windows of this process (a step has `batch * process_count`).
+      seed: of the order, 0 <= seed < 2**32.
+      process_index, process_count: which share.
+      condition, heading_harmonics: see `rad_jax.data.condition`.
+
+    Raises:
+      DataError: see `Windows`.
+    """
+    windows = Windows(episodes, clip, 1, condition, heading_harmonics)
+    endless = grain.MapDataset.source(windows).seed(seed).shuffle().repeat()[:_ENDLESS]
+    return endless.batch(batch)[process_index::process_count]
+
+
+def train_batches(
+    episodes: Episodes,
+    *,
+    clip: int,
+    batch: int,
+    seed: int,
+    first_step: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    condition: str = "action",
+    heading_harmonics: int = 1,
+    threads: int = 2,
+    buffer: int = 8,
+) -> Iterator[Batch]:
+    """Returns the batches of steps `first_step`, `first_step + 1`, ... without end, read ahead by threads.
+
+    Args:
+      first_step: 0, or the step at which a run resumes.
+      threads: threads that read batches ahead; 0 reads when asked.
+      buffer: batches held ready.
+      (others): see `train_dataset`.
+
+    Returns:
+      An iterator with `close()`, which stops its threads.
+
+    Raises:
+      DataError: see `Windows`; while iterating, a damaged shard (see `Episodes.read`).
+    """
+    dataset = train_dataset(
+        episodes,
+        clip=clip,
+        batch=batch,
+        seed=seed,
+        process_index=process_index,
+        process_count=process_count,
+        condition=condition,
+        heading_harmonics=heading_harmonics,
+    )
+    return _iterate(dataset[first_step:], threads, buffer)
+
+
+def sequential_batches(
+    episodes: Episodes,
+    *,
+    clip: int,
+    batch: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    condition: str = "action",
+    heading_harmonics: int = 1,
+    threads: int = 2,
+    buffer: int = 8,
+) -> Iterator[Batch]:
+    """Returns one pass over all windows that do not overlap, in order: episode by episode, frames 0, clip, 2 clip, ...
+
+    Frames after the last whole window of an episode are not visited. The batches of `batch` windows are dealt to the
+    processes in turn, so a process may have one batch fewer; the very last batch is as short as it is.
+
+    Args, returns and raises: as `train_batches`.
+    """
+    windows = Windows(episodes, clip, clip, condition, heading_harmonics)
+    dataset = grain.MapDataset.source(windows).batch(batch)
+    return _iterate(dataset[process_index::process_count], threads, buffer)
+
+
+def _iterate(dataset: grain.MapDataset, threads: int, buffer: int) -> Iterator[Batch]:
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffer if threads else 0)
+    return iter(dataset.to_iter_dataset(options))

@@ -1,0 +1,206 @@
+"""Evaluation: a trained model on episodes it never saw, beside its floors and ceilings, as numbers and as a page.
+
+Only the frames after an episode's context are scored. What the rows are and how metrics are averaged: `rad_jax.scores`.
+"""
+
+import dataclasses
+import platform
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from rad_jax.axes import PyTree
+from rad_jax.checkpoints import Checkpoints
+from rad_jax.config import Config, ConfigError, config_from_json
+from rad_jax.data.episodes import DataError, Episodes
+from rad_jax.model import RAD
+from rad_jax.parts import open_tokenizer
+from rad_jax.predict import Clip, predict, read_clip
+from rad_jax.prepare import open_episodes
+from rad_jax.report import Sample, write_report
+from rad_jax.scores import Row, floors, score_rows, write_metrics
+from rad_jax.tokenizer import Tokenizer
+from rad_jax.train import check_same_run
+from rad_jax.train_step import init_state
+
+
+class Trained(NamedTuple):
+    """A model as its run left it: the averaged parameters if the run kept an average."""
+
+    config: Config
+    model: RAD
+    params: PyTree
+    tokenizer: Tokenizer
+    step: int
+
+
+def load_trained(workdir: Path, config: Config | None = None) -> Trained:
+    """Reads the newest checkpoint of a run.
+
+    Args:
+      config: its ``evaluate``, ``sample`` and ``mesh`` are used in place of the run's; the rest must be the run's.
+
+    Raises:
+      ConfigError, CheckpointError, TokenizerError: in one or two lines, what is missing or does not fit.
+    """
+    path = workdir / "config.json"
+    if not path.exists():
+        raise ConfigError(f"{workdir} holds no run (no config.json): train first, or name another --workdir")
+    run = config_from_json(path.read_text())
+    if config is not None:
+        model = dataclasses.replace(config.model, latent=run.model.latent, action_dim=run.model.action_dim)
+        check_same_run(dataclasses.replace(config, model=model), workdir)
+        run = dataclasses.replace(run, evaluate=config.evaluate, sample=config.sample, mesh=config.mesh)
+    model = RAD(run.model)
+    part = "ema" if run.train.ema else "params"
+    target = getattr(jax.eval_shape(lambda: init_state(model, run)), part)
+    with Checkpoints(workdir / "checkpoints") as checkpoints:
+        restored = checkpoints.restore_part(part, target)
+    if restored is None:
+        raise ConfigError(f"{workdir} holds no checkpoint yet: train first")
+    params, manifest = restored
+    tokenizer = open_tokenizer(run, open_episodes(run.data))
+    trained_with = manifest.metadata["tokenizer"]["fingerprint"]
+    if tokenizer.fingerprint != trained_with:
+        raise DataError(
+            f"{workdir} was trained with tokenizer {trained_with[:12]}, {run.data.path} has "
+            f"{tokenizer.fingerprint[:12]}; restore the data set it was trained on"
+        )
+    return Trained(run, model, params, tokenizer, manifest.step)
+
+
+def evaluate(config: Config, workdir: Path, baseline: Path | None = None) -> Path:
+    """Writes ``evaluation/`` into ``workdir``: metrics.json, curves.png, videos and report.html; returns the page's path.
+
+    Args:
+      baseline: work directory of the twin without memory, which is shown and compared if given.
+    """
+    trained = load_trained(workdir, config)
+    twin = baseline and load_trained(baseline)
+    if twin and twin.config.data != trained.config.data:
+        raise ConfigError(
+            f"--baseline {baseline}: trained on {twin.config.data.path} with condition {twin.config.data.condition} "
+            "and other data settings than the model; a twin has the same"
+        )
+    settings = trained.config.evaluate
+    episodes = open_episodes(settings)
+    count = min(settings.videos or len(episodes), len(episodes))
+    clips = [read_clip(episodes, index, trained.config) for index in range(count)]
+    rows = make_rows(trained, twin, episodes, clips)
+    truth = [clip.frames[clip.context :] for clip in clips]
+    metrics = score_rows(
+        rows, truth, context_frames=[clip.context for clip in clips], names=[clip.name for clip in clips]
+    )
+    facts = describe(trained, twin, episodes)
+    directory = workdir / "evaluation"
+    directory.mkdir(exist_ok=True)
+    write_metrics(directory / "metrics.json", metrics | {"run": facts})
+    shown = {name: row.frames for name, row in rows.items() if row.kind in ("model", "baseline")}
+    samples = [
+        Sample(
+            clip.name,
+            clip.frames[: clip.context],
+            truth[i],
+            {name: frames[i] for name, frames in shown.items()},
+        )
+        for i, clip in enumerate(clips[: settings.side_by_side])
+    ]
+    page = write_report(
+        directory,
+        metrics,
+        samples,
+        title=f"{trained.config.name} on {episodes.spec.name}",
+        facts=facts,
+        provenance=provenance(episodes),
+        config=trained.config.to_json(),
+        fps=settings.fps,
+    )
+    print_table(metrics)
+    return page
+
+
+def make_rows(
+    trained: Trained, twin: Trained | None, episodes: Episodes, clips: list[Clip]
+) -> dict[str, Row]:
+    """All rows of the table: the model, its twin, floors, the tokenizer's round trip, and the oracle if the data have one."""
+    batch = trained.config.evaluate.batch
+
+    def run(model: Trained):
+        config = dataclasses.replace(model.config, sample=trained.config.sample)
+        return predict(model.model, model.params, model.tokenizer, config, clips, batch)
+
+    variant = trained.config.name.rpartition(":")[2]
+    rows = {variant: Row("model", run(trained), f"{trained.step:,} steps")}
+    if twin:
+        name = (
+            f"{twin.config.name.rpartition(':')[2]} (no memory)"
+            if twin.config.memory.kind == "none"
+            else twin.config.name
+        )
+        rows[name] = Row("baseline", run(twin), f"{twin.step:,} steps")
+    trivial = [floors(clip.frames[: clip.context], len(clip.frames) - clip.context) for clip in clips]
+    for name in trivial[0]:
+        rows[name] = Row("floor", [prediction[name] for prediction in trivial])
+    truth = [clip.frames[clip.context :] for clip in clips]
+    rows["tokenizer round trip"] = Row("ceiling", [round_trip(trained.tokenizer, frames) for frames in truth])
+    if "oracle" in episodes.spec.arrays:
+        oracle = [
+            episodes.read(i, clip.context, len(clip.frames), ["oracle"])["oracle"]
+            for i, clip in enumerate(clips)
+        ]
+        rows["perfect map"] = Row("oracle", oracle, "rendered from the nearest context position")
+    return rows
+
+
+def round_trip(tokenizer: Tokenizer, frames: np.ndarray) -> np.ndarray:
+    """Frames (t, H, W, 3) uint8 as the tokenizer gives them back."""
+    return np.asarray(tokenizer.decode(tokenizer.encode(frames.astype(np.float32) / 255)))
+
+
+def describe(trained: Trained, twin: Trained | None, episodes: Episodes) -> dict:
+    """What the model is, for the head of the report and for metrics.json."""
+    config = trained.config
+    memory = config.memory
+    about = (
+        "none" if memory.kind == "none" else f"{memory.kind}, stride {memory.stride}, window {memory.window}"
+    )
+    return {
+        "model": config.name,
+        "memory": about,
+        "condition": config.data.condition,
+        "attention window": f"{config.model.window} frames",
+        "parameters": sum(p.size for p in jax.tree.leaves(trained.params)),
+        "steps": trained.step,
+        "twin's steps": twin.step if twin else None,
+        "sampler": f"DDIM, {config.sample.steps} steps",
+        "protocol": episodes.spec.info.get("protocol"),
+        "data": str(episodes.directory),
+    }
+
+
+def provenance(episodes: Episodes) -> dict:
+    """Where the numbers come from."""
+    import flax
+
+    return {
+        "command": " ".join(["python -m rad_jax.main", *sys.argv[1:]]),
+        "data made by": episodes.spec.info.get("command"),
+        "versions": f"python {platform.python_version()}, jax {jax.__version__}, flax {flax.__version__}",
+        "hardware": f"{jax.device_count()} x {jax.devices()[0].device_kind} ({platform.machine()})",
+    }
+
+
+def print_table(metrics: dict) -> None:
+    """The means, one row per predictor."""
+    names = ("psnr", "ssim", "histogram_intersection", "retrieval_error", "yaw_error", "sharpness", "motion")
+    short = dict(
+        zip(names, ("psnr", "ssim", "hist-int", "retr.err", "yaw-err", "sharp", "motion"), strict=True)
+    )
+    width = max(map(len, metrics["rows"]))
+    print(f"{'':{width}}" + "".join(f"{short[name]:>10}" for name in names))
+    for name, row in metrics["rows"].items():
+        values = (row["mean"][metric] for metric in names)
+        print(f"{name:{width}}" + "".join(f"{'n/a' if v is None else f'{v:.3f}':>10}" for v in values))

@@ -1,0 +1,108 @@
+"""The command line.
+
+    python -m rad_jax.main --config experiments/quickstart.py:lstm-f --workdir DIR [--mode MODE] [--config.key=value ...]
+
+Modes: train, evaluate (a report in WORKDIR/evaluation), rollout (a video in WORKDIR/rollout),
+show (the resolved configuration).
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rad_jax.config import ConfigError, format_config, load_config
+
+MODES = ("train", "evaluate", "rollout", "show")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one mode; returns the exit status: 0, 1 for a failure, 2 for wrong arguments, 130 if stopped."""
+    parser = argparse.ArgumentParser(
+        prog="rad_jax.main", description=__doc__.splitlines()[0], allow_abbrev=False
+    )
+    parser.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="an experiment")
+    parser.add_argument("--workdir", type=Path, help="where the run writes (not needed for show)")
+    parser.add_argument("--mode", choices=MODES, default="train")
+    parser.add_argument("--baseline", type=Path, metavar="WORKDIR", help="evaluate: the twin without memory")
+    parser.add_argument(
+        "--episode", type=int, default=0, help="rollout: the evaluation episode that gives the context"
+    )
+    parser.add_argument(
+        "--actions", default="episode", help="rollout: 'episode', 'left*6,forward*3', or an .npz file"
+    )
+    parser.add_argument(
+        "--distributed", action="store_true", help="one of several processes: call jax.distributed first"
+    )
+    options, rest = parser.parse_known_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        for argument in rest:
+            if not argument.startswith("--config."):
+                raise ConfigError(
+                    f"argument {argument!r}: expected --config.key=value or an option of --help"
+                )
+        config = load_config(options.config, [argument.removeprefix("--config.") for argument in rest])
+        if options.mode == "show":
+            print(format_config(config), end="")
+            return 0
+        if options.workdir is None:
+            raise ConfigError(f"--mode {options.mode} needs --workdir DIR, where the run is kept")
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return run(config, options)
+
+
+def run(config, options) -> int:
+    """Runs a mode that computes; what is known to go wrong is said in one or two lines."""
+    import jax
+
+    from rad_jax.checkpoints import CheckpointError, CheckpointMismatch
+    from rad_jax.data.episodes import DataError
+    from rad_jax.lock import WorkdirInUse
+    from rad_jax.sharding import MeshError
+    from rad_jax.tokenizer import TokenizerError
+    from rad_jax.train import NonFiniteLoss, Stopped, train
+
+    if options.distributed:
+        jax.distributed.initialize()
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rad_jax" / "compiled"
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+    try:
+        if options.mode == "train":
+            train(config, options.workdir)
+        elif options.mode == "evaluate":
+            from rad_jax.evaluate import evaluate
+
+            print(f"report: {evaluate(config, options.workdir, options.baseline)}")
+        else:
+            from rad_jax.rollout_video import rollout_video
+
+            print(f"video: {rollout_video(config, options.workdir, options.episode, options.actions)}")
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return 130
+    except (
+        CheckpointError,
+        CheckpointMismatch,
+        DataError,
+        MeshError,
+        NonFiniteLoss,
+        TokenizerError,
+        WorkdirInUse,
+    ) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

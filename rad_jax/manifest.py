@@ -1,0 +1,130 @@
+"""What a checkpoint must contain, written inside it before it counts as finished.
+
+`manifest/manifest.json` of a step names every file with its size and sha256, every stored leaf with its shape and dtype,
+and the run's own metadata. Orbax restores flipped bytes without a word and believes an empty directory named "7" to be the
+newest step; a step is only trusted here after its files were compared with its manifest.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+from typing import Any
+
+import orbax.checkpoint as ocp
+
+FILE = pathlib.PurePath("manifest", "manifest.json")
+FORMAT = 1
+
+
+class DamagedCheckpoint(ValueError):
+    """A step's files are not what its manifest says; the message names the file."""
+
+
+class UnknownFormat(ValueError):
+    """The step is in order but was written in a layout that this version does not read."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """`leaves`: name -> (shape, dtype name). `metadata`: what the run stored beside its state (JSON)."""
+
+    step: int
+    leaves: dict[str, tuple[tuple[int, ...], str]]
+    metadata: dict[str, Any]
+
+    def write(self, step_directory: pathlib.Path, directory: pathlib.Path) -> None:
+        """Hashes the files of the step's state as they lie and writes the manifest into `directory`."""
+        files = {}
+        for path in sorted(p for p in (step_directory / "state").rglob("*") if p.is_file()):
+            files[path.relative_to(step_directory).as_posix()] = [path.stat().st_size, _sha256(path)]
+        body = {"format": FORMAT, **dataclasses.asdict(self), "files": files}
+        (directory / FILE.name).write_text(json.dumps({**body, "sha256": _sha256_of(body)}, indent=1))
+
+
+def read(step_directory: pathlib.Path) -> Manifest:
+    """The manifest of a step whose files are all there in full; their contents are not read (see `verify`).
+
+    Raises `DamagedCheckpoint` otherwise.
+    """
+    body = _read_body(step_directory)
+    for name, (size, _) in body["files"].items():
+        path = _inside(step_directory, name)
+        try:
+            found = path.stat().st_size
+        except OSError:
+            raise DamagedCheckpoint(f"{name} is missing") from None
+        if found != size:
+            raise DamagedCheckpoint(f"{name} has {found} bytes instead of {size}")
+    leaves = {name: (tuple(shape), dtype) for name, (shape, dtype) in body["leaves"].items()}
+    return Manifest(body["step"], leaves, body["metadata"])
+
+
+def verify(step_directory: pathlib.Path) -> Manifest:
+    """Like `read`, and every byte is compared with its checksum."""
+    manifest = read(step_directory)
+    for name, (_, sha256) in _read_body(step_directory)["files"].items():
+        try:
+            intact = _sha256(_inside(step_directory, name)) == sha256
+        except OSError as error:
+            raise DamagedCheckpoint(f"{name} cannot be read ({error.strerror})") from None
+        if not intact:
+            raise DamagedCheckpoint(f"{name} has changed since it was written")
+    return manifest
+
+
+def _read_body(step_directory: pathlib.Path) -> dict[str, Any]:
+    try:
+        body = json.loads((step_directory / FILE).read_text())
+        intact = body.pop("sha256") == _sha256_of(body)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        raise DamagedCheckpoint(f"{FILE} is missing or unreadable") from None
+    if not intact:
+        raise DamagedCheckpoint(f"{FILE} has changed since it was written")
+    if body["format"] != FORMAT:
+        raise UnknownFormat(
+            f"{step_directory / FILE} has format {body['format']}, this version reads {FORMAT}"
+        )
+    return body
+
+
+def _inside(step_directory: pathlib.Path, name: str) -> pathlib.Path:
+    path = step_directory / name
+    if not path.resolve().is_relative_to(step_directory.resolve()):
+        raise DamagedCheckpoint(f"{FILE} names a file outside the checkpoint: {name}")
+    return path
+
+
+def _sha256(path: pathlib.Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sha256_of(body: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+class ManifestHandler(ocp.CheckpointHandler):
+    """Orbax calls `finalize` after the state is written and before the step's directory gets its final name.
+
+    So a step that has its name has its manifest, whenever the process was killed.
+    """
+
+    def save(self, directory: os.PathLike, args: "ManifestSave") -> None:
+        self._pending = args.manifest
+
+    def finalize(self, directory: os.PathLike) -> None:
+        item = pathlib.Path(directory)
+        self._pending.write(item.parent, item)
+
+    def restore(self, directory: os.PathLike, args: Any = None) -> Manifest:
+        return read(pathlib.Path(directory).parent)
+
+
+@ocp.args.register_with_handler(ManifestHandler, for_save=True)
+@dataclasses.dataclass
+class ManifestSave(ocp.args.CheckpointArgs):
+    """Argument of an Orbax save: the manifest that goes with the state."""
+
+    manifest: Manifest

@@ -1,0 +1,99 @@
+"""The training objective: Diffusion Forcing with memory.
+
+    choose window starts; H = prefetch(clean video)[starts]; noise every frame of every window at its own level;
+    loss = weighted mean over frames of |prediction - target|^2
+
+All randomness of a step is drawn first, for the whole batch, so that neither gradient accumulation nor the number of
+windows run together changes what is computed.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+
+from rad_jax import diffusion
+from rad_jax.axes import Array, Float, Int, Key, PyTree
+from rad_jax.config import DiffusionConfig, TrainConfig, window_starts
+from rad_jax.model import RAD
+
+
+class Draw(NamedTuple):
+    """The random choices of one training step."""
+
+    starts: Int[Array, "b k"]
+    levels: Int[Array, "b k w"]
+    noise: Float[Array, "b k w rows cols ch"]
+    memory_levels: Int[Array, "b t"]
+    memory_noise: Float[Array, "b t rows cols ch"]
+
+
+def draw(model: RAD, config: DiffusionConfig, train: TrainConfig, key: Key[Array, ""], frames: Array) -> Draw:
+    """Draws distinct window starts per video, and an independent level and noise for every frame of every window."""
+    batch, length = frames.shape[:2]
+    key_start, key_level, key_noise, key_memory_level, key_memory_noise = jax.random.split(key, 5)
+    candidates = jnp.asarray(_candidates(model, train, length))
+    order = jax.random.permutation(key_start, jnp.tile(candidates, (batch, 1)), axis=1, independent=True)
+    shape = (batch, train.windows, model.config.window)
+    return Draw(
+        starts=order[:, : train.windows],
+        levels=jax.random.randint(key_level, shape, 0, config.levels),
+        noise=jax.random.normal(key_noise, (*shape, *frames.shape[2:]), frames.dtype),
+        memory_levels=jax.random.randint(
+            key_memory_level, frames.shape[:2], 0, model.config.memory.noised_levels
+        ),
+        memory_noise=jax.random.normal(key_memory_noise, frames.shape, frames.dtype),
+    )
+
+
+def loss(
+    model: RAD,
+    config: DiffusionConfig,
+    train: TrainConfig,
+    params: PyTree,
+    frames: Float[Array, "b t rows cols ch"],
+    actions: Float[Array, "b t a"],
+    draw: Draw,
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """The loss of a batch of clips, and what is worth logging beside it."""
+    variables = {"params": params}
+    window = model.config.window
+    seen = _candidates(model, train, frames.shape[1])[-1]  # frames that some window may have to remember
+    written = frames[:, :seen]
+    if model.config.memory.frames == "noised":
+        written = diffusion.add_noise(
+            config, written, draw.memory_noise[:, :seen], draw.memory_levels[:, :seen]
+        )
+    memory = model.apply(variables, written, actions[:, :seen], draw.starts, method=RAD.prefetch)
+
+    def window_loss(start, levels, noise, memory):
+        """One window of every video: start (b), levels (b, w), noise (b, w, ...), memory at the start."""
+        clean, action = (_cut_window(x, start, window) for x in (frames, actions))
+        noised = diffusion.add_noise(config, clean, noise, levels)
+        prediction, _ = model.apply(variables, noised, levels, action, memory)
+        target = diffusion.target(config, clean, noise, levels)
+        error = jnp.square(prediction - target).mean((-3, -2, -1))
+        return diffusion.loss_weight(config, levels).astype(error.dtype) * error, error
+
+    def over_windows(x):
+        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 1, 0), x)
+
+    windows = over_windows((draw.starts, draw.levels, draw.noise, memory))
+    if train.window_batch:
+        together = train.window_batch
+        groups = jax.tree.map(lambda x: rearrange(x, "(g k) ... -> g k ...", k=together), windows)
+        weighted, error = jax.lax.map(jax.checkpoint(lambda group: jax.vmap(window_loss)(*group)), groups)
+    else:
+        weighted, error = jax.vmap(window_loss)(*windows)
+    return weighted.mean(), {"error": error.mean()}
+
+
+def _cut_window(x, start, window):
+    """Frames start..start+window of every video: (b, t, ...) -> (b, w, ...)."""
+    return jax.vmap(lambda video, first: jax.lax.dynamic_slice_in_dim(video, first, window))(x, start)
+
+
+def _candidates(model, train, length):
+    """The frames at which a window may start in a clip of ``length`` frames."""
+    return window_starts(length, model.config.window, model.config.memory.stride, train.first_start)

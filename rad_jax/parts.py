@@ -1,0 +1,55 @@
+"""From a configuration to what a run works with: data, tokenizer and model, checked against each other."""
+
+import dataclasses
+from pathlib import Path
+from typing import NamedTuple
+
+from rad_jax import tokenizer as tokenizers
+from rad_jax.config import Config, ConfigError
+from rad_jax.data.condition import condition_dim
+from rad_jax.data.episodes import Episodes
+from rad_jax.model import RAD
+from rad_jax.prepare import open_episodes
+from rad_jax.tokenizer import Tokenizer
+
+
+class Parts(NamedTuple):
+    """A run's configuration with nothing left open, its training data, tokenizer and (unbound) model."""
+
+    config: Config
+    episodes: Episodes
+    tokenizer: Tokenizer
+    model: RAD
+
+
+def open_parts(config: Config) -> Parts:
+    """Opens the training data, making them if the configuration says so, and what belongs to them.
+
+    ``model.latent`` and ``model.action_dim``, where left open, are taken from the data and the tokenizer.
+
+    Raises:
+      DataError, TokenizerError, ConfigError: in one or two lines, what is missing or does not fit.
+    """
+    episodes = open_episodes(config.data)
+    tokenizer = open_tokenizer(config, episodes)
+    shapes = episodes.spec.arrays
+    latent = shapes["latents"][0] if "latents" in shapes else tokenizer.latent_shape(*shapes["frames"][0][:2])
+    dim = condition_dim(episodes.spec, config.data.condition, config.data.heading_harmonics)
+    for name, given, found in (
+        ("latent", config.model.latent, latent),
+        ("action_dim", config.model.action_dim, dim),
+    ):
+        if given is not None and given != found:
+            raise ConfigError(
+                f"model.{name}={given}: {config.data.path} has {found}; leave it open with model.{name}=none"
+            )
+    model_config = dataclasses.replace(config.model, latent=tuple(latent), action_dim=dim)
+    config = dataclasses.replace(config, model=model_config)
+    return Parts(config, episodes, tokenizer, RAD(config.model))
+
+
+def open_tokenizer(config: Config, episodes: Episodes) -> Tokenizer:
+    """The tokenizer that the configuration names, or that was fitted to the data; its fingerprint is the data's."""
+    recorded = episodes.tokenizer or {}
+    path = config.tokenizer.path or Path(config.data.path) / recorded.get("path", "tokenizer.npz")
+    return tokenizers.load(config.tokenizer.name, path, recorded.get("fingerprint"))

@@ -1,0 +1,188 @@
+"""Streaming generation: one frame at a time, with a state of constant size (paper sections 4.2 and 4.3).
+
+    start: advance the memory until at most window - 1 clean frames of the context remain in the window
+    step:  denoise a new last frame of the window, all other frames held clean;
+           when the window is full, advance the memory by its first stride frames and drop them
+
+The clean frames of a window do not depend on the frame being denoised (attention is causal), so their keys, values and
+mixer states are computed once per frame and a sampler step costs one frame instead of a window. What is computed is
+exactly the full window at every sampler step.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from rad_jax import diffusion
+from rad_jax.axes import Array, Float, Int, Key, PyTree
+from rad_jax.config import DiffusionConfig
+from rad_jax.model import RAD, Live
+
+
+class Window(NamedTuple):
+    """What a rollout carries: the memory before the window, the window's clean frames, and what a new frame reads."""
+
+    memory: PyTree
+    frames: Float[Array, "b w rows cols ch"]
+    actions: Float[Array, "b w a"]
+    count: Int[Array, ""]
+    live: Live
+
+
+@struct.dataclass
+class RolloutState:
+    """A rollout between two frames: a pytree of constant shapes."""
+
+    window: Window
+    params: PyTree
+    model: RAD = struct.field(pytree_node=False)
+    diffusion: DiffusionConfig = struct.field(pytree_node=False)
+    steps: int = struct.field(pytree_node=False)
+
+
+def start(
+    model: RAD,
+    params: PyTree,
+    frames: Float[Array, "b t rows cols ch"],
+    actions: Float[Array, "b t a"],
+    *,
+    diffusion: DiffusionConfig,
+    steps: int,
+    lengths: Int[np.ndarray, "b"] | None = None,
+) -> RolloutState:
+    """Reads a context of clean frames, each with the action that led to it.
+
+    Args:
+      params: the model's parameters (without the ``{"params": ...}`` around them).
+      steps: DDIM steps per frame.
+      lengths: how many of the ``t`` frames of each video are its context (the rest is padding); all if None. They may
+        differ as long as equally many frames remain in the window, see `frames_in_window`.
+    """
+    if lengths is None:
+        lengths = np.full(frames.shape[0], frames.shape[1])
+    counts = {frames_in_window(model, int(length)) for length in lengths}
+    if len(counts) > 1:
+        raise ValueError(
+            f"lengths: contexts of {sorted(set(map(int, lengths)))} frames leave {sorted(counts)} frames in "
+            "their windows; start videos together only where that number is equal"
+        )
+    window = _read_context(model, params, frames, actions, jnp.asarray(lengths), counts.pop())
+    return RolloutState(window, params, model, diffusion, steps)
+
+
+def frames_in_window(model: RAD, length: int) -> int:
+    """How many frames of a context of ``length`` frames stay visible to attention; the others are in the memory."""
+    return length - _remembered(model, length)
+
+
+def _remembered(model, length):
+    """The smallest multiple of the stride that leaves at most window - 1 frames; of a number or an array."""
+    stride = model.config.memory.stride
+    excess = length - model.config.window + 1
+    return -(-excess * (excess > 0) // stride) * stride
+
+
+@partial(jax.jit, static_argnames=("model", "count"))
+def _read_context(model, params, frames, actions, lengths, count):
+    window = model.config.window
+    remembered = _remembered(model, lengths)
+    last = _remembered(model, frames.shape[1])
+    memory = _remember(model, params, frames[:, :last], actions[:, :last], remembered)
+
+    def cut(x):
+        padded = jnp.pad(x, [(0, 0), (0, window)] + [(0, 0)] * (x.ndim - 2))
+        return jax.vmap(lambda video, first: jax.lax.dynamic_slice_in_dim(video, first, window))(
+            padded, remembered
+        )
+
+    return _look(model, params, memory, cut(frames), cut(actions), jnp.asarray(count))
+
+
+@jax.jit
+def step(
+    state: RolloutState, action: Float[Array, "b a"], key: Key[Array, ""]
+) -> tuple[RolloutState, Float[Array, "b rows cols ch"]]:
+    """Generates the frame that ``action`` leads to, from the noise ``jax.random.normal(key, (b, rows, cols, ch))``."""
+    window, frame = _next(state.model, state.diffusion, state.steps, state.params, state.window, action, key)
+    return state.replace(window=window), frame
+
+
+@jax.jit
+def generate(
+    state: RolloutState, actions: Float[Array, "b t a"], key: Key[Array, ""]
+) -> tuple[RolloutState, Float[Array, "b t rows cols ch"]]:
+    """`step` for every action in turn, frame i with the key ``fold_in(key, i)``, as one compiled program."""
+
+    def body(window, inputs):
+        index, action = inputs
+        key_frame = jax.random.fold_in(key, index)
+        return _next(state.model, state.diffusion, state.steps, state.params, window, action, key_frame)
+
+    indices = jnp.arange(actions.shape[1])
+    window, frames = jax.lax.scan(body, state.window, (indices, jnp.moveaxis(actions, 1, 0)))
+    return state.replace(window=window), jnp.moveaxis(frames, 0, 1)
+
+
+def _next(model, config, steps, params, window, action, key):
+    variables = {"params": params}
+    shape = (window.frames.shape[0], *window.frames.shape[2:])
+    levels = jnp.asarray(diffusion.sampler_levels(config, steps))
+
+    def denoise(frame, level_pair):
+        level, next_level = level_pair
+        prediction, _ = model.apply(
+            variables, frame, level, action, window.live, window.count, method=RAD.next_frame
+        )
+        return diffusion.ddim_step(config, frame, prediction, level, next_level), None
+
+    noise = jax.random.normal(key, shape, window.frames.dtype)
+    frame, _ = jax.lax.scan(denoise, noise, (levels[:-1], levels[1:]))
+    window = window._replace(
+        frames=jax.lax.dynamic_update_slice_in_dim(window.frames, frame[:, None], window.count, 1),
+        actions=jax.lax.dynamic_update_slice_in_dim(window.actions, action[:, None], window.count, 1),
+        count=window.count + 1,
+    )
+    full = window.count == model.config.window
+    return jax.lax.cond(full, partial(_slide, model, params), partial(_append, model, params), window), frame
+
+
+def _append(model, params, window):
+    """Lets the window's last frame, now clean, be read by the next one."""
+    last = window.count - 1
+    frame, action = (
+        jax.lax.dynamic_index_in_dim(x, last, 1, keepdims=False) for x in (window.frames, window.actions)
+    )
+    level = jnp.asarray(model.config.context_level)
+    _, live = model.apply({"params": params}, frame, level, action, window.live, last, method=RAD.next_frame)
+    return window._replace(live=live)
+
+
+def _slide(model, params, window):
+    """Moves the first ``stride`` frames of a full window into the memory; only the rest stays visible to attention."""
+    stride = model.config.memory.stride
+    batch = window.frames.shape[0]
+    end = jnp.full(batch, stride)
+    memory = _remember(
+        model, params, window.frames[:, :stride], window.actions[:, :stride], end, window.memory
+    )
+    frames, actions = (
+        jnp.pad(x[:, stride:], [(0, 0), (0, stride)] + [(0, 0)] * (x.ndim - 2))
+        for x in (window.frames, window.actions)
+    )
+    return _look(model, params, memory, frames, actions, window.count - stride)
+
+
+def _look(model, params, memory, frames, actions, count):
+    """The window whose first ``count`` slots hold clean frames."""
+    live = model.apply({"params": params}, frames[:, :-1], actions[:, :-1], memory, count, method=RAD.context)
+    return Window(memory, frames, actions, count, live)
+
+
+def _remember(model, params, frames, actions, ends, memory=None):
+    """The memory of every video after its first ``ends[b]`` clean frames."""
+    memory = model.apply({"params": params}, frames, actions, ends[:, None], memory, method=RAD.prefetch)
+    return jax.tree.map(lambda s: s[:, 0], memory)

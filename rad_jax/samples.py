@@ -1,0 +1,34 @@
+"""A look at a model while it trains: training clips, true and predicted, side by side."""
+
+from pathlib import Path
+
+import numpy as np
+
+from rad_jax import media
+from rad_jax.axes import PyTree
+from rad_jax.parts import Parts
+from rad_jax.predict import Clip, predict, read_clip
+from rad_jax.writers import Writer
+
+VIDEOS = 4
+CONTEXT = 0.6  # share of a clip that is given
+
+
+def write_sample(parts: Parts, params: PyTree, step: int, workdir: Path, writer: Writer) -> None:
+    """Writes ``samples/STEP.mp4``: truth above prediction, for the first clips of the training data."""
+    config, episodes, tokenizer, model = parts
+    length = config.data.clip
+    clips = []
+    for index in range(min(VIDEOS, len(episodes))):
+        whole = read_clip(episodes, index, config, context=max(1, int(CONTEXT * length)))
+        clips.append(Clip(whole.name, whole.frames[:length], whole.actions[:length], whole.context))
+    predictions = predict(model, params, tokenizer, config, clips, len(clips))
+    columns = [
+        np.concatenate(
+            [clip.frames, np.concatenate([clip.frames[: clip.context], media.to_uint8(prediction)])], axis=1
+        )
+        for clip, prediction in zip(clips, predictions, strict=True)
+    ]
+    frames = np.concatenate(columns, axis=2)
+    media.write_video(workdir / "samples" / f"{step:08d}.mp4", frames, config.evaluate.fps)
+    writer.video(step, "samples", frames, config.evaluate.fps)

@@ -1,0 +1,52 @@
+"""Images to latents and back, frame by frame.
+
+A tokenizer is a value: a file that is read once, checked against its fingerprint, and two pure functions. Data sets and
+checkpoints record name and fingerprint, so that latents of one tokenizer never meet a model of another.
+"""
+
+import os
+from typing import Any, Protocol, runtime_checkable
+
+from rad_jax.axes import Array, Float
+
+
+class TokenizerError(ValueError):
+    """A tokenizer that is unknown, missing, damaged or not the expected one; or an image or latent it cannot take."""
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """What every tokenizer offers. `scale` multiplies the latents so that they have about unit variance."""
+
+    name: str
+    scale: float
+    fingerprint: str
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """Rows, columns and channels of the latent of one image; `TokenizerError` if the size does not fit."""
+
+    def encode(self, images: Float[Array, "... H W 3"]) -> Float[Array, "... rows cols ch"]:
+        """Images in [0, 1] to float32 latents of about unit variance."""
+
+    def decode(self, latents: Float[Array, "... rows cols ch"]) -> Float[Array, "... H W 3"]:
+        """Latents to images, float32, not clipped to [0, 1]."""
+
+
+def load(name: str, path: str | os.PathLike | None = None, fingerprint: str | None = None) -> Tokenizer:
+    """Reads a tokenizer. Raises `TokenizerError` if there is none of that name, its file is missing or is not what was saved,
+    or it does not have the `fingerprint` that a data set or checkpoint asks for.
+    """
+    from rad_jax.tokenizer import patch_pca
+
+    loaders: dict[str, Any] = {patch_pca.NAME: patch_pca.load}
+    if name not in loaders:
+        raise TokenizerError(f"no tokenizer is named {name!r}; there are: {', '.join(loaders)}")
+    if path is None:
+        raise TokenizerError(f"tokenizer {name} needs the path of its file (tokenizer.path)")
+    tokenizer = loaders[name](path)
+    if fingerprint is not None and tokenizer.fingerprint != fingerprint:
+        raise TokenizerError(
+            f"{path} has fingerprint {tokenizer.fingerprint[:12]}, expected {fingerprint[:12]}; "
+            "use the tokenizer that the data set or checkpoint was made with"
+        )
+    return tokenizer

@@ -1,0 +1,210 @@
+"""Patch PCA: the best linear code of image patches, fitted in a second and needing nothing but frames.
+
+A patch of p x p x 3 values, minus the mean patch, is expressed in the leading eigenvectors of the patch covariance. The
+basis is orthonormal and all channels share one scale, so a squared error of latents is, up to that scale, the squared error of
+the pixels that the basis can express, and the diffusion loss stays a loss on pixels.
+"""
+
+import dataclasses
+import hashlib
+import io
+import os
+import pathlib
+import zipfile
+import zlib
+
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+from jaxtyping import Shaped, UInt8
+
+from rad_jax import atomic
+from rad_jax.axes import Array, Float
+from rad_jax.tokenizer import TokenizerError, residual_decoder
+from rad_jax.tokenizer.residual_decoder import ResidualDecoder
+
+NAME = "patch_pca"
+_PATCHES = "... (rows y) (cols x) ch -> ... rows cols (y x ch)"
+_DECODER = "decoder/"
+
+# Shape and type are checked by the functions, whose messages say more than an annotation can.
+Unchecked = Shaped[Array | np.ndarray, "..."]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PatchPCA:
+    """mean (p*p*3,), basis (p*p*3, channels), both float32; `decoder` adds a correction to what is decoded."""
+
+    patch: int
+    mean: np.ndarray
+    basis: np.ndarray
+    scale: float
+    decoder: ResidualDecoder | None = None
+
+    name = NAME
+
+    def __post_init__(self):
+        size = self.patch * self.patch * 3
+        if (
+            self.mean.shape != (size,)
+            or self.basis.ndim != 2
+            or self.basis.shape[0] != size
+            or not self.scale > 0
+        ):
+            raise TokenizerError(
+                f"patch {self.patch} does not go with mean {self.mean.shape}, basis {self.basis.shape}, scale {self.scale}"
+            )
+
+    @property
+    def channels(self) -> int:
+        """Channels of a latent."""
+        return self.basis.shape[1]
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over everything that is stored."""
+        return _fingerprint(self._arrays())
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """See `Tokenizer`."""
+        if height % self.patch or width % self.patch:
+            raise TokenizerError(
+                f"images of {height} x {width} cannot be cut into patches of {self.patch} x {self.patch}"
+            )
+        return height // self.patch, width // self.patch, self.channels
+
+    def encode(self, images: Unchecked) -> Float[Array, "... rows cols ch"]:
+        """See `Tokenizer`."""
+        if images.ndim < 3 or images.shape[-1] != 3 or not jnp.issubdtype(images.dtype, jnp.floating):
+            raise TokenizerError(
+                f"encode takes floats in [0, 1] of shape (..., H, W, 3), not {images.dtype}{list(images.shape)}"
+            )
+        self.latent_shape(*images.shape[-3:-1])
+        patches = rearrange(jnp.asarray(images, jnp.float32), _PATCHES, y=self.patch, x=self.patch)
+        centred = patches - _aligned(self.mean, patches)
+        return jnp.matmul(centred, self.basis, precision="highest") * self.scale
+
+    def decode(self, latents: Unchecked) -> Float[Array, "... H W 3"]:
+        """See `Tokenizer`."""
+        if latents.ndim < 3 or latents.shape[-1] != self.channels:
+            raise TokenizerError(
+                f"decode takes latents of {self.channels} channels, not shape {list(latents.shape)}"
+            )
+        latents = jnp.asarray(latents, jnp.float32)
+        patches = self._linear(latents)
+        if self.decoder is not None:
+            patches = patches + self.decoder(latents)
+        return rearrange(patches, _inverse(_PATCHES), y=self.patch, x=self.patch, ch=3)
+
+    def with_decoder(self, frames: UInt8[np.ndarray, "m H W 3"], steps: int, seed: int) -> "PatchPCA":
+        """The same code of images, decoded with a correction that is trained on `frames` for `steps` steps."""
+        images = np.asarray(frames, np.float32) / 255
+        patches = rearrange(images, _PATCHES, y=self.patch, x=self.patch)
+        latents = np.asarray(self.encode(images))
+        decoder = residual_decoder.train(latents, patches, self._linear, steps=steps, seed=seed)
+        return dataclasses.replace(self, decoder=decoder)
+
+    def _linear(self, latents: Float[Array, "... rows cols ch"]) -> Float[Array, "... rows cols f"]:
+        patches = jnp.matmul(latents / self.scale, self.basis.T, precision="highest")
+        return patches + _aligned(self.mean, patches)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the npz file, whole or not at all."""
+        arrays = self._arrays()
+        file = io.BytesIO()
+        np.savez(file, fingerprint=np.array(_fingerprint(arrays)), **arrays)
+        atomic.write_bytes(path, file.getvalue())
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        own = {
+            "patch": np.int64(self.patch),
+            "mean": self.mean,
+            "basis": self.basis,
+            "scale": np.float64(self.scale),
+        }
+        extra = {} if self.decoder is None else self.decoder.to_arrays()
+        return {
+            name: np.asarray(a) for name, a in {**own, **{_DECODER + n: a for n, a in extra.items()}}.items()
+        }
+
+
+def fit(frames: Unchecked, patch: int, channels: int) -> PatchPCA:
+    """The `channels` leading directions of all patches of `frames`, computed in float64.
+
+    `frames` are uint8 (m, H, W, 3). The scale is one over the root mean square of their latents. The sign of a direction,
+    which PCA leaves open, is such that its largest entry is positive. Raises `TokenizerError` if the sizes do not fit.
+    """
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
+        raise TokenizerError(
+            f"fit takes uint8 frames of shape (m, H, W, 3), not {frames.dtype}{list(frames.shape)}"
+        )
+    if frames.shape[1] % patch or frames.shape[2] % patch:
+        raise TokenizerError(
+            f"frames of {frames.shape[1]} x {frames.shape[2]} cannot be cut into patches of {patch}"
+        )
+    size = patch * patch * 3
+    if not 1 <= channels <= size:
+        raise TokenizerError(f"a patch of {patch} x {patch} x 3 has 1 .. {size} channels, not {channels}")
+    total, product, count = np.zeros(size), np.zeros((size, size)), 0
+    for part in np.array_split(frames, max(1, len(frames) // 256)):
+        patches = rearrange(part, "m (r y) (c x) ch -> (m r c) (y x ch)", y=patch, x=patch) / 255.0
+        total, product, count = total + patches.sum(0), product + patches.T @ patches, count + len(patches)
+    mean = total / count
+    variances, vectors = np.linalg.eigh(product / count - np.outer(mean, mean))
+    basis = vectors[:, ::-1][:, :channels]
+    basis = basis * np.sign(basis[np.abs(basis).argmax(0), np.arange(channels)])
+    rms = np.sqrt(max(variances[::-1][:channels].mean(), 1e-12))
+    return PatchPCA(patch, mean.astype(np.float32), basis.astype(np.float32), float(1.0 / rms))
+
+
+def load(path: str | os.PathLike) -> PatchPCA:
+    """Reads what `PatchPCA.save` wrote; raises `TokenizerError` if the file is missing or is not exactly that."""
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise TokenizerError(
+            f"no tokenizer at {path}; make it with: python -m data_prep.fit_tokenizer --data {path.parent}"
+        )
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
+            arrays = {name: content[name] for name in content.files}
+        stored = str(arrays.pop("fingerprint"))
+        if stored != _fingerprint(arrays):
+            raise TokenizerError(
+                "its contents have changed since it was saved (sha256 differs from its fingerprint)"
+            )
+        decoder = {n.removeprefix(_DECODER): a for n, a in arrays.items() if n.startswith(_DECODER)}
+        return PatchPCA(
+            int(arrays["patch"]),
+            arrays["mean"],
+            arrays["basis"],
+            float(arrays["scale"]),
+            ResidualDecoder.from_arrays(decoder) if decoder else None,
+        )
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as e:
+        reason = str(e).splitlines()[0] if str(e) else type(e).__name__
+        raise TokenizerError(f"{path} cannot be used as a tokenizer: {reason}; fit it again") from None
+
+
+def _fingerprint(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _aligned(vector: np.ndarray, x: Float[Array, "..."]) -> np.ndarray:
+    return np.expand_dims(vector, tuple(range(x.ndim - 1)))
+
+
+def _inverse(pattern: str) -> str:
+    return " -> ".join(reversed(pattern.split(" -> ")))

@@ -1,0 +1,104 @@
+"""A small convolutional network that adds to a linear reconstruction what neighbouring latents say about the rest.
+
+It works on the grid of latents, (rows, cols), and gives the p * p * 3 values of every patch; the latents themselves are
+what they are without it. It is trained on latents with a little noise, because it will see what a diffusion model made.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from einops import pack, unpack
+from flax import linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from rad_jax.axes import Array, Float
+
+BATCH, PEAK_RATE, NOISE = 32, 2e-3, 0.1
+"""Frames per step, highest learning rate, largest standard deviation of the noise on latents of unit variance."""
+
+
+class _Net(nn.Module):
+    width: int
+    blocks: int
+    outputs: int
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "b rows cols ch"]) -> Float[Array, "b rows cols f"]:
+        x = nn.Conv(self.width, (3, 3))(z)
+        for _ in range(self.blocks):
+            y = nn.Conv(self.width, (3, 3))(nn.gelu(x))
+            x = x + nn.Conv(self.width, (1, 1))(nn.gelu(y))
+        # Zero at the start: the untrained decoder is the linear one.
+        return nn.Conv(self.outputs, (1, 1), kernel_init=nn.initializers.zeros)(nn.gelu(x))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ResidualDecoder:
+    """`params` of the network, by name; its sizes are read from their shapes."""
+
+    params: dict[str, Any]
+
+    def __call__(self, latents: Float[Array, "... rows cols ch"]) -> Float[Array, "... rows cols f"]:
+        """Latents of unit variance to the correction of every patch, its p * p * 3 values in the last axis."""
+        packed, leading = pack([latents], "* rows cols ch")
+        return unpack(_net_of(self.params).apply({"params": self.params}, packed), leading, "* rows cols ch")[
+            0
+        ]
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """For storing: name -> array."""
+        return {"/".join(path): np.asarray(value) for path, value in flatten_dict(self.params).items()}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "ResidualDecoder":
+        """The inverse of `to_arrays`."""
+        return cls(unflatten_dict({tuple(name.split("/")): value for name, value in arrays.items()}))
+
+
+def train(
+    latents: Float[np.ndarray, "m rows cols ch"],
+    patches: Float[np.ndarray, "m rows cols f"],
+    linear: Callable[[Float[Array, "b rows cols ch"]], Float[Array, "b rows cols f"]],
+    *,
+    steps: int,
+    seed: int,
+    width: int = 96,
+    blocks: int = 2,
+) -> ResidualDecoder:
+    """Fits the correction of `linear(latents)` towards `patches` (values in [0, 1]) by mean squared error.
+
+    Every clip of a batch has noise of its own standard deviation, drawn from [0, NOISE]; what the noise does to the linear
+    reconstruction is part of what is to be corrected.
+    """
+    net = _Net(width, blocks, patches.shape[-1])
+    init_key, step_key = jax.random.split(jax.random.key(seed))
+    params = net.init(init_key, jnp.asarray(latents[:1]))["params"]
+    rule = optax.adam(optax.cosine_decay_schedule(PEAK_RATE, steps))
+
+    @jax.jit
+    def update(params, opt, z, target, key):
+        level_key, noise_key = jax.random.split(key)
+        level = NOISE * jax.random.uniform(level_key, (len(z), 1, 1, 1))
+        z = z + level * jax.random.normal(noise_key, z.shape)
+        residual = target - linear(z)
+        gradient = jax.grad(lambda p: jnp.mean((net.apply({"params": p}, z) - residual) ** 2))(params)
+        change, opt = rule.update(gradient, opt)
+        return optax.apply_updates(params, change), opt
+
+    opt, draw = rule.init(params), np.random.default_rng(seed)
+    for step in range(steps):
+        chosen = draw.integers(len(latents), size=BATCH)
+        params, opt = update(
+            params, opt, latents[chosen], patches[chosen], jax.random.fold_in(step_key, step)
+        )
+    return ResidualDecoder(jax.tree.map(np.asarray, params))
+
+
+def _net_of(params: dict[str, Any]) -> _Net:
+    width, outputs = params[f"Conv_{len(params) - 1}"]["kernel"].shape[-2:]
+    return _Net(width, (len(params) - 2) // 2, outputs)

@@ -1,0 +1,33 @@
+"""Installation. The run-time requirements are the lines of requirements.txt."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+LINES = (HERE / "requirements.txt").read_text().splitlines()
+JAX = "jax{}>=0.10.2,<0.12"
+
+setup(
+    name="rad_jax",
+    version="0.1.0",
+    description="Recurrent Autoregressive Diffusion: video world models with memory, in JAX",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    python_requires=">=3.11",
+    packages=find_packages(include=["rad_jax*", "data_prep*", "experiments*"]),
+    py_modules=[],
+    install_requires=[line for line in LINES if line and not line.startswith("#")],
+    extras_require={
+        "data": [],  # the embedded worlds render with what training needs already
+        "eval": ["tensorboard>=2.21,<3"],  # to look at the curves of a run; reports need nothing more
+        "dev": [
+            "pytest>=9,<10",
+            "ruff==0.17.5",  # another version formats differently
+            "beartype>=0.23.1,<0.24",
+            "torch==2.13.0",  # the reference of parity tests
+        ],
+        "gpu": [JAX.format("[cuda13]")],
+        "tpu": [JAX.format("[tpu]")],
+    },
+)

@@ -1,0 +1,114 @@
+"""The condition of a frame: the action, and the pose if wanted, with the first action of a clip left out."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import toy_episodes as toy
+
+from rad_jax.data import DataError
+from rad_jax.data.condition import condition_arrays, condition_dim, condition_features
+
+
+def _clip(index=2):
+    return {name: toy.episode(index)[name] for name in ("actions", "pose")}
+
+
+def test_the_action_is_passed_on_but_for_the_first_of_the_clip():
+    clip = _clip()
+    given = clip["actions"].copy()
+    found = condition_features(toy.SPEC, clip, "action", 1)
+    assert found.shape[1] == condition_dim(toy.SPEC, "action", 1) == 4 and found.dtype == np.float32
+    np.testing.assert_array_equal(found[1:], given[1:])
+    assert not found[0].any() and given[0].any()
+    np.testing.assert_array_equal(clip["actions"], given)  # the caller's array is left alone
+
+
+@pytest.mark.parametrize("harmonics", [1, 2, 5])
+def test_the_pose_is_scaled_position_and_harmonics_of_the_heading(harmonics):
+    clip = _clip()
+    found = condition_features(toy.SPEC, clip, "action+pose", harmonics)
+    assert found.shape[1] == condition_dim(toy.SPEC, "action+pose", harmonics) == 4 + 2 + 2 * harmonics
+    for t, (x, y, cos, sin) in enumerate(clip["pose"].tolist()):
+        heading = math.atan2(sin, cos)
+        expected = [0.5 * x, 0.25 * y]
+        for k in range(1, harmonics + 1):
+            expected += [math.cos(k * heading), math.sin(k * heading)]
+        np.testing.assert_allclose(found[t, 4:], expected, rtol=0, atol=1e-6)
+    assert not found[0, :4].any() and found[0, 4:].all()
+
+
+def test_columns_are_found_by_name():
+    order = [3, 1, 2, 0]
+    names = [toy.SPEC.info["pose"][column] for column in order]
+    scale = [toy.SPEC.info["pose_scale"][column] for column in order]
+    spec = dataclasses.replace(toy.SPEC, info={**toy.SPEC.info, "pose": names, "pose_scale": scale})
+    clip = _clip()
+    found = condition_features(spec, {**clip, "pose": clip["pose"][:, order]}, "action+pose", 2)
+    expected = condition_features(toy.SPEC, clip, "action+pose", 2)
+    np.testing.assert_array_equal(found, expected[:, [0, 1, 2, 3, 5, 4, 6, 7, 8, 9]])
+
+
+def test_several_clips_at_once_are_each_a_clip():
+    clips = {name: array[:10].reshape(2, 5, 4) for name, array in _clip().items()}
+    found = condition_features(toy.SPEC, clips, "action+pose", 3)
+    for row in range(2):
+        one = {name: array[row] for name, array in clips.items()}
+        np.testing.assert_array_equal(found[row], condition_features(toy.SPEC, one, "action+pose", 3))
+
+
+def test_only_the_arrays_that_are_needed_are_read():
+    assert condition_arrays("action") == ("actions",)
+    assert condition_arrays("action+pose") == ("actions", "pose")
+
+
+def _without(group, name):
+    return dataclasses.replace(
+        toy.SPEC, **{group: {k: v for k, v in getattr(toy.SPEC, group).items() if k != name}}
+    )
+
+
+def _info(**changes):
+    return dataclasses.replace(toy.SPEC, info={**toy.SPEC.info, **changes})
+
+
+@pytest.mark.parametrize(
+    ("spec", "condition", "harmonics", "error", "message"),
+    [
+        (toy.SPEC, "pose", 1, ValueError, "condition is 'pose', expected one of 'action', 'action.pose'"),
+        (toy.SPEC, "action+pose", 0, ValueError, "heading_harmonics is 0"),
+        (
+            _without("arrays", "pose"),
+            "action+pose",
+            1,
+            DataError,
+            "'toy' has no array 'pose', which .*'action.pose' needs",
+        ),
+        (_without("arrays", "actions"), "action", 1, DataError, "'toy' has no array 'actions'"),
+        (_without("info", "actions"), "action", 1, DataError, r"info\['actions'\] is missing"),
+        (_without("info", "pose"), "action+pose", 1, DataError, r"info\['pose'\] is missing"),
+        (_without("info", "pose_scale"), "action+pose", 1, DataError, r"info\['pose_scale'\] is missing"),
+        (
+            _info(actions=["a"]),
+            "action",
+            1,
+            DataError,
+            r"info\['actions'\] is \['a'\], expected a list .* \(4,\)",
+        ),
+        (
+            _info(pose=["x", "y", "z", "yaw"]),
+            "action+pose",
+            1,
+            DataError,
+            "expected 'cos' and 'sin' among them",
+        ),
+    ],
+)
+def test_what_a_data_set_cannot_give_is_named(spec, condition, harmonics, error, message):
+    for call in (
+        lambda: condition_dim(spec, condition, harmonics),
+        lambda: condition_features(spec, _clip(), condition, harmonics),
+    ):
+        with pytest.raises(error, match=message):
+            call()

@@ -1,0 +1,194 @@
+"""A split that was begun is finished, not begun again: same bytes wherever the run was stopped; never another content."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import toy_episodes as toy
+
+from rad_jax.data import DataError, Episodes, write_split
+from rad_jax.data.index import writing
+
+
+def test_a_run_killed_around_any_rename_is_continued_to_the_same_bytes(tmp_path):
+    # In a process of its own, which forks: this one has threads by now. See `_killed_everywhere` below.
+    paths = [os.fspath(Path(toy.__file__).parent), *sys.path]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    command = f"import test_episode_writing as t; t._killed_everywhere({os.fspath(tmp_path)!r})"
+    run = subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    # 3 shards and 3 progress files, features.json, dataset_info.json, index.json: each before and after its rename.
+    assert run.stdout.split()[-1] == "18"
+
+
+def _killed_everywhere(tmp_path: str) -> None:
+    """Kills a writer just before and just after its n-th rename, for every n, and lets another one finish."""
+    import signal
+
+    import array_record.python.array_record_module  # noqa: F401  (loaded once, not in every child)
+    import tensorflow_datasets  # noqa: F401
+
+    replace = os.replace
+
+    def write_in_child(directory, kill_at=None, after=False):
+        child = os.fork()
+        if child == 0:
+            count = 0
+
+            def replace_or_die(source, target):
+                nonlocal count
+                count += 1
+                if count == kill_at and not after:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                replace(source, target)
+                if count == kill_at:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            os.replace = replace_or_die
+            toy.write(directory)
+            os._exit(0)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    reference = Path(tmp_path, "reference")
+    assert write_in_child(reference) == 0
+    assert not list(reference.glob("*.tmp")) and not list(reference.glob("*progress*"))
+    kills = 0
+    for number in range(1, 100):
+        for after in (False, True):
+            directory = Path(tmp_path, f"{number}-{after}")
+            if write_in_child(directory, number, after) == 0:
+                print(kills)
+                return
+            kills += 1
+            if not (directory / "index.json").exists() and (directory / "train.progress.json").exists():
+                try:
+                    Episodes(directory, "train")
+                    raise AssertionError("an unfinished split was opened")
+                except DataError as error:
+                    assert "it has no index.json" in str(error)
+            assert write_in_child(directory) == 0
+            assert toy.content(directory) == toy.content(reference), directory
+
+
+def test_finished_shards_are_kept_and_only_the_rest_is_made(tmp_path):
+    asked = []
+
+    def fails_in_the_third_shard(indices):
+        asked.append(indices)
+        yield toy.episode(indices.start)
+        if indices.start == 6:
+            raise RuntimeError("the renderer broke")
+        yield from map(toy.episode, indices[1:])
+
+    with pytest.raises(RuntimeError, match="renderer broke"):
+        write_split(tmp_path, "train", toy.SPEC, fails_in_the_third_shard, 8, episodes_per_shard=3)
+    assert asked == [range(3), range(3, 6), range(6, 8)]
+    shards = sorted(tmp_path.glob("toy-*"))
+    assert [path.name[-14:] for path in shards] == ["00000-of-00003", "00001-of-00003"]
+    before = [(path.stat().st_ino, path.stat().st_mtime_ns) for path in shards]
+    seen = []
+    write_split(
+        tmp_path,
+        "train",
+        toy.SPEC,
+        lambda indices: asked.append(indices) or toy.make_episodes(indices),
+        8,
+        episodes_per_shard=3,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert asked[3:] == [range(6, 8)] and seen == [(6, 8), (7, 8), (8, 8)]
+    assert [(path.stat().st_ino, path.stat().st_mtime_ns) for path in shards] == before
+    assert Episodes(tmp_path, "train").lengths.tolist() == [11 + 3 * i for i in range(8)]
+
+
+def test_a_finished_split_is_not_made_again_but_a_deleted_shard_is(tmp_path):
+    toy.write(tmp_path)
+    whole = toy.content(tmp_path)
+
+    def never(indices):
+        raise AssertionError(f"asked for {indices}")
+
+    write_split(tmp_path, "train", toy.SPEC, never, 7, episodes_per_shard=3)
+    next(tmp_path.glob("toy-*00001-of*")).unlink()
+    with pytest.raises(AssertionError, match=r"range\(3, 6\)"):
+        write_split(tmp_path, "train", toy.SPEC, never, 7, episodes_per_shard=3)
+    toy.write(tmp_path)
+    assert toy.content(tmp_path) == whole
+
+
+def _changed(**info):
+    return dataclasses.replace(toy.SPEC, info={**toy.SPEC.info, **info})
+
+
+OTHERS = [
+    (_changed(seed=4), 7, 3, "info.seed = 3, not 4"),
+    (_changed(walls="red"), 7, 3, "info.walls = 'absent', not 'red'"),
+    (toy.SPEC, 8, 3, "num_episodes = 7, not 8"),
+    (toy.SPEC, 7, 2, "episodes_per_shard = 3, not 2"),
+    (dataclasses.replace(toy.SPEC, chunk=5), 7, 3, "chunk = 4, not 5"),
+    (dataclasses.replace(toy.SPEC, name="other"), 7, 3, "name = 'toy', not 'other'"),
+    (dataclasses.replace(toy.SPEC, statics={}), 7, 3, "statics.n_context = .* not 'absent'"),
+    (
+        dataclasses.replace(toy.SPEC, arrays={**toy.SPEC.arrays, "actions": ((5,), "float32")}),
+        7,
+        3,
+        r"arrays.actions = \[\[4\], 'float32'\], not \[\[5\], 'float32'\]",
+    ),
+]
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize(("spec", "episodes", "per_shard", "message"), OTHERS)
+def test_another_content_is_refused_and_nothing_changes(
+    tmp_path, finished, spec, episodes, per_shard, message
+):
+    if finished:
+        toy.write(tmp_path)
+    else:
+        with pytest.raises(StopIteration):
+            write_split(tmp_path, "train", toy.SPEC, _only_the_first_shard, 7, episodes_per_shard=3)
+    before = toy.content(tmp_path)
+    with pytest.raises(DataError, match=f"{message}: use another directory") as error:
+        write_split(tmp_path, "train", spec, toy.make_episodes, episodes, episodes_per_shard=per_shard)
+    assert "\n" not in str(error.value)
+    assert toy.content(tmp_path) == before
+
+
+def _only_the_first_shard(indices):
+    if indices.start:
+        raise StopIteration
+    return toy.make_episodes(indices)
+
+
+def test_an_unfinished_split_says_so(tmp_path):
+    toy.write(tmp_path, split="test")
+    with pytest.raises(StopIteration):
+        write_split(tmp_path, "train", toy.SPEC, _only_the_first_shard, 7, episodes_per_shard=3)
+    with pytest.raises(DataError, match=r"split 'train' .* was not finished"):
+        Episodes(tmp_path, "train")
+    (tmp_path / "train.progress.json").write_text("{")
+    with pytest.raises(DataError, match=r"train\.progress\.json is damaged"):
+        toy.write(tmp_path)
+
+
+def test_splits_with_infos_of_their_own_share_a_directory(tmp_path):
+    toy.write(tmp_path, 4, 3)
+    write_split(tmp_path, "test", _changed(protocol="loop"), toy.make_episodes, 2, episodes_per_shard=1)
+    assert Episodes(tmp_path, "test").spec.info["protocol"] == "loop"
+    assert Episodes(tmp_path, "train").spec == toy.SPEC
+    assert (len(Episodes(tmp_path, "train")), len(Episodes(tmp_path, "test"))) == (4, 2)
+
+
+def test_two_writers_exclude_each_other(tmp_path):
+    with writing(tmp_path), pytest.raises(DataError, match="another process is writing"):
+        toy.write(tmp_path)
+    toy.write(tmp_path)
+
+
+@pytest.mark.parametrize(("split", "episodes"), [("train/1", 2), ("train", 0)])
+def test_splits_that_cannot_be_are_refused(tmp_path, split, episodes):
+    with pytest.raises(DataError, match="split"):
+        toy.write(tmp_path, episodes, split=split)

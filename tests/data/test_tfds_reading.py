@@ -1,0 +1,62 @@
+"""TensorFlow Datasets reads the data sets; TensorFlow is imported neither for that nor for anything else here."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+import toy_episodes as toy
+
+
+def test_tfds_reads_every_record_of_every_split(tmp_path):
+    toy.write(tmp_path, 7, 3)
+    toy.write(tmp_path, 2, 1, split="test")
+    builder = tfds.builder_from_directory(tmp_path)
+    assert builder.info.name == "toy" and sorted(builder.info.splits) == ["test", "train"]
+    for split, episodes in (("train", 7), ("test", 2)):
+        source = builder.as_data_source(split)
+        records = iter(source[number] for number in range(len(source)))
+        for number in range(episodes):
+            original = toy.episode(number)
+            length = 11 + 3 * number
+            for chunk, start in enumerate(range(0, length, toy.SPEC.chunk)):
+                record = next(records)
+                for name in toy.SPEC.arrays:
+                    np.testing.assert_array_equal(
+                        record[name], original[name][start : start + 4], strict=True
+                    )
+                for name in toy.SPEC.statics:
+                    np.testing.assert_array_equal(record[name], original[name])
+                assert record["episode_id"] == f"{split}-{number:06d}".encode()
+                assert (record["chunk"], record["start"], record["num_frames"]) == (chunk, start, length)
+        assert next(records, None) is None
+
+
+def test_tensorflow_is_never_imported(tmp_path):
+    # A package of that name that cannot be imported, in case the real one is or is not installed.
+    trap = tmp_path / "trap" / "tensorflow"
+    trap.mkdir(parents=True)
+    (trap / "__init__.py").write_text("raise SystemExit('tensorflow was imported')")
+    script = f"""
+import sys
+import tensorflow_datasets as tfds
+import toy_episodes as toy
+from rad_jax.data.windows import train_batches, sequential_batches
+data = toy.write({os.fspath(tmp_path / "data")!r}, 3)
+with_pose = dict(clip=5, batch=2, condition="action+pose", heading_harmonics=2)
+batches = train_batches(data, seed=0, first_step=0, **with_pose)
+next(batches)
+batches.close()
+assert len(list(sequential_batches(data, **with_pose))) == 4
+assert len(tfds.builder_from_directory(data.directory).as_data_source("train")[0]["frames"]) == 4
+assert "tensorflow" not in sys.modules
+print("done")
+"""
+    paths = [os.fspath(trap.parent), os.fspath(Path(toy.__file__).parent), *sys.path]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    # Warnings are errors, and nothing may be printed when the interpreter exits with threads that read ahead.
+    command = [sys.executable, "-W", "error", "-c", script]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "done\n", "")

@@ -1,0 +1,249 @@
+"""Clips are slices of episodes, every one as likely, and a step's batch depends on the seed and the step alone."""
+
+import threading
+
+import grain
+import numpy as np
+import pytest
+import toy_episodes as toy
+from grain.experimental import assert_equal_output_after_checkpoint
+
+from rad_jax.data import DataError, Episodes, EpisodeSpec, write_split
+from rad_jax.data.condition import condition_features
+from rad_jax.data.windows import Windows, sequential_batches, train_batches, train_dataset
+
+CLIP = 6
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Seven episodes of 11 to 29 frames: 105 windows of 6 frames."""
+    return toy.write(tmp_path_factory.mktemp("windows"))
+
+
+def _take(steps, batches):
+    taken = [next(batches) for _ in range(steps)]
+    batches.close()
+    return taken
+
+
+def _assert_same(found, expected):
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert list(one) == list(other)
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name], strict=True)
+
+
+def _all_windows(data):
+    return [
+        (episode, start) for episode, length in enumerate(data.lengths) for start in range(length - CLIP + 1)
+    ]
+
+
+@pytest.mark.parametrize("condition", ["action", "action+pose"])
+def test_a_batch_is_slices_of_the_episodes_and_their_conditions(data, condition):
+    options = {"clip": CLIP, "batch": 3, "condition": condition, "heading_harmonics": 2}
+    seen = set()
+    for batch in _take(60, train_batches(data, seed=1, first_step=0, **options)):
+        assert set(batch) == {"frames", "actions", "clip_id"}
+        assert batch["frames"].shape == (3, CLIP, 2, 3, 3) and batch["frames"].dtype == np.uint8
+        assert batch["actions"].dtype == np.float32 and batch["clip_id"].dtype == np.int64
+        for row, (episode, start) in enumerate(batch["clip_id"].tolist()):
+            seen.add((episode, start))
+            original = {
+                name: array[start : start + CLIP]
+                for name, array in toy.episode(episode).items()
+                if array.ndim > 1
+            }
+            np.testing.assert_array_equal(batch["frames"][row], original["frames"])
+            expected = condition_features(toy.SPEC, original, condition, 2)
+            np.testing.assert_array_equal(batch["actions"][row], expected)
+            assert not batch["actions"][row, 0, :4].any() and batch["actions"][row, 1:, :4].any(axis=1).all()
+    assert seen == set(_all_windows(data))
+
+
+def test_latents_are_taken_where_the_data_set_has_them(tmp_path):
+    spec = EpisodeSpec(
+        "latents",
+        {"frames": ((2, 2, 3), "uint8"), "latents": ((1, 2, 4), "float16"), "actions": ((2,), "float32")},
+        info={"actions": ["left", "right"]},
+    )
+    rng = np.random.default_rng(0)
+    latents = rng.standard_normal((9, 1, 2, 4)).astype(np.float16)
+    episode = {
+        "frames": np.zeros((9, 2, 2, 3), np.uint8),
+        "latents": latents,
+        "actions": np.ones((9, 2), np.float32),
+    }
+    write_split(tmp_path, "train", spec, lambda _: [episode], 1, episodes_per_shard=1)
+    (batch,) = _take(1, train_batches(Episodes(tmp_path, "train"), clip=4, batch=2, seed=0, first_step=0))
+    assert set(batch) == {"latents", "actions", "clip_id"} and batch["latents"].dtype == np.float16
+    for row, (_, start) in enumerate(batch["clip_id"]):
+        np.testing.assert_array_equal(batch["latents"][row], latents[start : start + 4])
+
+
+def test_every_window_comes_once_per_epoch_in_an_order_of_its_own(data):
+    windows = _all_windows(data)
+    batches = _take(42, train_batches(data, clip=CLIP, batch=5, seed=2, first_step=0))
+    order = [tuple(row) for batch in batches for row in batch["clip_id"].tolist()]
+    assert len(windows) == 105
+    first, second = order[:105], order[105:]
+    assert sorted(first) == sorted(second) == windows and first != second and first != windows
+
+
+def test_all_windows_are_equally_likely_at_every_place_of_a_batch(data):
+    windows = _all_windows(data)
+    number = {window: index for index, window in enumerate(windows)}
+    seeds, unread = 1050, _Unread(data.directory, data.split)
+    counts = np.zeros((2, len(windows)))
+    for seed in range(seeds):
+        ids = train_dataset(unread, clip=CLIP, batch=2, seed=seed)[3]["clip_id"]
+        for place, row in enumerate(ids.tolist()):
+            counts[place, number[tuple(row)]] += 1
+    chi_square = ((counts - seeds / 105) ** 2 / (seeds / 105)).sum(axis=1)
+    # 104 degrees of freedom: mean 104, standard deviation 14.4.
+    assert (np.abs(chi_square - 104) < 5 * 14.4).all(), chi_square
+
+
+class _Unread(Episodes):
+    """Episodes whose frames are not read."""
+
+    def read(self, episode, start=0, stop=None, arrays=()):
+        return {name: np.zeros((stop - start, *self.spec.arrays[name][0])) for name in arrays}
+
+
+def test_a_step_depends_on_seed_and_step_alone(data):
+    def steps(seed, threads, buffer):
+        return _take(
+            50,
+            train_batches(data, clip=CLIP, batch=4, seed=seed, first_step=0, threads=threads, buffer=buffer),
+        )
+
+    expected = steps(7, 0, 0)
+    for threads, buffer in ((1, 1), (2, 8), (4, 3)):
+        _assert_same(steps(7, threads, buffer), expected)
+    other = steps(8, 0, 0)
+    shared = [
+        np.array_equal(one["clip_id"], two["clip_id"]) for one, two in zip(expected, other, strict=True)
+    ]
+    assert not any(shared)
+
+
+def test_neighbouring_seeds_do_not_share_epochs(data):
+    # The second epoch of one seed must not be the first of the next.
+    def epochs(seed):
+        batches = _take(6, train_batches(data, clip=CLIP, batch=35, seed=seed, first_step=0))
+        ids = np.concatenate([batch["clip_id"] for batch in batches])
+        return ids[:105].tolist(), ids[105:].tolist()
+
+    drawn = [epoch for seed in range(4) for epoch in epochs(seed)]
+    assert len({str(epoch) for epoch in drawn}) == 8
+
+
+def test_a_run_resumes_at_every_step_across_epochs(data):
+    # 105 windows in batches of 8: epochs end within batches, the first in step 13.
+    options = {"clip": CLIP, "batch": 8, "seed": 5, "condition": "action+pose", "heading_harmonics": 1}
+    steps = _take(32, train_batches(data, first_step=0, **options))
+    for first_step in range(30):
+        resumed = _take(2, train_batches(data, first_step=first_step, buffer=1, **options))
+        _assert_same(resumed, steps[first_step : first_step + 2])
+
+
+def test_the_iterator_restores_at_every_position(data):
+    dataset = train_dataset(data, clip=CLIP, batch=8, seed=0)
+    # An epoch ends in step 13.
+    assert_equal_output_after_checkpoint(dataset[10:17].to_iter_dataset(grain.ReadOptions(1, 2)))
+
+
+@pytest.mark.parametrize("processes", [2, 4, 8])
+def test_the_processes_share_the_batch_of_one_process(data, processes):
+    options = {"clip": CLIP, "seed": 3, "condition": "action+pose", "heading_harmonics": 1}
+    whole = _take(15, train_batches(data, batch=8, first_step=5, **options))
+    shares = [
+        _take(
+            15,
+            train_batches(
+                data,
+                batch=8 // processes,
+                first_step=5,
+                process_index=index,
+                process_count=processes,
+                **options,
+            ),
+        )
+        for index in range(processes)
+    ]
+    joined = [
+        {name: np.concatenate([share[name] for share in step]) for name in step[0]}
+        for step in zip(*shares, strict=True)
+    ]
+    _assert_same(joined, whole)
+
+
+def test_sequential_windows_are_all_in_order_and_the_last_batch_is_short(data):
+    batches = list(sequential_batches(data, clip=CLIP, batch=4))
+    windows = [
+        (e, start) for e, length in enumerate(data.lengths) for start in range(0, length - CLIP + 1, CLIP)
+    ]
+    assert [tuple(row) for batch in batches for row in batch["clip_id"].tolist()] == windows
+    assert [len(batch["frames"]) for batch in batches] == [4, 4, 4, 4, 3]
+    for batch in batches:
+        for row, (episode, start) in enumerate(batch["clip_id"].tolist()):
+            np.testing.assert_array_equal(
+                batch["frames"][row], toy.episode(episode)["frames"][start : start + CLIP]
+            )
+
+
+@pytest.mark.parametrize("processes", [2, 3, 7])
+def test_sequential_windows_are_dealt_to_the_processes(data, processes):
+    whole = list(sequential_batches(data, clip=CLIP, batch=4))
+    shares = [
+        list(sequential_batches(data, clip=CLIP, batch=4, process_index=index, process_count=processes))
+        for index in range(processes)
+    ]
+    assert sum(map(len, shares)) == len(whole)
+    for number, batch in enumerate(whole):
+        _assert_same([shares[number % processes][number // processes]], [batch])
+
+
+def test_short_episodes_are_an_error_with_their_number(data):
+    with pytest.raises(
+        DataError, match="2 of 7 episodes are shorter than a clip of 17 frames, first 'train-000000' with 11"
+    ):
+        train_batches(data, clip=17, batch=1, seed=0, first_step=0)
+    assert len(Windows(data, 11, 1, "action", 1)) == sum(range(1, 20, 3))
+
+
+def test_a_data_set_without_pictures_is_refused(tmp_path):
+    spec = EpisodeSpec("blind", {"actions": ((1,), "float32")}, info={"actions": ["go"]})
+    write_split(
+        tmp_path, "train", spec, lambda _: [{"actions": np.ones((3, 1), np.float32)}], 1, episodes_per_shard=1
+    )
+    with pytest.raises(DataError, match="neither 'latents' nor 'frames'"):
+        sequential_batches(Episodes(tmp_path, "train"), clip=2, batch=1)
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_a_damaged_record_reaches_who_asks_for_the_batch(tmp_path, threads):
+    data = toy.write(tmp_path, 2, 1)
+    path = tmp_path / "toy-train.array_record-00001-of-00002"
+    blob = bytearray(path.read_bytes())
+    blob[blob.index(toy.episode(1)["frames"][4:8].tobytes())] ^= 1
+    path.write_bytes(blob)
+    batches = train_batches(data, clip=CLIP, batch=15, seed=0, first_step=0, threads=threads)
+    with pytest.raises(DataError, match=f"{path.name}, record 1: cannot be read"):
+        next(batches)
+    batches.close()
+
+
+def test_closing_stops_the_threads(data):
+    before = set(threading.enumerate())
+    batches = train_batches(data, clip=CLIP, batch=4, seed=0, first_step=0, threads=2)
+    next(batches)
+    readers = set(threading.enumerate()) - before
+    assert len(readers) == 2
+    batches.close()
+    for thread in readers:
+        thread.join(timeout=10)
+    assert not any(thread.is_alive() for thread in readers)

@@ -1,0 +1,294 @@
+"""Patch PCA against plain float64 linear algebra; the file it is stored in; the residual decoder."""
+
+import dataclasses
+import io
+import os
+import pickle
+import zipfile
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from data_prep import fit_tokenizer
+from rad_jax import tokenizer
+from rad_jax.data.episodes import Episodes, EpisodeSpec, write_split
+from rad_jax.tokenizer import TokenizerError, patch_pca
+
+
+def pictures(count=40, size=16, seed=0):
+    """Smooth coloured pictures with a little texture, uint8 (count, size, size, 3)."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size] / size
+    phase, freq = rng.uniform(0, 6, (2, count, 3, 1, 1)), rng.uniform(0.3, 1.2, (count, 3, 1, 1))
+    waves = 0.5 + 0.35 * np.sin(freq * x * 6 + phase[0]) * np.cos(freq * y * 4 + phase[1])
+    edges = 0.15 * np.sign(np.sin(freq * (x + y) * 9 + phase[0]))
+    return (255 * np.clip(np.moveaxis(waves + edges, 1, -1), 0, 1)).astype(np.uint8)
+
+
+def images_of(frames):
+    return jnp.asarray(frames, jnp.float32) / 255
+
+
+def literal_patches(frames, p):
+    """(m, rows, cols, p * p * 3) by plain loops: row in the patch, column in the patch, colour."""
+    m, height, width, _ = frames.shape
+    out = np.zeros((m, height // p, width // p, p * p * 3))
+    for row in range(height // p):
+        for col in range(width // p):
+            out[:, row, col] = frames[:, row * p : row * p + p, col * p : col * p + p].reshape(m, -1) / 255.0
+    return out
+
+
+@pytest.fixture(scope="module")
+def corrected():
+    """A tokenizer with a trained residual decoder."""
+    frames = pictures(200, 32)
+    return patch_pca.fit(frames, 8, 6).with_decoder(frames, 60, 0)
+
+
+def test_is_the_pca_of_the_patches():
+    frames, p, k = pictures(), 4, 7
+    pca = patch_pca.fit(frames, p, k)
+    patches = literal_patches(frames, p).reshape(-1, 48)
+    centred = patches - patches.mean(0)
+    _, _, directions = np.linalg.svd(centred, full_matrices=False)
+    directions = directions[:k].T
+    directions *= np.sign(directions[np.abs(directions).argmax(0), np.arange(k)])
+    latents = centred @ directions
+    scale = 1 / np.sqrt((latents**2).mean())
+    np.testing.assert_allclose(pca.mean, patches.mean(0), atol=1e-6)
+    np.testing.assert_allclose(pca.basis, directions, atol=2e-5)
+    np.testing.assert_allclose(pca.scale, scale, rtol=1e-6)
+    np.testing.assert_allclose(pca.encode(images_of(frames)).reshape(-1, k), latents * scale, atol=2e-5)
+    best = (latents @ directions.T + patches.mean(0)).reshape(len(frames), 4, 4, 48)
+    np.testing.assert_allclose(
+        literal_patches(255 * np.asarray(pca.decode(pca.encode(images_of(frames)))), p), best, atol=1e-5
+    )
+
+
+def test_one_scale_unit_variance_and_errors_of_latents_are_errors_of_pixels():
+    frames = pictures()
+    pca = patch_pca.fit(frames, 8, 12)
+    latents = pca.encode(images_of(frames))
+    assert float(jnp.mean(latents**2)) == pytest.approx(1.0, abs=1e-4)
+    assert float(jnp.std(latents[..., 0])) > 2 * float(jnp.std(latents[..., -1]))  # not whitened
+    np.testing.assert_allclose(pca.basis.T @ pca.basis, np.eye(12), atol=1e-6)
+    noise = 0.1 * jax.random.normal(jax.random.key(0), latents.shape)
+    pixels = jnp.sum((pca.decode(latents + noise) - pca.decode(latents)) ** 2)
+    np.testing.assert_allclose(pixels, jnp.sum(noise**2) / pca.scale**2, rtol=1e-4)
+
+
+def test_all_channels_lose_nothing():
+    frames = pictures(60, 32)
+    pca = patch_pca.fit(frames, 8, 192)
+    np.testing.assert_allclose(pca.decode(pca.encode(images_of(frames))), images_of(frames), atol=5e-6)
+
+
+@pytest.mark.parametrize("leading", [(), (2,), (2, 1, 3), (0,)])
+def test_shapes_for_any_leading_axes_and_jit(corrected, leading):
+    pca = corrected
+    images = jax.random.uniform(jax.random.key(0), (*leading, 16, 24, 3))
+    latents = jax.jit(pca.encode)(images)
+    assert latents.shape == (*leading, *pca.latent_shape(16, 24)) == (*leading, 2, 3, 6)
+    assert latents.dtype == jnp.float32
+    decoded = jax.jit(pca.decode)(latents.astype(jnp.bfloat16))
+    assert decoded.shape == images.shape and decoded.dtype == jnp.float32
+    if leading == (2, 1, 3):
+        np.testing.assert_allclose(pca.decode(latents)[1, 0, 2], pca.decode(latents[1, 0, 2]), atol=1e-5)
+
+
+def test_is_not_clipped():
+    pca = patch_pca.fit(pictures(), 8, 5)
+    assert float(pca.decode(30 * jnp.ones((2, 2, 5))).max()) > 1
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda t: t.encode(jnp.zeros((20, 16, 3))), "20 x 16 cannot be cut into patches of 8 x 8"),
+        (lambda t: t.latent_shape(16, 12), "16 x 12 cannot be cut"),
+        (lambda t: t.encode(jnp.zeros((16, 16, 4))), r"not float32\[16, 16, 4\]"),
+        (lambda t: t.encode(jnp.zeros((16, 16, 3), jnp.uint8)), "floats in .0, 1."),
+        (lambda t: t.decode(jnp.zeros((2, 2, 6))), r"5 channels, not shape \[2, 2, 6\]"),
+        (lambda t: patch_pca.fit(pictures(), 8, 193), "1 .. 192 channels, not 193"),
+        (lambda t: patch_pca.fit(pictures(), 5, 4), "patches of 5"),
+        (lambda t: patch_pca.fit(pictures() / 255, 8, 4), "uint8"),
+        (lambda t: patch_pca.fit(pictures()[:0], 8, 4), "uint8 frames"),
+    ],
+)
+def test_refuses_what_does_not_fit(call, message):
+    with pytest.raises(TokenizerError, match=message):
+        call(patch_pca.fit(pictures(), 8, 5))
+
+
+@pytest.mark.parametrize("with_decoder", [False, True])
+def test_saved_and_loaded_is_the_same(tmp_path, corrected, with_decoder):
+    plain = dataclasses.replace(corrected, decoder=None)
+    pca = corrected if with_decoder else plain
+    assert plain.fingerprint != corrected.fingerprint
+    latents = pca.encode(images_of(pictures()))
+    np.testing.assert_array_equal(latents, plain.encode(images_of(pictures())))
+    pca.save(tmp_path / "tokenizer.npz")
+    again = tokenizer.load("patch_pca", tmp_path / "tokenizer.npz", fingerprint=pca.fingerprint)
+    assert (again.name, again.scale, again.fingerprint) == ("patch_pca", pca.scale, pca.fingerprint)
+    np.testing.assert_array_equal(again.encode(images_of(pictures())), latents)
+    np.testing.assert_array_equal(again.decode(latents), pca.decode(latents))
+    assert [p.name for p in tmp_path.iterdir()] == ["tokenizer.npz"]
+
+
+def test_loading_by_name(tmp_path):
+    patch_pca.fit(pictures(), 8, 5).save(tmp_path / "t.npz")
+    with pytest.raises(TokenizerError, match="no tokenizer is named 'pach_pca'; there are: patch_pca"):
+        tokenizer.load("pach_pca", tmp_path / "t.npz")
+    with pytest.raises(TokenizerError, match="needs the path"):
+        tokenizer.load("patch_pca")
+    with pytest.raises(
+        TokenizerError, match=r"no tokenizer at .*make it with: python -m data_prep.fit_tokenizer --data"
+    ):
+        tokenizer.load("patch_pca", tmp_path / "absent.npz")
+    with pytest.raises(TokenizerError, match="expected 000000000000; use the tokenizer"):
+        tokenizer.load("patch_pca", tmp_path / "t.npz", fingerprint="0" * 64)
+
+
+def rewrite(path, **changes):
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **{**arrays, **changes})
+
+
+def flipped(path):
+    # npz stores without compression: a flipped byte of the basis is caught by the zip's own checksum.
+    body = bytearray(path.read_bytes())
+    body[len(body) // 2] ^= 1
+    path.write_bytes(body)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flipped,
+        lambda path: path.write_bytes(path.read_bytes()[:-300]),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(pickle.dumps({"mean": 1})),
+        lambda path: rewrite(path, mean=np.zeros(192, np.float32)),
+        lambda path: rewrite(path, scale=np.float64(2.0)),
+        lambda path: rewrite(path, extra=np.zeros(1)),
+        lambda path: rewrite(path, fingerprint=np.array("f" * 64)),
+        lambda path: np.savez(path, mean=np.zeros(192)),
+        lambda path: np.savez(
+            path, patch=np.array(8), fingerprint=patch_pca._fingerprint({"patch": np.array(8)})
+        ),
+    ],
+)
+def test_a_damaged_or_altered_file_is_refused(tmp_path, damage):
+    path = tmp_path / "tokenizer.npz"
+    patch_pca.fit(pictures(), 8, 5).save(path)
+    damage(path)
+    with pytest.raises(TokenizerError) as info:
+        patch_pca.load(path)
+    assert str(path) in str(info.value) and "\n" not in str(info.value)
+
+
+class Trap:
+    """Unpickling it makes a directory."""
+
+    def __init__(self, directory):
+        self.directory = str(directory)
+
+    def __reduce__(self):
+        return os.mkdir, (self.directory,)
+
+
+def test_a_pickle_in_the_file_is_not_run(tmp_path):
+    path = tmp_path / "tokenizer.npz"
+    patch_pca.fit(pictures(), 8, 5).save(path)
+    rewrite(path, mean=np.array([Trap(tmp_path / "sprung")], dtype=object))
+    with pytest.raises(TokenizerError, match="allow_pickle"):
+        patch_pca.load(path)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_the_file_holds_no_pickles(tmp_path, corrected):
+    corrected.save(tmp_path / "t.npz")
+    with zipfile.ZipFile(tmp_path / "t.npz") as archive:
+        for name in archive.namelist():
+            np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_the_decoder_improves_pictures_it_has_not_seen(corrected, noise):
+    test = images_of(pictures(24, 32, seed=1))
+    latents = corrected.encode(test)
+    latents += noise * jax.random.normal(jax.random.key(1), latents.shape)
+    plain = dataclasses.replace(corrected, decoder=None)
+    before, after = (float(jnp.mean((t.decode(latents) - test) ** 2)) for t in (plain, corrected))
+    assert 10 * np.log10(before / after) > 1.0
+
+
+def frames_dataset(directory, episodes=9, length=7):
+    spec = EpisodeSpec("pictures", {"frames": ((16, 16, 3), "uint8")}, {}, {"source": "test"}, chunk=3)
+
+    def make(indices):
+        return ({"frames": pictures(length, seed=i)} for i in indices)
+
+    write_split(directory, "train", spec, make, episodes, episodes_per_shard=4)
+    return spec
+
+
+def test_the_command_writes_and_records(tmp_path, capsys):
+    frames_dataset(tmp_path)
+    assert fit_tokenizer.main(["--data", str(tmp_path), "--channels", "6", "--decoder-steps", "2"]) == 0
+    recorded = Episodes(tmp_path, "train").tokenizer
+    loaded = tokenizer.load(recorded["name"], tmp_path / recorded["path"], recorded["fingerprint"])
+    assert loaded.latent_shape(16, 16) == (2, 2, 6) and loaded.decoder is not None
+    printed = capsys.readouterr().out
+    assert "held-out frames: " in printed and "dB" in printed and loaded.fingerprint[:12] in printed
+
+
+def test_the_command_refuses_in_one_line_and_leaves_what_was_there(tmp_path, capsys):
+    assert fit_tokenizer.main(["--data", str(tmp_path / "none")]) == 2
+    frames_dataset(tmp_path)
+    assert fit_tokenizer.main(["--data", str(tmp_path)]) == 0
+    before = (tmp_path / "tokenizer.npz").read_bytes()
+    for wrong in (["--patch", "5"], ["--channels", "500"], ["--split", "test"]):
+        capsys.readouterr()
+        assert fit_tokenizer.main(["--data", str(tmp_path), *wrong]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    with pytest.raises(SystemExit):
+        fit_tokenizer.main(["--data", str(tmp_path), "--frames", "0"])
+    assert (tmp_path / "tokenizer.npz").read_bytes() == before
+
+
+def test_frames_are_drawn_evenly_and_without_repetition(tmp_path):
+    spec = EpisodeSpec("numbers", {"frames": ((1, 1, 3), "uint8")}, {}, {"source": "test"}, chunk=4)
+    lengths = [5, 1, 9]
+    first = np.cumsum([0, *lengths])
+
+    def make(indices):
+        for i in indices:
+            yield {
+                "frames": np.arange(first[i], first[i + 1], dtype=np.uint8)[:, None, None, None].repeat(3, -1)
+            }
+
+    write_split(tmp_path, "train", spec, make, 3, episodes_per_shard=2)
+    episodes = Episodes(tmp_path, "train")
+    everything = fit_tokenizer.sample_frames(episodes, range(3), 100, 0)[:, 0, 0, 0]
+    assert sorted(everything) == list(range(15))
+    assert sorted(fit_tokenizer.sample_frames(episodes, range(1, 3), 100, 0)[:, 0, 0, 0]) == list(
+        range(5, 15)
+    )
+    counts = np.zeros(15)
+    for seed in range(200):
+        counts[fit_tokenizer.sample_frames(episodes, range(3), 3, seed)[:, 0, 0, 0]] += 1
+    assert counts.sum() == 600 and np.abs(counts - 40).max() < 25
+
+
+def test_the_reported_reconstruction_is_the_psnr_of_the_round_trip():
+    frames = pictures()
+    pca = patch_pca.fit(frames, 8, 5)
+    images = np.asarray(frames, np.float64) / 255
+    error = (np.clip(np.asarray(pca.decode(pca.encode(images_of(frames)))), 0, 1) - images) ** 2
+    expected = np.mean([-10 * np.log10(e.mean()) for e in error])
+    assert fit_tokenizer.reconstruction_psnr(pca, frames) == pytest.approx(expected, abs=1e-4)
