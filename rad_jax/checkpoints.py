@@ -55,7 +55,6 @@ class Checkpoints:
         """
         self.directory = pathlib.Path(directory).absolute()
         self._writes = config is not None
-        self._failed_step: int | None = None
         self._saving: int | None = None
         if self._writes:
             self._on_first_process(self._clean_up)

@@ -24,7 +24,8 @@ from rad_jax.tokenizer import TokenizerError, residual_decoder
 from rad_jax.tokenizer.residual_decoder import ResidualDecoder
 
 NAME = "patch_pca"
-_PATCHES = "... (rows y) (cols x) ch -> ... rows cols (y x ch)"
+_CUT = "... (rows y) (cols x) ch -> ... rows cols (y x ch)"
+_JOIN = "... rows cols (y x ch) -> ... (rows y) (cols x) ch"
 _DECODER = "decoder/"
 
 # Shape and type are checked by the functions, whose messages say more than an annotation can.
@@ -80,7 +81,7 @@ class PatchPCA:
                 f"encode takes floats in [0, 1] of shape (..., H, W, 3), not {images.dtype}{list(images.shape)}"
             )
         self.latent_shape(*images.shape[-3:-1])
-        patches = rearrange(jnp.asarray(images, jnp.float32), _PATCHES, y=self.patch, x=self.patch)
+        patches = rearrange(jnp.asarray(images, jnp.float32), _CUT, y=self.patch, x=self.patch)
         centred = patches - _aligned(self.mean, patches)
         return jnp.matmul(centred, self.basis, precision="highest") * self.scale
 
@@ -94,12 +95,12 @@ class PatchPCA:
         patches = self._linear(latents)
         if self.decoder is not None:
             patches = patches + self.decoder(latents)
-        return rearrange(patches, _inverse(_PATCHES), y=self.patch, x=self.patch, ch=3)
+        return rearrange(patches, _JOIN, y=self.patch, x=self.patch, ch=3)
 
     def with_decoder(self, frames: UInt8[np.ndarray, "m H W 3"], steps: int, seed: int) -> "PatchPCA":
         """The same code of images, decoded with a correction that is trained on `frames` for `steps` steps."""
         images = np.asarray(frames, np.float32) / 255
-        patches = rearrange(images, _PATCHES, y=self.patch, x=self.patch)
+        patches = rearrange(images, _CUT, y=self.patch, x=self.patch)
         latents = np.asarray(self.encode(images))
         decoder = residual_decoder.train(latents, patches, self._linear, steps=steps, seed=seed)
         return dataclasses.replace(self, decoder=decoder)
@@ -116,16 +117,10 @@ class PatchPCA:
         atomic.write_bytes(path, file.getvalue())
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        own = {
-            "patch": np.int64(self.patch),
-            "mean": self.mean,
-            "basis": self.basis,
-            "scale": np.float64(self.scale),
-        }
-        extra = {} if self.decoder is None else self.decoder.to_arrays()
-        return {
-            name: np.asarray(a) for name, a in {**own, **{_DECODER + n: a for n, a in extra.items()}}.items()
-        }
+        arrays = {"patch": self.patch, "mean": self.mean, "basis": self.basis, "scale": self.scale}
+        if self.decoder is not None:
+            arrays |= {_DECODER + name: array for name, array in self.decoder.to_arrays().items()}
+        return {name: np.asarray(array) for name, array in arrays.items()}
 
 
 def fit(frames: Unchecked, patch: int, channels: int) -> PatchPCA:
@@ -204,7 +199,3 @@ def _fingerprint(arrays: dict[str, np.ndarray]) -> str:
 
 def _aligned(vector: np.ndarray, x: Float[Array, "..."]) -> np.ndarray:
     return np.expand_dims(vector, tuple(range(x.ndim - 1)))
-
-
-def _inverse(pattern: str) -> str:
-    return " -> ".join(reversed(pattern.split(" -> ")))
