@@ -86,8 +86,7 @@ def main():
             model, config, options.steps, params, frames, actions[:, :length], future, key
         )
     )
-    print(f"{timing.hardware()}; width {options.width}, depth {options.depth}, {model.config.tokens} tokens, "
-          f"window {options.window}, {options.steps} steps, {options.reading} reading")  # fmt: skip
+    print(timing.hardware(), *(f"{name} {value}" for name, value in vars(options).items()), sep=", ")
     short = actions[:, length : length + options.timed_frames]
     state = rollout.start(model, params, frames, actions[:, :length], diffusion=config, steps=options.steps)
     fast = timing.seconds(rollout.generate, state, short, key) / options.timed_frames

@@ -20,7 +20,7 @@ from rad_jax.model import RAD
 def literal_loss(model, config, params, frames, actions, levels, noise):
     """The loss of all windows of a clip, window by window: levels (b, t-w+1, w), noise (b, t-w+1, w, ...)."""
     window, batch = model.config.window, frames.shape[0]
-    context = jnp.full((batch, window), model.config.context_level)
+    context = jnp.full((batch, 1), model.config.context_level)
 
     @jax.checkpoint
     def slide(memory, inputs):
@@ -29,7 +29,7 @@ def literal_loss(model, config, params, frames, actions, levels, noise):
         noised = diffusion.add_noise(config, clean, eps, level)
         prediction, _ = model.apply({"params": params}, noised, level, action, memory)
         error = jnp.square(prediction - diffusion.target(config, clean, eps, level)).mean((-3, -2, -1))
-        _, memory = model.apply({"params": params}, clean, context, action, memory)
+        _, memory = model.apply({"params": params}, clean[:, :1], context, action[:, :1], memory)
         return memory, (diffusion.loss_weight(config, level) * error).mean()
 
     starts = jnp.arange(frames.shape[1] - window + 1)
@@ -83,8 +83,7 @@ def main():
         noise = jax.random.normal(key, (*shape, *options.latent))
         return literal_loss(model, config, params, frames, actions, levels, noise)
 
-    print(f"{timing.hardware()}; batch {options.batch}, width {options.width}, depth {options.depth}, "
-          f"{model.config.tokens} tokens, window {options.window}, {options.windows} windows, segment {options.segment}")  # fmt: skip
+    print(timing.hardware(), *(f"{name} {value}" for name, value in vars(options).items()), sep=", ")
     sizes = {}
     for length in (100, 200, 400):
         step = timing.compiled(jax.grad(prefetched), params, *clip(length))

@@ -25,7 +25,7 @@ def get_config(variant: str | None = None) -> ConfigDict:
 
     data = config.data
     data.path = "datasets/quickstart"
-    data.make = f"{ROOMS} --episodes 4096 && python -m data_prep.fit_tokenizer --data {{path}}"
+    data.make = f"{ROOMS} --episodes 4096 && python -m data_prep.fit_tokenizer --data {{path}} --decoder-steps 600"
     data.auto_make = True
     data.condition = "action+pose"
     data.heading_harmonics = 4
@@ -39,7 +39,7 @@ def get_config(variant: str | None = None) -> ConfigDict:
     model.window = 4  # a third of a turn
     model.context_level = 1
     model.dtype = "float32"
-    model.remat = False
+    model.remat = True  # cheaper than storing, here
 
     memory = config.memory
     memory.action_width = 32

@@ -88,9 +88,8 @@ def loss_weight(config: DiffusionConfig, levels: Int[Array, "*b w"]) -> Float[Ar
     clipped = jnp.minimum(snr, config.snr_clip)
     if config.weighting == "fused_snr":
         past = config.fused_decay * _smoothed_past(clipped / config.snr_clip, config.fused_decay)
-        clipped, snr = (
-            config.snr_clip * (1 - (1 - past) * (1 - s / config.snr_clip)) for s in (clipped, snr)
-        )
+        # 1 - (1 - past) (1 - s / clip), written so that the smallest ratios survive float32
+        clipped, snr = (config.snr_clip * past + (1 - past) * s for s in (clipped, snr))
     return {"v": clipped / (snr + 1), "eps": clipped / snr, "x0": clipped}[config.predict]
 
 

@@ -33,7 +33,7 @@ class LSTMState(NamedTuple):
     c: Float[Array, "b n u"]
 
 
-def gate(z: Float[Array, "*b gates"], c: Float[Array, "*b u"]) -> LSTMState:
+def gate(z: Float[Array, "*b gates"], c: Float[Array, "*#b u"]) -> LSTMState:
     """One step of the recurrence from the pre-activations of the gates and the previous cell."""
     i, f, g, o = jnp.split(z, 4, axis=-1)
     c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)

@@ -1,0 +1,52 @@
+"""A model small enough to be compiled in a test, with parameters that make every path count."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rad_jax.config import MemoryConfig, ModelConfig
+from rad_jax.model import RAD
+
+LATENT, ACTION, WINDOW = (4, 4, 3), 3, 4
+
+
+def toy_model(stride=1, window="shared", *, kind="lstm", dtype="float32", remat=False, **memory) -> RAD:
+    settings = {"prefetch_segment": 4 * stride, "action_width": 8, **memory}
+    return RAD(
+        ModelConfig(
+            latent=LATENT,
+            action_dim=ACTION,
+            width=16,
+            depth=2,
+            heads=2,
+            mlp_ratio=1.0,
+            window=WINDOW,
+            context_level=2,
+            dtype=dtype,
+            remat=remat,
+            memory=MemoryConfig(kind=kind, stride=stride, window=window, **settings),
+        )
+    )
+
+
+def toy_params(model: RAD, seed: int = 0):
+    """Parameters moved away from their start, where gates and the last layer are zero."""
+    dtype = model.config.state_dtype
+    frames = jnp.zeros((1, 1, *LATENT), dtype)
+
+    def init():
+        actions = jnp.zeros((1, 1, ACTION), dtype)
+        return model.init(jax.random.key(0), frames, jnp.zeros((1, 1), int), actions)
+
+    shapes = jax.eval_shape(init)["params"]
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda s: jnp.asarray(rng.normal(0, 0.3, s.shape), s.dtype), shapes)
+
+
+def toy_clip(batch: int, length: int, dtype="float32", seed: int = 1):
+    """Latents (b, t, rows, cols, ch) and actions (b, t, a)."""
+    rng = np.random.default_rng(seed)
+    return (
+        jnp.asarray(rng.normal(size=(batch, length, *LATENT)), dtype),
+        jnp.asarray(rng.normal(size=(batch, length, ACTION)), dtype),
+    )
