@@ -23,8 +23,11 @@ from rad_jax.prepare import open_episodes
 from rad_jax.report import Sample, write_report
 from rad_jax.scores import Row, floors, score_rows, write_metrics
 from rad_jax.tokenizer import Tokenizer
-from rad_jax.train import check_same_run
+from rad_jax.train import refuse_changes
 from rad_jax.train_step import init_state
+
+# Keys that make a model what it is.
+MODEL_KEYS = ("model.", "memory.", "diffusion.", "data.condition", "data.heading_harmonics")
 
 
 class Trained(NamedTuple):
@@ -41,7 +44,7 @@ def load_trained(workdir: Path, config: Config | None = None) -> Trained:
     """Reads the newest checkpoint of a run.
 
     Args:
-      config: its ``evaluate``, ``sample`` and ``mesh`` are used in place of the run's; the rest must be the run's.
+      config: its ``evaluate`` and ``sample`` sections are used in place of the run's; what makes the model must be the run's.
 
     Raises:
       ConfigError, CheckpointError, TokenizerError: in one or two lines, what is missing or does not fit.
@@ -52,8 +55,9 @@ def load_trained(workdir: Path, config: Config | None = None) -> Trained:
     run = config_from_json(path.read_text())
     if config is not None:
         model = dataclasses.replace(config.model, latent=run.model.latent, action_dim=run.model.action_dim)
-        check_same_run(dataclasses.replace(config, model=model), workdir)
-        run = dataclasses.replace(run, evaluate=config.evaluate, sample=config.sample, mesh=config.mesh)
+        wanted = dataclasses.replace(config, model=model)
+        refuse_changes(wanted, run, workdir, MODEL_KEYS)
+        run = dataclasses.replace(run, evaluate=config.evaluate, sample=config.sample)
     model = RAD(run.model)
     part = "ema" if run.train.ema else "params"
     target = getattr(jax.eval_shape(lambda: init_state(model, run)), part)
@@ -172,9 +176,9 @@ def describe(trained: Trained, twin: Trained | None, episodes: Episodes) -> dict
         "memory": about,
         "condition": config.data.condition,
         "attention window": f"{config.model.window} frames",
-        "parameters": sum(p.size for p in jax.tree.leaves(trained.params)),
-        "steps": trained.step,
-        "twin's steps": twin.step if twin else None,
+        "parameters": f"{sum(p.size for p in jax.tree.leaves(trained.params)):,}",
+        "steps": f"{trained.step:,}",
+        "twin's steps": f"{twin.step:,}" if twin else None,
         "sampler": f"DDIM, {config.sample.steps} steps",
         "protocol": episodes.spec.info.get("protocol"),
         "data": str(episodes.directory),

@@ -54,6 +54,7 @@ def predict(
     alike: dict[int, list[int]] = {}
     for index, clip in enumerate(clips):
         alike.setdefault(rollout.frames_in_window(model, clip.context), []).append(index)
+    batch = min(batch, max(map(len, alike.values())))
     groups = [same[i : i + batch] for same in alike.values() for i in range(0, len(same), batch)]
     for number, group in enumerate(groups):
         filled = [clips[i] for i in group + group[-1:] * (batch - len(group))]

@@ -1,6 +1,7 @@
 """The training loop: batches in, steps, metrics, checkpoints; stopped at any moment it goes on with the same bits."""
 
 import signal
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from rad_jax.data.windows import train_batches
 from rad_jax.lock import WorkdirLock
 from rad_jax.parts import Parts, open_parts
 from rad_jax.samples import write_sample
+from rad_jax.schema import show_value
 from rad_jax.train_step import MEMORY_NAME, TrainState, init_state, train_step
 from rad_jax.writers import Progress, Writer, parameter_table
 
-# Keys that may change when a run goes on, because no number depends on them.
+# Keys that may change when a run goes on: no number depends on them, or only in its last bits (speed against memory).
 FREE_KEYS = (
     "evaluate.",
     "sample.",
@@ -28,6 +30,10 @@ FREE_KEYS = (
     "data.make",
     "data.auto_make",
     "train.sample_every",
+    "train.accumulate",
+    "train.window_batch",
+    "model.remat",
+    "memory.prefetch_segment",
 )
 
 
@@ -51,24 +57,26 @@ def train(config: Config, workdir: Path) -> TrainState:
     parts = open_parts(config)
     check_same_run(parts.config, workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    with WorkdirLock(workdir):
-        atomic.write_bytes(workdir / "config.json", parts.config.to_json().encode())
-        with Checkpoints(workdir / "checkpoints", config.checkpoint) as checkpoints:
-            return _train(parts, workdir, checkpoints)
+    with WorkdirLock(workdir), Checkpoints(workdir / "checkpoints", config.checkpoint) as checkpoints:
+        return _train(parts, workdir, checkpoints)
 
 
 def check_same_run(config: Config, workdir: Path) -> None:
     """Raises `ConfigError` if ``workdir`` holds a run whose numbers another configuration made."""
     path = workdir / "config.json"
-    if not path.exists():
-        return
-    changed = diff_configs(config_from_json(path.read_text()), config)
-    changed = {key: values for key, values in changed.items() if not key.startswith(FREE_KEYS)}
+    if path.exists():
+        refuse_changes(config, config_from_json(path.read_text()), workdir)
+
+
+def refuse_changes(config: Config, run: Config, workdir: Path, among: tuple[str, ...] = ("",)) -> None:
+    """Raises `ConfigError` if a key that begins with one of ``among``, and is not free, is not what it was in the run."""
+    differing = diff_configs(run, config).items()
+    changed = {k: values for k, values in differing if k.startswith(among) and not k.startswith(FREE_KEYS)}
     if changed:
         key, (old, new) = next(iter(changed.items()))
-        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         raise ConfigError(
-            f"{workdir} holds a run with {key}={old}, not {new}{more}; choose another --workdir"
+            f"{key}={show_value(new)}: {workdir} holds a run with {show_value(old)}{more}; choose another --workdir"
         )
 
 
@@ -89,15 +97,19 @@ def _train(parts: Parts, workdir: Path, checkpoints: Checkpoints) -> TrainState:
         out_shardings=(shardings, sharding.replicated(mesh)),
         donate_argnums=0,
     )
-    batches = open_batches(parts, first)
-    writer = Writer(workdir, first)
     progress = Progress(config.train.steps, config.train.batch * config.data.clip, first)
     metadata = {
         "config": config.to_dict(),
         "tokenizer": {"name": tokenizer.name, "fingerprint": tokenizer.fingerprint},
     }
     pending = first, {"finite": True}, []
-    with _Signals() as signals:
+    with (
+        closing(open_batches(parts, first)) as batches,
+        closing(Writer(workdir, first)) as writer,
+        _Signals() as signals,
+    ):
+        # Only now: what could not begin leaves the directory to another configuration.
+        atomic.write_bytes(workdir / "config.json", config.to_json().encode())
         for step in range(first + 1, config.train.steps + 1):
             batch = next(batches)
             clips = batch.pop("clip_id")
@@ -121,8 +133,6 @@ def _train(parts: Parts, workdir: Path, checkpoints: Checkpoints) -> TrainState:
                 raise Stopped(
                     f"stopped by {signals.received} after step {step}, which is saved; the same command goes on"
                 )
-    batches.close()
-    writer.close()
     return state
 
 

@@ -87,7 +87,7 @@ def train_step(
             lambda total, part: (_add(total, gradient(state.params, *part)), None), zeros, split
         )
         (value, extra), grads = jax.tree.map(lambda x: x / parts, sums)
-    grad_norm = optax.global_norm(grads)
+    grad_norm = optax.tree.norm(grads)
     updates, opt = make_optimizer(config).update(grads, state.opt, state.params)
     params = optax.apply_updates(state.params, updates)
     ema = state.ema and optimizer.ema_update(state.ema, params, config.train.ema, state.step)

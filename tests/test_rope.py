@@ -36,7 +36,7 @@ def test_temporal_frequencies_are_those_of_oasis():
 
 
 def test_spatial_frequencies_and_positions_are_those_of_oasis():
-    """The grid of Oasis: 9 rows, 16 columns, heads of 64; the first 32 features turn with the row, the others with the column."""
+    """Of 64 features on the grid of Oasis, 9 rows and 16 columns, the first 32 turn with the row, the rest with the column."""
     angles = spatial_angles(9, 16, 64).reshape(9, 16, 64)
     frequency = np.pi * np.linspace(1, 128, 16)
     for i, y in enumerate(np.linspace(-1, 1, 9)):

@@ -38,9 +38,7 @@ def torch_reference():
         for weight in cell.parameters():
             weight.copy_(torch.from_numpy(draw.normal(size=weight.shape)))
     x = torch.from_numpy(draw.normal(size=(BATCH * TOKENS, FRAMES, INPUT))).requires_grad_()
-    h, c = (
-        torch.from_numpy(draw.normal(size=(1, BATCH * TOKENS, UNITS))).requires_grad_() for _ in range(2)
-    )
+    h, c = (torch.from_numpy(draw.normal(size=(1, BATCH * TOKENS, UNITS))).requires_grad_() for _ in range(2))
     y, (h_end, c_end) = cell(x, (h, c))
     probes = [draw.normal(size=out.shape) for out in (y, h_end, c_end)]
     sum((out * torch.from_numpy(p)).sum() for out, p in zip((y, h_end, c_end), probes)).backward()
@@ -133,7 +131,11 @@ def thousand_steps(dtype, forget_bias):
         model = lstm(dtype, units, units, param_dtype=param_dtype)
         cast = jax.tree.map(lambda leaf: jnp.asarray(leaf, param_dtype), params)
         state, y = contract.call(
-            model, "run", {"params": cast}, model.initial_state(1, 8), jnp.asarray(x, param_dtype).astype(dtype)
+            model,
+            "run",
+            {"params": cast},
+            model.initial_state(1, 8),
+            jnp.asarray(x, param_dtype).astype(dtype),
         )
         return state, y
 
