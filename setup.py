@@ -25,7 +25,8 @@ setup(
             "pytest>=9,<10",
             "ruff==0.17.5",  # another version formats differently
             "beartype>=0.23.1,<0.24",
-            "torch==2.13.0",  # the reference of parity tests
+            # The reference of four parity tests, gigabytes large: on the oldest Python only; elsewhere they are skipped.
+            "torch==2.13.0; python_version < '3.12'",
         ],
         "gpu": [JAX.format("[cuda13]")],
         "tpu": [JAX.format("[tpu]")],

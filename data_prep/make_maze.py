@@ -141,7 +141,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    share = f"{CONTEXT_SHARE:.0%}"
+    share = f"{CONTEXT_SHARE:.0%}%"  # argparse formats help texts
     parser = _Parser(
         prog="make_maze",
         description=__doc__,

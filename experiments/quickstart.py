@@ -25,7 +25,9 @@ def get_config(variant: str | None = None) -> ConfigDict:
 
     data = config.data
     data.path = "datasets/quickstart"
-    data.make = f"{ROOMS} --episodes 4096 && python -m data_prep.fit_tokenizer --data {{path}} --decoder-steps 600"
+    data.make = (
+        f"{ROOMS} --episodes 4096 && python -m data_prep.fit_tokenizer --data {{path}} --decoder-steps 600"
+    )
     data.auto_make = True
     data.condition = "action+pose"
     data.heading_harmonics = 4

@@ -21,9 +21,9 @@ from rad_jax.parts import open_tokenizer
 from rad_jax.predict import Clip, predict, read_clip
 from rad_jax.prepare import open_episodes
 from rad_jax.report import Sample, write_report
+from rad_jax.resume import refuse_changes
 from rad_jax.scores import Row, floors, score_rows, write_metrics
 from rad_jax.tokenizer import Tokenizer
-from rad_jax.train import refuse_changes
 from rad_jax.train_step import init_state
 
 # Keys that make a model what it is.

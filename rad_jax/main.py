@@ -20,9 +20,7 @@ MODES = ("train", "evaluate", "rollout", "show")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one mode; returns the exit status: 0, 1 for a failure, 2 for wrong arguments, 130 if stopped."""
-    parser = argparse.ArgumentParser(
-        prog="rad_jax.main", description=__doc__.splitlines()[0], allow_abbrev=False
-    )
+    parser = _Parser(prog="rad_jax.main", description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="an experiment")
     parser.add_argument("--workdir", type=Path, help="where the run writes (not needed for show)")
     parser.add_argument("--mode", choices=MODES, default="train")
@@ -101,6 +99,12 @@ def run(config, options) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        """Says what is wrong in one line."""
+        self.exit(2, f"error: {message}; see --help\n")
 
 
 if __name__ == "__main__":

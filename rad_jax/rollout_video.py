@@ -6,6 +6,7 @@ pose, ``pose`` (t, columns).
 """
 
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -47,11 +48,7 @@ def read_script(script: str, spec: EpisodeSpec, config: Config) -> np.ndarray:
     """The conditions (t, a) that a script asks for."""
     needed = condition_arrays(config.data.condition)
     if script.endswith(".npz"):
-        try:
-            with np.load(script, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in needed}
-        except (OSError, KeyError, ValueError) as error:
-            raise DataError(f"--actions {script}: expected arrays {', '.join(needed)}: {error}") from None
+        arrays = _read_arrays(script, needed)
     else:
         if len(needed) > 1:
             raise DataError(
@@ -59,9 +56,10 @@ def read_script(script: str, spec: EpisodeSpec, config: Config) -> np.ndarray:
                 "give an .npz file with actions and pose, or a model with data.condition=action"
             )
         arrays = {"actions": _parse(script, spec.info["actions"])}
-    wanted = {name: (len(arrays[needed[0]]), *spec.arrays[name][0]) for name in needed}
-    for name, shape in wanted.items():
-        if arrays[name].shape != shape or shape[0] == 0:
+    length = arrays[needed[0]].shape[:1]
+    for name in needed:
+        shape = (*length, *spec.arrays[name][0])
+        if arrays[name].shape != shape or length == (0,):
             raise DataError(
                 f"--actions {script}: {name} has shape {arrays[name].shape}, expected {shape}, not empty"
             )
@@ -70,11 +68,23 @@ def read_script(script: str, spec: EpisodeSpec, config: Config) -> np.ndarray:
     return condition_features(spec, arrays, config.data.condition, config.data.heading_harmonics)[1:]
 
 
+def _read_arrays(script, names):
+    try:
+        with open(script, "rb") as file, np.load(file, allow_pickle=False) as stored:
+            arrays = {name: np.asarray(stored[name], np.float64) for name in names}
+    except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
+        raise DataError(f"--actions {script}: expected arrays {', '.join(names)}: {error}") from None
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise DataError(f"--actions {script}: {name} holds values that are not finite")
+    return arrays
+
+
 def _parse(script, names):
     rows = []
     for part in script.split(","):
-        name, _, times = part.strip().partition("*")
-        if name not in names or not (times or "1").isdecimal():
+        name, star, times = part.strip().partition("*")
+        if name not in names or (star and not times.isdecimal()):
             raise DataError(
                 f"--actions {part.strip()!r}: expected NAME or NAME*COUNT with a name among {', '.join(names)}"
             )

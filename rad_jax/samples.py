@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from rad_jax import media
@@ -30,5 +31,6 @@ def write_sample(parts: Parts, params: PyTree, step: int, workdir: Path, writer:
         for clip, prediction in zip(clips, predictions, strict=True)
     ]
     frames = np.concatenate(columns, axis=2)
-    media.write_video(workdir / "samples" / f"{step:08d}.mp4", frames, config.evaluate.fps)
+    if jax.process_index() == 0:
+        media.write_video(workdir / "samples" / f"{step:08d}.mp4", frames, config.evaluate.fps)
     writer.video(step, "samples", frames, config.evaluate.fps)

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from rad_jax import paths
@@ -103,6 +104,11 @@ def shard_batch(batch: Any, mesh: Mesh) -> Any:
         return jax.make_array_from_process_local_data(sharding, local)
 
     return paths.map_named(to_global, batch)
+
+
+def gather(tree: Any) -> Any:
+    """The tree with all its values on every process; with one process, the tree."""
+    return multihost_utils.process_allgather(tree, tiled=True) if jax.process_count() > 1 else tree
 
 
 def describe(state: Any, shardings: Any) -> str:

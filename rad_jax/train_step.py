@@ -48,7 +48,7 @@ def init_state(model: RAD, config: Config) -> TrainState:
     params = model.init(jax.random.key(config.seed), frames, jnp.zeros((1, 1), int), actions)["params"]
     ema = optimizer.ema_init(params) if config.train.ema else None
     totals = {name: jnp.zeros(()) for name in ("loss", "error", "grad_norm")}
-    return TrainState(jnp.asarray(0), params, make_optimizer(config).init(params), ema, totals)
+    return TrainState(jnp.zeros((), jnp.int32), params, make_optimizer(config).init(params), ema, totals)
 
 
 def latents_of(batch: dict[str, Array], tokenizer: Tokenizer, dtype) -> Float[Array, "b t rows cols ch"]:

@@ -9,6 +9,9 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
+import pytest
+from absl import flags
+
 ROOT = Path(__file__).parent.parent
 # Compiling is most of the suite's time; these leave out what makes programs fast. The last one takes most of the time
 # away, but newer versions do not know it, and XLA aborts on what it does not know.
@@ -26,10 +29,6 @@ for name, value in {
     "JAX_DEFAULT_MATMUL_PRECISION": "highest",
 }.items():
     os.environ.setdefault(name, value)
-
-import jax  # noqa: F401 (read the environment above)
-import pytest
-from absl import flags
 
 
 def pytest_configure(config):

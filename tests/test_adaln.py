@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import torch
+import pytest
 
 from rad_jax.adaln import Modulation, modulate
 
@@ -21,6 +21,7 @@ def inputs():
 
 
 def test_modulate_is_a_layer_norm_scaled_and_shifted_frame_by_frame():
+    torch = pytest.importorskip("torch")
     x, shift, scale = inputs()
     z = torch.nn.functional.layer_norm(torch.from_numpy(x), (WIDTH,), eps=1e-6).numpy()
     expected = np.empty_like(x)

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 
 from rad_jax.attention import Past, SpatialAttention, TemporalAttention, softmax
 
@@ -73,6 +72,7 @@ def literal_temporal(x):
 
 
 def test_spatial_attention_equals_that_of_torch():
+    torch = pytest.importorskip("torch")
     frequency = np.pi * np.linspace(1, 128, HEAD // 4)
     angles = [
         np.concatenate([y * frequency, x * frequency])

@@ -1,6 +1,7 @@
 """Streaming generation against the full window at every sampler step, written out."""
 
 import itertools
+import resource
 
 import jax
 import jax.numpy as jnp
@@ -127,3 +128,18 @@ def test_frames_in_window(stride, left):
     assert rollout.frames_in_window(model, 4) == 4 - stride
     assert rollout.frames_in_window(model, 9) == {1: 3, 2: 3, 4: 1}[stride]
     assert rollout.frames_in_window(model, 4 + stride) in (4 - stride, left)
+
+
+def test_two_thousand_frames_leave_memory_flat(walk):
+    *_, actions, state = walk
+    action = actions[:, 0]
+
+    held, peaks = [], []
+    for i in range(2000):
+        state, frame = rollout.step(state, action, jax.random.key(0))
+        if i in (100, 1999):
+            held.append(sum(x.nbytes for x in jax.live_arrays()))
+            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # KiB
+    assert jnp.isfinite(frame).all()
+    assert held[0] == held[1]
+    assert peaks[1] - peaks[0] < 16 * 1024

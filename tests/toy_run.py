@@ -3,7 +3,9 @@
 All tests that train use this one configuration, because compiling a training step is what costs them time.
 """
 
+import contextlib
 import functools
+import io
 import json
 import os
 import signal
@@ -45,7 +47,7 @@ SETTINGS = {
     "train.first_start": 2,
     "train.ema": 0.9,
     "train.log_every": 2,
-    "train.sample_every": STEPS,
+    "train.sample_every": 0,
     "optimizer.warmup": 4,
     "optimizer.decay": "constant",
     "checkpoint.every": 3,  # not a multiple of log_every: sums of metrics have to survive a restart
@@ -68,8 +70,9 @@ class Toy:
         """Eight training episodes of 24 frames of 16 px, with a tokenizer."""
         directory = self.directory / "rooms"
         options = "--protocol rotate --room --pixels 16 --episodes 8"
-        assert make_maze.main(["--out", str(directory), *options.split()]) == 0
-        assert fit_tokenizer.main(["--data", str(directory), "--channels", "8"]) == 0
+        with silence():
+            assert make_maze.main(["--out", str(directory), *options.split()]) == 0
+            assert fit_tokenizer.main(["--data", str(directory), "--channels", "8"]) == 0
         return directory
 
     @functools.cached_property
@@ -79,7 +82,8 @@ class Toy:
         options = (
             "--protocol return --size 5 --pixels 16 --episodes 3 --seed 3 --min-frames 36 --max-frames 60"
         )
-        assert make_maze.main(["--out", str(directory), *options.split()]) == 0
+        with silence():
+            assert make_maze.main(["--out", str(directory), *options.split()]) == 0
         return directory
 
     def settings(self, changes: Mapping[str, Any] = NONE) -> dict[str, Any]:
@@ -92,25 +96,29 @@ class Toy:
     def arguments(self, workdir: Path, *more: str, variant: str = "lstm-f", **changes: Any) -> list[str]:
         """The command line of a run; keys to change with a double underscore for the point."""
         settings = self.settings({key.replace("__", "."): value for key, value in changes.items()})
-        keys = [f"--config.{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in settings.items()]
+        keys = [
+            f"--config.{key}={str(value).lower() if isinstance(value, bool) else value}"
+            for key, value in settings.items()
+        ]
         return ["--config", f"{EXPERIMENT}:{variant}", "--workdir", str(workdir), *more, *keys]
 
     @functools.cached_property
     def trained(self) -> Path:
-        """A run that was never interrupted."""
+        """A run that was never interrupted, and drew a sample at its end."""
         workdir = self.directory / "trained"
-        assert main(self.arguments(workdir)) == 0
+        with silence():
+            assert main(self.arguments(workdir, train__sample_every=STEPS)) == 0
         return workdir
 
-    @functools.cache
     def written(self, variant: str = "lstm-f", condition: str = "action") -> Path:
         """A run that was not trained: its parameters are random, so that every one of them counts."""
         workdir = self.directory / f"{variant} {condition}"
-        parts = open_parts(self.config(variant, {"data.condition": condition}))
-        tokenizer = {"name": parts.tokenizer.name, "fingerprint": parts.tokenizer.fingerprint}
-        with Checkpoints(workdir / "checkpoints", parts.config.checkpoint) as checkpoints:
-            checkpoints.save(STEPS, random_state(parts), {"tokenizer": tokenizer})
-        (workdir / "config.json").write_text(parts.config.to_json())
+        if not workdir.exists():
+            parts = open_parts(self.config(variant, {"data.condition": condition}))
+            tokenizer = {"name": parts.tokenizer.name, "fingerprint": parts.tokenizer.fingerprint}
+            with Checkpoints(workdir / "checkpoints", parts.config.checkpoint) as checkpoints:
+                checkpoints.save(STEPS, random_state(parts), {"tokenizer": tokenizer})
+            (workdir / "config.json").write_text(parts.config.to_json())
         return workdir
 
     def process(self, arguments: list[str]) -> subprocess.Popen:
@@ -122,6 +130,13 @@ class Toy:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+
+@contextlib.contextmanager
+def silence():
+    """What is made for several tests prints into none of them."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
 
 
 def random_state(parts: Parts, seed: int = 0) -> TrainState:

@@ -136,3 +136,9 @@ def test_look_makes_sheet_and_video(tmp_path, capsys):
     assert look.main([str(tmp_path), "--split", "test", "--episodes", "2"]) == 2
     assert look.main([str(tmp_path / "nothing")]) == 2
     assert capsys.readouterr().err.count("\n") == 2
+
+
+def test_help_can_be_printed(capsys):
+    with pytest.raises(SystemExit) as exit:
+        make_maze.main(["--help"])
+    assert exit.value.code == 0 and "60%" in capsys.readouterr().out

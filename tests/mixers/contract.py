@@ -99,7 +99,7 @@ def state_is_float32(s):
 def empty_state_knows_nothing(s):
     """The empty state is one and the same for all videos and tokens, and differs from that after a frame."""
     empty = s.mixer.initial_state(BATCH, TOKENS)
-    alone = s.mixer.initial_state(1, TOKENS)
+    alone = s.mixer.initial_state(1, 1)
     assert all(np.all(a == b) for a, b in zip(jax.tree.leaves(empty), jax.tree.leaves(alone)))
     assert distance(empty, s("run", empty, s.x[:, :1])[0]) > 0.1
 

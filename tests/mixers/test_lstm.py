@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from contract import distance
 
 from rad_jax.config import MemoryConfig
@@ -32,6 +31,7 @@ def lstm(dtype, width=UNITS, units=UNITS, features=0, slots=False, param_dtype=N
 
 def torch_reference():
     """Weights, inputs and states in float64, with what torch makes of them: outputs, final state, gradients."""
+    torch = pytest.importorskip("torch")
     draw = np.random.default_rng(0)
     cell = torch.nn.LSTM(INPUT, UNITS, batch_first=True, dtype=torch.float64)
     with torch.no_grad():

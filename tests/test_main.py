@@ -1,0 +1,104 @@
+"""The command line: what is wrong with it is said in two lines at most, before anything is written."""
+
+import json
+
+import pytest
+
+from rad_jax.config import config_from_json
+from rad_jax.main import main
+from tests.toy_run import EXPERIMENT
+
+
+def status(arguments) -> int:
+    try:
+        return main(arguments)
+    except SystemExit as stop:
+        return stop.code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--stpes", "3"], "argument '--stpes'"),
+        (["extra"], "argument 'extra'"),
+        (["--config.train.stpes=3"], "did you mean train.steps?"),
+        (["--config.train.steps=many"], "train.steps=many: expected an integer"),
+        (["--config.train.steps"], "expected section.key=value"),
+        (["--config.model.width=30"], "model.width"),
+        (["--config.data.clip=2"], "data.clip=2: expected at least"),
+        (["--mode", "trian"], "trian"),
+        (["--episode", "first"], "--episode"),
+        (["--config"], "--config"),
+    ],
+)
+def test_a_wrong_command_exits_2_and_writes_nothing(arguments, words, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    assert status(["--config", f"{EXPERIMENT}:lstm-f", "--workdir", str(workdir), *arguments]) == 2
+    captured = capsys.readouterr()
+    assert words in captured.err and len(captured.err.splitlines()) <= 2, captured.err
+    assert captured.out == "" and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (f"{EXPERIMENT}:lstm-x", "did you mean lstm-f?"),
+        (str(EXPERIMENT).replace("quick", "quik"), "does not exist"),
+        ("quickstart", "expected FILE.py or FILE.py:VARIANT"),
+    ],
+)
+def test_a_wrong_experiment_exits_2_and_writes_nothing(config, words, tmp_path, capsys):
+    assert status(["--config", config, "--workdir", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert words in error and len(error.splitlines()) <= 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", ["train", "evaluate", "rollout"])
+def test_modes_that_compute_need_a_work_directory(mode, capsys):
+    assert status(["--config", str(EXPERIMENT), "--mode", mode]) == 2
+    error = capsys.readouterr().err
+    assert f"--mode {mode} needs --workdir" in error and len(error.splitlines()) == 1
+
+
+def test_no_arguments_at_all(capsys):
+    assert status([]) == 2
+    error = capsys.readouterr().err
+    assert "--config" in error and len(error.splitlines()) <= 2
+
+
+def test_show_prints_every_key_with_its_value_and_writes_nothing(toy, tmp_path, capsys):
+    config = toy.config()
+    assert main(toy.arguments(tmp_path / "run", "--mode", "show")) == 0
+    lines = [line.split("#")[0].partition("=") for line in capsys.readouterr().out.splitlines()]
+    shown = {key.strip(): value.strip() for key, equals, value in lines if equals}
+    flat = {
+        f"{section}.{key}": v
+        for section, s in config.to_dict().items()
+        if isinstance(s, dict)
+        for key, v in s.items()
+    }
+    assert set(shown) == {*flat, "name", "seed"}
+    assert shown["model.width"] == "16" and shown["memory.kind"].strip("'\"") == "lstm"
+    assert shown["model.remat"] == str(flat["model.remat"]).lower()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_writes_what_it_ran_with(toy):
+    """The configuration with nothing left open, and the same in every checkpoint."""
+    config = config_from_json((toy.trained / "config.json").read_text())
+    assert config.model.latent == (2, 2, 8) and config.model.action_dim == 6
+    manifest = next((toy.trained / "checkpoints").glob("[0-9]*/manifest/manifest.json"))
+    metadata = json.loads(manifest.read_text())["metadata"]
+    assert metadata["config"]["model"] == json.loads((toy.trained / "config.json").read_text())["model"]
+    assert set(metadata["tokenizer"]) == {"name", "fingerprint"}
+    names = {path.name for path in toy.trained.iterdir()}
+    assert names - {".lock"} == {"checkpoints", "config.json", "metrics.jsonl", "samples", "tensorboard"}
+
+
+def test_missing_data_exit_1_with_the_command_that_makes_them(toy, tmp_path, capsys):
+    assert main(toy.arguments(tmp_path / "run", data__path=tmp_path / "none")) == 1
+    problem, command = capsys.readouterr().err.splitlines()
+    assert problem.startswith("error: ") and str(tmp_path / "none") in problem
+    assert command.startswith("make it with: ") and "make_maze" in command
+    assert list(tmp_path.iterdir()) == []
