@@ -124,7 +124,7 @@ def defaults() -> ConfigDict:
     evaluate.auto_make = False  # run it when they are missing
     evaluate.split = "test"  # name of the split
     evaluate.videos = 0  # how many; 0: all
-    evaluate.batch = 8  # generated together; only speed
+    evaluate.batch = 8  # generated together, from one draw of noise
     evaluate.side_by_side = 8  # shown in the report
     evaluate.fps = 4  # of the report's videos; the maze runs at 4 frames per second
     return config

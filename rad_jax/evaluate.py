@@ -139,11 +139,8 @@ def make_rows(
     variant = trained.config.name.rpartition(":")[2]
     rows = {variant: Row("model", run(trained), f"{trained.step:,} steps")}
     if twin:
-        name = (
-            f"{twin.config.name.rpartition(':')[2]} (no memory)"
-            if twin.config.memory.kind == "none"
-            else twin.config.name
-        )
+        name = twin.config.name.rpartition(":")[2]
+        name += " (no memory)" if twin.config.memory.kind == "none" else " (baseline)"
         rows[name] = Row("baseline", run(twin), f"{twin.step:,} steps")
     trivial = [floors(clip.frames[: clip.context], len(clip.frames) - clip.context) for clip in clips]
     for name in trivial[0]:

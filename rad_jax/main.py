@@ -84,8 +84,8 @@ def run(config, options) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except Stopped as stopped:
-        print(stopped, file=sys.stderr)
+    except (Stopped, KeyboardInterrupt) as stopped:
+        print(str(stopped) or "stopped", file=sys.stderr)
         return 130
     except (
         CheckpointError,
