@@ -61,18 +61,26 @@ def defaults() -> ConfigDict:
 
     config.memory = memory = ConfigDict()
     memory.kind = "lstm"  # set by the variant
-    memory.hidden = 0  # units; 0: model.width; [paper] 1024
     memory.stride = 1  # s, frames by which the window slides; set by the variant
     memory.window = "shared"  # frames of a window read one state ([code]), or run on; set by the variant
-    memory.action = True  # action feature into the memory; [paper] section 6.1, Table 4 compares
+    memory.action = None  # action feature into the memory; None: the LSTM's alone [code]; Table 4 compares
     memory.action_width = 128  # its width; [code], and the best fit of the paper's parameter counts
-    memory.gates = "standard"  # [paper]; "slots" learns far sooner: see `rad_jax.mixers.lstm`; [ours]
     memory.gate_init = 0.0  # start of the output gate; 0 leaves a pretrained model as it is; [code]
     memory.bptt = "full"  # gradient through prefetch; [code]
     memory.bptt_frames = 100  # with "truncated": frames between two cuts; [ours]
     memory.frames = "clean"  # what prefetch sees; [paper] Table 5: better than "noised"
     memory.noised_levels = 100  # with "noised": level drawn from 0..99; [code]
     memory.prefetch_segment = 20  # frames of one prefetch step: speed against space, same numbers; [ours]
+    memory.mixer_segment = 16  # mamba2, ttt: frames of one step of their scans: speed against space; [ours]
+    memory.hidden = 0  # lstm: units; 0: model.width; [paper] 1024
+    memory.gates = "standard"  # lstm: [paper]; "slots" learns far sooner: see `rad_jax.mixers.lstm`; [ours]
+    memory.heads = 0  # ttt, arl2: 0: model.heads; [paper] 16
+    memory.state = 64  # mamba2: columns of a head's state; [paper]
+    memory.expand = 2  # mamba2: inner width over model.width; [paper]
+    memory.head_width = 64  # mamba2: rows of a head's state; its authors' default
+    memory.conv = 4  # mamba2: frames the causal convolution sees; [paper]
+    memory.mini_batch = 1  # ttt: frames of one inner step; [paper]
+    memory.inner_rate = 1.0  # ttt: of the inner steps, before its learned factor; its authors' default
 
     config.diffusion = diffusion = ConfigDict()
     diffusion.schedule = "sigmoid"  # [code]; the paper does not say

@@ -41,7 +41,7 @@ class Block(nn.Module):
         self.temporal_attention = TemporalAttention(window=config.window, **heads)
         self.temporal_mlp = MLP(config.width, hidden, **types)
         if config.memory.kind != "none":
-            self.memory = MemoryBranch(config.memory, config.width, **types)
+            self.memory = MemoryBranch(config)
 
     def __call__(
         self,

@@ -14,7 +14,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rad_jax.experiment_file import read_experiment
-from rad_jax.schema import ConfigError, Key, Section, did_you_mean, key, keys, nearest, shorten, show_value
+from rad_jax.schema import (
+    ConfigError,
+    Key,
+    Section,
+    did_you_mean,
+    key,
+    keys,
+    multiple,
+    nearest,
+    shorten,
+    show_value,
+)
 from rad_jax.sections import (
     CheckpointConfig,
     DataConfig,
@@ -27,7 +38,6 @@ from rad_jax.sections import (
     SampleConfig,
     TokenizerConfig,
     TrainConfig,
-    multiple,
 )
 
 __all__ = [

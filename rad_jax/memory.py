@@ -6,7 +6,7 @@ from flax import linen as nn
 from rad_jax import mixers
 from rad_jax.adaln import Modulation, modulate
 from rad_jax.axes import Array, Float, Int, PyTree
-from rad_jax.config import MemoryConfig
+from rad_jax.config import ModelConfig
 
 
 class MemoryBranch(nn.Module):
@@ -17,19 +17,15 @@ class MemoryBranch(nn.Module):
     with a fresh memory is exactly itself.
     """
 
-    config: MemoryConfig
-    width: int
-    dtype: jnp.dtype
-    param_dtype: jnp.dtype
+    config: ModelConfig
 
     def setup(self):
-        config = self.config
-        self.modulation = Modulation(
-            3, self.width, (0.0, 0.0, config.gate_init), self.dtype, self.param_dtype
-        )
-        if config.action:
-            self.action = nn.Dense(config.action_width, dtype=self.dtype, param_dtype=self.param_dtype)
-        self.mixer = mixers.build(config, self.width, self.dtype, self.param_dtype)
+        config, memory = self.config, self.config.memory
+        types = {"dtype": config.compute_dtype, "param_dtype": config.state_dtype}
+        self.modulation = Modulation(3, config.width, (0.0, 0.0, memory.gate_init), **types)
+        if memory.features:
+            self.action = nn.Dense(memory.features, **types)
+        self.mixer = mixers.build(config)
 
     def __call__(
         self,
@@ -52,7 +48,7 @@ class MemoryBranch(nn.Module):
         """
         shift, scale, gate = self.modulation(c)
         z = modulate(x, shift, scale)
-        if self.config.action:
+        if self.config.memory.features:
             feature = self.action(nn.silu(c))[:, :, None]
             z = jnp.concatenate([z, jnp.broadcast_to(feature, (*z.shape[:3], feature.shape[-1]))], axis=-1)
         kept = None

@@ -9,8 +9,9 @@ One stack of blocks serves four uses, each a method of `RAD`:
 
 The last two together equal the first, because temporal attention is causal.
 
-A memory, where it crosses this interface, is a pytree whose leaves have axes (b, l, n, ...): batch, layers, tokens;
-without memory it has no leaves. `Live` is the same thing inside a window, kept in the order of the layer scan.
+A memory, where it crosses this interface, is a pytree whose leaves have axes (b, l, ...): batch, layers, and those of the
+mixer's state (tokens first, if every token has its own); without memory it has no leaves. `Live` is the same thing inside
+a window, kept in the order of the layer scan.
 """
 
 from typing import NamedTuple
@@ -104,10 +105,7 @@ class RAD(nn.Module):
         config = self.config
         if config.memory.kind == "none":
             return ()
-        mixer = mixers.build(
-            config.memory, config.width, config.compute_dtype, config.state_dtype, parent=None
-        )
-        state = mixer.initial_state(batch, config.grid[0] * config.grid[1])
+        state = mixers.build(config, parent=None).initial_state(batch, config.tokens)
         return jax.tree.map(lambda s: jnp.repeat(s[:, None], config.depth, axis=1), state)
 
     def prefetch(
@@ -130,7 +128,7 @@ class RAD(nn.Module):
           memory: the memory before the first frame; None is the empty one.
 
         Returns:
-          The memory at each start, leaves with axes (b, k, l, n, ...).
+          The memory at each start, leaves with axes (b, k, l, ...).
         """
         config = self.config
         batch, length = frames.shape[:2]
@@ -157,6 +155,9 @@ class RAD(nn.Module):
             else RAD._segment
         )
 
+        state = _layers_first(memory)
+        collected = jax.tree.map(lambda s: jnp.repeat(s[:, :, None], starts.shape[1], axis=2), state)
+
         def step(model, carry, segment):
             state, collected = carry
             index, frames, actions = segment
@@ -168,10 +169,12 @@ class RAD(nn.Module):
             collected = jax.tree.map(lambda new, old: _where(here, new, old), kept, collected)
             return (state, collected), None
 
-        state = _layers_first(memory)
-        collected = jax.tree.map(lambda s: jnp.repeat(s[:, :, None], starts.shape[1], axis=2), state)
-        scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False})
-        (_, collected), _ = scan(self, (state, collected), (jnp.arange(count), *segments))
+        xs = (jnp.arange(count), *segments)
+        if count == 1:  # nothing to carry: the states of a large memory are held once
+            (_, collected), _ = step(self, (state, collected), jax.tree.map(lambda x: x[0], xs))
+        else:
+            scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False})
+            (_, collected), _ = scan(self, (state, collected), xs)
         if config.memory.bptt == "none":
             collected = jax.lax.stop_gradient(collected)
         return jax.tree.map(lambda s: rearrange(s, "l b k ... -> b k l ..."), collected)

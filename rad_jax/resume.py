@@ -29,6 +29,7 @@ FREE_KEYS = (
     "train.window_batch",
     "model.remat",
     "memory.prefetch_segment",
+    "memory.mixer_segment",
 )
 
 

@@ -216,3 +216,10 @@ def show_value(value: Any) -> str:
     if isinstance(value, tuple):
         return "(" + ",".join(map(str, value)) + ")"
     return str(value)
+
+
+def multiple(name: str, value: int, of: str, unit: int) -> None:
+    """Raises `ConfigError` unless ``value`` is a multiple of ``unit``; names the nearest multiple."""
+    if value % unit:
+        close = max(1, round(value / unit)) * unit
+        raise ConfigError(f"{name}={value}: expected a multiple of {of} ({unit}); the nearest is {close}")

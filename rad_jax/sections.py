@@ -8,8 +8,9 @@ import dataclasses
 
 import jax.numpy as jnp
 
+from rad_jax.mixers import MIXERS
 from rad_jax.mixers import NAMES as MEMORIES
-from rad_jax.schema import ConfigError, Section, key
+from rad_jax.schema import ConfigError, Section, key, multiple
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,22 +47,34 @@ class MemoryConfig(Section):
 
     section = "memory"
     kind: str = key("lstm", "recurrent network of the branch; none: Diffusion Forcing", choices=MEMORIES)
-    hidden: int = key(0, "units of the memory; 0: the width of the model", low=0)
     stride: int = key(1, "frames by which the window slides and that enter the memory at once (s)", low=1)
     window: str = key(
         "shared", "frames of a window read one state, or the memory runs on", choices=("shared", "rollout")
     )
-    action: bool = key(True, "concatenate an action feature to the input of the memory")
-    action_width: int = key(128, "width of that action feature", low=1)
-    gates: str = key(
-        "standard", "start of the gates; slots: random functions of the action", choices=("standard", "slots")
+    action: bool | None = key(
+        None, "concatenate an action feature to the input of the memory; none: for the LSTM alone"
     )
+    action_width: int = key(128, "width of that action feature", low=1)
     gate_init: float = key(0.0, "start of the branch's output gate; 0: a fresh memory changes nothing")
     bptt: str = key("full", "gradient through prefetch", choices=("full", "truncated", "none"))
     bptt_frames: int = key(100, "with truncated: frames between two cuts of the gradient", low=1)
     frames: str = key("clean", "what prefetch sees of earlier frames", choices=("clean", "noised"))
     noised_levels: int = key(100, "with noised: their level is drawn from 0 .. this - 1", low=1)
     prefetch_segment: int = key(20, "frames of one prefetch step: speed against memory, same numbers", low=1)
+    mixer_segment: int = key(
+        16, "mamba2, ttt: frames a scan takes at once: speed against memory, same numbers", low=1
+    )
+    hidden: int = key(0, "lstm: units; 0: the width of the model", low=0)
+    gates: str = key(
+        "standard", "lstm: start of the gates; slots: functions of the action", choices=("standard", "slots")
+    )
+    heads: int = key(0, "ttt, arl2: heads; 0: those of the model", low=0)
+    state: int = key(64, "mamba2: size of B and C, columns of a head's state", low=1)
+    expand: int = key(2, "mamba2: inner width over the width of the model", low=1)
+    head_width: int = key(64, "mamba2: features of a head, rows of its state", low=1)
+    conv: int = key(4, "mamba2: frames the causal convolution sees", low=1)
+    mini_batch: int = key(1, "ttt: frames whose gradients are taken at the same weights", low=1)
+    inner_rate: float = key(1.0, "ttt: learning rate of the inner steps, before its learned factor", above=0)
 
     def check(self):
         if self.window == "shared" and self.stride != 1:
@@ -72,15 +85,17 @@ class MemoryConfig(Section):
         multiple("memory.prefetch_segment", self.prefetch_segment, "memory.stride", self.stride)
         if self.bptt == "truncated":
             multiple("memory.bptt_frames", self.bptt_frames, "memory.prefetch_segment", self.prefetch_segment)
-        if self.gates == "slots" and not self.action:
-            raise ConfigError(
-                "memory.gates=slots: the slots are functions of the action feature; set memory.action=true"
-            )
 
     @property
     def shared(self) -> bool:
         """Whether all frames of a window read the one state from before it."""
         return self.window == "shared"
+
+    @property
+    def features(self) -> int:
+        """Width of the action feature that the memory is given; 0: none."""
+        wanted = self.kind == "lstm" if self.action is None else self.action
+        return self.action_width if wanted else 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +137,8 @@ class ModelConfig(Section):
             raise ConfigError(
                 f"memory.stride={self.memory.stride}: expected 1 .. {self.window} (model.window)"
             )
+        if self.memory.kind != "none":
+            MIXERS[self.memory.kind].check(self)
         if self.latent is not None:
             rows, columns, _ = self.latent
             if rows % self.patch or columns % self.patch:
@@ -263,13 +280,6 @@ class EvaluateConfig(Section):
 
     def check(self):
         needs_command(self)
-
-
-def multiple(name: str, value: int, of: str, unit: int) -> None:
-    """Raises `ConfigError` unless ``value`` is a multiple of ``unit``; names the nearest multiple."""
-    if value % unit:
-        close = max(1, round(value / unit)) * unit
-        raise ConfigError(f"{name}={value}: expected a multiple of {of} ({unit}); the nearest is {close}")
 
 
 def needs_command(data: DataConfig | EvaluateConfig) -> None:

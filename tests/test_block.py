@@ -50,8 +50,7 @@ def inputs(config=None):
 def state_like(config, seed):
     if config.memory.kind == "none":
         return ()
-    mixer = mixers.build(config.memory, WIDTH, config.compute_dtype, config.state_dtype)
-    empty = mixer.initial_state(BATCH, config.tokens)
+    empty = mixers.build(config).initial_state(BATCH, config.tokens)
     return jax.tree.map(lambda leaf: jnp.asarray(normal(seed, *leaf.shape)), empty)
 
 

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from rad_jax import mixers
-from rad_jax.config import MemoryConfig
+from rad_jax.config import MemoryConfig, ModelConfig
 from rad_jax.memory import MemoryBranch
 
 BATCH, FRAMES, TOKENS, WIDTH, UNITS, ACTION = 2, 4, 3, 8, 6, 4
-FLOAT64 = jnp.dtype("float64")
 STOPS = np.array([[1, 3], [4, 2]])
 
 
@@ -32,7 +31,7 @@ def settings(**changes):
 
 def shapes(config):
     """The parameters that the branch has, with their shapes."""
-    inputs = WIDTH + (ACTION if config.action else 0)
+    inputs = WIDTH + (ACTION if config.features else 0)
     tree = {
         "modulation": {"Dense_0": {"kernel": (WIDTH, 3 * WIDTH), "bias": (3 * WIDTH,)}},
         "mixer": {
@@ -42,7 +41,7 @@ def shapes(config):
             "out": {"kernel": (UNITS, WIDTH), "bias": (WIDTH,)},
         },
     }
-    return {**tree, "action": {"kernel": (WIDTH, ACTION), "bias": (ACTION,)}} if config.action else tree
+    return {**tree, "action": {"kernel": (WIDTH, ACTION), "bias": (ACTION,)}} if config.features else tree
 
 
 def weights(config):
@@ -59,14 +58,18 @@ def inputs():
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def call(config, shared, keep, params, x, c, h, cell):
-    branch = MemoryBranch(config, WIDTH, FLOAT64, FLOAT64)
+    branch = MemoryBranch(model(config))
     state = type(mixer(config).initial_state(1, 1))(h, cell)
     stops = jnp.asarray(STOPS) if keep else None
     return branch.apply({"params": params}, x, c, state, shared, stops)
 
 
+def model(config):
+    return ModelConfig(width=WIDTH, heads=2, dtype="float64", memory=config)
+
+
 def mixer(config):
-    return mixers.build(config, WIDTH, FLOAT64, FLOAT64)
+    return mixers.build(model(config))
 
 
 def literal(config, shared, params, x, c, h, cell):
@@ -80,7 +83,7 @@ def literal(config, shared, params, x, c, h, cell):
         frame = x[:, t]
         z = (frame - frame.mean(-1, keepdims=True)) / np.sqrt(frame.var(-1, keepdims=True) + 1e-6)
         z = z * (1 + scale[:, t, None]) + shift[:, t, None]
-        if config.action:
+        if config.features:
             feature = silu[:, t] @ params["action"]["kernel"] + params["action"]["bias"]
             z = np.concatenate([z, np.repeat(feature[:, None], TOKENS, axis=1)], axis=-1)
         after, y = mixer(config).apply(
@@ -109,7 +112,7 @@ def test_the_branch_equals_its_definition_frame_by_frame(shared, action):
 @pytest.mark.parametrize("changes", [{}, {"action": False}, {"gate_init": 0.5}])
 def test_a_branch_has_the_parameters_of_its_parts_and_starts_with_its_gate(changes):
     config = settings(**changes)
-    branch = MemoryBranch(config, WIDTH, FLOAT64, FLOAT64)
+    branch = MemoryBranch(model(config))
     x, c, *state = inputs()
     state = type(mixer(config).initial_state(1, 1))(*state)
     init = jax.jit(lambda key: branch.init(key, x, c, state, False, None))

@@ -8,6 +8,14 @@ import pytest
 from rad_jax.model import RAD
 from tests.toy_model import LATENT, WINDOW, toy_clip, toy_model, toy_params
 
+
+@pytest.fixture
+def double_precision():
+    """Two orders of the same sums are compared in float64: how far float32 is off depends on the processor."""
+    with jax.enable_x64(True):
+        yield
+
+
 LEVELS = jnp.array([[7, 2, 30, 11]])
 
 
@@ -34,11 +42,11 @@ def test_the_future_never_leaks(stride, window):
         np.testing.assert_array_equal(change > 0, np.arange(WINDOW) < stride)
 
 
-def test_the_memory_after_a_window_is_that_of_its_first_frames_alone():
+def test_the_memory_after_a_window_is_that_of_its_first_frames_alone(double_precision):
     for stride, window in ((1, "shared"), (1, "rollout"), (2, "rollout"), (WINDOW, "rollout")):
-        model = toy_model(stride, window)
+        model = toy_model(stride, window, dtype="float64")
         params = toy_params(model)
-        frames, actions = toy_clip(2, WINDOW)
+        frames, actions = toy_clip(2, WINDOW, "float64")
         context = jnp.full((2, WINDOW), model.config.context_level)
         _, slid = model.apply({"params": params}, frames, context, actions)
         end = jnp.full((2, 1), stride)
@@ -46,13 +54,13 @@ def test_the_memory_after_a_window_is_that_of_its_first_frames_alone():
             {"params": params}, frames[:, :stride], actions[:, :stride], end, method=RAD.prefetch
         )
         for a, b in zip(jax.tree.leaves(slid), jax.tree.leaves(advanced), strict=True):
-            np.testing.assert_allclose(a, b[:, 0], atol=1e-6)
+            np.testing.assert_allclose(a, b[:, 0], atol=1e-12)
 
 
-def test_prefetch_emits_the_states_of_a_walk_frame_by_frame_and_goes_on_from_one():
-    model = toy_model(prefetch_segment=3)
+def test_prefetch_emits_the_states_of_a_walk_frame_by_frame_and_goes_on_from_one(double_precision):
+    model = toy_model(prefetch_segment=3, dtype="float64")
     params = toy_params(model)
-    frames, actions = toy_clip(2, 8)
+    frames, actions = toy_clip(2, 8, "float64")
     prefetch = jax.jit(lambda *args: model.apply({"params": params}, *args, method=RAD.prefetch))
     starts = jnp.array([[0, 8, 3], [5, 1, 4]])
     found = prefetch(frames, actions, starts)
@@ -66,11 +74,11 @@ def test_prefetch_emits_the_states_of_a_walk_frame_by_frame_and_goes_on_from_one
         for k in range(3):
             wanted = walked[int(starts[video, k])]
             for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
-                np.testing.assert_allclose(a[video, k], b[video], atol=1e-5)
+                np.testing.assert_allclose(a[video, k], b[video], atol=1e-12)
     half = jax.tree.map(lambda s: s[:, 0], prefetch(frames[:, :5], actions[:, :5], jnp.full((2, 1), 5)))
     rest = prefetch(frames[:, 5:], actions[:, 5:], jnp.full((2, 1), 3), half)
     for a, b in zip(jax.tree.leaves(rest), jax.tree.leaves(walked[8]), strict=True):
-        np.testing.assert_allclose(a[:, 0], b, atol=1e-5)
+        np.testing.assert_allclose(a[:, 0], b, atol=1e-12)
 
 
 def test_shapes_and_types_of_a_memory():

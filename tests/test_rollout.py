@@ -16,6 +16,13 @@ DIFFUSION = DiffusionConfig(levels=20)
 STEPS, FUTURE, BATCH = 3, 6, 2
 
 
+@pytest.fixture(autouse=True, scope="module")
+def double_precision():
+    """Two orders of the same sums are compared: how far float32 is off depends on the processor."""
+    with jax.enable_x64(True):
+        yield
+
+
 class LiteralRollout:
     """A list of clean frames; each new one is denoised at the end of the window by `RAD.__call__` on all of them."""
 
@@ -34,7 +41,7 @@ class LiteralRollout:
             self.frames, self.actions = self.frames[stride:], self.actions[stride:]
 
     def generate(self, action, key):
-        frame = jax.random.normal(key, (BATCH, *LATENT))
+        frame = jax.random.normal(key, (BATCH, *LATENT), action.dtype)
         levels = diffusion.sampler_levels(DIFFUSION, STEPS)
         for level, next_level in itertools.pairwise(levels):
             window_levels = jnp.full((BATCH, len(self.frames) + 1), self.model.config.context_level)
@@ -55,10 +62,10 @@ class LiteralRollout:
                              (WINDOW, "rollout", "lstm"), (1, "shared", "none")]
 )  # fmt: skip
 def test_cached_generation_is_the_full_window_at_every_step(stride, window, kind):
-    model = toy_model(stride, window, kind=kind)
+    model = toy_model(stride, window, kind=kind, dtype="float64")
     params = toy_params(model)
     for context in (2, 7):  # shorter than the window, and longer than one slide
-        frames, actions = toy_clip(BATCH, context + FUTURE)
+        frames, actions = toy_clip(BATCH, context + FUTURE, "float64")
         state = rollout.start(
             model, params, frames[:, :context], actions[:, :context], diffusion=DIFFUSION, steps=STEPS
         )
@@ -69,15 +76,15 @@ def test_cached_generation_is_the_full_window_at_every_step(stride, window, kind
             literal.push(frames[:, t], actions[:, t])
         for i in range(FUTURE):
             wanted = literal.generate(actions[:, context + i], jax.random.fold_in(key, i))
-            np.testing.assert_allclose(found[:, i], wanted, atol=2e-5)
+            np.testing.assert_allclose(found[:, i], wanted, atol=1e-11)
 
 
 @pytest.fixture(scope="module")
 def walk():
     """A model, and a rollout after a context of 7 frames."""
-    model = toy_model()
+    model = toy_model(dtype="float64")
     params = toy_params(model)
-    frames, actions = toy_clip(BATCH, 7 + FUTURE)
+    frames, actions = toy_clip(BATCH, 7 + FUTURE, "float64")
     state = rollout.start(model, params, frames[:, :7], actions[:, :7], diffusion=DIFFUSION, steps=STEPS)
     return model, params, frames, actions, state
 
@@ -88,7 +95,7 @@ def test_steps_one_by_one_are_the_compiled_walk(walk):
     _, whole = rollout.generate(state, actions[:, 7:], key)
     for i in range(FUTURE):
         state, frame = rollout.step(state, actions[:, 7 + i], jax.random.fold_in(key, i))
-        np.testing.assert_allclose(frame, whole[:, i], atol=1e-5)
+        np.testing.assert_allclose(frame, whole[:, i], atol=1e-11)
 
 
 def test_the_state_has_constant_size_and_step_compiles_once(walk):
@@ -108,10 +115,10 @@ def test_padding_behind_a_context_is_never_read(walk):
     together = rollout.start(model, params, frames, actions, lengths=lengths, **settings)
     _, found = rollout.generate(together, actions[:, :2], jax.random.key(0))
     _, first = rollout.generate(state, actions[:, :2], jax.random.key(0))
-    np.testing.assert_allclose(found[0], first[0], atol=1e-5)
+    np.testing.assert_allclose(found[0], first[0], atol=1e-11)
     short = rollout.start(model, params, frames[:, :5], actions[:, :5], **settings)
     _, second = rollout.generate(short, actions[:, :2], jax.random.key(0))
-    np.testing.assert_allclose(found[1], second[1], atol=1e-5)
+    np.testing.assert_allclose(found[1], second[1], atol=1e-11)
 
 
 def test_contexts_that_leave_unequal_windows_are_refused():

@@ -1,9 +1,11 @@
 """The memories of RAD: alternatives of one another behind one contract.
 
-A mixer is a Linen module, made by ``from_config(memory config, width, features, dtype, param_dtype)``, that carries a
-state through time, on its own for every token of a frame. ``x`` holds the ``f`` input features of a token, the last
-``features`` of which are the action feature; ``y`` has the model's width. All methods are pure:
+A mixer is a Linen module, made by ``from_config(model config)``, that carries a state through time. ``x`` holds the ``f``
+input features of a token, the last ``config.memory.features`` of which are the action feature (there may be none); ``y``
+has the model's width. A mixer of tokens runs on its own for every token of a frame, with the same weights; a mixer of frames
+has one state for all of them. All methods are pure:
 
+    check(model config)                              (class method) raises ConfigError for settings that cannot be
     initial_state(batch, tokens) -> state            a float32 pytree, batch axis first, that remembers nothing
     run(state, x)                -> (state, y)       frame after frame, for any number of frames
     run_keeping(state, x, stops) -> (state, y, kept) the same, and the states after the first stops[b, k] frames of x,
@@ -20,7 +22,6 @@ MIXERS = {"lstm": LSTM}
 NAMES = ("none", *MIXERS)
 
 
-def build(config, width, dtype, param_dtype, **kwargs):
-    """The mixer named by ``config.kind`` (a ``MemoryConfig``), for a model of this width; ``kwargs`` go to Linen."""
-    features = config.action_width if config.action else 0
-    return MIXERS[config.kind].from_config(config, width, features, dtype, param_dtype, **kwargs)
+def build(config, **kwargs):
+    """The mixer that ``config``, a ``ModelConfig``, names in ``memory.kind``; ``kwargs`` go to Linen."""
+    return MIXERS[config.memory.kind].from_config(config, **kwargs)

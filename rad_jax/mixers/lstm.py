@@ -19,6 +19,7 @@ from einops import rearrange
 from flax import linen as nn
 
 from rad_jax.axes import Array, Float, Int
+from rad_jax.schema import ConfigError
 
 SLOT_GAIN = 4.0  # standard deviation of a gate's response to the normalised action feature
 SLOT_INPUT_BIAS, SLOT_FORGET_BIAS = -4.0, 5.0
@@ -85,10 +86,25 @@ class LSTM(nn.Module):
     param_dtype: jnp.dtype
 
     @classmethod
-    def from_config(cls, config, width, features, dtype, param_dtype, **kwargs):
-        """Builds the module from a ``MemoryConfig``."""
+    def check(cls, config):
+        """Raises `ConfigError` for slots without what they are functions of."""
+        if config.memory.gates == "slots" and not config.memory.features:
+            raise ConfigError(
+                "memory.gates=slots: the slots are functions of the action feature; set memory.action=true"
+            )
+
+    @classmethod
+    def from_config(cls, config, **kwargs):
+        """Builds the module from a ``ModelConfig``."""
+        memory = config.memory
         return cls(
-            width, config.hidden or width, features, config.gates == "slots", dtype, param_dtype, **kwargs
+            config.width,
+            memory.hidden or config.width,
+            memory.features,
+            memory.gates == "slots",
+            config.compute_dtype,
+            config.state_dtype,
+            **kwargs,
         )
 
     def setup(self):

@@ -45,9 +45,9 @@ def call(mixer, method, variables, *args):
 @functools.cache
 def subject(config, dtype="float64") -> Subject:
     """The mixer of a ``MemoryConfig``, every weight of it moved away from its start, at which some are zero."""
-    model = ModelConfig(width=WIDTH, heads=2, dtype=dtype, memory=config)
-    mixer = mixers.build(config, WIDTH, model.compute_dtype, model.state_dtype)
-    shape = (BATCH, FRAMES, TOKENS, WIDTH + (config.action_width if config.action else 0))
+    model = ModelConfig(latent=(2, 2 * TOKENS, 3), width=WIDTH, heads=2, dtype=dtype, memory=config)
+    mixer = mixers.build(model)
+    shape = (BATCH, FRAMES, TOKENS, WIDTH + config.features)
     x, earlier = (jnp.asarray(noise(seed, *shape), model.compute_dtype) for seed in (0, 1))
     empty = mixer.initial_state(BATCH, TOKENS)
     variables = jax.jit(lambda key: mixer.init(key, empty, x, method="run"))(jax.random.key(1))
