@@ -131,8 +131,11 @@ def defaults() -> ConfigDict:
     evaluate.make = ""  # shell command that makes them; {path}: evaluate.path
     evaluate.auto_make = False  # run it when they are missing
     evaluate.split = "test"  # name of the split
+    evaluate.more = ""  # further sets for --mode compare: "NAME=DIRECTORY,NAME=DIRECTORY"
+    evaluate.more_make = ""  # shell command that makes one of them; {path}: its directory, {name}: its name
+    evaluate.variants = "all"  # what --mode compare compares; "all": df and every memory, -c and -f
     evaluate.videos = 0  # how many; 0: all
-    evaluate.batch = 8  # generated together, from one draw of noise
+    evaluate.batch = 8  # generated together: speed against space
     evaluate.side_by_side = 8  # shown in the report
     evaluate.fps = 4  # of the report's videos; the maze runs at 4 frames per second
     return config

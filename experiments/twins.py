@@ -7,27 +7,17 @@ memory against the other. What was stopped goes on when the same command is give
 """
 
 import argparse
-import contextlib
-import os
-import signal
-import subprocess
 import sys
-import threading
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.base import DEFAULT_VARIANT
 from rad_jax.config import ConfigError, load_config
 from rad_jax.data.episodes import DataError
 from rad_jax.prepare import open_episodes
+from rad_jax.side_by_side import Command, Job, JobFailed, interrupted_by_signals, run_jobs
 
 BASELINE = "df"
-PATIENCE = 60.0  # seconds that a run is given to save its work before it is killed
-
-
-class RunFailed(RuntimeError):
-    """One of the runs ended with an error, which is among the lines it printed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,8 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--variant", default=DEFAULT_VARIANT, help="the one with memory")
     options, overrides = parser.parse_known_args(arguments)
     try:
-        report = compare(options.experiment, options.variant, options.workdir, overrides)
-    except (ConfigError, DataError, RunFailed) as error:
+        with interrupted_by_signals():
+            report = compare(options.experiment, options.variant, options.workdir, overrides)
+    except (ConfigError, DataError, JobFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
@@ -64,7 +55,7 @@ def compare(experiment: str, variant: str, workdir: Path, overrides: Sequence[st
     for section in (loaded[-1].data, loaded[-1].evaluate):
         open_episodes(section)
 
-    def command(name: str, *more: str) -> list[str]:
+    def job(name: str, what: str, *more: str) -> Job:
         main = [
             sys.executable,
             "-m",
@@ -74,79 +65,13 @@ def compare(experiment: str, variant: str, workdir: Path, overrides: Sequence[st
             "--workdir",
             str(workdir / name),
         ]
-        return [*main, *more, *overrides]
+        return Job(name, [Command(what, [*main, *more, *overrides])])
 
-    run_side_by_side({name: command(name) for name in configs})
-    run_side_by_side({variant: command(variant, "--mode", "evaluate", "--baseline", str(workdir / BASELINE))})
+    run_jobs([job(name, "training") for name in configs], len(configs), finish_others=False)
+    evaluation = job(variant, "evaluation", "--mode", "evaluate", "--baseline", str(workdir / BASELINE))
+    run_jobs([evaluation], 1)
     return (workdir / variant / "evaluation" / "report.html").resolve()
 
 
-def run_side_by_side(commands: Mapping[str, Sequence[str]]) -> None:
-    """Runs commands at once, each on its share of the cores, their lines marked with their names.
-
-    They run until all have ended; if one fails, or this process is interrupted, the others are asked to end.
-
-    Raises:
-      RunFailed: naming the first that failed.
-    """
-    width = max(map(len, commands))
-    with contextlib.ExitStack() as stack:
-        running = {}
-        for number, (name, command) in enumerate(commands.items()):
-            cores = share_of_cores(number, len(commands))
-            running[name] = stack.enter_context(started(command, cores, f"{name:>{width}} | "))
-        while running:
-            time.sleep(0.1)
-            for name in [name for name, process in running.items() if process.poll() is not None]:
-                if status := running.pop(name).returncode:
-                    raise RunFailed(f"{name} ended with status {status}; its last lines say why")
-
-
-@contextlib.contextmanager
-def started(command: Sequence[str], cores: set[int], prefix: str):
-    """A running process whose lines are printed behind a prefix and that does not outlive the block."""
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        # Runs that share an accelerator must not each reserve most of its memory.
-        env={"PYTHONUNBUFFERED": "1", "XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ},
-        start_new_session=True,  # an interrupt from the keyboard reaches them through us, once
-    ) as process:
-        if cores:
-            os.sched_setaffinity(process.pid, cores)
-        printer = threading.Thread(target=print_lines, args=(process.stdout, prefix))
-        printer.start()
-        try:
-            yield process
-        finally:
-            process.terminate()
-            try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-            printer.join()
-
-
-def share_of_cores(number: int, parts: int) -> set[int]:
-    """The cores of part ``number`` of ``parts``; none if they cannot be shared out evenly or chosen at all.
-
-    On two cores, two runs of one thread each get more done than two that compete for both.
-    """
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    size = len(cores) // parts
-    return set(cores[number * size : (number + 1) * size])
-
-
-def print_lines(stream, prefix: str) -> None:
-    """Prints the lines of a stream as they come, each behind a prefix."""
-    for line in stream:
-        print(prefix + line, end="", flush=True)
-
-
 if __name__ == "__main__":
-    for ending in (signal.SIGTERM, signal.SIGHUP):  # end like any other exit, which ends the runs too
-        signal.signal(ending, lambda number, _: sys.exit(128 + number))
     sys.exit(main())

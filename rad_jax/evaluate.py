@@ -16,6 +16,7 @@ from rad_jax.axes import PyTree
 from rad_jax.checkpoints import Checkpoints
 from rad_jax.config import Config, ConfigError, config_from_json
 from rad_jax.data.episodes import DataError, Episodes
+from rad_jax.hardware import hardware
 from rad_jax.model import RAD
 from rad_jax.parts import open_tokenizer
 from rad_jax.predict import Clip, predict, read_clip
@@ -91,8 +92,7 @@ def evaluate(config: Config, workdir: Path, baseline: Path | None = None) -> Pat
         )
     settings = trained.config.evaluate
     episodes = open_episodes(settings)
-    count = min(settings.videos or len(episodes), len(episodes))
-    clips = [read_clip(episodes, index, trained.config) for index in range(count)]
+    clips = read_clips(episodes, trained.config)
     rows = make_rows(trained, twin, episodes, clips)
     truth = [clip.frames[clip.context :] for clip in clips]
     metrics = score_rows(
@@ -126,27 +126,42 @@ def evaluate(config: Config, workdir: Path, baseline: Path | None = None) -> Pat
     return page
 
 
+def read_clips(episodes: Episodes, config: Config) -> list[Clip]:
+    """The episodes of a set that are evaluated."""
+    return [read_clip(episodes, index, config) for index in range(clip_count(episodes, config))]
+
+
+def clip_count(episodes: Episodes, config: Config) -> int:
+    """How many episodes of a set are evaluated."""
+    return min(config.evaluate.videos or len(episodes), len(episodes))
+
+
 def make_rows(
     trained: Trained, twin: Trained | None, episodes: Episodes, clips: list[Clip]
 ) -> dict[str, Row]:
-    """All rows of the table: the model, its twin, floors, the tokenizer's round trip, and the oracle if the data have one."""
-    batch = trained.config.evaluate.batch
-
-    def run(model: Trained):
-        config = dataclasses.replace(model.config, sample=trained.config.sample)
-        return predict(model.model, model.params, model.tokenizer, config, clips, batch)
-
+    """All rows of the table: the model, its twin, and what `bound_rows` gives."""
     variant = trained.config.name.rpartition(":")[2]
-    rows = {variant: Row("model", run(trained), f"{trained.step:,} steps")}
+    rows = {variant: model_row("model", trained, clips, trained.config)}
     if twin:
         name = twin.config.name.rpartition(":")[2]
         name += " (no memory)" if twin.config.memory.kind == "none" else " (baseline)"
-        rows[name] = Row("baseline", run(twin), f"{twin.step:,} steps")
+        rows[name] = model_row("baseline", twin, clips, trained.config)
+    return rows | bound_rows(trained.tokenizer, episodes, clips)
+
+
+def model_row(kind: str, trained: Trained, clips: list[Clip], settings: Config) -> Row:
+    """What a model predicts, with the sampler and the batches of ``settings``."""
+    config = dataclasses.replace(trained.config, sample=settings.sample)
+    frames = predict(trained.model, trained.params, trained.tokenizer, config, clips, settings.evaluate.batch)
+    return Row(kind, frames, f"{trained.step:,} steps")
+
+
+def bound_rows(tokenizer: Tokenizer, episodes: Episodes, clips: list[Clip]) -> dict[str, Row]:
+    """What needs no model: floors, the tokenizer's round trip, and the oracle if the data have one."""
     trivial = [floors(clip.frames[: clip.context], len(clip.frames) - clip.context) for clip in clips]
-    for name in trivial[0]:
-        rows[name] = Row("floor", [prediction[name] for prediction in trivial])
+    rows = {name: Row("floor", [prediction[name] for prediction in trivial]) for name in trivial[0]}
     truth = [clip.frames[clip.context :] for clip in clips]
-    rows["tokenizer round trip"] = Row("ceiling", [round_trip(trained.tokenizer, frames) for frames in truth])
+    rows["tokenizer round trip"] = Row("ceiling", [round_trip(tokenizer, frames) for frames in truth])
     if "oracle" in episodes.spec.arrays:
         oracle = [
             episodes.read(i, clip.context, len(clip.frames), ["oracle"])["oracle"]
@@ -190,7 +205,7 @@ def provenance(episodes: Episodes) -> dict:
         "command": " ".join(["python -m rad_jax.main", *sys.argv[1:]]),
         "data made by": episodes.spec.info.get("command"),
         "versions": f"python {platform.python_version()}, jax {jax.__version__}, flax {flax.__version__}",
-        "hardware": f"{jax.device_count()} x {jax.devices()[0].device_kind} ({platform.machine()})",
+        "hardware": hardware(),
     }
 
 

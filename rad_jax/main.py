@@ -3,7 +3,9 @@
     python -m rad_jax.main --config experiments/quickstart.py:lstm-f --workdir DIR [--mode MODE] [--config.key=value ...]
 
 Modes: train, evaluate (a report in WORKDIR/evaluation), rollout (a video in WORKDIR/rollout),
-show (the resolved configuration).
+compare (all variants of an experiment: tables and a page in WORKDIR/comparison), show (the resolved configuration),
+plan (parameters, memory and work of a training step, of which nothing is run); and what compare is made of:
+score (a run on all evaluation sets, into WORKDIR/scores), bounds (the same for floors and ceilings).
 """
 
 import argparse
@@ -15,16 +17,22 @@ from pathlib import Path
 
 from rad_jax.config import ConfigError, format_config, load_config
 
-MODES = ("train", "evaluate", "rollout", "show")
+MODES = ("train", "evaluate", "rollout", "compare", "show", "plan", "score", "bounds")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one mode; returns the exit status: 0, 1 for a failure, 2 for wrong arguments, 130 if stopped."""
     parser = _Parser(prog="rad_jax.main", description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="an experiment")
-    parser.add_argument("--workdir", type=Path, help="where the run writes (not needed for show)")
+    parser.add_argument("--workdir", type=Path, help="where the run writes (not needed for show and plan)")
     parser.add_argument("--mode", choices=MODES, default="train")
     parser.add_argument("--baseline", type=Path, metavar="WORKDIR", help="evaluate: the twin without memory")
+    parser.add_argument(
+        "--variants", metavar="V,V,...", help="compare: which; all: df, every memory -c and -f"
+    )
+    parser.add_argument(
+        "--no-ablations", action="store_true", help="compare: without the extra runs of Tables 4 and 5"
+    )
     parser.add_argument(
         "--episode", type=int, default=0, help="rollout: the evaluation episode that gives the context"
     )
@@ -42,11 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise ConfigError(
                     f"argument {argument!r}: expected --config.key=value or an option of --help"
                 )
-        config = load_config(options.config, [argument.removeprefix("--config.") for argument in rest])
+        options.overrides = [argument.removeprefix("--config.") for argument in rest]
+        # A comparison has a configuration for every variant, and loads them itself.
+        config = None if options.mode == "compare" else load_config(options.config, options.overrides)
         if options.mode == "show":
             print(format_config(config), end="")
             return 0
-        if options.workdir is None:
+        if options.workdir is None and options.mode != "plan":
             raise ConfigError(f"--mode {options.mode} needs --workdir DIR, where the run is kept")
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -62,6 +72,7 @@ def run(config, options) -> int:
     from rad_jax.data.episodes import DataError
     from rad_jax.lock import WorkdirInUse
     from rad_jax.sharding import MeshError
+    from rad_jax.side_by_side import JobFailed
     from rad_jax.tokenizer import TokenizerError
     from rad_jax.train import NonFiniteLoss, Stopped, train
 
@@ -73,6 +84,21 @@ def run(config, options) -> int:
     try:
         if options.mode == "train":
             train(config, options.workdir)
+        elif options.mode == "plan":
+            from rad_jax.plan import make_plan
+
+            print(make_plan(config))
+        elif options.mode == "compare":
+            from rad_jax.compare import compare
+
+            jax.config.update("jax_platforms", "cpu")  # accelerators are for the processes that it starts
+            ablations = not options.no_ablations
+            page = compare(options.config, options.workdir, options.variants, options.overrides, ablations)
+            print(f"comparison: {page.resolve()}")
+        elif options.mode in ("score", "bounds"):
+            from rad_jax import scoring
+
+            getattr(scoring, options.mode)(config, options.workdir)
         elif options.mode == "evaluate":
             from rad_jax.evaluate import evaluate
 
@@ -91,6 +117,7 @@ def run(config, options) -> int:
         CheckpointError,
         CheckpointMismatch,
         DataError,
+        JobFailed,
         MeshError,
         NonFiniteLoss,
         TokenizerError,

@@ -162,7 +162,7 @@ def contact_sheet(
     return np.asarray(sheet)
 
 
-def side_by_side(columns: Mapping[str, np.ndarray], context: int) -> Frames:
+def side_by_side(columns: Mapping[str, np.ndarray], context: int, height: int = VIDEO_HEIGHT) -> Frames:
     """Videos of one shape beside each other under their titles.
 
     A red border and the word "context" mark the first ``context`` frames, a green one and "predicted" the others.
@@ -170,6 +170,7 @@ def side_by_side(columns: Mapping[str, np.ndarray], context: int) -> Frames:
     Args:
         columns: title -> (t, H, W, 3) uint8, context and prediction in one.
         context: how many frames were given.
+        height: to which small frames are enlarged, at least.
 
     Raises:
         MediaError: no columns, or columns of different shapes.
@@ -179,7 +180,7 @@ def side_by_side(columns: Mapping[str, np.ndarray], context: int) -> Frames:
         raise MediaError(f"side by side needs one shape, got {shapes}")
     for video in columns.values():
         check_frames(video)
-    videos = [enlarge(video, VIDEO_HEIGHT) for video in columns.values()]
+    videos = [enlarge(video, height) for video in columns.values()]
     length, height, width = videos[0].shape[:3]
     border, gap, head, foot = 6, 12, 34, 30
     pitch = width + 2 * border + gap

@@ -83,7 +83,12 @@ def loss(
     if train.window_batch:
         together = train.window_batch
         groups = jax.tree.map(lambda x: rearrange(x, "(g k) ... -> g k ...", k=together), windows)
-        weighted, error = jax.lax.map(jax.checkpoint(lambda group: jax.vmap(window_loss)(*group)), groups)
+
+        def run(group):
+            return jax.vmap(window_loss)(*group)
+
+        # The inputs of the layers are kept if layers are recomputed; to recompute the group as well would do it twice.
+        weighted, error = jax.lax.map(run if model.config.remat else jax.checkpoint(run), groups)
     else:
         weighted, error = jax.vmap(window_loss)(*windows)
     return weighted.mean(), {"error": error.mean()}

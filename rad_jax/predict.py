@@ -1,6 +1,7 @@
 """Predicted videos: context frames in, generated frames out, for evaluation, samples and rollouts alike."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -46,7 +47,9 @@ def predict(
 ) -> list[Float[np.ndarray, "t H W 3"]]:
     """What the model predicts for the frames after each clip's context, from its ``actions``, in [0, 1].
 
-    Clips are generated ``batch`` at a time in arrays of one size, so that everything is compiled once.
+    Clips are generated ``batch`` at a time in arrays of one size, so that everything is compiled once. The noise of a frame
+    is a function of ``config.seed``, the clip's place among ``clips`` and the frame, so that models whose windows part the
+    clips into different batches, as strides do, start from the same noise.
     """
     predictions: list = [None] * len(clips)
     longest = max(clip.context for clip in clips)
@@ -56,8 +59,9 @@ def predict(
         alike.setdefault(rollout.frames_in_window(model, clip.context), []).append(index)
     batch = min(batch, max(map(len, alike.values())))
     groups = [same[i : i + batch] for same in alike.values() for i in range(0, len(same), batch)]
-    for number, group in enumerate(groups):
-        filled = [clips[i] for i in group + group[-1:] * (batch - len(group))]
+    for group in groups:
+        places = np.array(group + group[-1:] * (batch - len(group)))
+        filled = [clips[i] for i in places]
         context = jnp.asarray(np.stack([_fit(clip.frames[: clip.context], longest) for clip in filled]))
         state = rollout.start(
             model,
@@ -69,8 +73,8 @@ def predict(
             lengths=np.array([clip.context for clip in filled]),
         )
         actions = jnp.asarray(np.stack([_fit(clip.actions[clip.context :], future) for clip in filled]))
-        key = jax.random.fold_in(jax.random.key(config.seed), number)
-        _, latents = rollout.generate(state, actions, key)
+        keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(config.seed)))(places)
+        _, latents = rollout.generate(state, actions, keys)
         images = np.asarray(jnp.clip(tokenizer.decode(latents), 0, 1))
         for row, index in enumerate(group):
             predictions[index] = images[row, : len(clips[index].actions) - clips[index].context]

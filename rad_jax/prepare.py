@@ -1,6 +1,8 @@
 """Opens the data sets of a configuration; one that is missing is made first, or the error says by which command."""
 
+import dataclasses
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +32,22 @@ def open_episodes(config: DataConfig | EvaluateConfig) -> Episodes:
         raise DataError(f"{problem}\nmake it with: {config.make}")
     run_command(config.make)
     return Episodes(config.path, config.split)
+
+
+def open_sets(config: EvaluateConfig) -> dict[str, Episodes]:
+    """Opens all evaluation sets, the one at ``path`` first, named after its protocol, then those of ``more`` by their names.
+
+    Raises:
+      DataError: as `open_episodes`.
+    """
+    first = open_episodes(config)
+    sets = {}
+    for name, path in config.others.items():
+        make = config.more_make.replace("{path}", shlex.quote(path)).replace("{name}", shlex.quote(name))
+        sets[name] = open_episodes(dataclasses.replace(config, path=path, make=make))
+    protocol = first.spec.info.get("protocol")
+    known = isinstance(protocol, str) and protocol not in sets
+    return {protocol if known else first.directory.name: first} | sets
 
 
 def run_command(command: str) -> None:

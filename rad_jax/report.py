@@ -1,7 +1,7 @@
 """The evaluation to look at: curves, side-by-side videos, and ``report.html``, one file that opens without a network."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,21 +86,35 @@ def write_report(
     plot = curves(metrics)
     write_bytes(directory / "curves.png", plot)
     drawing = media.data_uri(plot, "image/png")
-    left = page_bytes - len(drawing)
-    films = []
-    for number, sample in enumerate(samples):
-        path = directory / "videos" / f"{number:02d}.mp4"
-        video = side_by_side_video(sample, fps)
+    films = write_films(
+        directory,
+        {f"{number:02d}": sample for number, sample in enumerate(samples)},
+        lambda sample: side_by_side_video(sample, fps),
+        page_bytes - len(drawing),
+    )
+    html = page(title, facts, metrics, drawing, films, provenance, config)
+    write_bytes(directory / "report.html", html.encode())
+    return directory / "report.html"
+
+
+def write_films(
+    directory: Path, samples: Mapping[str, Sample], encode: Callable[[Sample], bytes], page_bytes: int
+) -> list[Film]:
+    """Writes ``videos/NAME.mp4`` for every sample by name; returns what the page shows of them, in about ``page_bytes``.
+
+    What would make the page too large is left out: first the video, which is linked instead, then the pictures.
+    """
+    films, left = [], page_bytes
+    for name, sample in samples.items():
+        path = directory / "videos" / f"{name}.mp4"
+        video = encode(sample)
         write_bytes(path, video)
-        # What would make the page too large is left out: first the video, which is linked instead, then the pictures.
         whole = film_of(sample, media.data_uri(video, "video/mp4"))
         linked = whole.linked(f"videos/{path.name}")
         film = next((film for film in (whole, linked) if film.size <= left), linked.without_pictures())
         left -= film.size
         films.append(film)
-    html = page(title, facts, metrics, drawing, films, provenance, config)
-    write_bytes(directory / "report.html", html.encode())
-    return directory / "report.html"
+    return films
 
 
 def side_by_side_video(sample: Sample, fps: int | float) -> bytes:

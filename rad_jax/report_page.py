@@ -70,23 +70,26 @@ def page(
     """The whole page. ``metrics`` is what ``scores.score_rows`` returned, ``curves`` the address of a picture."""
     rule = f"<p class='caption'>{escape(convention(metrics['metrics_spec']))}</p>"
     sections = [
-        f"<header><h1>{escape(title)}</h1>{_pairs(facts, 'facts')}</header>",
+        header(title, facts),
         f"<section><p class='verdict'>{escape(verdict(metrics))}</p>{_cards(metrics)}</section>",
         f"<section><h2>Scores</h2>{_score_table(metrics)}{rule}</section>",
         f"<section><h2>Frame by frame</h2>{_curves(curves)}</section>",
-        f"<section><h2>What it looks like</h2>{_LEGEND}{''.join(map(_film, films))}</section>"
-        if films
-        else "",
+        f"<section><h2>What it looks like</h2>{LEGEND}{''.join(map(film, films))}</section>" if films else "",
         f"<section><h2>Forgotten, or drifted?</h2>{_memory_table(metrics)}{_reading(metrics)}</section>",
-        f"<section><h2>Where the numbers come from</h2>{_pairs(provenance, 'provenance')}{_config(config)}</section>",
+        f"<section><h2>Where the numbers come from</h2>{pairs(provenance, 'provenance')}{_config(config)}</section>",
     ]
+    return document(title, sections)
+
+
+def document(title: str, sections: Sequence[str], style: str = "") -> str:
+    """A whole page from its parts; ``style`` is added to that of reports."""
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(title)}</title>
-<style>{CSS}</style>
+<style>{CSS}{style}</style>
 </head>
 <body>
 <main>
@@ -97,13 +100,19 @@ def page(
 """
 
 
-_LEGEND = """<p>Every video first shows what the model was given (<span class="given">red</span>), then what it predicts beside
+def header(title: str, facts: Mapping[str, Any]) -> str:
+    """The top of a page."""
+    return f"<header><h1>{escape(title)}</h1>{pairs(facts, 'facts')}</header>"
+
+
+LEGEND = """<p>Every video first shows what the model was given (<span class="given">red</span>), then what it predicts beside
 what was there (<span class="made">green</span>). Below it, every predicted frame under the true one.</p>"""
 
 
-def _pairs(pairs: Mapping[str, Any], kind: str) -> str:
+def pairs(facts: Mapping[str, Any], kind: str) -> str:
+    """Names and values, as "facts" (a row of boxes) or as "provenance" (a list)."""
     items = (
-        f"<div><dt>{escape(str(key))}</dt><dd>{escape(str(value))}</dd></div>" for key, value in pairs.items()
+        f"<div><dt>{escape(str(key))}</dt><dd>{escape(str(value))}</dd></div>" for key, value in facts.items()
     )
     return f"<dl class='{kind}'>{''.join(items)}</dl>"
 
@@ -181,7 +190,8 @@ def _curves(address: str) -> str:
     )
 
 
-def _film(film: Film) -> str:
+def film(film: Film) -> str:
+    """A video and its pictures."""
     video = f"<video src='{escape(film.video)}' controls loop muted playsinline autoplay preload='metadata'></video>"
     if not film.lines:
         rest = f"<p class='caption'>Its pictures would make this page too large; the video is {escape(film.video)}.</p>"

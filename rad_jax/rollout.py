@@ -70,7 +70,8 @@ def start(
             f"lengths: contexts of {sorted(set(map(int, lengths)))} frames leave {sorted(counts)} frames in "
             "their windows; start videos together only where that number is equal"
         )
-    window = _read_context(model, params, frames, actions, jnp.asarray(lengths), counts.pop())
+    count = jnp.asarray(counts.pop())  # traced: one compilation for all lengths
+    window = _read_context(model, params, frames, actions, jnp.asarray(lengths), count)
     return RolloutState(window, params, model, diffusion, steps)
 
 
@@ -86,7 +87,7 @@ def _remembered(model, length):
     return -(-excess * (excess > 0) // stride) * stride
 
 
-@partial(jax.jit, static_argnames=("model", "count"))
+@partial(jax.jit, static_argnames="model")
 def _read_context(model, params, frames, actions, lengths, count):
     window = model.config.window
     remembered = _remembered(model, lengths)
@@ -99,27 +100,32 @@ def _read_context(model, params, frames, actions, lengths, count):
             padded, remembered
         )
 
-    return _look(model, params, memory, cut(frames), cut(actions), jnp.asarray(count))
+    return _look(model, params, memory, cut(frames), cut(actions), count)
 
 
 @jax.jit
 def step(
-    state: RolloutState, action: Float[Array, "b a"], key: Key[Array, ""]
+    state: RolloutState, action: Float[Array, "b a"], key: Key[Array, ""] | Key[Array, "b"]
 ) -> tuple[RolloutState, Float[Array, "b rows cols ch"]]:
-    """Generates the frame that ``action`` leads to, from the noise ``jax.random.normal(key, (b, rows, cols, ch))``."""
+    """Generates the frame that ``action`` leads to.
+
+    Args:
+      key: the noise is ``jax.random.normal(key, (b, rows, cols, ch))``; or a key for every video, whose noise is then
+        ``jax.random.normal(key[b], (rows, cols, ch))`` whatever else is in the batch.
+    """
     window, frame = _next(state.model, state.diffusion, state.steps, state.params, state.window, action, key)
     return state.replace(window=window), frame
 
 
 @jax.jit
 def generate(
-    state: RolloutState, actions: Float[Array, "b t a"], key: Key[Array, ""]
+    state: RolloutState, actions: Float[Array, "b t a"], key: Key[Array, ""] | Key[Array, "b"]
 ) -> tuple[RolloutState, Float[Array, "b t rows cols ch"]]:
-    """`step` for every action in turn, frame i with the key ``fold_in(key, i)``, as one compiled program."""
+    """`step` for every action in turn, frame i with ``fold_in(key, i)`` of every key, as one compiled program."""
 
     def body(window, inputs):
         index, action = inputs
-        key_frame = jax.random.fold_in(key, index)
+        key_frame = jnp.vectorize(jax.random.fold_in, excluded=(1,))(key, index)
         return _next(state.model, state.diffusion, state.steps, state.params, window, action, key_frame)
 
     indices = jnp.arange(actions.shape[1])
@@ -139,7 +145,7 @@ def _next(model, config, steps, params, window, action, key):
         )
         return diffusion.ddim_step(config, frame, prediction, level, next_level), None
 
-    noise = jax.random.normal(key, shape, window.frames.dtype)
+    noise = _noise(key, shape, window.frames.dtype)
     frame, _ = jax.lax.scan(denoise, noise, (levels[:-1], levels[1:]))
     window = window._replace(
         frames=jax.lax.dynamic_update_slice_in_dim(window.frames, frame[:, None], window.count, 1),
@@ -148,6 +154,13 @@ def _next(model, config, steps, params, window, action, key):
     )
     full = window.count == model.config.window
     return jax.lax.cond(full, partial(_slide, model, params), partial(_append, model, params), window), frame
+
+
+def _noise(key, shape, dtype):
+    """From one key for the whole batch, or from one for every video of it."""
+    if key.ndim == 0:
+        return jax.random.normal(key, shape, dtype)
+    return jax.vmap(lambda one: jax.random.normal(one, shape[1:], dtype))(key)
 
 
 def _append(model, params, window):

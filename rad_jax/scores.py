@@ -99,27 +99,48 @@ def score_rows(
         check_row(name, row.frames, truth)
 
     truth_steps = steps(truth)
-    scores, per_video = {}, {}
+    summaries = {}
     for name, row in rows.items():
         progress(name)
-        scores[name] = score_videos(row.frames, truth, truth_steps)
-        per_video[name] = {m: np.array([score.video[m] for score in scores[name]]) for m in REDUCTION}
+        summaries[name] = summarise(row.kind, row.note, score_videos(row.frames, truth, truth_steps))
     return jsonable(
         {
-            "metrics_spec": metrics_spec(truth, context_frames),
+            "metrics_spec": metrics_spec(truth[0].shape[1:3], context_frames, list(map(len, truth))),
             "videos": [
                 {"name": name, "context_frames": context, "predicted_frames": len(frames)}
                 for name, context, frames in zip(names, context_frames, truth, strict=True)
             ],
             "model": model,
-            "rows": {name: _summary(row, scores[name], per_video[name]) for name, row in rows.items()},
+            "rows": summaries,
             "differences": {
-                name: {m: _over_videos(per_video[model][m] - values) for m, values in other.items()}
-                for name, other in per_video.items()
+                name: {metric: difference(summaries[model], other, metric) for metric in REDUCTION}
+                for name, other in summaries.items()
                 if name != model
             },
         }
     )
+
+
+def summarise(kind: str, note: str, videos: Sequence[VideoScore]) -> dict[str, Any]:
+    """One row over all its videos: means, standard errors, values per video, and curves by index of the predicted frame."""
+    per_video = {metric: np.array([score.video[metric] for score in videos]) for metric in REDUCTION}
+    over_videos = {metric: _over_videos(values) for metric, values in per_video.items()}
+    squared_errors = 10 ** (-np.concatenate([score.frames["psnr"] for score in videos]) / 10)
+    pooled = {"psnr_pooled": -10 * np.log10(squared_errors.mean())}
+    return {
+        "kind": kind,
+        "note": note,
+        "mean": {metric: over_videos[metric]["mean"] for metric in REDUCTION} | pooled,
+        "standard_error": {metric: over_videos[metric]["standard_error"] for metric in REDUCTION},
+        "per_video": per_video,
+        "per_frame": {m: _curve([score.frames[m] for score in videos], how) for m, how in REDUCTION.items()},
+    }
+
+
+def difference(first: Mapping[str, Any], second: Mapping[str, Any], metric: str) -> dict[str, Any]:
+    """First minus second row (see `summarise`), paired by video: mean, standard error and number of videos."""
+    values = (np.asarray(row["per_video"][metric], np.float64) for row in (first, second))
+    return _over_videos(np.subtract(*values))
 
 
 def write_metrics(path: Path | str, metrics: Mapping[str, Any]) -> None:
@@ -142,9 +163,20 @@ def check_row(name: str, frames: Sequence[np.ndarray], truth: Sequence[np.ndarra
             raise ScoreError(f"{where}: predicted frame {frame} holds values that are not finite")
 
 
-def metrics_spec(truth: Sequence[np.ndarray], context_frames: Sequence[int]) -> dict[str, Any]:
-    """How the numbers were computed: it travels with them."""
-    factor = decimation(*truth[0].shape[1:3])
+def metrics_spec(
+    size: tuple[int, int], context_frames: Sequence[int], predicted_frames: Sequence[int]
+) -> dict[str, Any]:
+    """How the numbers were computed: it travels with them. ``size`` of a frame is (H, W); the others are per video."""
+    return convention(size) | {
+        "context_frames": _range(context_frames),
+        "predicted_frames": _range(predicted_frames),
+        "videos": len(predicted_frames),
+    }
+
+
+def convention(size: tuple[int, int]) -> dict[str, Any]:
+    """The part of `metrics_spec` that does not depend on the videos."""
+    factor = decimation(*size)
     return {
         "frames": "rgb, [0,1], clipped, float32",
         "gt": "raw",
@@ -171,9 +203,6 @@ def metrics_spec(truth: Sequence[np.ndarray], context_frames: Sequence[int]) -> 
         "reduce_frames": REDUCTION,
         "reduce_videos": "mean; standard error over videos; differences paired by video",
         "reduce_per_frame": "over the videos that are long enough: mean, median where frames are reduced by it or by ratio",
-        "context_frames": _range(context_frames),
-        "predicted_frames": _range([len(frames) for frames in truth]),
-        "videos": len(truth),
     }
 
 
@@ -201,20 +230,6 @@ def _over_videos(values: np.ndarray) -> dict[str, Any]:
     values = values[np.isfinite(values)]
     error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.nan
     return {"mean": reduce(values, "mean"), "standard_error": error, "videos": len(values)}
-
-
-def _summary(row: Row, scores: Sequence[VideoScore], per_video: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    over_videos = {metric: _over_videos(values) for metric, values in per_video.items()}
-    squared_errors = 10 ** (-np.concatenate([score.frames["psnr"] for score in scores]) / 10)
-    pooled = {"psnr_pooled": -10 * np.log10(squared_errors.mean())}
-    return {
-        "kind": row.kind,
-        "note": row.note,
-        "mean": {metric: over_videos[metric]["mean"] for metric in REDUCTION} | pooled,
-        "standard_error": {metric: over_videos[metric]["standard_error"] for metric in REDUCTION},
-        "per_video": per_video,
-        "per_frame": {m: _curve([score.frames[m] for score in scores], how) for m, how in REDUCTION.items()},
-    }
 
 
 def _curve(videos: Sequence[np.ndarray], how: str) -> dict[str, list]:

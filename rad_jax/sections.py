@@ -5,12 +5,14 @@ these dataclasses. An error is raised when an object is made, so whatever exists
 """
 
 import dataclasses
+import re
 
 import jax.numpy as jnp
 
-from rad_jax.mixers import MIXERS
-from rad_jax.mixers import NAMES as MEMORIES
+from rad_jax import mixers
 from rad_jax.schema import ConfigError, Section, key, multiple
+
+SET_NAME = re.compile(r"[A-Za-z0-9][\w-]*")  # of an evaluation set; files and columns are named after it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +48,7 @@ class MemoryConfig(Section):
     """The recurrent branch of every block: everything older than the window."""
 
     section = "memory"
-    kind: str = key("lstm", "recurrent network of the branch; none: Diffusion Forcing", choices=MEMORIES)
+    kind: str = key("lstm", "recurrent network of the branch; none: Diffusion Forcing", choices=mixers.NAMES)
     stride: int = key(1, "frames by which the window slides and that enter the memory at once (s)", low=1)
     window: str = key(
         "shared", "frames of a window read one state, or the memory runs on", choices=("shared", "rollout")
@@ -138,7 +140,7 @@ class ModelConfig(Section):
                 f"memory.stride={self.memory.stride}: expected 1 .. {self.window} (model.window)"
             )
         if self.memory.kind != "none":
-            MIXERS[self.memory.kind].check(self)
+            mixers.mixer(self.memory.kind).check(self)
         if self.latent is not None:
             rows, columns, _ = self.latent
             if rows % self.patch or columns % self.patch:
@@ -273,6 +275,9 @@ class EvaluateConfig(Section):
     make: str = key("", "shell command that makes it; {path}: evaluate.path")
     auto_make: bool = key(False, "run that command when the data set is missing")
     split: str = key("test", "name of the split to evaluate", filled=True)
+    more: str = key("", "further evaluation sets for --mode compare: NAME=DIRECTORY,NAME=DIRECTORY")
+    more_make: str = key("", "shell command that makes one of them; {path}: its directory, {name}: its name")
+    variants: str = key("all", "what --mode compare compares; all: df and every memory, -c and -f")
     videos: int = key(0, "episodes to evaluate; 0: all", low=0)
     batch: int = key(8, "episodes generated together", low=1)
     side_by_side: int = key(8, "episodes shown in the report", low=0)
@@ -280,6 +285,19 @@ class EvaluateConfig(Section):
 
     def check(self):
         needs_command(self)
+        if self.others and self.auto_make and not self.more_make.strip():
+            raise ConfigError("evaluate.auto_make=true: evaluate.more_make has no command to run")
+
+    @property
+    def others(self) -> dict[str, str]:
+        """Directories of the further evaluation sets by name."""
+        entries = [entry.strip().partition("=") for entry in self.more.split(",") if entry.strip()]
+        found = {name: path for name, _, path in entries if path and SET_NAME.fullmatch(name)}
+        if len(found) < len(entries):
+            raise ConfigError(
+                f"evaluate.more={self.more}: expected NAME=DIRECTORY,NAME=DIRECTORY, each name once, of letters, digits, -, _"
+            )
+        return found
 
 
 def needs_command(data: DataConfig | EvaluateConfig) -> None:

@@ -11,6 +11,7 @@ from rad_jax import atomic, sharding
 from rad_jax.checkpoints import Checkpoints
 from rad_jax.config import Config
 from rad_jax.data.windows import train_batches
+from rad_jax.hardware import hardware, peak_memory
 from rad_jax.lock import WorkdirLock
 from rad_jax.parts import Parts, open_parts
 from rad_jax.resume import check_same_run, start_state
@@ -66,6 +67,7 @@ def _train(parts: Parts, workdir: Path, checkpoints: Checkpoints) -> TrainState:
     metadata = {
         "config": config.to_dict(),
         "tokenizer": {"name": tokenizer.name, "fingerprint": tokenizer.fingerprint},
+        "hardware": hardware(),
     }
     pending = first, {"finite": True}, []
     with (
@@ -87,9 +89,8 @@ def _train(parts: Parts, workdir: Path, checkpoints: Checkpoints) -> TrainState:
             if last or save:
                 check_finite(*pending)
             if last or step % config.train.log_every == 0:
-                values = jax.device_get(
-                    {k: v for k, v in metrics.items() if k != "finite"}
-                ) | progress.report(step)
+                values = jax.device_get({k: v for k, v in metrics.items() if k != "finite"})
+                values |= progress.report(step) | peak_memory()
                 writer.scalars(step, values)
                 say(progress.line(step, values))
             if config.train.sample_every and step % config.train.sample_every == 0:

@@ -13,6 +13,7 @@ from rad_jax import objective, optimizer
 from rad_jax.axes import Array, Float, Int, PyTree
 from rad_jax.config import Config
 from rad_jax.model import RAD
+from rad_jax.paths import map_named
 from rad_jax.tokenizer import Tokenizer
 
 MEMORY_NAME = "block/memory/"  # parameters of the recurrent branch, by `rad_jax.paths`
@@ -51,15 +52,17 @@ def init_state(model: RAD, config: Config) -> TrainState:
     return TrainState(jnp.zeros((), jnp.int32), params, make_optimizer(config).init(params), ema, totals)
 
 
-def latents_of(batch: dict[str, Array], tokenizer: Tokenizer, dtype) -> Float[Array, "b t rows cols ch"]:
-    """The batch's latents: stored, or encoded from its uint8 images."""
+def latents_of(
+    batch: dict[str, Array], tokenizer: Tokenizer | None, dtype
+) -> Float[Array, "b t rows cols ch"]:
+    """The batch's latents: stored (then no tokenizer is needed), or encoded from its uint8 images."""
     if "latents" in batch:
         return batch["latents"].astype(dtype)
     return tokenizer.encode(batch["frames"].astype(dtype) / 255).astype(dtype)
 
 
 def train_step(
-    model: RAD, tokenizer: Tokenizer, config: Config, state: TrainState, batch: dict[str, Array]
+    model: RAD, tokenizer: Tokenizer | None, config: Config, state: TrainState, batch: dict[str, Array]
 ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
     """One step of AdamW on the Diffusion Forcing loss.
 
@@ -71,8 +74,7 @@ def train_step(
     key = jax.random.fold_in(jax.random.key(config.seed), state.step)
     frames = latents_of(batch, tokenizer, config.model.state_dtype)
     draw = objective.draw(model, config.diffusion, config.train, key, frames)
-    loss = partial(objective.loss, model, config.diffusion, config.train)
-    gradient = jax.value_and_grad(loss, has_aux=True)
+    gradient = jax.value_and_grad(partial(_loss, model, config), has_aux=True)
     parts = config.train.accumulate
     if parts == 1:
         (value, extra), grads = gradient(state.params, frames, batch["actions"], draw)
@@ -100,6 +102,14 @@ def train_step(
     finite = jnp.isfinite(value) & jnp.isfinite(grad_norm)
     new = TrainState(state.step + 1, params, opt, ema, totals)
     return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, state), metrics | {"finite": finite}
+
+
+def _loss(model, config, params, *batch):
+    """The loss; gradients of parameters that stay as they are are zero, and are not computed."""
+    frozen = is_frozen(config)
+    if frozen:
+        params = map_named(lambda name, p: jax.lax.stop_gradient(p) if frozen(name) else p, params)
+    return objective.loss(model, config.diffusion, config.train, params, *batch)
 
 
 def _add(a, b):

@@ -26,6 +26,7 @@ from rad_jax import atomic
 log = logging.getLogger(__name__)
 
 TIMING = "time/"
+STEP_SECONDS = "time/seconds_per_step"
 
 
 class Writer:
@@ -157,11 +158,13 @@ class Progress:
     def report(self, step: int) -> dict[str, float]:
         """The "time/" keys at `step`: seconds since the start of this process's training, speed since the last report, and
         the seconds that the rest takes at the speed of this process so far (its first report, with the compilation, apart).
+        The seconds of a step are those since the last report too; the first one, with the compilation, has none.
         """
         now = self._clock()
         speed = _rate(self._last, (step, now))
         mean = _rate(self._warm, (step, now))
-        if self._warm == self._start:
+        first = self._warm == self._start
+        if first:
             self._warm = (step, now)
         self._last = (step, now)
         return {
@@ -169,6 +172,7 @@ class Progress:
             "time/steps_per_second": speed,
             "time/frames_per_second": speed * self._frames,
             "time/eta_seconds": (self._steps - step) / mean if mean else math.inf,
+            **({} if first or not speed else {STEP_SECONDS: 1 / speed}),
         }
 
     def line(self, step: int, values: Mapping[str, Any]) -> str:

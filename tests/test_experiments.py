@@ -1,5 +1,6 @@
 """The shipped experiments in all their variants."""
 
+import dataclasses
 import re
 import shlex
 
@@ -8,8 +9,10 @@ import pytest
 from data_prep import make_maze
 from experiments import base, quickstart
 from rad_jax.config import Config, ConfigError, config_from_dict, config_from_json, load_config, window_starts
+from rad_jax.mixers import NAMES
 
-SHIPPED = {"base": 10, "maze": 10, "maze_small": 10, "quickstart": quickstart.STRIDED}
+SHIPPED = {"base": 10, "maze": 10, "maze_small": 10, "minecraft": 10, "quickstart": quickstart.STRIDED}
+MEMORIES = [name for name in NAMES if name != "none"]
 CASES = [(name, variant) for name, stride in SHIPPED.items() for variant in base.variants(stride)]
 
 
@@ -48,19 +51,25 @@ def test_loads_and_survives_json(name, variant):
     assert config_from_json(config.to_json()) == config
 
 
+@pytest.mark.parametrize("memory", MEMORIES)
 @pytest.mark.parametrize("name", SHIPPED)
-def test_variants_differ_in_the_memory_alone(name):
-    """What a comparison compares: the same model, data, noise and training, but for the number of windows that fit."""
+def test_variants_differ_in_the_memory_alone(name, memory):
+    """What a comparison compares: the same model, data, noise and optimizer, but for the number of windows that fit.
+
+    What is trained (`train.freeze`) and how much at once (`train.accumulate`) follows from the memory.
+    """
     stride = SHIPPED[name]
-    df, frame, chunk, strided = (load_config(f"experiments/{name}.py:{v}") for v in base.variants(stride))
-    assert load_config(f"experiments/{name}.py") == frame
+    modes = ("f", "c", f"s{stride}")
+    df, frame, chunk, strided = (
+        load_config(f"experiments/{name}.py:{v}") for v in ("df", *(f"{memory}-{mode}" for mode in modes))
+    )
     window = frame.model.window
     seen = [(c.memory.kind, c.memory.stride, c.memory.window) for c in (df, frame, chunk, strided)]
     assert seen == [
         ("none", 1, "shared"),
-        ("lstm", 1, "shared"),
-        ("lstm", window, "rollout"),
-        ("lstm", stride, "rollout"),
+        (memory, 1, "shared"),
+        (memory, window, "rollout"),
+        (memory, stride, "rollout"),
     ]
     for config in (frame, chunk, strided):
         same = {"memory", "name", "train"}
@@ -72,7 +81,12 @@ def test_variants_differ_in_the_memory_alone(name):
         assert config.train.windows <= len(
             window_starts(config.data.clip, window, config.memory.stride, config.train.first_start)
         )
-    assert frame.train == df.train
+    follows = {"freeze": df.train.freeze, "accumulate": df.train.accumulate}
+    assert dataclasses.replace(frame.train, **follows) == df.train
+
+
+def test_a_variant_need_not_be_named():
+    assert load_config("experiments/maze.py") == load_config("experiments/maze.py:lstm-f")
 
 
 @pytest.mark.parametrize(
@@ -100,7 +114,7 @@ def test_a_stride_longer_than_the_window_is_refused():
         load_config("experiments/quickstart.py:lstm-s10")
 
 
-@pytest.mark.parametrize("name", [name for name in SHIPPED if name != "base"])
+@pytest.mark.parametrize("name", [name for name in SHIPPED if name not in ("base", "minecraft")])
 def test_commands_that_make_the_data_are_understood(name):
     """Every make_maze call in a configuration is one that its command line accepts, into the path that will be read."""
     config = load_config(f"experiments/{name}.py")

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rad_jax import diffusion, objective
+from rad_jax import diffusion, mixers, objective
 from rad_jax.config import DiffusionConfig, TrainConfig
 from tests.toy_model import WINDOW, toy_clip, toy_model, toy_params
 
@@ -20,8 +20,12 @@ def double_precision():
 
 
 def literal_loss(model, params, frames, actions, draw):
-    """Slides by the stride; every window of which a video drew the start is noised and scored as `RAD.__call__` says."""
+    """Slides by the stride; every window of which a video drew the start is noised and scored as `RAD.__call__` says.
+
+    Only `RAD.__call__` is compiled, so that the loop is one.
+    """
     stride, level = model.config.memory.stride, model.config.context_level
+    apply = jax.jit(lambda params, *window: model.apply({"params": params}, *window))
     starts = np.asarray(draw.starts)
     memory, losses = model.initial_memory(BATCH), []
     for start in range(0, LENGTH - WINDOW + 1, stride):
@@ -31,13 +35,13 @@ def literal_loss(model, params, frames, actions, draw):
             levels, noise = draw.levels[video, k][None], draw.noise[video, k][None]
             clean, action = frames[video, cut][None], actions[video, cut][None]
             noised = diffusion.add_noise(DIFFUSION, clean, noise, levels)
-            prediction, _ = model.apply({"params": params}, noised, levels, action, own)
+            prediction, _ = apply(params, noised, levels, action, own)
             error = jnp.square(prediction - diffusion.target(DIFFUSION, clean, noise, levels)).mean(
                 (-3, -2, -1)
             )
             losses.append((diffusion.loss_weight(DIFFUSION, levels) * error).mean())
         clean_levels = jnp.full((BATCH, WINDOW), level)
-        _, memory = model.apply({"params": params}, frames[:, cut], clean_levels, actions[:, cut], memory)
+        _, memory = apply(params, frames[:, cut], clean_levels, actions[:, cut], memory)
     assert len(losses) == starts.size
     return jnp.stack(losses).mean()
 
@@ -56,24 +60,27 @@ def assert_same(found, wanted, tolerance):
         assert jnp.abs(a - b).max() <= tolerance * jnp.abs(b).max()
 
 
+MEMORIES = [kind for kind in mixers.NAMES if kind != "none"]
+
+
 @pytest.mark.parametrize(
-    "stride, window, segment, dtype, tolerance",
+    "kind, stride, window, segment, dtype, tolerance",
     [
-        (1, "shared", 3, "float64", 1e-12),
-        (1, "rollout", 100, "float64", 1e-12),
-        (2, "rollout", 4, "float64", 1e-12),
-        (WINDOW, "rollout", WINDOW, "float64", 1e-12),
-        (1, "shared", 1, "float32", 1e-5),
+        *[(kind, 1, "shared", 3, "float64", 1e-12) for kind in MEMORIES],
+        *[(kind, WINDOW, "rollout", WINDOW, "float64", 1e-12) for kind in MEMORIES],
+        ("lstm", 1, "rollout", 100, "float64", 1e-12),
+        ("lstm", 2, "rollout", 4, "float64", 1e-12),
+        ("lstm", 1, "shared", 1, "float32", 1e-5),
     ],
 )
-def test_prefetched_training_is_the_slide_by_stride_loop(stride, window, segment, dtype, tolerance):
-    model = toy_model(stride, window, dtype=dtype, prefetch_segment=segment, remat=segment == 3)
+def test_prefetched_training_is_the_slide_by_stride_loop(kind, stride, window, segment, dtype, tolerance):
+    model = toy_model(stride, window, kind=kind, dtype=dtype, prefetch_segment=segment, remat=segment == 3)
     params = toy_params(model)
     frames, actions = toy_clip(BATCH, LENGTH, dtype)
     train = TrainConfig(windows=2)
     draw = objective.draw(model, DIFFUSION, train, jax.random.key(0), frames)
     found = loss_and_gradient(model, train, params, frames, actions, draw)
-    literal = jax.jit(jax.value_and_grad(lambda p: literal_loss(model, p, frames, actions, draw)))
+    literal = jax.value_and_grad(lambda p: literal_loss(model, p, frames, actions, draw))
     assert_same(found, literal(params), tolerance)
 
 

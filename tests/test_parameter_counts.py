@@ -56,6 +56,27 @@ def test_the_lstm_branch_has_the_size_of_the_paper():
     assert memory == pytest.approx(195e6, rel=0.01)
 
 
+def test_the_mamba2_branch_has_the_size_of_the_paper():
+    """Expansion 2, states of 64, kernel 4, heads of 64, one group; no action feature."""
+    inner, state, heads = 2 * WIDTH, 64, 32
+    convolved = inner + 2 * state
+    mixer = WIDTH * (inner + convolved + heads) + 5 * convolved + 3 * heads + inner + inner * WIDTH
+    base, memory = count(config("mamba2"))
+    assert (base, memory) == (OASIS, DEPTH * (mixer + 3 * WIDTH * (WIDTH + 1)))
+    assert memory == pytest.approx(153e6, rel=0.01)
+
+
+def test_the_ttt_branch_has_the_size_of_the_paper():
+    """16 heads, mini-batches of 1; no action feature."""
+    heads, e = 16, 64
+    maps, inner = 4 * WIDTH * (WIDTH + 1), heads * e * (e + 1)
+    rates, norms, coefficient = heads * (WIDTH + 1), 2 * WIDTH + 2 * WIDTH, 1
+    base, memory = count(config("ttt"))
+    mixer = maps + inner + rates + norms + coefficient
+    assert (base, memory) == (OASIS, DEPTH * (mixer + 3 * WIDTH * (WIDTH + 1)))
+    assert memory == pytest.approx(118e6, rel=0.01)
+
+
 def test_an_action_feature_costs_its_projection_and_its_columns():
     with_action, without = (count(config("lstm", action=action))[1] for action in (True, False))
     assert with_action - without == DEPTH * ACTION * (WIDTH + 1 + 4 * WIDTH)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rad_jax import diffusion, rollout
+from rad_jax import diffusion, mixers, rollout
 from rad_jax.config import DiffusionConfig
 from tests.toy_model import LATENT, WINDOW, toy_clip, toy_model, toy_params
 
@@ -57,10 +57,18 @@ class LiteralRollout:
         return self.apply(jnp.stack(frames, 1), levels, jnp.stack(actions, 1), self.memory)
 
 
+MEMORIES = [kind for kind in mixers.NAMES if kind != "none"]
+
+
 @pytest.mark.parametrize(
-    "stride, window, kind", [(1, "shared", "lstm"), (1, "rollout", "lstm"), (2, "rollout", "lstm"),
-                             (WINDOW, "rollout", "lstm"), (1, "shared", "none")]
-)  # fmt: skip
+    "stride, window, kind",
+    [
+        *[(1, "shared", kind) for kind in mixers.NAMES],
+        *[(WINDOW, "rollout", kind) for kind in MEMORIES],
+        (1, "rollout", "lstm"),
+        (2, "rollout", "lstm"),
+    ],
+)
 def test_cached_generation_is_the_full_window_at_every_step(stride, window, kind):
     model = toy_model(stride, window, kind=kind, dtype="float64")
     params = toy_params(model)

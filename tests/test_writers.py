@@ -164,6 +164,7 @@ def test_progress_counts_speed_and_remaining_time():
     now[0] += 5
     second = progress.report(220)
     assert second["time/steps_per_second"] == 2.0 and second["time/eta_seconds"] == 780 / 2
+    assert second[writers.STEP_SECONDS] == 0.5
     now[0] += 10
     third = progress.report(260)
     assert third["time/steps_per_second"] == 4.0 and third["time/frames_per_second"] == 160.0

@@ -11,7 +11,7 @@ LATENT, ACTION, WINDOW = (4, 4, 3), 3, 4
 
 
 def toy_model(stride=1, window="shared", *, kind="lstm", dtype="float32", remat=False, **memory) -> RAD:
-    settings = {"prefetch_segment": 4 * stride, "action_width": 8, **memory}
+    settings = {"prefetch_segment": 4 * stride, "action_width": 8, "head_width": 8, "state": 4, **memory}
     return RAD(
         ModelConfig(
             latent=LATENT,

@@ -16,12 +16,23 @@ has one state for all of them. All methods are pure:
 ``run(state, x[:, i:i+1])``. Adding a memory is one file here and one line in the table below.
 """
 
-from rad_jax.mixers.lstm import LSTM
+from importlib import import_module
 
-MIXERS = {"lstm": LSTM}
+# A file of this folder, and the class in it.
+MIXERS = {
+    "lstm": "LSTM",
+    "mamba2": "Mamba2",
+    "ttt": "TTT",
+    "arl2": "ARL2",
+}
 NAMES = ("none", *MIXERS)
+
+
+def mixer(kind):
+    """The class of a mixer by its name."""
+    return getattr(import_module(f"{__name__}.{kind}"), MIXERS[kind])
 
 
 def build(config, **kwargs):
     """The mixer that ``config``, a ``ModelConfig``, names in ``memory.kind``; ``kwargs`` go to Linen."""
-    return MIXERS[config.memory.kind].from_config(config, **kwargs)
+    return mixer(config.memory.kind).from_config(config, **kwargs)

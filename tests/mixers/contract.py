@@ -63,12 +63,12 @@ def noise(seed, *shape) -> np.ndarray:
 
 
 def distance(a, b) -> float:
-    """The largest difference between two trees, leaf by leaf relative to the largest value of the second one."""
+    """The largest difference between two trees, leaf by leaf relative to the largest value of the second one, if not 0."""
     a, b = jax.tree.leaves(a), jax.tree.leaves(b)
     assert [x.shape for x in a] == [x.shape for x in b]
     pairs = [(np.asarray(x, np.float64), np.asarray(y, np.float64)) for x, y in zip(a, b, strict=True)]
     assert all(np.isfinite(x).all() and np.isfinite(y).all() for x, y in pairs)
-    return max(float(np.abs(x - y).max() / np.abs(y).max()) for x, y in pairs)
+    return max(float(np.abs(x - y).max() / (np.abs(y).max() or 1)) for x, y in pairs)
 
 
 def state_has_one_shape(s):

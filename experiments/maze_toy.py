@@ -1,0 +1,87 @@
+"""Every memory of the paper's comparison on two CPU cores: mazes of 5 x 5 cells at 32 pixels.
+
+    make compare
+
+makes the data, trains every variant (each memory chunk- and frame-wise, none, a stride), scores all of them on two protocols,
+loop (the second lap) and return (the way back), and writes the paper's tables, Figure 6 and a page. A quarter of an hour
+is for the machinery: in so few steps no model learns a maze. Numbers to think about need more of them:
+
+    make compare RUNS=runs/maze_toy_long ARGS=--config.train.steps=20000
+
+Conditioned on action and pose, as the public code of the paper's maze is. Everything here is [ours].
+"""
+
+from ml_collections import ConfigDict
+
+from experiments import base
+
+MAZE = "python -m data_prep.make_maze --out {path} --size 5 --pixels 32 --supersample 2"
+
+
+def get_config(variant: str | None = None) -> ConfigDict:
+    """Variants df, <memory>-f, <memory>-c, <memory>-sN (see `experiments.base`)."""
+    config = base.defaults()
+    config.name = "maze_toy"
+
+    data = config.data
+    data.path = "datasets/maze_toy"
+    data.make = (
+        f"{MAZE} --protocol train --episodes 1024 --frames 96 && "
+        "python -m data_prep.fit_tokenizer --data {path} --decoder-steps 200"
+    )
+    data.auto_make = True
+    data.condition = "action+pose"
+    data.heading_harmonics = 2
+    data.clip = 64
+
+    model = config.model
+    model.width = 64
+    model.depth = 2
+    model.heads = 4
+    model.mlp_ratio = 2.0
+    model.window = 8
+    model.context_level = 1
+    model.dtype = "float32"
+
+    memory = config.memory
+    memory.action_width = 32
+    memory.gates = "slots"
+    memory.gate_init = 0.5
+    memory.head_width = 32
+    memory.state = 32
+    memory.prefetch_segment = 64
+
+    diffusion = config.diffusion
+    diffusion.schedule = "cosine"
+    diffusion.shift = 0.4
+    diffusion.levels = 100
+    diffusion.weighting = "uniform"
+
+    train = config.train
+    train.steps = 300
+    train.batch = 8
+    train.windows = 4
+    train.first_start = 16  # before that there is little to remember
+    train.ema = 0.98
+    train.log_every = 20
+    train.sample_every = 0
+
+    optimizer = config.optimizer
+    optimizer.learning_rate = 3e-3
+    optimizer.weight_decay = 0.01
+    optimizer.warmup = 30
+    optimizer.decay = "linear"
+    optimizer.decay_start = 0.5
+
+    config.sample.steps = 4
+
+    evaluate = config.evaluate
+    evaluate.path = "datasets/maze_toy_loop"
+    evaluate.make = f"{MAZE} --protocol loop --episodes 64 --min-frames 100 --max-frames 160"
+    evaluate.more = "return=datasets/maze_toy_return"
+    evaluate.more_make = f"{MAZE} --protocol return --episodes 64 --min-frames 100 --max-frames 160"
+    evaluate.auto_make = True
+    evaluate.variants = f"all,lstm-s{model.window // 2}"
+    evaluate.batch = 16  # chunk-wise the contexts fall into 8 groups that cannot run together
+    evaluate.side_by_side = 3
+    return base.set_variant(config, variant)

@@ -1,0 +1,226 @@
+"""The paper's tables in one command: trains every variant, scores all of them on the same episodes, and writes what came out.
+
+    WORKDIR/VARIANT/        an ordinary run of its own, with its scores in scores/
+    WORKDIR/comparison/     index.html, comparison.md, figure6.png, a CSV per table, episodes.csv, videos/
+
+Every training and every scoring is a process that runs the ordinary command, so that it is what a user would run alone: on a
+CPU as many side by side as there are cores, on an accelerator one after another. What is finished is not done again.
+"""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rad_jax import media
+from rad_jax.atomic import write_bytes
+from rad_jax.compare_page import markdown, page, video
+from rad_jax.compare_plan import Comparison, Run, check_same_runs, plan_comparison
+from rad_jax.compare_tables import SetResult, make_tables
+from rad_jax.costs import read_costs
+from rad_jax.data.episodes import Episodes
+from rad_jax.evaluate import clip_count, provenance, read_clips
+from rad_jax.figure6 import figure6
+from rad_jax.lock import WorkdirInUse, WorkdirLock
+from rad_jax.parts import open_parts
+from rad_jax.predict import read_clip
+from rad_jax.prepare import open_sets
+from rad_jax.report import PAGE_BYTES, Sample, write_films
+from rad_jax.scoring import bounds_key, is_current, newest_step, read_scores, read_shown, run_key
+from rad_jax.side_by_side import Command, Job, interrupted_by_signals, places, run_jobs
+from rad_jax.tables import to_csv, to_text, write_csv
+
+FOLDER = "comparison"
+
+
+def compare(
+    experiment: str, workdir: Path, variants: str | None, overrides: Sequence[str], ablations: bool = True
+) -> Path:
+    """Runs what is not finished of a comparison and writes it; returns the path of the page.
+
+    Args: see `rad_jax.compare_plan.plan_comparison`.
+
+    Raises:
+      ConfigError, DataError, WorkdirInUse, JobFailed: with what to do about it.
+    """
+    comparison = plan_comparison(experiment, variants, overrides, ablations)
+    check_same_runs(comparison, workdir)
+    config = comparison.runs[0].config
+    tokenizer = open_parts(config).tokenizer.fingerprint
+    sets = open_sets(config.evaluate)
+    for episodes in sets.values():
+        read_clip(episodes, 0, config)  # what is no evaluation set is found out now
+    with WorkdirLock(workdir):
+        jobs = _jobs(comparison, workdir, sets, tokenizer)
+        slots = places(len(jobs))
+        print(_overview(comparison, sets, jobs, slots), flush=True)
+        with interrupted_by_signals():
+            run_jobs(jobs, slots, say=lambda line: print(line, flush=True))
+        return write(comparison, workdir, sets)
+
+
+def _jobs(comparison: Comparison, workdir: Path, sets: Mapping[str, Episodes], tokenizer: str) -> list[Job]:
+    """What is left to do: floors and ceilings, and for every run its training and its scoring."""
+    first = comparison.runs[0]
+    key = [bounds_key(first.config, tokenizer, episodes) for episodes in sets.values()]
+    jobs = []
+    if not all(map(is_current, [workdir / FOLDER] * len(sets), sets, key)):
+        jobs.append(Job("bounds", [_command("scoring", first, workdir / FOLDER, "--mode", "bounds")]))
+    for run in comparison.runs:
+        directory, commands = workdir / run.name, []
+        if directory.exists():
+            _wait_until_free(directory)
+        trained = newest_step(directory) == run.config.train.steps
+        if not trained:
+            commands.append(_command("training", run, directory))
+        if not trained or not all(
+            is_current(directory, name, run_key(run.config, directory, episodes))
+            for name, episodes in sets.items()
+        ):
+            commands.append(_command("scoring", run, directory, "--mode", "score"))
+        if commands:
+            jobs.append(Job(run.name, commands))
+    return jobs
+
+
+def _command(what: str, run: Run, directory: Path, *mode: str) -> Command:
+    start = sys.executable, "-m", "rad_jax.main"
+    return Command(what, [*start, *run.arguments, "--workdir", str(directory), *mode])
+
+
+def _wait_until_free(directory: Path) -> None:
+    """A comparison that was killed (SIGKILL) leaves trainings that end by themselves, soon: with the next line they print."""
+    said = False
+    while True:
+        try:
+            WorkdirLock(directory).close()
+            return
+        except WorkdirInUse as error:
+            if not said:
+                print(f"waiting: {error}", flush=True)
+            said = True
+            time.sleep(0.5)
+
+
+def _overview(comparison: Comparison, sets: Mapping[str, Episodes], jobs: Sequence[Job], slots: int) -> str:
+    """Two or three lines on what is about to happen."""
+    left = {job.name: job for job in jobs}
+    done = [run.name for run in comparison.runs if run.name not in left]
+    config = comparison.runs[0].config
+    scored = ", ".join(f"{name} ({clip_count(episodes, config)} episodes)" for name, episodes in sets.items())
+    steps = config.train.steps
+    lines = [
+        f"{len(comparison.runs)} runs of {steps} steps ({len(comparison.variants)} variants), scored on {scored}"
+    ]
+    if done:
+        lines.append(f"finished before: {', '.join(done)}")
+    if jobs:
+        lines.append(f"to do: {', '.join(left)}; {slots} at a time")
+    return "\n".join(lines)
+
+
+def write(comparison: Comparison, workdir: Path, sets: Mapping[str, Episodes]) -> Path:
+    """Writes tables, figure, videos and page of a comparison whose runs are finished and scored; returns the page's path."""
+    directory = workdir / FOLDER
+    config = comparison.runs[0].config
+    results = [read_result(comparison, workdir, name, episodes) for name, episodes in sets.items()]
+    costs = {run.name: read_costs(workdir / run.name, run.config.train.steps) for run in comparison.variants}
+    tables = make_tables(comparison, results, costs)
+    written = {f"{table.name}.csv": to_csv(table) for table in tables}
+    written["episodes.csv"] = write_csv(long_rows(comparison, results))
+    for name, text in written.items():
+        write_bytes(directory / name, text.encode())
+    for path in directory.glob("*.csv"):  # of an earlier comparison of other variants
+        if path.name not in written:
+            path.unlink()
+    drawing = figure6(comparison, results)
+    write_bytes(directory / "figure6.png", drawing)
+    figure = media.data_uri(drawing, "image/png")
+    films, left = {}, PAGE_BYTES - len(figure)
+    for name, episodes in sets.items():
+        samples = _samples(comparison, workdir, name, episodes)
+        films[name] = write_films(
+            directory, samples, lambda sample: video(comparison, sample, config.evaluate.fps), left
+        )
+        left -= sum(film.size for film in films[name])
+    facts, how = _facts(comparison, results), _provenance(comparison, workdir, sets, costs)
+    write_bytes(directory / "comparison.md", markdown(comparison, results, tables, how).encode())
+    html = page(comparison, results, tables, figure, films, facts, how)
+    write_bytes(directory / "index.html", html.encode())
+    for table in tables:
+        if table.name.startswith("table1-"):
+            print("\n" + to_text(table), flush=True)
+    return directory / "index.html"
+
+
+def read_result(comparison: Comparison, workdir: Path, name: str, episodes: Episodes) -> SetResult:
+    """Everything that was scored on one evaluation set."""
+    bounds = read_scores(workdir / FOLDER, name)
+    rows = {}
+    for run in comparison.runs:
+        (row,) = read_scores(workdir / run.name, name).rows.values()
+        rows[run.name] = row | {"kind": "baseline" if run.memory == "none" else "model"}
+    protocol = episodes.spec.info.get("protocol", "not recorded")
+    return SetResult(name, str(protocol), bounds.metrics_spec, bounds.videos, rows | dict(bounds.rows))
+
+
+def long_rows(comparison: Comparison, results: Sequence[SetResult]) -> list[list]:
+    """Every number of every episode, one per line."""
+    lines = [["set", "episode", "context frames", "predicted frames", "row", "metric", "value"]]
+    for result in results:
+        for row, summary in result.rows.items():
+            for metric, values in summary["per_video"].items():
+                for about, value in zip(result.videos, values, strict=True):
+                    frames = about["context_frames"], about["predicted_frames"]
+                    lines.append([result.name, about["name"], *frames, row, metric, value])
+    return lines
+
+
+def _samples(comparison: Comparison, workdir: Path, name: str, episodes: Episodes) -> dict[str, Sample]:
+    config = comparison.runs[0].config
+    count = min(config.evaluate.side_by_side, clip_count(episodes, config))
+    few = dataclasses.replace(config, evaluate=dataclasses.replace(config.evaluate, videos=count))
+    clips = read_clips(episodes, few) if count else []
+    shown = {run.name: read_shown(workdir / run.name, name) for run in comparison.variants}
+    return {
+        f"{name}-{i:02d}": Sample(
+            f"{name}: {clip.name}",
+            clip.frames[: clip.context],
+            clip.frames[clip.context :],
+            {run: videos[i] for run, videos in shown.items()},
+        )
+        for i, clip in enumerate(clips)
+    }
+
+
+def _facts(comparison: Comparison, results: Sequence[SetResult]) -> dict:
+    config = comparison.runs[0].config
+    return {
+        "condition": config.data.condition,
+        "evaluation sets": ", ".join(f"{r.name} ({len(r.videos)} episodes)" for r in results),
+        "attention window": f"{config.model.window} frames",
+        "model": f"width {config.model.width}, {config.model.depth} blocks",
+        "training": f"{config.train.steps:,} steps of {config.train.batch} clips of {config.data.clip} frames, one seed",
+        "sampler": f"DDIM, {config.sample.steps} steps",
+    }
+
+
+def _provenance(comparison: Comparison, workdir: Path, sets: Mapping[str, Episodes], costs: Mapping) -> dict:
+    config = comparison.runs[0].config
+    own = provenance(next(iter(sets.values())))
+    scoring = {
+        read_scores(workdir / run.name, name).about["hardware"] for run in comparison.runs for name in sets
+    }
+    bounds = read_scores(workdir / FOLDER, next(iter(sets)))
+    spec = {key: value for key, value in bounds.metrics_spec.items() if not key.endswith("_frames")}
+    return {
+        "command": own["command"],
+        "versions": own["versions"],
+        "trained on": ", ".join(sorted({cost.hardware for cost in costs.values()})),
+        "generated and scored on": ", ".join(sorted(scoring)),
+        "seeds": f"{config.seed} for parameters, data order, noise of training and noise of generation; one seed per variant",
+        "noise": "a function of seed, episode and frame, the same for all variants",
+        **{f"episodes of {name}": episodes.spec.info.get("command") for name, episodes in sets.items()},
+        "metrics_spec": spec,
+    }

@@ -1,0 +1,79 @@
+"""The recurrence of Mamba2 in segments of frames (Dao and Gu, "Transformers are SSMs", 2024, section 6).
+
+    S_t = a_t S_{t-1} + (dt_t x_t) b_t^T;    y_t = S_t c_t + d x_t;    a_t = exp(rate dt_t), a number per head
+
+Inside a segment the decay from frame j to frame i is exp(l_i - l_j), l the running sum of the log decays, so outputs and the
+state at the end are matrix products, and only that state is carried on: one exists per segment, none per frame. A frame
+with dt = 0 changes nothing, which is how segments are filled up and cut short.
+
+Axes: r rows, q frames, h heads, e width of a head, u size of b and c. Decays and states have the dtype of the state,
+operands of matrix products that of ``xbc``.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from einops import rearrange
+
+from rad_jax.axes import Array, Float
+
+
+class Inputs(NamedTuple):
+    """What frames bring: x of all heads, b and c, side by side, and the step dt of every head."""
+
+    xbc: Float[Array, "*r q xbc"]
+    dt: Float[Array, "*r q h"]
+
+
+class Heads(NamedTuple):
+    """What the heads are: log decay per unit of dt, negative, and how much of x they let through."""
+
+    rate: Float[Array, "h"]
+    d: Float[Array, "h"]
+
+
+def advance(state: Float[Array, "*r h e u"], inputs: Inputs, heads: Heads) -> Float[Array, "*r h e u"]:
+    """The state after all frames."""
+    x, b, _ = _split(inputs, state)
+    log = jnp.cumsum(inputs.dt * heads.rate, axis=-2)
+    left = inputs.dt * jnp.exp(log[..., -1:, :] - log)  # what is left of each write after the last frame
+    written = (x * left[..., None]).astype(x.dtype)
+    decay = jnp.exp(log[..., -1, :])[..., None, None]
+    return decay * state + _product("...qhe,...qu->...heu", written, b, state.dtype)
+
+
+def outputs(state: Float[Array, "*r h e u"], inputs: Inputs, heads: Heads) -> Float[Array, "*r q h e"]:
+    """The outputs of all frames, the first of which follows on ``state``."""
+    x, b, c = _split(inputs, state)
+    log = jnp.cumsum(inputs.dt * heads.rate, axis=-2)
+    by_head, dt = (jnp.swapaxes(z, -1, -2) for z in (log, inputs.dt))
+    gap = by_head[..., :, None] - by_head[..., None, :]
+    causal = jnp.tril(jnp.ones(gap.shape[-2:], bool))
+    # The mask is inside the exponential: outside it, the gradient of an overflow above the diagonal would be 0 * inf.
+    decay = jnp.exp(jnp.where(causal, gap, -jnp.inf))
+    score = _product("...iu,...ju->...ij", c, b, state.dtype)
+    mixed = (score[..., None, :, :] * decay * dt[..., None, :]).astype(x.dtype)
+    own = _product("...hij,...jhe->...ihe", mixed, x, state.dtype)
+    return own + jnp.exp(log)[..., None] * _read(state, c) + heads.d[:, None] * x
+
+
+def read(state: Float[Array, "*r h e u"], inputs: Inputs, heads: Heads) -> Float[Array, "*r q h e"]:
+    """The output of every frame as if it followed on ``state``: a S c + (dt b.c + d) x, without a state per frame."""
+    x, b, c = _split(inputs, state)
+    score = (b.astype(state.dtype) * c.astype(state.dtype)).sum(-1, keepdims=True)
+    own = (score * inputs.dt + heads.d)[..., None] * x
+    return own + jnp.exp(inputs.dt * heads.rate)[..., None] * _read(state, c)
+
+
+def _read(state, c):
+    return _product("...qu,...heu->...qhe", c, state.astype(c.dtype), state.dtype)
+
+
+def _split(inputs, state):
+    heads, width, size = state.shape[-3:]
+    x, b, c = jnp.split(inputs.xbc, [heads * width, heads * width + size], axis=-1)
+    return rearrange(x, "... (h e) -> ... h e", h=heads), b, c
+
+
+def _product(equation, left, right, dtype):
+    return jnp.einsum(equation, left, right, preferred_element_type=dtype)

@@ -1,0 +1,208 @@
+"""Scores that are kept: of a run, or of what needs no run, on every evaluation set.
+
+    WORKDIR/scores/SET.json    key, metrics_spec, videos, and per row every metric per video and per predicted frame
+    WORKDIR/scores/SET.npz     of a run: the first predicted videos, uint8, to be shown
+
+The key is everything the numbers depend on: checkpoint, evaluation episodes, sampler and metrics. Scores whose key is still
+the same are not computed again, and a file is whole or not there.
+"""
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rad_jax import manifest
+from rad_jax.atomic import write_bytes
+from rad_jax.checkpoints import CheckpointError
+from rad_jax.config import Config, ConfigError, config_from_json
+from rad_jax.data.episodes import Episodes
+from rad_jax.data.index import FILE as INDEX
+from rad_jax.evaluate import bound_rows, clip_count, load_trained, model_row, read_clips
+from rad_jax.hardware import hardware
+from rad_jax.media import to_uint8
+from rad_jax.metrics.video import REDUCTION, VideoScore, score_videos, steps
+from rad_jax.parts import open_parts
+from rad_jax.predict import Clip
+from rad_jax.prepare import open_sets
+from rad_jax.scores import Row, check_row, convention, jsonable, metrics_spec, summarise
+
+FORMAT = 1
+FOLDER = "scores"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a file holds. ``rows``: see `rad_jax.scores.summarise`; ``about``: seconds, hardware and more."""
+
+    metrics_spec: Mapping[str, Any]
+    videos: Sequence[Mapping[str, Any]]
+    rows: Mapping[str, Mapping[str, Any]]
+    frames: Mapping[str, Sequence[VideoScore]]
+    about: Mapping[str, Any]
+
+
+def score(config: Config, workdir: Path) -> None:
+    """Scores the newest checkpoint of the run in ``workdir`` on all evaluation sets, where that was not done before.
+
+    Raises:
+      ConfigError, CheckpointError, DataError: in one or two lines.
+    """
+    trained = None
+    for name, episodes in open_sets(config.evaluate).items():
+        key = run_key(config, workdir, episodes)
+        if is_current(workdir, name, key):
+            print(f"{name}: scored before", flush=True)
+            continue
+        began = time.monotonic()
+        trained = trained or load_trained(workdir, config)
+        if trained.step != key["checkpoint"]["step"]:
+            raise CheckpointError(
+                f"{workdir}: checkpoint {key['checkpoint']['step']} is damaged; train on from step {trained.step}"
+            )
+        clips = read_clips(episodes, config)
+        row = model_row("model", trained, clips, config)
+        shown = {
+            str(i): to_uint8(row.frames[i]) for i in range(min(config.evaluate.side_by_side, len(clips)))
+        }
+        _write_arrays(_path(workdir, name).with_suffix(".npz"), shown)
+        _write(workdir, name, key, clips, {trained.config.name: row}, began)
+
+
+def bounds(config: Config, workdir: Path) -> None:
+    """The same for what needs no run: floors, the tokenizer's round trip, and the oracle where there is one."""
+    parts = open_parts(config)
+    for name, episodes in open_sets(config.evaluate).items():
+        key = bounds_key(config, parts.tokenizer.fingerprint, episodes)
+        if is_current(workdir, name, key):
+            print(f"{name}: scored before", flush=True)
+            continue
+        began = time.monotonic()
+        clips = read_clips(episodes, parts.config)
+        _write(workdir, name, key, clips, bound_rows(parts.tokenizer, episodes, clips), began)
+
+
+def run_key(config: Config, workdir: Path, episodes: Episodes) -> dict[str, Any]:
+    """What the scores of the run in ``workdir`` depend on.
+
+    Raises:
+      ConfigError: there is no run, or it has no checkpoint yet.
+    """
+    path = workdir / "config.json"
+    if not path.exists():
+        raise ConfigError(f"{workdir} holds no run (no config.json): train first, or name another --workdir")
+    step = newest_step(workdir)
+    if step is None:
+        raise ConfigError(f"{workdir} holds no checkpoint yet: train first")
+    content = (workdir / "checkpoints" / str(step) / manifest.FILE).read_bytes()
+    return _key(config, episodes) | {
+        "checkpoint": {"step": step, "manifest": hashlib.sha256(content).hexdigest()},
+        "sampler": {"steps": config.sample.steps, "seed": config_from_json(path.read_text()).seed},
+        "shown": config.evaluate.side_by_side,
+    }
+
+
+def bounds_key(config: Config, tokenizer: str, episodes: Episodes) -> dict[str, Any]:
+    """What floors, ceilings and oracles depend on; ``tokenizer`` is its fingerprint."""
+    return _key(config, episodes) | {"tokenizer": tokenizer}
+
+
+def newest_step(workdir: Path) -> int | None:
+    """The newest finished checkpoint of a run whose files are all there; None if it has none."""
+    directories = (workdir / "checkpoints").glob("[0-9]*")
+    for step in sorted((int(d.name) for d in directories if d.name.isdecimal()), reverse=True):
+        try:
+            return manifest.read(workdir / "checkpoints" / str(step)).step
+        except (manifest.DamagedCheckpoint, manifest.UnknownFormat):
+            continue
+    return None
+
+
+def is_current(workdir: Path, name: str, key: Mapping[str, Any]) -> bool:
+    """Whether the scores on a set are there, and under this key."""
+    path = _path(workdir, name)
+    try:
+        kept = json.loads(path.read_text())["key"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return kept == jsonable(key) and ("shown" not in key or path.with_suffix(".npz").exists())
+
+
+def read_scores(workdir: Path, name: str) -> Scores:
+    """Reads what `score` or `bounds` wrote."""
+    content = json.loads(_path(workdir, name).read_text())
+    frames, rows = {}, {}
+    for row, entry in content["rows"].items():
+        frames[row] = [_from_json(video) for video in entry["videos"]]
+        rows[row] = jsonable(summarise(entry["kind"], entry["note"], frames[row]))
+    return Scores(content["metrics_spec"], content["videos"], rows, frames, content["about"])
+
+
+def read_shown(workdir: Path, name: str) -> list[np.ndarray]:
+    """The predicted videos (t, H, W, 3), uint8, that were kept to be shown."""
+    with np.load(_path(workdir, name).with_suffix(".npz"), allow_pickle=False) as arrays:
+        return [arrays[str(index)] for index in range(len(arrays.files))]
+
+
+def _key(config: Config, episodes: Episodes) -> dict[str, Any]:
+    index = hashlib.sha256((episodes.directory / INDEX).read_bytes()).hexdigest()
+    return {
+        "format": FORMAT,
+        "episodes": {"index": index, "split": episodes.split, "videos": clip_count(episodes, config)},
+        "metrics": convention(episodes.spec.arrays["frames"][0][:2]),
+    }
+
+
+def _write(
+    workdir: Path,
+    name: str,
+    key: Mapping[str, Any],
+    clips: Sequence[Clip],
+    rows: Mapping[str, Row],
+    began: float,
+) -> None:
+    truth = [clip.frames[clip.context :] for clip in clips]
+    truth_steps = steps(truth)
+    scored = {}
+    for row, predicted in rows.items():
+        check_row(row, predicted.frames, truth)
+        videos = score_videos(predicted.frames, truth, truth_steps)
+        entries = [{"video": video.video, "frames": video.frames} for video in videos]
+        scored[row] = {"kind": predicted.kind, "note": predicted.note, "videos": entries}
+        print(f"{name}: {row}: PSNR {np.mean([video.video['psnr'] for video in videos]):.2f}", flush=True)
+    content = {
+        "key": key,
+        "metrics_spec": metrics_spec(
+            truth[0].shape[1:3], [clip.context for clip in clips], [len(frames) for frames in truth]
+        ),
+        "videos": [
+            {"name": clip.name, "context_frames": clip.context, "predicted_frames": len(frames)}
+            for clip, frames in zip(clips, truth, strict=True)
+        ],
+        "rows": scored,
+        "about": {"hardware": hardware(), "seconds": round(time.monotonic() - began, 1)},
+    }
+    text = json.dumps(jsonable(content), allow_nan=False, separators=(",", ":"))
+    write_bytes(_path(workdir, name), text.encode())
+
+
+def _from_json(video: Mapping[str, Any]) -> VideoScore:
+    frames = {metric: np.array(video["frames"][metric], np.float64) for metric in REDUCTION}
+    whole = {metric: np.nan if (value := video["video"][metric]) is None else value for metric in REDUCTION}
+    return VideoScore(frames, whole)
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    write_bytes(path, file.getvalue())
+
+
+def _path(workdir: Path, name: str) -> Path:
+    return workdir / FOLDER / f"{name}.json"
