@@ -1,19 +1,21 @@
-# Two commands need nothing but make and Python 3.11 or newer with its venv module:
+# Three commands need nothing but make and Python 3.11 or newer with its venv module:
 #   make quickstart    data, tokenizer, two trainings, evaluation, report
+#   make compare       every memory of the paper, trained, scored and put into its tables
 #   make test          lint, format check, tests
-# Both make .venv and install into it, again only when setup.py or requirements.txt have changed.
+# All make .venv and install into it, again only when setup.py or requirements.txt have changed.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart test lint format clean
+.PHONY: help quickstart compare test lint format clean
 
 # The first Python that is new enough and can make environments; choose another with PYTHON=...
 USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2])
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c '$(USABLE)' 2>/dev/null && echo $$p && break; done)
-RUNS ?= runs/quickstart
-# More arguments for the quickstart, such as ARGS="--config.train.steps=100"
+# Where the runs go; by default runs/quickstart and runs/maze_toy.
+RUNS ?=
+# More arguments for quickstart and compare, such as ARGS="--config.train.steps=100"
 ARGS ?=
 
 BIN := .venv/bin
@@ -24,7 +26,10 @@ help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 quickstart: $(INSTALLED)  ## a model with memory and its twin without: 20 minutes on two cores
-	$(BIN)/python -m experiments.twins experiments/quickstart.py --workdir $(RUNS) $(ARGS)
+	$(BIN)/python -m experiments.twins experiments/quickstart.py --workdir $(or $(RUNS),runs/quickstart) $(ARGS)
+
+compare: $(INSTALLED)  ## every memory in the tables of the paper, on toy mazes: 15 minutes on two cores
+	$(BIN)/python -m rad_jax.main --config experiments/maze_toy.py --mode compare --workdir $(or $(RUNS),runs/maze_toy) $(ARGS)
 
 test: lint  ## lint, format check and all tests
 	$(BIN)/python -m pytest

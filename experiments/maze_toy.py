@@ -58,7 +58,7 @@ def get_config(variant: str | None = None) -> ConfigDict:
     diffusion.weighting = "uniform"
 
     train = config.train
-    train.steps = 300
+    train.steps = 200
     train.batch = 8
     train.windows = 4
     train.first_start = 16  # before that there is little to remember

@@ -1,7 +1,7 @@
 """The paper's tables in one command: trains every variant, scores all of them on the same episodes, and writes what came out.
 
     WORKDIR/VARIANT/        an ordinary run of its own, with its scores in scores/
-    WORKDIR/comparison/     index.html, comparison.md, figure6.png, a CSV per table, episodes.csv, videos/
+    WORKDIR/comparison/     index.html, comparison.md, figure3.png, figure6.png, a CSV per table, episodes.csv, videos/
 
 Every training and every scoring is a process that runs the ordinary command, so that it is what a user would run alone: on a
 CPU as many side by side as there are cores, on an accelerator one after another. What is finished is not done again.
@@ -13,9 +13,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rad_jax import media
+from rad_jax import effective_attention, media
 from rad_jax.atomic import write_bytes
-from rad_jax.compare_page import markdown, page, video
+from rad_jax.compare_page import Figures, markdown, page, video
 from rad_jax.compare_plan import Comparison, Run, check_same_runs, plan_comparison
 from rad_jax.compare_tables import SetResult, make_tables
 from rad_jax.costs import read_costs
@@ -27,7 +27,16 @@ from rad_jax.parts import open_parts
 from rad_jax.predict import read_clip
 from rad_jax.prepare import open_sets
 from rad_jax.report import PAGE_BYTES, Sample, write_films
-from rad_jax.scoring import bounds_key, is_current, newest_step, read_scores, read_shown, run_key
+from rad_jax.scoring import (
+    bounds_key,
+    is_current,
+    is_intact,
+    newest_step,
+    read_scores,
+    read_seen,
+    read_shown,
+    run_key,
+)
 from rad_jax.side_by_side import Command, Job, interrupted_by_signals, places, run_jobs
 from rad_jax.tables import to_csv, to_text, write_csv
 
@@ -53,7 +62,7 @@ def compare(
         read_clip(episodes, 0, config)  # what is no evaluation set is found out now
     with WorkdirLock(workdir):
         jobs = _jobs(comparison, workdir, sets, tokenizer)
-        slots = places(len(jobs))
+        slots = places(len(jobs)) if jobs else 0
         print(_overview(comparison, sets, jobs, slots), flush=True)
         with interrupted_by_signals():
             run_jobs(jobs, slots, say=lambda line: print(line, flush=True))
@@ -63,25 +72,28 @@ def compare(
 def _jobs(comparison: Comparison, workdir: Path, sets: Mapping[str, Episodes], tokenizer: str) -> list[Job]:
     """What is left to do: floors and ceilings, and for every run its training and its scoring."""
     first = comparison.runs[0]
-    key = [bounds_key(first.config, tokenizer, episodes) for episodes in sets.values()]
+    keys = {name: bounds_key(first.config, tokenizer, episodes) for name, episodes in sets.items()}
     jobs = []
-    if not all(map(is_current, [workdir / FOLDER] * len(sets), sets, key)):
+    if not all(is_current(workdir / FOLDER, name, key) for name, key in keys.items()):
         jobs.append(Job("bounds", [_command("scoring", first, workdir / FOLDER, "--mode", "bounds")]))
     for run in comparison.runs:
         directory, commands = workdir / run.name, []
         if directory.exists():
             _wait_until_free(directory)
-        trained = newest_step(directory) == run.config.train.steps
-        if not trained:
+        steps = run.config.train.steps
+        trained = newest_step(directory) == steps
+        if trained and _is_scored(run, directory, sets):
+            continue
+        if not trained or not is_intact(directory, steps):
             commands.append(_command("training", run, directory))
-        if not trained or not all(
-            is_current(directory, name, run_key(run.config, directory, episodes))
-            for name, episodes in sets.items()
-        ):
-            commands.append(_command("scoring", run, directory, "--mode", "score"))
-        if commands:
-            jobs.append(Job(run.name, commands))
+        commands.append(_command("scoring", run, directory, "--mode", "score"))
+        jobs.append(Job(run.name, commands))
     return jobs
+
+
+def _is_scored(run: Run, directory: Path, sets: Mapping[str, Episodes]) -> bool:
+    keys = {name: run_key(run.config, directory, episodes) for name, episodes in sets.items()}
+    return all(is_current(directory, name, key) for name, key in keys.items())
 
 
 def _command(what: str, run: Run, directory: Path, *mode: str) -> Command:
@@ -136,8 +148,10 @@ def write(comparison: Comparison, workdir: Path, sets: Mapping[str, Episodes]) -
             path.unlink()
     drawing = figure6(comparison, results)
     write_bytes(directory / "figure6.png", drawing)
-    figure = media.data_uri(drawing, "image/png")
-    films, left = {}, PAGE_BYTES - len(figure)
+    seen = _figure3(comparison, workdir, results[0])
+    write_bytes(directory / "figure3.png", seen)
+    figures = Figures(media.data_uri(seen, "image/png"), media.data_uri(drawing, "image/png"))
+    films, left = {}, PAGE_BYTES - sum(map(len, figures))
     for name, episodes in sets.items():
         samples = _samples(comparison, workdir, name, episodes)
         films[name] = write_films(
@@ -146,12 +160,18 @@ def write(comparison: Comparison, workdir: Path, sets: Mapping[str, Episodes]) -
         left -= sum(film.size for film in films[name])
     facts, how = _facts(comparison, results), _provenance(comparison, workdir, sets, costs)
     write_bytes(directory / "comparison.md", markdown(comparison, results, tables, how).encode())
-    html = page(comparison, results, tables, figure, films, facts, how)
+    html = page(comparison, results, tables, figures, films, facts, how)
     write_bytes(directory / "index.html", html.encode())
     for table in tables:
         if table.name.startswith("table1-"):
-            print("\n" + to_text(table), flush=True)
+            print("\n" + to_text(table), end="", flush=True)
     return directory / "index.html"
+
+
+def _figure3(comparison: Comparison, workdir: Path, result: SetResult) -> bytes:
+    """Of the first episode of the first evaluation set."""
+    panels = {run.name: read_seen(workdir / run.name, result.name) for run in comparison.variants}
+    return effective_attention.draw(panels, result.videos[0]["context_frames"])
 
 
 def read_result(comparison: Comparison, workdir: Path, name: str, episodes: Episodes) -> SetResult:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,10 @@ from rad_jax.schema import show_value
 from rad_jax.tables import Table, to_html, to_markdown
 
 STYLE = "td .kind{width:92px}td .note{padding-left:96px}"
-CELL = 128  # height of a frame in the videos, which have many
+CELL, COLUMNS = (
+    128,
+    6,
+)  # height of a frame in the videos, which have many, and how many stand in one row at most
 FIGURE = (
     "Mean over episodes by index of the frame. One colour per memory; solid: frame-wise, dashed: chunk-wise, dotted: with a "
     "stride between; grey: trivial predictors. The line is the first predicted frame; left of it is the context, which is not "
@@ -26,16 +29,30 @@ FIGURE = (
 )
 
 
+FIGURE3 = (
+    "Rows: predicted frames of the first episode; columns: the frames that their prediction sees, measured by gradients and "
+    "relative to the largest of the row; white: less than a ten-thousandth. The red line is the start of the attention window: "
+    "what is left of it can be seen through the memory alone."
+)
+
+
+class Figures(NamedTuple):
+    """Addresses of pictures."""
+
+    figure3: str
+    figure6: str
+
+
 def page(
     comparison: Comparison,
     sets: Sequence[SetResult],
     tables: Sequence[Table],
-    figure: str,
+    figures: Figures,
     films: Mapping[str, Sequence[Film]],
     facts: Mapping[str, Any],
     provenance: Mapping[str, Any],
 ) -> str:
-    """The whole page. ``figure`` is the address of a picture, ``films`` are by evaluation set."""
+    """The whole page. ``films`` are by evaluation set."""
     verdicts = "".join(f"<p class='verdict'>{escape(verdict(comparison, result))}</p>" for result in sets)
     reading = "".join(
         f"<div><dt>{title}</dt><dd>{text}</dd></div>" for title, _, text in MEMORY_METRICS.values()
@@ -49,14 +66,21 @@ def page(
         header(title(comparison), facts),
         f"<section>{verdicts}</section>",
         *map(to_html, tables),
-        f"<section><h2>Figure 6</h2><div class='scroll'><img class='curves' src='{figure}' alt='PSNR and SSIM by frame'>"
-        f"</div><p class='caption'>{FIGURE}</p></section>",
+        _picture("Figure 6", figures.figure6, "PSNR and SSIM by frame", FIGURE),
+        _picture(
+            "Figure 3: effective attention", figures.figure3, "frames that a predicted frame sees", FIGURE3
+        ),
         shown,
         f"<section><h2>Reading the memory metrics</h2><dl class='reading'>{reading}</dl></section>",
         f"<section><h2>How it was computed</h2>{pairs(provenance, 'provenance')}"
         f"<details><summary>the configurations</summary><pre>{escape(configurations(comparison))}</pre></details></section>",
     ]
     return document(title(comparison), sections, STYLE)
+
+
+def _picture(name: str, address: str, alt: str, caption: str) -> str:
+    picture = f"<div class='scroll'><img class='curves' src='{address}' alt='{alt}'></div>"
+    return f"<section><h2>{name}</h2>{picture}<p class='caption'>{caption}</p></section>"
 
 
 def markdown(
@@ -67,6 +91,7 @@ def markdown(
     return "\n".join([
         f"# {title(comparison)}", "", *(line for result in sets for line in (verdict(comparison, result), "")),
         *map(to_markdown, tables), "## Figure 6", "", "![PSNR and SSIM by frame](figure6.png)", "", FIGURE, "",
+        "## Figure 3: effective attention", "", "![frames that a predicted frame sees](figure3.png)", "", FIGURE3, "",
         "## How it was computed", "", *how, "",
     ])  # fmt: skip
 
@@ -87,18 +112,17 @@ def configurations(comparison: Comparison) -> str:
 
 
 def video(comparison: Comparison, sample: Sample, fps: int) -> bytes:
-    """An mp4 of one episode: the truth and no memory above, then a row for every mode, with a column for every memory."""
+    """An mp4 of one episode: the truth, no memory and chunk-wise memories, and below them the others if they are many."""
     context = media.to_uint8(sample.context)
     whole = {
         name: np.concatenate([context, media.to_uint8(frames)])
         for name, frames in {"truth": sample.truth, **sample.predictions}.items()
     }
-    of_mode = {
-        mode: [run.name for run in comparison.variants if run.mode == mode and run.name in whole]
-        for mode in ("", "c", "f", "s")
-    }
-    rows = [["truth", *of_mode.pop("")], *of_mode.values()]
-    rows = [list(whole)] if len(whole) <= 4 else [row for row in rows if row]
+    modes = {run.name: run.mode for run in comparison.variants if run.name in whole}
+    rows = [["truth"], []]
+    for name, mode in modes.items():
+        rows[mode in ("f", "s")].append(name)
+    rows = [rows[0] + rows[1]] if len(whole) <= COLUMNS else [row for row in rows if row]
     strips = [media.side_by_side({name: whole[name] for name in row}, len(context), CELL) for row in rows]
     width = max(frames.shape[2] for frames in strips)
     padded = [

@@ -55,11 +55,7 @@ def make_tables(comparison: Comparison, sets: Sequence[SetResult], costs: Mappin
 def score_table(comparison: Comparison, result: SetResult) -> Table:
     """Table 1: every variant, floors, ceilings and the oracle, and the difference of each to the model without memory."""
     baseline = comparison.baseline
-    against = (
-        [Column(f"{SCORES[m]}: to {baseline.name}", DIGITS[m], True, True) for m in ("psnr", "ssim")]
-        if baseline
-        else []
-    )
+    against = [_against(m, baseline.name) for m in ("psnr", "ssim")] if baseline else []
     lines = [
         _line(comparison, result, name, [*_scores(result, name), *_differences(result, name, baseline)])
         for name in _table_rows(comparison, result)
@@ -112,7 +108,7 @@ def cost_table(comparison: Comparison, costs: Mapping[str, Costs]) -> Table:
     lines = []
     for run in comparison.variants:
         cost = costs[run.name]
-        peak = None if cost.peak_bytes is None else cost.peak_bytes / 2**20
+        peak = None if cost.peak_bytes is None else round(cost.peak_bytes / 2**20)
         cells = [
             cost.memory_parameters,
             cost.parameters,
@@ -149,7 +145,7 @@ def action_table(comparison: Comparison, result: SetResult) -> Table:
     columns = [
         Column("action"),
         *(Column(title, DIGITS[metric], errors=True) for metric, title in SCORES.items()),
-        *(Column(f"{SCORES[metric]}: to N", DIGITS[metric], True, True) for metric in ("psnr", "ssim")),
+        *(_against(metric, "N") for metric in ("psnr", "ssim")),
     ]
     text = " ".join([
         "Whether a projection of the action is concatenated to the input of the memory (memory.action).",
@@ -169,10 +165,10 @@ def frames_table(comparison: Comparison, result: SetResult) -> Table:
             *_scores(result, name),
             *_differences(result, name, comparison.run(comparison.frames["noised"])),
         ]
-        lines.append(Line(frames, cells, note=name, colour=_colour(comparison, name)))
+        lines.append(Line(f"{name}: {frames}", cells, colour=_colour(comparison, name)))
     columns = [
         *(Column(title, DIGITS[metric], errors=True) for metric, title in SCORES.items()),
-        *(Column(f"{SCORES[metric]}: to noised", DIGITS[metric], True, True) for metric in ("psnr", "ssim")),
+        *(_against(metric, "noised") for metric in ("psnr", "ssim")),
     ]
     text = "What the memory of lstm-f sees of earlier frames in training (memory.frames). " + caption(
         comparison, result
@@ -204,10 +200,7 @@ def stride_table(comparison: Comparison, result: SetResult) -> Table:
     columns = [
         Column("stride", 0),
         *(Column(title, DIGITS[metric], errors=True) for metric, title in SCORES.items()),
-        *(
-            Column(f"{SCORES[metric]}: to stride 1", DIGITS[metric], True, True)
-            for metric in ("psnr", "ssim")
-        ),
+        *(_against(metric, "stride 1") for metric in ("psnr", "ssim")),
     ]
     window = comparison.runs[0].config.model.window
     text = f"By how many of the {window} frames of a window it slides. " + caption(comparison, result)
@@ -216,7 +209,7 @@ def stride_table(comparison: Comparison, result: SetResult) -> Table:
 
 def caption(comparison: Comparison, result: SetResult) -> str:
     """What every table of scores states."""
-    where = f"Evaluation set {result.name} (protocol {result.protocol})"
+    where = f"Evaluation set {result.name} (protocol {result.protocol}, {len(result.videos)} episodes)"
     return f"{where}: {convention(result.metrics_spec)} {training(comparison)}"
 
 
@@ -249,6 +242,12 @@ def _line(comparison: Comparison, result: SetResult, name: str, cells: Sequence[
 def _colour(comparison: Comparison, name: str, kind: str = "") -> str:
     run = comparison.run(name)
     return COLOUR[run.memory] if run else COLOURS[kind]
+
+
+def _against(metric: str, other: str) -> Column:
+    """A column of differences, paired by episode."""
+    name, comma, unit = SCORES[metric].partition(",")
+    return Column(f"{name} \u2212 {other}{comma}{unit}", DIGITS[metric], sign=True, errors=True)
 
 
 def _scores(result: SetResult, name: str) -> list[Cell]:

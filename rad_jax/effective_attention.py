@@ -19,10 +19,13 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from rad_jax.axes import Array, Float, Int, Key, PyTree
-from rad_jax.config import DiffusionConfig
+from rad_jax.config import Config, DiffusionConfig
 from rad_jax.model import RAD
+from rad_jax.predict import Clip
+from rad_jax.tokenizer import Tokenizer
 
 DIRECTIONS = 4
+ROWS = 16
 FLOOR = 1e-4  # of the largest influence on a frame: what is weaker is drawn as nothing
 
 
@@ -53,6 +56,19 @@ def effective_attention(
     starts = np.maximum(0, -(-(predicted - window + 1) // stride) * stride)
     influence = _influence(model, diffusion, params, frames, actions, predicted, starts, key)
     return EffectiveAttention(predicted, starts, np.asarray(influence))
+
+
+def of_clip(
+    model: RAD, params: PyTree, tokenizer: Tokenizer, config: Config, clip: Clip
+) -> EffectiveAttention:
+    """The same for one evaluation clip, at `ROWS` of the frames after its context."""
+    images = jnp.asarray(clip.frames)[None].astype(jnp.float32) / 255
+    latents = tokenizer.encode(images).astype(config.model.state_dtype)
+    predicted = np.unique(np.linspace(clip.context, len(clip.frames) - 1, ROWS).round().astype(int))
+    actions = jnp.asarray(clip.actions)[None]
+    return effective_attention(
+        model, config.diffusion, params, latents, actions, predicted, jax.random.key(config.seed)
+    )
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -1,6 +1,7 @@
 """The paper's Figure 6: PSNR and SSIM against the index of the frame, all variants in one drawing."""
 
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,7 +29,7 @@ def figure6(comparison: Comparison, sets: Sequence[Any]) -> bytes:
     is the end of the context, the line the first predicted frame. Where contexts differ in length, frames are counted from
     there.
     """
-    figure = Figure(figsize=(13, 4.4 * len(sets) + 1.1), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(13, 5 * len(sets) + 1.1), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(sets), len(METRICS), squeeze=False)
     for result, panels in zip(sets, axes, strict=True):
@@ -48,19 +49,22 @@ def figure6(comparison: Comparison, sets: Sequence[Any]) -> bytes:
 def _draw_panel(panel, comparison: Comparison, result: Any, metric: str) -> None:
     context = result.metrics_spec["context_frames"]
     first = context + 1 if isinstance(context, int) else 1
+    lines = [(run.name, style(run)) for run in comparison.variants]
     floors = [name for name, row in result.rows.items() if row["kind"] == "floor"]
-    frames = 0
-    for number, name in enumerate(floors):
-        value = _curve(result.rows[name], metric)
-        dashes = FLOOR_DASHES[number % len(FLOOR_DASHES)]
-        panel.plot(
-            first + np.arange(len(value)), value, color=FLOOR, linewidth=1.1, linestyle=dashes, label=name
-        )
-        frames = max(frames, len(value))
-    for run in comparison.variants:
-        value = _curve(result.rows[run.name], metric)
-        panel.plot(first + np.arange(len(value)), value, label=run.name, **style(run))
-        frames = max(frames, len(value))
+    lines += [
+        (name, {"color": FLOOR, "linewidth": 1.1, "linestyle": dashes, "zorder": 1.5})
+        for name, dashes in zip(floors, itertools.cycle(FLOOR_DASHES), strict=False)
+    ]
+    curves = {
+        name: np.array(result.rows[name]["per_frame"][metric]["value"], dtype=float) for name, _ in lines
+    }
+    for name, look in lines:
+        panel.plot(first + np.arange(len(curves[name])), curves[name], label=name, **look)
+    frames = max(map(len, curves.values()))
+    # The variants set the scale: the frame after the last given one is nearly a copy of it, which would squeeze the rest.
+    shown = [curves[run.name] for run in comparison.variants] + [np.median(curves[name]) for name in floors]
+    low, high = min(map(np.min, shown)), max(map(np.max, shown))
+    panel.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
     _mark_context(panel, first, frames, context)
     panel.set_xlabel("frame" if isinstance(context, int) else "predicted frame", fontsize=10, color=FAINT)
     panel.grid(axis="y", color="#e6e8ec", linewidth=0.8)
@@ -75,10 +79,6 @@ def style(run: Run) -> Mapping[str, Any]:
         "linestyle": LINES[run.mode],
         "linewidth": 2.6 if run.memory == "none" else 1.9,
     }
-
-
-def _curve(row: Mapping[str, Any], metric: str) -> np.ndarray:
-    return np.array(row["per_frame"][metric]["value"], dtype=float)
 
 
 def _mark_context(panel, first: int, frames: int, context: int | list[int]) -> None:

@@ -58,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if options.workdir is None and options.mode != "plan":
             raise ConfigError(f"--mode {options.mode} needs --workdir DIR, where the run is kept")
+        if options.mode == "compare" and options.distributed:
+            raise ConfigError("--distributed: a comparison starts its runs itself, on this machine")
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

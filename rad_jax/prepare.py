@@ -41,13 +41,19 @@ def open_sets(config: EvaluateConfig) -> dict[str, Episodes]:
       DataError: as `open_episodes`.
     """
     first = open_episodes(config)
-    sets = {}
-    for name, path in config.others.items():
-        make = config.more_make.replace("{path}", shlex.quote(path)).replace("{name}", shlex.quote(name))
-        sets[name] = open_episodes(dataclasses.replace(config, path=path, make=make))
+    sets = {name: open_episodes(further) for name, further in further_sets(config).items()}
     protocol = first.spec.info.get("protocol")
     known = isinstance(protocol, str) and protocol not in sets
     return {protocol if known else first.directory.name: first} | sets
+
+
+def further_sets(config: EvaluateConfig) -> dict[str, EvaluateConfig]:
+    """The settings of every evaluation set of ``more``, by name, as if it were the only one."""
+    sets = {}
+    for name, path in config.others.items():
+        make = config.more_make.replace("{path}", shlex.quote(path)).replace("{name}", shlex.quote(name))
+        sets[name] = dataclasses.replace(config, path=path, make=make, more="")
+    return sets
 
 
 def run_command(command: str) -> None:

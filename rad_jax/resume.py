@@ -61,6 +61,10 @@ def start_state(parts: Parts, mesh: Mesh, checkpoints: Checkpoints) -> tuple[Tra
     restored = checkpoints.restore(sharding.with_shardings(abstract, shardings))
     if restored is not None:
         return restored[0], shardings
+    if config.train.freeze == "base" and not config.train.init_from:
+        raise ConfigError(
+            "train.freeze=base: the base of a new run is random and would stay so; name a trained one with train.init_from"
+        )
     state = jax.jit(make, out_shardings=shardings)()
     if config.train.init_from:
         with Checkpoints(Path(config.train.init_from) / "checkpoints") as source:

@@ -1,7 +1,7 @@
 """Scores that are kept: of a run, or of what needs no run, on every evaluation set.
 
     WORKDIR/scores/SET.json    key, metrics_spec, videos, and per row every metric per video and per predicted frame
-    WORKDIR/scores/SET.npz     of a run: the first predicted videos, uint8, to be shown
+    WORKDIR/scores/SET.npz     of a run: the first predicted videos, uint8, to be shown, and what frames of the first one see
 
 The key is everything the numbers depend on: checkpoint, evaluation episodes, sampler and metrics. Scores whose key is still
 the same are not computed again, and a file is whole or not there.
@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from rad_jax import manifest
+from rad_jax import effective_attention, manifest
 from rad_jax.atomic import write_bytes
 from rad_jax.checkpoints import CheckpointError
 from rad_jax.config import Config, ConfigError, config_from_json
 from rad_jax.data.episodes import Episodes
 from rad_jax.data.index import FILE as INDEX
-from rad_jax.evaluate import bound_rows, clip_count, load_trained, model_row, read_clips
+from rad_jax.effective_attention import EffectiveAttention
+from rad_jax.evaluate import Trained, bound_rows, clip_count, load_trained, model_row, read_clips
 from rad_jax.hardware import hardware
 from rad_jax.media import to_uint8
 from rad_jax.metrics.video import REDUCTION, VideoScore, score_videos, steps
@@ -33,7 +34,7 @@ from rad_jax.predict import Clip
 from rad_jax.prepare import open_sets
 from rad_jax.scores import Row, check_row, convention, jsonable, metrics_spec, summarise
 
-FORMAT = 1
+FORMAT = 2
 FOLDER = "scores"
 
 
@@ -71,8 +72,16 @@ def score(config: Config, workdir: Path) -> None:
         shown = {
             str(i): to_uint8(row.frames[i]) for i in range(min(config.evaluate.side_by_side, len(clips)))
         }
-        _write_arrays(_path(workdir, name).with_suffix(".npz"), shown)
+        arrays = shown | (_seen(trained, clips[0]) if key["seen"] else {})
+        _write_arrays(_path(workdir, name).with_suffix(".npz"), arrays)
         _write(workdir, name, key, clips, {trained.config.name: row}, began)
+
+
+def _seen(trained: Trained, clip: Clip) -> dict[str, np.ndarray]:
+    measured = effective_attention.of_clip(
+        trained.model, trained.params, trained.tokenizer, trained.config, clip
+    )
+    return {f"seen_{field}": values for field, values in measured._asdict().items()}
 
 
 def bounds(config: Config, workdir: Path) -> None:
@@ -105,6 +114,7 @@ def run_key(config: Config, workdir: Path, episodes: Episodes) -> dict[str, Any]
         "checkpoint": {"step": step, "manifest": hashlib.sha256(content).hexdigest()},
         "sampler": {"steps": config.sample.steps, "seed": config_from_json(path.read_text()).seed},
         "shown": config.evaluate.side_by_side,
+        "seen": episodes.directory == Path(config.evaluate.path),  # measured on the first set alone
     }
 
 
@@ -122,6 +132,14 @@ def newest_step(workdir: Path) -> int | None:
         except (manifest.DamagedCheckpoint, manifest.UnknownFormat):
             continue
     return None
+
+
+def is_intact(workdir: Path, step: int) -> bool:
+    """Whether every byte of a checkpoint is what was written."""
+    try:
+        return manifest.verify(workdir / "checkpoints" / str(step)).step == step
+    except (manifest.DamagedCheckpoint, manifest.UnknownFormat):
+        return False
 
 
 def is_current(workdir: Path, name: str, key: Mapping[str, Any]) -> bool:
@@ -147,7 +165,13 @@ def read_scores(workdir: Path, name: str) -> Scores:
 def read_shown(workdir: Path, name: str) -> list[np.ndarray]:
     """The predicted videos (t, H, W, 3), uint8, that were kept to be shown."""
     with np.load(_path(workdir, name).with_suffix(".npz"), allow_pickle=False) as arrays:
-        return [arrays[str(index)] for index in range(len(arrays.files))]
+        return [arrays[str(index)] for index in range(sum(map(str.isdecimal, arrays.files)))]
+
+
+def read_seen(workdir: Path, name: str) -> EffectiveAttention:
+    """Which frames the predicted frames of the first video see; kept for the first evaluation set."""
+    with np.load(_path(workdir, name).with_suffix(".npz"), allow_pickle=False) as arrays:
+        return EffectiveAttention(**{field: arrays[f"seen_{field}"] for field in EffectiveAttention._fields})
 
 
 def _key(config: Config, episodes: Episodes) -> dict[str, Any]:

@@ -10,8 +10,16 @@ from data_prep import make_maze
 from experiments import base, quickstart
 from rad_jax.config import Config, ConfigError, config_from_dict, config_from_json, load_config, window_starts
 from rad_jax.mixers import NAMES
+from rad_jax.prepare import further_sets
 
-SHIPPED = {"base": 10, "maze": 10, "maze_small": 10, "minecraft": 10, "quickstart": quickstart.STRIDED}
+SHIPPED = {
+    "base": 10,
+    "maze": 10,
+    "maze_small": 10,
+    "maze_toy": 4,
+    "minecraft": 10,
+    "quickstart": quickstart.STRIDED,
+}
 MEMORIES = [name for name in NAMES if name != "none"]
 CASES = [(name, variant) for name, stride in SHIPPED.items() for variant in base.variants(stride)]
 
@@ -118,7 +126,7 @@ def test_a_stride_longer_than_the_window_is_refused():
 def test_commands_that_make_the_data_are_understood(name):
     """Every make_maze call in a configuration is one that its command line accepts, into the path that will be read."""
     config = load_config(f"experiments/{name}.py")
-    for section in (config.data, config.evaluate):
+    for section in (config.data, config.evaluate, *further_sets(config.evaluate).values()):
         calls = [shlex.split(call) for call in section.make.split("&&")]
         for call in calls:
             assert call[:2] == ["python", "-m"]

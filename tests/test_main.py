@@ -54,7 +54,7 @@ def test_a_wrong_experiment_exits_2_and_writes_nothing(config, words, tmp_path, 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("mode", ["train", "evaluate", "rollout"])
+@pytest.mark.parametrize("mode", ["train", "evaluate", "rollout", "compare", "score", "bounds"])
 def test_modes_that_compute_need_a_work_directory(mode, capsys):
     assert status(["--config", str(EXPERIMENT), "--mode", mode]) == 2
     error = capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Data sets that are there, missing, made on demand, or cannot be made."""
 
+import dataclasses
 import shlex
 import sys
 from pathlib import Path
@@ -7,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rad_jax.config import DataConfig, EvaluateConfig
+from rad_jax.config import ConfigError, DataConfig, EvaluateConfig
 from rad_jax.data.episodes import DataError, EpisodeSpec, record_tokenizer, write_split
-from rad_jax.prepare import open_episodes, run_command
+from rad_jax.prepare import open_episodes, open_sets, run_command
 
 
 def write(directory, tokenizer=True):
@@ -70,3 +71,26 @@ def test_a_command_that_fails_is_named(tmp_path):
 def test_python_is_this_python(tmp_path):
     run_command(f"python -c 'import sys; print(sys.prefix)' > {tmp_path / 'prefix'}")
     assert (tmp_path / "prefix").read_text().strip() == sys.prefix
+
+
+def test_evaluation_sets_are_named_after_their_protocol_and_made_when_wanted(toy, tmp_path):
+    again = tmp_path / "again"
+    config = EvaluateConfig(
+        path=str(toy.mazes),
+        more=f"same={toy.mazes}, other={again}",
+        make="unused",
+        more_make=f"cp -r {toy.mazes} {{path}} && touch {tmp_path}/{{name}}",
+        auto_make=True,
+    )
+    sets = open_sets(config)
+    assert list(sets) == ["return", "same", "other"]
+    assert sets["other"].directory == again and (tmp_path / "other").exists()
+    assert not (tmp_path / "same").exists()  # it was there
+    taken = dataclasses.replace(config, more=f"return={again}")
+    assert list(open_sets(taken)) == [toy.mazes.name, "return"]
+
+
+@pytest.mark.parametrize("more", ["loop", "loop=", "=x", "a=x,a=y", "a b=x", "a=x,,b"])
+def test_further_sets_need_names_and_directories(more):
+    with pytest.raises(ConfigError, match=r"evaluate\.more="):
+        EvaluateConfig(more=more)

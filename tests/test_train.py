@@ -314,6 +314,11 @@ def test_a_run_to_start_from_that_is_not_there_leaves_the_work_directory_free(
     resume.check_same_run(open_parts(toy.config()).config, tmp_path / "run")
 
 
+def test_a_random_base_is_not_frozen(toy, tmp_path):
+    with pytest.raises(ConfigError, match=r"train.freeze=base: .* train.init_from"):
+        train.train(toy.config(changes={"train.freeze": "base"}), tmp_path / "run")
+
+
 def test_a_clip_longer_than_an_episode_is_refused(toy, tmp_path):
     with pytest.raises(DataError, match="shorten the clip"):
         train.train(toy.config(changes={"data.clip": 30}), tmp_path / "run")

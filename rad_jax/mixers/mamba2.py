@@ -145,10 +145,10 @@ class Mamba2(nn.Module):
             z, xbc, dt = mixer._project(x)
             dt = jnp.where((jnp.arange(size) < length)[:, None], dt, 0)
             past = mixer._past(state, xbc)
-            new = mixer._inputs(past, dt)
-            y = mixer._output(ssd.outputs(state.s, new, mixer._heads), z)
+            new, heads = mixer._inputs(past, dt), mixer._heads
+            y = mixer._output(ssd.outputs(state.s, new, heads), z)
             tail = jax.lax.dynamic_slice_in_dim(past, length, mixer.conv - 1, axis=2)
-            after = Mamba2State(tail.astype(mixer.param_dtype), ssd.advance(state.s, new, mixer._heads))
+            after = Mamba2State(tail.astype(mixer.param_dtype), ssd.advance(state.s, new, heads))
             return after, (y, (state.s, xbc, new) if keep else None)
 
         scan = nn.scan(
@@ -185,7 +185,9 @@ class Mamba2(nn.Module):
         return ssd.Inputs(self._activate(sum(seen)), dt)
 
     def _activate(self, convolved):
-        return nn.silu(convolved + self.conv_bias).astype(self.dtype)
+        u = convolved + self.conv_bias
+        # SiLU as a quotient: what ends in a product, compilers repeat for every consumer, here with the convolution.
+        return (u / (1 + jnp.exp(jnp.minimum(-u, 80.0)))).astype(self.dtype)
 
     def _output(self, y, z):
         y = rearrange(y, "b n t h e -> b n t (h e)")

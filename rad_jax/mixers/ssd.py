@@ -66,7 +66,8 @@ def read(state: Float[Array, "*r h e u"], inputs: Inputs, heads: Heads) -> Float
 
 
 def _read(state, c):
-    return _product("...qu,...heu->...qhe", c, state.astype(c.dtype), state.dtype)
+    seen = _product("...heu,...qu->...heq", state.astype(c.dtype), c, state.dtype)
+    return rearrange(seen, "... h e q -> ... q h e")
 
 
 def _split(inputs, state):
