@@ -18,6 +18,9 @@ RUNS ?=
 # More arguments for quickstart and compare, such as ARGS="--config.train.steps=100"
 ARGS ?=
 
+# Files of tests side by side; most of their time is compiling, which uses one core.
+PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
+
 BIN := .venv/bin
 INSTALLED := .venv/installed
 INSTALLED_DEV := .venv/installed-dev
@@ -32,7 +35,7 @@ compare: $(INSTALLED)  ## every memory in the tables of the paper, on toy mazes:
 	$(BIN)/python -m rad_jax.main --config experiments/maze_toy.py --mode compare --workdir $(or $(RUNS),runs/maze_toy) $(ARGS)
 
 test: lint  ## lint, format check and all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 lint: $(INSTALLED_DEV)  ## what the linter and the formatter would change
 	$(BIN)/ruff check .

@@ -23,6 +23,7 @@ setup(
         "eval": ["tensorboard>=2.21,<3"],  # to look at the curves of a run; reports need nothing more
         "dev": [
             "pytest>=9,<10",
+            "pytest-xdist>=3.8,<4",
             "ruff==0.17.5",  # another version formats differently
             "beartype>=0.23.1,<0.24",
             # The reference of four parity tests, gigabytes large: on the oldest Python only; elsewhere they are skipped.

@@ -54,7 +54,7 @@ def main():
         forward = timing.compiled(lambda *inputs: run(mixer, *inputs), variables, state, x)
         backward = timing.compiled(jax.grad(loss, (0, 1, 2)), variables, state, x)
         size = backward.memory_analysis().temp_size_in_bytes
-        both = [timing.seconds(function, variables, state, x) for function in (forward, backward)]
+        both = [timing.seconds(function, variables, state, x, repeats=5) for function in (forward, backward)]
         return forward(variables, state, x)[1], *both, size
 
     plain, slow_forward, slow_backward, size = measure(frame_by_frame, single)

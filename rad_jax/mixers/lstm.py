@@ -3,15 +3,14 @@
     z = x Wx + h Wh + b;    i, f, g, o = split(z)
     c' = s(f) c + s(i) tanh(g);    h' = s(o) tanh(c')
 
-The input projection of all frames is one matrix product outside the scan; only ``h Wh`` is sequential. Gates, cell and
-output are at least float32 whatever the compute dtype: a bfloat16 cell is wrong by a fifth after a thousand steps.
+The input projection of all frames is one matrix product; only ``h Wh`` is sequential, see `rad_jax.mixers.lstm_scan`.
+Gates, cell and output are at least float32 whatever the compute dtype: a bfloat16 cell is wrong by a fifth after a thousand
+steps.
 
 With ``gates = "slots"`` the action feature is layer-normalised and the input, forget and output gates start as the
 random linear functions -/+ of it that make every unit a slot, open where the condition points to it and closed elsewhere.
 A plain LSTM has to discover this, which takes far longer than learning what to write.
 """
-
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +18,7 @@ from einops import rearrange
 from flax import linen as nn
 
 from rad_jax.axes import Array, Float, Int
+from rad_jax.mixers.lstm_scan import LSTMState, lstm_scan, matmul, step
 from rad_jax.schema import ConfigError
 
 SLOT_GAIN = 4.0  # standard deviation of a gate's response to the normalised action feature
@@ -27,43 +27,16 @@ SLOT_TOKEN_SCALE, SLOT_RECURRENT_SCALE = 0.1, 0.3
 FORGET_BIAS = 1.0
 
 
-class LSTMState(NamedTuple):
-    """Output ``h`` and cell ``c`` of every unit: (b, n, u), float32."""
-
-    h: Float[Array, "b n u"]
-    c: Float[Array, "b n u"]
-
-
-def gate(z: Float[Array, "*b gates"], c: Float[Array, "*#b u"]) -> LSTMState:
-    """One step of the recurrence from the pre-activations of the gates and the previous cell."""
-    i, f, g, o = jnp.split(z, 4, axis=-1)
-    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-    return LSTMState(jax.nn.sigmoid(o) * jnp.tanh(c), c)
-
-
 class Cell(nn.Module):
-    """The sequential half of the LSTM: what the previous output adds to the gates."""
+    """The recurrent weights."""
 
     units: int
     scale: float
-    dtype: jnp.dtype
     param_dtype: jnp.dtype
 
     def setup(self):
         orthogonal = nn.initializers.orthogonal(self.scale)
         self.kernel = self.param("kernel", orthogonal, (self.units, 4 * self.units), self.param_dtype)
-
-    def recurrent(self, h: Float[Array, "b n u"]) -> Float[Array, "b n gates"]:
-        return matmul(h, self.kernel, self.dtype)
-
-    def __call__(self, state: LSTMState, z: Float[Array, "b n gates"]) -> tuple[LSTMState, LSTMState]:
-        state = gate(z + self.recurrent(state.h), state.c)
-        return state, state
-
-
-def matmul(x, kernel, dtype):
-    """``x @ kernel`` with operands in ``dtype`` and a result in the precision of the state."""
-    return jnp.matmul(x.astype(dtype), kernel.astype(dtype), preferred_element_type=kernel.dtype)
 
 
 class LSTM(nn.Module):
@@ -109,7 +82,7 @@ class LSTM(nn.Module):
 
     def setup(self):
         recurrent_scale = SLOT_RECURRENT_SCALE if self.slots else 1.0
-        self.cell = Cell(self.units, recurrent_scale, self.dtype, self.param_dtype)
+        self.cell = Cell(self.units, recurrent_scale, self.param_dtype)
         if self.units != self.width:
             self.out = nn.Dense(self.width, dtype=self.dtype, param_dtype=self.param_dtype)
 
@@ -130,27 +103,23 @@ class LSTM(nn.Module):
         return state, self._output(states.h), kept
 
     def read(self, state: LSTMState, x: Float[Array, "b t n f"]) -> Float[Array, "b t n d"]:
-        z = self._project(x) + self.cell.recurrent(state.h)[:, None]
-        return self._output(gate(z, state.c[:, None]).h)
+        x, kernel, bias = self._inputs(x)
+        z = matmul(x, kernel, self.dtype) + matmul(state.h, self.cell.kernel, self.dtype)[:, None] + bias
+        return self._output(step(z, state.c[:, None]).h)
 
     def _scan(self, state, x):
-        scan = nn.scan(
-            lambda cell, carry, z: cell(carry, z),
-            variable_broadcast="params",
-            split_rngs={"params": False},
-            in_axes=1,
-            out_axes=1,
-        )
-        return scan(self.cell, state, self._project(x))
+        """The state after all frames, and after each of them."""
+        return lstm_scan(*self._inputs(x), self.cell.kernel, state)
 
     @nn.compact
-    def _project(self, x):
+    def _inputs(self, x):
+        """What the gates see of every frame, and its weights."""
         kernel = self.param("kernel", self._init_kernel, (x.shape[-1], 4 * self.units), self.param_dtype)
         bias = self.param("bias", self._init_bias, (4 * self.units,), self.param_dtype)
         if self.slots:
             token, feature = jnp.split(x, [x.shape[-1] - self.features], axis=-1)
             x = jnp.concatenate([token, standardise(feature)], axis=-1)
-        return matmul(x, kernel, self.dtype) + bias
+        return x.astype(self.dtype), kernel, bias
 
     def _output(self, h):
         return self.out(h) if self.units != self.width else h.astype(self.dtype)

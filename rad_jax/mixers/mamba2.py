@@ -113,17 +113,17 @@ class Mamba2(nn.Module):
     def run_keeping(
         self, state: Mamba2State, x: Float[Array, "b t n f"], stops: Int[Array, "b k"]
     ) -> tuple[Mamba2State, Float[Array, "b t n d"], Mamba2State]:
-        end, y, (starts, xbc, new) = self._scan(state, x, keep=True)
-        size = xbc.shape[2] // len(starts)
+        end, y, (starts, new, xbc) = self._scan(state, x, keep=True)
+        size = new.dt.shape[-1]
         stops = jnp.clip(stops, 0, x.shape[1])
         segment = jnp.maximum(stops - 1, 0) // size  # of the last frame before the stop
         # From its first state once more to the stop: the only states made are one per segment and one per stop.
-        s = jax.vmap(lambda starts, i: starts[i], (1, 0))(starts, segment)
-        new = jax.tree.map(lambda z: frames_at(z, segment * size, size), new)
-        live = jnp.arange(size) < (stops - segment * size)[:, :, None]
-        new = new._replace(dt=jnp.where(live[:, :, None, :, None], new.dt, 0))
-        tail = frames_at(self._past(state, xbc), stops, self.conv - 1).astype(self.param_dtype)
-        return end, y, Mamba2State(tail, ssd.advance(s, new, self._heads))
+        here = jax.vmap(lambda z, i: z[i], (1, 0))
+        s, new = jax.tree.map(lambda z: here(z, segment), (starts, new))
+        live = jnp.arange(size) < (stops - segment * size)[:, :, None, None, None]
+        s = ssd.advance(s, new._replace(dt=jnp.where(live, new.dt, 0)), self._heads)
+        tail = frames_at(self._past(state, xbc), stops, self.conv - 1)
+        return end, y, Mamba2State(tail.astype(self.param_dtype), s)
 
     def read(self, state: Mamba2State, x: Float[Array, "b t n f"]) -> Float[Array, "b t n d"]:
         z, xbc, dt = self._project(rearrange(x, "b t n f -> b n t f"))
@@ -132,7 +132,7 @@ class Mamba2(nn.Module):
         return rearrange(self._output(ssd.read(state.s, new, self._heads), z), "b n t d -> b t n d")
 
     def _scan(self, state, x, keep):
-        """Segment after segment; with ``keep`` also their first states (g b n h e u), and xbc and inputs of all frames."""
+        """Segment after segment; with ``keep`` also their first states and inputs (g b n ...), and xbc of all frames."""
         frames = x.shape[1]
         count = -(-frames // self.segment)
         size = -(-frames // count)  # as many segments as needed, no longer than needed
@@ -143,13 +143,13 @@ class Mamba2(nn.Module):
         def step(mixer, state, segment):
             x, length = segment
             z, xbc, dt = mixer._project(x)
-            dt = jnp.where((jnp.arange(size) < length)[:, None], dt, 0)
+            dt = jnp.where(jnp.arange(size) < length, dt, 0)
             past = mixer._past(state, xbc)
             new, heads = mixer._inputs(past, dt), mixer._heads
             y = mixer._output(ssd.outputs(state.s, new, heads), z)
             tail = jax.lax.dynamic_slice_in_dim(past, length, mixer.conv - 1, axis=2)
             after = Mamba2State(tail.astype(mixer.param_dtype), ssd.advance(state.s, new, heads))
-            return after, (y, (state.s, xbc, new) if keep else None)
+            return after, (y, (state.s, new, xbc) if keep else None)
 
         scan = nn.scan(
             nn.remat(step, prevent_cse=False), variable_broadcast="params", split_rngs={"params": False}
@@ -157,8 +157,7 @@ class Mamba2(nn.Module):
         state, (y, kept) = scan(self, state, (x, lengths))
         y = rearrange(y, "g b n q d -> b (g q) n d")[:, :frames]
         if keep:
-            starts, *frames = kept
-            kept = starts, *jax.tree.map(lambda z: rearrange(z, "g b n q f -> b n (g q) f"), frames)
+            kept = *kept[:2], rearrange(kept[2], "g b n q f -> b n (g q) f")
         return state, y, kept
 
     @property
@@ -173,21 +172,20 @@ class Mamba2(nn.Module):
 
     def _project(self, x):
         z, xbc = jnp.split(self.project(x), [self._widths[0]], axis=-1)
-        return z, xbc, nn.softplus(self.step(x))
+        dt = rearrange(nn.softplus(self.step(x)), "b n t h -> b n h t")
+        return z, xbc, dt
 
     def _past(self, state, xbc):
         return jnp.concatenate([state.tail.astype(xbc.dtype), xbc], axis=2)
 
     def _inputs(self, past, dt):
         """What frames bring to the state; ``past`` begins ``conv - 1`` frames before them."""
-        past, frames = past.astype(self.param_dtype), dt.shape[2]
+        past, frames = past.astype(self.param_dtype), dt.shape[-1]
         seen = (self.conv_kernel[i] * past[:, :, i : i + frames] for i in range(self.conv))
         return ssd.Inputs(self._activate(sum(seen)), dt)
 
     def _activate(self, convolved):
-        u = convolved + self.conv_bias
-        # SiLU as a quotient: what ends in a product, compilers repeat for every consumer, here with the convolution.
-        return (u / (1 + jnp.exp(jnp.minimum(-u, 80.0)))).astype(self.dtype)
+        return silu(convolved + self.conv_bias).astype(self.dtype)
 
     def _output(self, y, z):
         y = rearrange(y, "b n t h e -> b n t (h e)")
@@ -196,6 +194,13 @@ class Mamba2(nn.Module):
     def _init_conv_bias(self, key, shape, dtype):
         bound = self.conv**-0.5
         return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+def silu(x: Float[Array, "*b f"]) -> Float[Array, "*b f"]:
+    """x sigmoid(x) as a quotient: what ends in a product, XLA repeats for every consumer, here with the convolution."""
+    return x / (
+        1 + jnp.exp(jnp.minimum(-x, 80.0))
+    )  # beyond 80 the gradient would overflow, and x sigmoid(x) is 0
 
 
 def frames_at(

@@ -22,7 +22,7 @@ class Inputs(NamedTuple):
     """What frames bring: x of all heads, b and c, side by side, and the step dt of every head."""
 
     xbc: Float[Array, "*r q xbc"]
-    dt: Float[Array, "*r q h"]
+    dt: Float[Array, "*r h q"]
 
 
 class Heads(NamedTuple):
@@ -35,34 +35,42 @@ class Heads(NamedTuple):
 def advance(state: Float[Array, "*r h e u"], inputs: Inputs, heads: Heads) -> Float[Array, "*r h e u"]:
     """The state after all frames."""
     x, b, _ = _split(inputs, state)
-    log = jnp.cumsum(inputs.dt * heads.rate, axis=-2)
-    left = inputs.dt * jnp.exp(log[..., -1:, :] - log)  # what is left of each write after the last frame
-    written = (x * left[..., None]).astype(x.dtype)
-    decay = jnp.exp(log[..., -1, :])[..., None, None]
+    log = _log_decay(inputs, heads)
+    left = inputs.dt * jnp.exp(log[..., -1:] - log)  # what is left of each write after the last frame
+    written = (x * _by_frame(left)).astype(x.dtype)
+    decay = jnp.exp(log[..., -1])[..., None, None]
     return decay * state + _product("...qhe,...qu->...heu", written, b, state.dtype)
 
 
 def outputs(state: Float[Array, "*r h e u"], inputs: Inputs, heads: Heads) -> Float[Array, "*r q h e"]:
     """The outputs of all frames, the first of which follows on ``state``."""
     x, b, c = _split(inputs, state)
-    log = jnp.cumsum(inputs.dt * heads.rate, axis=-2)
-    by_head, dt = (jnp.swapaxes(z, -1, -2) for z in (log, inputs.dt))
-    gap = by_head[..., :, None] - by_head[..., None, :]
+    log = _log_decay(inputs, heads)
+    gap = log[..., :, None] - log[..., None, :]
     causal = jnp.tril(jnp.ones(gap.shape[-2:], bool))
     # The mask is inside the exponential: outside it, the gradient of an overflow above the diagonal would be 0 * inf.
     decay = jnp.exp(jnp.where(causal, gap, -jnp.inf))
     score = _product("...iu,...ju->...ij", c, b, state.dtype)
-    mixed = (score[..., None, :, :] * decay * dt[..., None, :]).astype(x.dtype)
+    mixed = (score[..., None, :, :] * decay * inputs.dt[..., None, :]).astype(x.dtype)
     own = _product("...hij,...jhe->...ihe", mixed, x, state.dtype)
-    return own + jnp.exp(log)[..., None] * _read(state, c) + heads.d[:, None] * x
+    return own + _by_frame(jnp.exp(log)) * _read(state, c) + heads.d[:, None] * x
 
 
 def read(state: Float[Array, "*r h e u"], inputs: Inputs, heads: Heads) -> Float[Array, "*r q h e"]:
     """The output of every frame as if it followed on ``state``: a S c + (dt b.c + d) x, without a state per frame."""
     x, b, c = _split(inputs, state)
-    score = (b.astype(state.dtype) * c.astype(state.dtype)).sum(-1, keepdims=True)
-    own = (score * inputs.dt + heads.d)[..., None] * x
-    return own + jnp.exp(inputs.dt * heads.rate)[..., None] * _read(state, c)
+    score = (b.astype(state.dtype) * c.astype(state.dtype)).sum(-1)[..., None, :]
+    own = _by_frame(score * inputs.dt + heads.d[:, None]) * x
+    return own + _by_frame(jnp.exp(inputs.dt * heads.rate[:, None])) * _read(state, c)
+
+
+def _log_decay(inputs, heads):
+    return jnp.cumsum(inputs.dt * heads.rate[:, None], axis=-1)
+
+
+def _by_frame(z):
+    """A number per head and frame, ready to multiply the head's features."""
+    return rearrange(z, "... h q -> ... q h 1")
 
 
 def _read(state, c):

@@ -8,7 +8,8 @@ import pytest
 from contract import distance
 
 from rad_jax.config import MemoryConfig
-from rad_jax.mixers.lstm import LSTM, LSTMState, standardise
+from rad_jax.mixers.lstm import LSTM, standardise
+from rad_jax.mixers.lstm_scan import LSTMState
 
 BATCH, FRAMES, TOKENS, INPUT, UNITS = 2, 7, 3, 5, 4
 VARIANTS = {

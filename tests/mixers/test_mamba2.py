@@ -13,7 +13,7 @@ from contract import distance
 from rad_jax.config import MemoryConfig, ModelConfig
 from rad_jax.memory import MemoryBranch
 from rad_jax.mixers import build
-from rad_jax.mixers.mamba2 import Mamba2, Mamba2State
+from rad_jax.mixers.mamba2 import Mamba2, Mamba2State, silu
 from rad_jax.paths import named_leaves
 from rad_jax.schema import ConfigError
 
@@ -141,6 +141,15 @@ def test_a_run_can_be_split_where_no_segment_ends():
             outputs.append(out)
         assert distance(jnp.concatenate(outputs, axis=1), y) < 1e-12
         assert distance(state, whole) < 1e-12
+
+
+def test_silu_and_its_gradient_hold_everywhere():
+    x = jnp.concatenate([jnp.linspace(-120.0, 120.0, 4801), jnp.array([-3e38, 3e38])])
+    for function, reference in (
+        (silu, jax.nn.silu),
+        (jax.grad(lambda x: silu(x).sum()), jax.vmap(jax.grad(jax.nn.silu))),
+    ):
+        np.testing.assert_allclose(jax.jit(function)(x), reference(x), rtol=1e-5, atol=1e-30)
 
 
 def test_strong_decay_and_none_are_finite_in_float32():
