@@ -18,10 +18,8 @@ from rad_jax.schema import show_value
 from rad_jax.tables import Table, to_html, to_markdown
 
 STYLE = "td .kind{width:92px}td .note{padding-left:96px}"
-CELL, COLUMNS = (
-    128,
-    6,
-)  # height of a frame in the videos, which have many, and how many stand in one row at most
+CELL = 128  # height of a frame in the videos, which have many
+COLUMNS = 6  # how many stand in one row at most
 FIGURE = (
     "Mean over episodes by index of the frame. One colour per memory; solid: frame-wise, dashed: chunk-wise, dotted: with a "
     "stride between; grey: trivial predictors. The line is the first predicted frame; left of it is the context, which is not "
