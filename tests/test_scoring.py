@@ -89,11 +89,14 @@ def test_the_key_is_what_the_numbers_depend_on(scored, toy, tmp_path):
     assert not is_current(workdir, "loop", run_key(toy.config(), workdir, episodes))
     moved = tmp_path / "moved"
     shutil.copytree(toy.mazes, moved)
-    assert current(episodes=Episodes(moved, "test"))
+    assert current({"evaluate.path": str(moved)}, Episodes(moved, "test"))
+    assert not current(
+        episodes=Episodes(moved, "test")
+    )  # what frames see is measured on the configuration's own set
     index = json.loads((moved / "index.json").read_text())
     index["splits"]["test"]["episodes"][0]["crc"] += 1
     (moved / "index.json").write_text(json.dumps(index))
-    assert not current(episodes=Episodes(moved, "test"))
+    assert not current({"evaluate.path": str(moved)}, Episodes(moved, "test"))
     (workdir / "scores" / "return.npz").rename(tmp_path / "aside")
     assert not current()
     (tmp_path / "aside").rename(workdir / "scores" / "return.npz")
