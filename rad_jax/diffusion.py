@@ -105,8 +105,11 @@ def _smoothed_past(x: Float[Array, "*b w"], decay: float) -> Float[Array, "*b w"
 
 
 def sampler_levels(config: DiffusionConfig, steps: int) -> np.ndarray:
-    """The levels a sampler visits, noisiest first and -1 (clean) last: (steps + 1,) int32, evenly spaced."""
-    return np.linspace(-1, config.levels - 1, steps + 1).round().astype(np.int32)[::-1]
+    """The levels a sampler visits, noisiest first and -1 (clean) last: (steps + 1,) int32.
+
+    Evenly spaced and then cut to integers, as in Open-Oasis: other levels would be another sampler for its weights.
+    """
+    return np.linspace(-1, config.levels - 1, steps + 1).astype(np.int32)[::-1]
 
 
 def ddim_step(

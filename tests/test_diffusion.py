@@ -186,9 +186,8 @@ def test_sampler_visits_the_levels_of_oasis():
     np.testing.assert_array_equal(levels, [*range(999, 0, -20), -1])
     np.testing.assert_array_equal(diffusion.sampler_levels(settings(levels=4), 4), [3, 2, 1, 0, -1])
     np.testing.assert_array_equal(diffusion.sampler_levels(settings(levels=4), 1), [3, -1])
-    np.testing.assert_array_equal(
-        diffusion.sampler_levels(settings(levels=10), 3), [9, 6, 2, -1]
-    )  # the nearest
+    # 9, 5.7, 2.3, -1: cut, not rounded
+    np.testing.assert_array_equal(diffusion.sampler_levels(settings(levels=10), 3), [9, 5, 2, -1])
 
 
 def test_sampler_never_visits_a_level_twice():
