@@ -80,7 +80,9 @@ def test_an_interrupt_ends_the_jobs(ending, tmp_path, root):
     pid = tmp_path / "pid"
     inner = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
     outer = (
-        "import sys; from rad_jax.side_by_side import *\n"
+        "import signal, sys; from rad_jax.side_by_side import *\n"
+        # Of a shell's background job, as this suite may be, children inherit that interrupts are ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with interrupted_by_signals():\n"
         f"    run_jobs([Job('a', [Command('wait', [sys.executable, '-c', {inner!r}])])], 1)"
     )
