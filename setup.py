@@ -26,9 +26,18 @@ setup(
             "pytest-xdist>=3.8,<4",
             "ruff==0.17.5",  # another version formats differently
             "beartype>=0.23.1,<0.24",
-            # The reference of four parity tests, gigabytes large: on the oldest Python only; elsewhere they are skipped.
+            # The reference of parity tests, gigabytes large: on the oldest Python only; elsewhere they are skipped.
             "torch==2.13.0; python_version < '3.12'",
+            "diffusers>=0.42,<0.43; python_version < '3.12'",
         ],
+        # Pinned: newer MuJoCo breaks memory-maze or turns its textures. Needs a software or hardware OpenGL, see the README.
+        "memory-maze": [
+            "memory-maze==1.0.3",
+            "dm_control==1.0.31",
+            "mujoco==3.3.3",
+            "labmaze==1.0.6",
+        ],
+        "beam": ["apache-beam==2.77.0"],
         "gpu": [JAX.format("[cuda13]")],
         "tpu": [JAX.format("[tpu]")],
     },

@@ -67,10 +67,11 @@ def look(episodes: Episodes, number: int, out: Path, sheet_frames: int) -> tuple
 
 
 def _label(episodes: Episodes, episode: dict[str, np.ndarray], t: int) -> str:
-    names = episodes.spec.info.get("actions")
-    if names is None or not episode["actions"][t].any():
-        return str(t)
-    return f"{t} {names[episode['actions'][t].argmax()]}"
+    names = episodes.spec.info.get("actions", ())
+    done = zip(names, episode["actions"][t], strict=True) if names else ()
+    return " ".join(
+        [str(t), *(name if value == 1 else f"{name} {value:+.2f}" for name, value in done if value)]
+    )
 
 
 if __name__ == "__main__":

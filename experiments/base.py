@@ -102,7 +102,7 @@ def defaults() -> ConfigDict:
     train.ema = 0.999  # decay per step of averaged parameters; the paper does not say; [ours]
     train.log_every = 50  # steps
     train.sample_every = 1000  # steps between sample videos
-    train.init_from = ""  # work directory to start from
+    train.init_from = ""  # work directory of a run, its average; or a .safetensors of Open-Oasis's or ours
 
     config.optimizer = optimizer = ConfigDict()
     optimizer.learning_rate = 8e-5  # [code]; missing in the paper
@@ -136,7 +136,9 @@ def defaults() -> ConfigDict:
     evaluate.variants = "all"  # what --mode compare compares; "all": df and every memory, -c and -f
     evaluate.videos = 0  # how many; 0: all
     evaluate.batch = 8  # generated together: speed against space
+    evaluate.lpips = ""  # weights of LPIPS, a file that data_prep.convert_lpips wrote; empty: no LPIPS
     evaluate.side_by_side = 8  # shown in the report
+    evaluate.figure3 = True  # --mode score measures which frames a predicted frame sees
     evaluate.fps = 4  # of the report's videos; the maze runs at 4 frames per second
     return config
 

@@ -11,7 +11,7 @@ from rad_jax.resume import refuse_changes
 
 ALL = "all"
 # What decides between variants and ablations is no setting of a comparison.
-OF_THE_VARIANT = ("memory.kind", "memory.stride", "memory.window")
+OF_THE_VARIANT = ("memory.kind", "memory.stride", "memory.window", "evaluate.figure3")
 ACTION, FRAMES = "memory.action", "memory.frames"
 
 
@@ -104,6 +104,8 @@ def plan_comparison(
 
     def run(name: str, variant: str, **changes: str) -> Run:
         keys = {key.replace("__", "."): value for key, value in changes.items()}
+        if changes:
+            keys["evaluate.figure3"] = "false"  # which shows the variants
         kept = [text for text in overrides if text.partition("=")[0].strip() not in keys]
         values = [*kept, *(f"{key}={value}" for key, value in keys.items())]
         path = f"{experiment}:{variant}"

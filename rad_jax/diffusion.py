@@ -10,6 +10,7 @@ import numpy as np
 
 from rad_jax.axes import Array, Float, Int
 from rad_jax.config import DiffusionConfig
+from rad_jax.linspace import linspace
 
 MAX_BETA = 0.999
 
@@ -107,9 +108,10 @@ def _smoothed_past(x: Float[Array, "*b w"], decay: float) -> Float[Array, "*b w"
 def sampler_levels(config: DiffusionConfig, steps: int) -> np.ndarray:
     """The levels a sampler visits, noisiest first and -1 (clean) last: (steps + 1,) int32.
 
-    Evenly spaced and then cut to integers, as in Open-Oasis: other levels would be another sampler for its weights.
+    Evenly spaced and then cut to integers, as in Open-Oasis: other levels would be another sampler for its weights. (Points
+    in float64 would give other integers for one number of steps in seven.)
     """
-    return np.linspace(-1, config.levels - 1, steps + 1).astype(np.int32)[::-1]
+    return linspace(-1, config.levels - 1, steps + 1).astype(np.int32)[::-1]
 
 
 def ddim_step(

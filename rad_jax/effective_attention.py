@@ -62,8 +62,7 @@ def of_clip(
     model: RAD, params: PyTree, tokenizer: Tokenizer, config: Config, clip: Clip
 ) -> EffectiveAttention:
     """The same for one evaluation clip, at `ROWS` of the frames after its context."""
-    images = jnp.asarray(clip.frames)[None].astype(jnp.float32) / 255
-    latents = tokenizer.encode(images).astype(config.model.state_dtype)
+    latents = clip.encoded(tokenizer)[None].astype(config.model.state_dtype)
     predicted = np.unique(np.linspace(clip.context, len(clip.frames) - 1, ROWS).round().astype(int))
     actions = jnp.asarray(clip.actions)[None]
     return effective_attention(

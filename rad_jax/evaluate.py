@@ -13,22 +13,17 @@ import jax
 import numpy as np
 
 from rad_jax.axes import PyTree
-from rad_jax.checkpoints import Checkpoints
-from rad_jax.config import Config, ConfigError, config_from_json
+from rad_jax.config import Config, ConfigError
 from rad_jax.data.episodes import DataError, Episodes
 from rad_jax.hardware import hardware
 from rad_jax.model import RAD
-from rad_jax.parts import open_tokenizer
-from rad_jax.predict import Clip, predict, read_clip
+from rad_jax.parts import open_lpips, open_tokenizer
+from rad_jax.predict import Clip, frame_size, predict, read_clip, truth_of
 from rad_jax.prepare import open_episodes
 from rad_jax.report import Sample, write_report
-from rad_jax.resume import refuse_changes
+from rad_jax.resume import restore_run
 from rad_jax.scores import Row, floors, score_rows, write_metrics
 from rad_jax.tokenizer import Tokenizer
-from rad_jax.train_step import init_state
-
-# Keys that make a model what it is.
-MODEL_KEYS = ("model.", "memory.", "diffusion.", "data.condition", "data.heading_harmonics")
 
 
 class Trained(NamedTuple):
@@ -50,31 +45,15 @@ def load_trained(workdir: Path, config: Config | None = None) -> Trained:
     Raises:
       ConfigError, CheckpointError, TokenizerError: in one or two lines, what is missing or does not fit.
     """
-    path = workdir / "config.json"
-    if not path.exists():
-        raise ConfigError(f"{workdir} holds no run (no config.json): train first, or name another --workdir")
-    run = config_from_json(path.read_text())
-    if config is not None:
-        model = dataclasses.replace(config.model, latent=run.model.latent, action_dim=run.model.action_dim)
-        wanted = dataclasses.replace(config, model=model)
-        refuse_changes(wanted, run, workdir, MODEL_KEYS)
-        run = dataclasses.replace(run, evaluate=config.evaluate, sample=config.sample)
-    model = RAD(run.model)
-    part = "ema" if run.train.ema else "params"
-    target = getattr(jax.eval_shape(lambda: init_state(model, run)), part)
-    with Checkpoints(workdir / "checkpoints") as checkpoints:
-        restored = checkpoints.restore_part(part, target)
-    if restored is None:
-        raise ConfigError(f"{workdir} holds no checkpoint yet: train first")
-    params, manifest = restored
-    tokenizer = open_tokenizer(run, open_episodes(run.data))
+    run, params, _, manifest = restore_run(workdir, config)
+    tokenizer = open_tokenizer(run, open_episodes(run.data, run.tokenizer.path))
     trained_with = manifest.metadata["tokenizer"]["fingerprint"]
     if tokenizer.fingerprint != trained_with:
         raise DataError(
             f"{workdir} was trained with tokenizer {trained_with[:12]}, {run.data.path} has "
             f"{tokenizer.fingerprint[:12]}; restore the data set it was trained on"
         )
-    return Trained(run, model, params, tokenizer, manifest.step)
+    return Trained(run, RAD(run.model), params, tokenizer, manifest.step)
 
 
 def evaluate(config: Config, workdir: Path, baseline: Path | None = None) -> Path:
@@ -92,11 +71,17 @@ def evaluate(config: Config, workdir: Path, baseline: Path | None = None) -> Pat
         )
     settings = trained.config.evaluate
     episodes = open_episodes(settings)
-    clips = read_clips(episodes, trained.config)
+    weights = open_lpips(settings, frame_size(episodes))
+    clips = read_clips(episodes, trained.config, trained.tokenizer)
     rows = make_rows(trained, twin, episodes, clips)
     truth = [clip.frames[clip.context :] for clip in clips]
     metrics = score_rows(
-        rows, truth, context_frames=[clip.context for clip in clips], names=[clip.name for clip in clips]
+        rows,
+        truth,
+        context_frames=[clip.context for clip in clips],
+        names=[clip.name for clip in clips],
+        ground_truth=truth_of(episodes),
+        weights=weights,
     )
     facts = describe(trained, twin, episodes)
     directory = workdir / "evaluation"
@@ -123,12 +108,20 @@ def evaluate(config: Config, workdir: Path, baseline: Path | None = None) -> Pat
         fps=settings.fps,
     )
     print_table(metrics)
+    if weights is None:
+        print(
+            "lpips n/a: no weights; data_prep.convert_lpips makes them, --config.evaluate.lpips=FILE names them"
+        )
+    if truth_of(episodes) != "raw":
+        print(
+            f"{episodes} has latents alone: the truth is what the tokenizer makes of them, not the raw frames"
+        )
     return page
 
 
-def read_clips(episodes: Episodes, config: Config) -> list[Clip]:
+def read_clips(episodes: Episodes, config: Config, tokenizer: Tokenizer) -> list[Clip]:
     """The episodes of a set that are evaluated."""
-    return [read_clip(episodes, index, config) for index in range(clip_count(episodes, config))]
+    return [read_clip(episodes, index, config, tokenizer) for index in range(clip_count(episodes, config))]
 
 
 def clip_count(episodes: Episodes, config: Config) -> int:
@@ -149,10 +142,13 @@ def make_rows(
     return rows | bound_rows(trained.tokenizer, episodes, clips)
 
 
-def model_row(kind: str, trained: Trained, clips: list[Clip], settings: Config) -> Row:
-    """What a model predicts, with the sampler and the batches of ``settings``."""
+def model_row(
+    kind: str, trained: Trained, clips: list[Clip], settings: Config, room: tuple[int, int] = (0, 0)
+) -> Row:
+    """What a model predicts, with the sampler and the batches of ``settings``; ``room``: see `rad_jax.predict.predict`."""
     config = dataclasses.replace(trained.config, sample=settings.sample)
-    frames = predict(trained.model, trained.params, trained.tokenizer, config, clips, settings.evaluate.batch)
+    model, params, tokenizer = trained.model, trained.params, trained.tokenizer
+    frames = predict(model, params, tokenizer, config, clips, settings.evaluate.batch, room)
     return Row(kind, frames, f"{trained.step:,} steps")
 
 
@@ -161,7 +157,8 @@ def bound_rows(tokenizer: Tokenizer, episodes: Episodes, clips: list[Clip]) -> d
     trivial = [floors(clip.frames[: clip.context], len(clip.frames) - clip.context) for clip in clips]
     rows = {name: Row("floor", [prediction[name] for prediction in trivial]) for name in trivial[0]}
     truth = [clip.frames[clip.context :] for clip in clips]
-    rows["tokenizer round trip"] = Row("ceiling", [round_trip(tokenizer, frames) for frames in truth])
+    if "frames" in episodes.spec.arrays:  # else the truth is what the tokenizer gives back
+        rows["tokenizer round trip"] = Row("ceiling", [round_trip(tokenizer, frames) for frames in truth])
     if "oracle" in episodes.spec.arrays:
         oracle = [
             episodes.read(i, clip.context, len(clip.frames), ["oracle"])["oracle"]
@@ -211,12 +208,18 @@ def provenance(episodes: Episodes) -> dict:
 
 def print_table(metrics: dict) -> None:
     """The means, one row per predictor."""
-    names = ("psnr", "ssim", "histogram_intersection", "retrieval_error", "yaw_error", "sharpness", "motion")
-    short = dict(
-        zip(names, ("psnr", "ssim", "hist-int", "retr.err", "yaw-err", "sharp", "motion"), strict=True)
-    )
+    heads = {
+        "psnr": "psnr",
+        "ssim": "ssim",
+        "lpips": "lpips",
+        "histogram_intersection": "hist-int",
+        "retrieval_error": "retr.err",
+        "yaw_error": "yaw-err",
+        "sharpness": "sharp",
+        "motion": "motion",
+    }
     width = max(map(len, metrics["rows"]))
-    print(f"{'':{width}}" + "".join(f"{short[name]:>10}" for name in names))
+    print(f"{'':{width}}" + "".join(f"{head:>10}" for head in heads.values()))
     for name, row in metrics["rows"].items():
-        values = (row["mean"][metric] for metric in names)
+        values = (row["mean"].get(metric) for metric in heads)
         print(f"{name:{width}}" + "".join(f"{'n/a' if v is None else f'{v:.3f}':>10}" for v in values))

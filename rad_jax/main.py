@@ -3,7 +3,8 @@
     python -m rad_jax.main --config experiments/quickstart.py:lstm-f --workdir DIR [--mode MODE] [--config.key=value ...]
 
 Modes: train, evaluate (a report in WORKDIR/evaluation), rollout (a video in WORKDIR/rollout),
-compare (all variants of an experiment: tables and a page in WORKDIR/comparison), show (the resolved configuration),
+compare (all variants of an experiment: tables and a page in WORKDIR/comparison),
+export (the model into WORKDIR/export, for `rad_jax.weights.load_pretrained`), show (the resolved configuration),
 plan (parameters, memory and work of a training step, of which nothing is run); and what compare is made of:
 score (a run on all evaluation sets, into WORKDIR/scores), bounds (the same for floors and ceilings).
 """
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from rad_jax.config import ConfigError, format_config, load_config
 
-MODES = ("train", "evaluate", "rollout", "compare", "show", "plan", "score", "bounds")
+MODES = ("train", "evaluate", "rollout", "compare", "export", "show", "plan", "score", "bounds")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--actions", default="episode", help="rollout: 'episode', 'left*6,forward*3', or an .npz file"
+    )
+    parser.add_argument(
+        "--parameters", choices=("ema", "params"), default="ema", help="export: averaged, or of the last step"
     )
     parser.add_argument(
         "--distributed", action="store_true", help="one of several processes: call jax.distributed first"
@@ -77,6 +81,7 @@ def run(config, options) -> int:
     from rad_jax.side_by_side import JobFailed
     from rad_jax.tokenizer import TokenizerError
     from rad_jax.train import NonFiniteLoss, Stopped, train
+    from rad_jax.weights import WeightsError
 
     if options.distributed:
         jax.distributed.initialize()
@@ -101,6 +106,10 @@ def run(config, options) -> int:
             from rad_jax import scoring
 
             getattr(scoring, options.mode)(config, options.workdir)
+        elif options.mode == "export":
+            from rad_jax.weights.export import export
+
+            print(f"export: {export(options.workdir, config, options.parameters)}")
         elif options.mode == "evaluate":
             from rad_jax.evaluate import evaluate
 
@@ -123,6 +132,7 @@ def run(config, options) -> int:
         MeshError,
         NonFiniteLoss,
         TokenizerError,
+        WeightsError,
         WorkdirInUse,
     ) as error:
         print(f"error: {error}", file=sys.stderr)

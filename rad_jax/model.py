@@ -285,9 +285,8 @@ class RAD(nn.Module):
         return rearrange(x, "b t (i j) (p q c) -> b t (i p) (j q) c", i=rows, p=patch, q=patch)
 
     def _condition(self, levels, actions):
-        frequency = np.exp(-np.log(10_000.0) * np.arange(TIME_FEATURES // 2) / (TIME_FEATURES // 2))
         angle = levels[..., None].astype(self.config.state_dtype) * jnp.asarray(
-            frequency, self.config.state_dtype
+            _time_frequencies(), self.config.state_dtype
         )
         time = self.embed_time(jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1))
         return time + self.embed_action(actions)
@@ -308,6 +307,13 @@ class RAD(nn.Module):
             raise ValueError(
                 f"actions: shape {actions.shape}, expected {(*frames.shape[:2], config.action_dim)}"
             )
+
+
+def _time_frequencies() -> np.ndarray:
+    """1 .. 1/10,000 radians per level, float32 with the rounding of the Oasis program: levels multiply it by up to 999."""
+    half = TIME_FEATURES // 2
+    exponents = np.float32(-np.log(10_000.0)) * np.arange(half, dtype=np.float32) / np.float32(half)
+    return np.exp(exponents.astype(np.float64)).astype(np.float32)
 
 
 def _check_starts(starts, length, stride):

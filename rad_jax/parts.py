@@ -8,9 +8,14 @@ from rad_jax import tokenizer as tokenizers
 from rad_jax.config import Config, ConfigError
 from rad_jax.data.condition import condition_dim
 from rad_jax.data.episodes import Episodes
+from rad_jax.metrics.image import ImageError
+from rad_jax.metrics.lpips import Lpips, load_lpips
 from rad_jax.model import RAD
+from rad_jax.predict import check_latents
 from rad_jax.prepare import open_episodes
+from rad_jax.sections import EvaluateConfig
 from rad_jax.tokenizer import Tokenizer
+from rad_jax.weights import WeightsError
 
 
 class Parts(NamedTuple):
@@ -30,8 +35,9 @@ def open_parts(config: Config) -> Parts:
     Raises:
       DataError, TokenizerError, ConfigError: in one or two lines, what is missing or does not fit.
     """
-    episodes = open_episodes(config.data)
+    episodes = open_episodes(config.data, config.tokenizer.path)
     tokenizer = open_tokenizer(config, episodes)
+    check_latents(episodes, tokenizer)
     shapes = episodes.spec.arrays
     latent = shapes["latents"][0] if "latents" in shapes else tokenizer.latent_shape(*shapes["frames"][0][:2])
     dim = condition_dim(episodes.spec, config.data.condition, config.data.heading_harmonics)
@@ -51,5 +57,27 @@ def open_parts(config: Config) -> Parts:
 def open_tokenizer(config: Config, episodes: Episodes) -> Tokenizer:
     """The tokenizer that the configuration names, or that was fitted to the data; its fingerprint is the data's."""
     recorded = episodes.tokenizer or {}
+    name = recorded.get("name", config.tokenizer.name)
+    if name != config.tokenizer.name:
+        raise ConfigError(
+            f"tokenizer.name={config.tokenizer.name}: {config.data.path} belongs to {name} "
+            f"{recorded['fingerprint'][:12]}; a model works with the tokenizer of its data"
+        )
     path = config.tokenizer.path or Path(config.data.path) / recorded.get("path", "tokenizer.npz")
     return tokenizers.load(config.tokenizer.name, path, recorded.get("fingerprint"))
+
+
+def open_lpips(config: EvaluateConfig, size: tuple[int, int]) -> Lpips | None:
+    """The weights of LPIPS that the configuration names, for images of ``size`` (H, W); None if it names none.
+
+    Raises:
+      ConfigError: the file cannot be used, or the images are too small for its network.
+    """
+    if not config.lpips:
+        return None
+    try:
+        weights = load_lpips(config.lpips)
+        weights.check(*size)
+    except (WeightsError, ImageError) as error:
+        raise ConfigError(f"evaluate.lpips={config.lpips}: {error}") from None
+    return weights

@@ -73,12 +73,12 @@ def make_plan(config: Config) -> Plan:
         "actions": jax.ShapeDtypeStruct((*clips, config.model.action_dim), jnp.float32),
     }
     step = jax.jit(
-        partial(train_step, model, None, config),
-        in_shardings=(shardings, sharding.batch_sharding(mesh)),
+        partial(train_step, model, config),
+        in_shardings=(sharding.replicated(mesh), shardings, sharding.batch_sharding(mesh)),
         out_shardings=(shardings, sharding.replicated(mesh)),
-        donate_argnums=0,
+        donate_argnums=1,
     )
-    traced = step.trace(state, batch)
+    traced = step.trace(None, state, batch)
     memory = traced.lower().compile().memory_analysis()
     sizes = {name: math.prod(leaf.shape) for name, leaf in named_leaves(state.params).items()}
     branch = sum(size for name, size in sizes.items() if MEMORY_NAME in name)

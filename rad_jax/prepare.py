@@ -11,17 +11,17 @@ from rad_jax.data.episodes import DataError, Episodes
 from rad_jax.sections import DataConfig, EvaluateConfig
 
 
-def open_episodes(config: DataConfig | EvaluateConfig) -> Episodes:
+def open_episodes(config: DataConfig | EvaluateConfig, tokenizer: str = "") -> Episodes:
     """Opens a data set; with ``auto_make`` and none there, runs its command first.
 
-    Training data that have no tokenizer yet count as not there: their command fits it.
+    Training data that have no tokenizer yet count as not there: their command fits it. Not so if ``tokenizer`` names a file.
 
     Raises:
       DataError: it is missing or damaged, in two lines with the command that makes it, or the command failed.
     """
     try:
         episodes = Episodes(config.path, config.split)
-        if episodes.tokenizer is not None or not isinstance(config, DataConfig):
+        if episodes.tokenizer is not None or tokenizer or not isinstance(config, DataConfig):
             return episodes
         problem = f"{config.path} has no tokenizer"
     except DataError as error:

@@ -136,6 +136,8 @@ def _table(heads: Sequence[str], rows: Sequence[str]) -> str:
 
 
 def _cell(row: Mapping[str, Any], metric: str, digits: int) -> str:
+    if metric not in row["mean"]:
+        return "n/a"
     return f"{number(row['mean'][metric], digits)} <small>{error_text(row['standard_error'][metric], digits)}</small>"
 
 
@@ -152,11 +154,18 @@ def _score_table(metrics: Mapping[str, Any]) -> str:
         rows.append(
             f"<tr class='{row['kind']}' style='--dot:var(--{row['kind']})'>{_row_name(name, row)}"
             f"<td>{_cell(row, 'psnr', 2)}<span class='bar' style='--share:{100 * share:.0f}%'></span></td>"
-            f"<td>{lead} <small>{error}</small></td><td>{_cell(row, 'ssim', 3)}</td>"
+            f"<td>{lead} <small>{error}</small></td><td>{_cell(row, 'ssim', 3)}</td><td>{_cell(row, 'lpips', 3)}</td>"
             f"<td>{number(row['mean']['psnr_pooled'])}</td></tr>"
         )
     against = f"PSNR against<i>{escape(metrics['model'])}, dB</i>"
-    return _table(["", "PSNR<i>dB</i>", against, "SSIM<i>1 is best</i>", "PSNR<i>pooled, dB</i>"], rows)
+    heads = [
+        "PSNR<i>dB</i>",
+        against,
+        "SSIM<i>1 is best</i>",
+        "LPIPS<i>0 is best</i>",
+        "PSNR<i>pooled, dB</i>",
+    ]
+    return _table(["", *heads], rows)
 
 
 def _memory_table(metrics: Mapping[str, Any]) -> str:

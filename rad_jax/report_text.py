@@ -115,8 +115,13 @@ def convention(spec: Mapping[str, Any]) -> str:
         f"PSNR: data range {spec['psnr']['data_range']:g}, per frame (at most {cap:g} dB), mean over frames, then over videos; "
         f"pooled: one squared error over everything. "
         f"SSIM: {ssim['window']}, K {ssim['k'][0]} / {ssim['k'][1]}, {ssim['region']} region, {ssim['channels']}. "
-        f"LPIPS: {spec['lpips']['status']}. ± is one standard error over videos; differences are paired by video."
+        f"LPIPS: {_lpips(spec['lpips'])}. ± is one standard error over videos; differences are paired by video."
     )
+
+
+def _lpips(spec: Mapping[str, Any]) -> str:
+    """How it was measured, or why not."""
+    return spec.get("status") or f"{spec['net']}, version {spec['version']}, on {spec['range']}"
 
 
 def _side(difference: Mapping[str, Any]) -> str:

@@ -1,18 +1,27 @@
-"""How a run begins: from its newest checkpoint, from another run's parameters, or from nothing."""
+"""How a run begins: from its newest checkpoint, from parameters of another model, or from nothing; and how it is read."""
 
+import dataclasses
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from rad_jax import sharding
+from rad_jax.axes import PyTree
 from rad_jax.checkpoints import Checkpoints
 from rad_jax.config import Config, ConfigError, config_from_json, diff_configs
+from rad_jax.manifest import Manifest
+from rad_jax.model import RAD
 from rad_jax.parts import Parts
 from rad_jax.schema import show_value
-from rad_jax.train_step import MEMORY_NAME, TrainState, init_state
+from rad_jax.train_step import TrainState, init_state
+from rad_jax.weights.initial import initial_params
+
+# Keys that make a model what it is.
+MODEL_KEYS = ("model.", "memory.", "diffusion.", "data.condition", "data.heading_harmonics")
 
 # Keys that may change when a run goes on: no number depends on them, or only in its last bits (speed against memory).
 FREE_KEYS = (
@@ -31,6 +40,15 @@ FREE_KEYS = (
     "memory.prefetch_segment",
     "memory.mixer_segment",
 )
+
+
+class RestoredRun(NamedTuple):
+    """Parameters of a run's checkpoint: ``part`` says which, "ema" or "params"."""
+
+    config: Config
+    params: PyTree
+    part: str
+    manifest: Manifest
 
 
 def check_same_run(config: Config, workdir: Path) -> None:
@@ -67,11 +85,36 @@ def start_state(parts: Parts, mesh: Mesh, checkpoints: Checkpoints) -> tuple[Tra
         )
     state = jax.jit(make, out_shardings=shardings)()
     if config.train.init_from:
-        with Checkpoints(Path(config.train.init_from) / "checkpoints") as source:
-            found = source.restore_part("params", state.params, optional=lambda name: MEMORY_NAME in name)
-        if found is None:
-            raise ConfigError(f"train.init_from={config.train.init_from}: there is no checkpoint")
-        params = found[0]
+        fingerprint = parts.tokenizer.fingerprint
+        params = initial_params(config.train.init_from, state.params, config.model, fingerprint)
         ema = state.ema and jax.tree.map(jnp.copy, params)
         state = state._replace(params=params, ema=ema)
     return state, shardings
+
+
+def restore_run(workdir: Path, config: Config | None = None, part: str = "ema") -> RestoredRun:
+    """Reads parameters from the newest checkpoint of a run, with the run's own configuration.
+
+    Args:
+      config: its ``evaluate`` and ``sample`` sections are used in place of the run's; what makes the model must be the run's.
+      part: "ema" for the averaged parameters (those of the last step if the run keeps no average), or "params".
+
+    Raises:
+      ConfigError, CheckpointError: in one or two lines, what is missing or does not fit.
+    """
+    path = workdir / "config.json"
+    if not path.exists():
+        raise ConfigError(f"{workdir} holds no run (no config.json): train first, or name another --workdir")
+    run = config_from_json(path.read_text())
+    if config is not None:
+        model = dataclasses.replace(config.model, latent=run.model.latent, action_dim=run.model.action_dim)
+        wanted = dataclasses.replace(config, model=model)
+        refuse_changes(wanted, run, workdir, MODEL_KEYS)
+        run = dataclasses.replace(run, evaluate=config.evaluate, sample=config.sample)
+    part = part if run.train.ema else "params"
+    target = getattr(jax.eval_shape(lambda: init_state(RAD(run.model), run)), part)
+    with Checkpoints(workdir / "checkpoints") as checkpoints:
+        restored = checkpoints.restore_part(part, target)
+    if restored is None:
+        raise ConfigError(f"{workdir} holds no checkpoint yet: train first")
+    return RestoredRun(run, restored[0], part, restored[1])

@@ -30,7 +30,7 @@ def rollout_video(config: Config, workdir: Path, episode: int = 0, script: str =
     episodes = open_episodes(config.evaluate)
     if not 0 <= episode < len(episodes):
         raise DataError(f"--episode {episode}: {episodes} has episodes 0..{len(episodes) - 1}")
-    clip = read_clip(episodes, episode, config)
+    clip = read_clip(episodes, episode, config, trained.tokenizer)
     if script != "episode":
         future = read_script(script, episodes.spec, config)
         clip = clip._replace(actions=np.concatenate([clip.actions[: clip.context], future]))

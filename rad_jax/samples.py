@@ -8,7 +8,7 @@ import numpy as np
 from rad_jax import media
 from rad_jax.axes import PyTree
 from rad_jax.parts import Parts
-from rad_jax.predict import Clip, predict, read_clip
+from rad_jax.predict import predict, read_clip
 from rad_jax.writers import Writer
 
 VIDEOS = 4
@@ -21,8 +21,8 @@ def write_sample(parts: Parts, params: PyTree, step: int, workdir: Path, writer:
     length = config.data.clip
     clips = []
     for index in range(min(VIDEOS, len(episodes))):
-        whole = read_clip(episodes, index, config, context=max(1, int(CONTEXT * length)))
-        clips.append(Clip(whole.name, whole.frames[:length], whole.actions[:length], whole.context))
+        context = max(1, int(CONTEXT * length))
+        clips.append(read_clip(episodes, index, config, tokenizer, context, stop=length))
     predictions = predict(model, params, tokenizer, config, clips, len(clips))
     columns = [
         np.concatenate(

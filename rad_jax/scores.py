@@ -1,6 +1,7 @@
 """From predicted videos to ``metrics.json``: what is compared with what, and how it is averaged.
 
-Only predicted frames are scored, clipped to [0, 1], against the raw true frames. A metric is reduced over the frames of a
+Only predicted frames are scored, clipped to [0, 1], against the raw true frames (or, where a data set has kept latents alone,
+against what its tokenizer makes of these: the record says which). A metric is reduced over the frames of a
 video, then averaged over videos; standard errors are over videos, and differences between two rows are paired by video.
 Beside the model stand trivial predictors (floors) and bounds (ceilings, oracles), because a PSNR without them means
 nothing: one constant frame scores 18 dB in a maze.
@@ -16,8 +17,18 @@ import numpy as np
 
 from rad_jax.atomic import write_bytes
 from rad_jax.metrics.image import PSNR_CAP_DB, SSIM_K, SSIM_SIGMA, SSIM_WINDOW
+from rad_jax.metrics.lpips import VERSION as LPIPS_VERSION
+from rad_jax.metrics.lpips import Lpips
 from rad_jax.metrics.memory import HISTOGRAM_BINS, decimation
-from rad_jax.metrics.video import REDUCTION, VideoScore, reduce, score_videos, steps, unit_range
+from rad_jax.metrics.video import (
+    REDUCTION,
+    WITH_WEIGHTS,
+    VideoScore,
+    reduce,
+    score_videos,
+    steps,
+    unit_range,
+)
 
 KINDS = ("model", "baseline", "floor", "ceiling", "oracle")
 
@@ -69,6 +80,8 @@ def score_rows(
     context_frames: Sequence[int],
     model: str | None = None,
     names: Sequence[str] | None = None,
+    ground_truth: str = "raw",
+    weights: Lpips | None = None,
     progress: Callable[[str], None] = lambda row: None,
 ) -> dict[str, Any]:
     """Score every row on every video and aggregate.
@@ -79,6 +92,8 @@ def score_rows(
         context_frames: per video the number of context frames, for the record.
         model: the row that all others are compared with; by default the first of kind "model".
         names: per video a name; by default its index.
+        ground_truth: what the true frames are, in a word for the record.
+        weights: of LPIPS; without them it is absent.
         progress: called with the name of a row before it is scored.
 
     Returns:
@@ -102,10 +117,13 @@ def score_rows(
     summaries = {}
     for name, row in rows.items():
         progress(name)
-        summaries[name] = summarise(row.kind, row.note, score_videos(row.frames, truth, truth_steps))
+        videos = score_videos(row.frames, truth, truth_steps, weights)
+        summaries[name] = summarise(row.kind, row.note, videos)
     return jsonable(
         {
-            "metrics_spec": metrics_spec(truth[0].shape[1:3], context_frames, list(map(len, truth))),
+            "metrics_spec": metrics_spec(
+                truth[0].shape[1:3], context_frames, list(map(len, truth)), ground_truth, weights
+            ),
             "videos": [
                 {"name": name, "context_frames": context, "predicted_frames": len(frames)}
                 for name, context, frames in zip(names, context_frames, truth, strict=True)
@@ -113,7 +131,7 @@ def score_rows(
             "model": model,
             "rows": summaries,
             "differences": {
-                name: {metric: difference(summaries[model], other, metric) for metric in REDUCTION}
+                name: {metric: difference(summaries[model], other, metric) for metric in other["per_video"]}
                 for name, other in summaries.items()
                 if name != model
             },
@@ -123,17 +141,18 @@ def score_rows(
 
 def summarise(kind: str, note: str, videos: Sequence[VideoScore]) -> dict[str, Any]:
     """One row over all its videos: means, standard errors, values per video, and curves by index of the predicted frame."""
-    per_video = {metric: np.array([score.video[metric] for score in videos]) for metric in REDUCTION}
+    reduction = {m: how for m, how in (REDUCTION | WITH_WEIGHTS).items() if m in videos[0].video}
+    per_video = {metric: np.array([score.video[metric] for score in videos]) for metric in reduction}
     over_videos = {metric: _over_videos(values) for metric, values in per_video.items()}
     squared_errors = 10 ** (-np.concatenate([score.frames["psnr"] for score in videos]) / 10)
     pooled = {"psnr_pooled": -10 * np.log10(squared_errors.mean())}
     return {
         "kind": kind,
         "note": note,
-        "mean": {metric: over_videos[metric]["mean"] for metric in REDUCTION} | pooled,
-        "standard_error": {metric: over_videos[metric]["standard_error"] for metric in REDUCTION},
+        "mean": {metric: over_videos[metric]["mean"] for metric in reduction} | pooled,
+        "standard_error": {metric: over_videos[metric]["standard_error"] for metric in reduction},
         "per_video": per_video,
-        "per_frame": {m: _curve([score.frames[m] for score in videos], how) for m, how in REDUCTION.items()},
+        "per_frame": {m: _curve([score.frames[m] for score in videos], how) for m, how in reduction.items()},
     }
 
 
@@ -164,22 +183,32 @@ def check_row(name: str, frames: Sequence[np.ndarray], truth: Sequence[np.ndarra
 
 
 def metrics_spec(
-    size: tuple[int, int], context_frames: Sequence[int], predicted_frames: Sequence[int]
+    size: tuple[int, int],
+    context_frames: Sequence[int],
+    predicted_frames: Sequence[int],
+    ground_truth: str = "raw",
+    weights: Lpips | None = None,
 ) -> dict[str, Any]:
     """How the numbers were computed: it travels with them. ``size`` of a frame is (H, W); the others are per video."""
-    return convention(size) | {
+    return convention(size, ground_truth, weights) | {
         "context_frames": _range(context_frames),
         "predicted_frames": _range(predicted_frames),
         "videos": len(predicted_frames),
     }
 
 
-def convention(size: tuple[int, int]) -> dict[str, Any]:
+def convention(
+    size: tuple[int, int], ground_truth: str = "raw", weights: Lpips | None = None
+) -> dict[str, Any]:
     """The part of `metrics_spec` that does not depend on the videos."""
     factor = decimation(*size)
+    lpips = {"status": "absent: no weights"}
+    if weights is not None:
+        lpips = {"net": weights.net, "version": LPIPS_VERSION, "range": "[-1,1]"}
+        lpips["weights_sha256"] = weights.fingerprint
     return {
         "frames": "rgb, [0,1], clipped, float32",
-        "gt": "raw",
+        "gt": ground_truth,
         "context": "excluded",
         "psnr": {"data_range": 1.0, "reduce": "frame>video", "cap_db": PSNR_CAP_DB},
         "psnr_pooled": {"data_range": 1.0, "reduce": "squared error over all frames of all videos"},
@@ -199,8 +228,8 @@ def convention(size: tuple[int, int]) -> dict[str, Any]:
         "yaw_error": {"unit": "px per step", "search": "3/8 of the width each way"},
         "sharpness": {"of": "laplacian energy, predicted / true"},
         "motion": {"of": "mean |frame difference|, predicted / true"},
-        "lpips": {"status": "absent: no weights"},
-        "reduce_frames": REDUCTION,
+        "lpips": lpips,
+        "reduce_frames": REDUCTION if weights is None else REDUCTION | WITH_WEIGHTS,
         "reduce_videos": "mean; standard error over videos; differences paired by video",
         "reduce_per_frame": "over the videos that are long enough: mean, median where frames are reduced by it or by ratio",
     }

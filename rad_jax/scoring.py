@@ -28,9 +28,10 @@ from rad_jax.effective_attention import EffectiveAttention
 from rad_jax.evaluate import Trained, bound_rows, clip_count, load_trained, model_row, read_clips
 from rad_jax.hardware import hardware
 from rad_jax.media import to_uint8
-from rad_jax.metrics.video import REDUCTION, VideoScore, score_videos, steps
-from rad_jax.parts import open_parts
-from rad_jax.predict import Clip
+from rad_jax.metrics.lpips import Lpips
+from rad_jax.metrics.video import VideoScore, score_videos, steps
+from rad_jax.parts import open_lpips, open_parts
+from rad_jax.predict import Clip, frame_size, room_of, truth_of
 from rad_jax.prepare import open_sets
 from rad_jax.scores import Row, check_row, convention, jsonable, metrics_spec, summarise
 
@@ -56,25 +57,31 @@ def score(config: Config, workdir: Path) -> None:
       ConfigError, CheckpointError, DataError: in one or two lines.
     """
     trained = None
-    for name, episodes in open_sets(config.evaluate).items():
+    sets = open_sets(config.evaluate)
+    for name, episodes in sets.items():
         key = run_key(config, workdir, episodes)
         if is_current(workdir, name, key):
             print(f"{name}: scored before", flush=True)
             continue
         began = time.monotonic()
-        trained = trained or load_trained(workdir, config)
+        if trained is None:
+            trained = load_trained(workdir, config)
+            clips_of = {n: read_clips(e, config, trained.tokenizer) for n, e in sets.items()}
+            # All sets in arrays of one size, so that the rollout is compiled once.
+            room = tuple(map(max, zip(*map(room_of, clips_of.values()), strict=True)))
         if trained.step != key["checkpoint"]["step"]:
             raise CheckpointError(
                 f"{workdir}: checkpoint {key['checkpoint']['step']} is damaged; train on from step {trained.step}"
             )
-        clips = read_clips(episodes, config)
-        row = model_row("model", trained, clips, config)
+        clips = clips_of[name]
+        row = model_row("model", trained, clips, config, room)
         shown = {
             str(i): to_uint8(row.frames[i]) for i in range(min(config.evaluate.side_by_side, len(clips)))
         }
         arrays = shown | (_seen(trained, clips[0]) if key["seen"] else {})
         _write_arrays(_path(workdir, name).with_suffix(".npz"), arrays)
-        _write(workdir, name, key, clips, {trained.config.name: row}, began)
+        weights = open_lpips(config.evaluate, frame_size(episodes))
+        _write(workdir, name, key, clips, {trained.config.name: row}, weights, began)
 
 
 def _seen(trained: Trained, clip: Clip) -> dict[str, np.ndarray]:
@@ -93,8 +100,10 @@ def bounds(config: Config, workdir: Path) -> None:
             print(f"{name}: scored before", flush=True)
             continue
         began = time.monotonic()
-        clips = read_clips(episodes, parts.config)
-        _write(workdir, name, key, clips, bound_rows(parts.tokenizer, episodes, clips), began)
+        clips = read_clips(episodes, parts.config, parts.tokenizer)
+        rows = bound_rows(parts.tokenizer, episodes, clips)
+        weights = open_lpips(config.evaluate, frame_size(episodes))
+        _write(workdir, name, key, clips, rows, weights, began)
 
 
 def run_key(config: Config, workdir: Path, episodes: Episodes) -> dict[str, Any]:
@@ -114,7 +123,8 @@ def run_key(config: Config, workdir: Path, episodes: Episodes) -> dict[str, Any]
         "checkpoint": {"step": step, "manifest": hashlib.sha256(content).hexdigest()},
         "sampler": {"steps": config.sample.steps, "seed": config_from_json(path.read_text()).seed},
         "shown": config.evaluate.side_by_side,
-        "seen": episodes.directory == Path(config.evaluate.path),  # measured on the first set alone
+        # Measured on the first set alone.
+        "seen": config.evaluate.figure3 and episodes.directory == Path(config.evaluate.path),
     }
 
 
@@ -176,10 +186,11 @@ def read_seen(workdir: Path, name: str) -> EffectiveAttention:
 
 def _key(config: Config, episodes: Episodes) -> dict[str, Any]:
     index = hashlib.sha256((episodes.directory / INDEX).read_bytes()).hexdigest()
+    size = frame_size(episodes)
     return {
         "format": FORMAT,
         "episodes": {"index": index, "split": episodes.split, "videos": clip_count(episodes, config)},
-        "metrics": convention(episodes.spec.arrays["frames"][0][:2]),
+        "metrics": convention(size, truth_of(episodes), open_lpips(config.evaluate, size)),
     }
 
 
@@ -189,6 +200,7 @@ def _write(
     key: Mapping[str, Any],
     clips: Sequence[Clip],
     rows: Mapping[str, Row],
+    weights: Lpips | None,
     began: float,
 ) -> None:
     truth = [clip.frames[clip.context :] for clip in clips]
@@ -196,14 +208,18 @@ def _write(
     scored = {}
     for row, predicted in rows.items():
         check_row(row, predicted.frames, truth)
-        videos = score_videos(predicted.frames, truth, truth_steps)
+        videos = score_videos(predicted.frames, truth, truth_steps, weights)
         entries = [{"video": video.video, "frames": video.frames} for video in videos]
         scored[row] = {"kind": predicted.kind, "note": predicted.note, "videos": entries}
         print(f"{name}: {row}: PSNR {np.mean([video.video['psnr'] for video in videos]):.2f}", flush=True)
     content = {
         "key": key,
         "metrics_spec": metrics_spec(
-            truth[0].shape[1:3], [clip.context for clip in clips], [len(frames) for frames in truth]
+            truth[0].shape[1:3],
+            [clip.context for clip in clips],
+            [len(frames) for frames in truth],
+            key["metrics"]["gt"],
+            weights,
         ),
         "videos": [
             {"name": clip.name, "context_frames": clip.context, "predicted_frames": len(frames)}
@@ -217,8 +233,8 @@ def _write(
 
 
 def _from_json(video: Mapping[str, Any]) -> VideoScore:
-    frames = {metric: np.array(video["frames"][metric], np.float64) for metric in REDUCTION}
-    whole = {metric: np.nan if (value := video["video"][metric]) is None else value for metric in REDUCTION}
+    frames = {metric: np.array(values, np.float64) for metric, values in video["frames"].items()}
+    whole = {metric: np.nan if value is None else value for metric, value in video["video"].items()}
     return VideoScore(frames, whole)
 
 

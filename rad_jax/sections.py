@@ -39,7 +39,7 @@ class TokenizerConfig(Section):
     """What turns images into latents."""
 
     section = "tokenizer"
-    name: str = key("patch_pca", "kind of tokenizer", choices=("patch_pca",))
+    name: str = key("patch_pca", "kind of tokenizer", choices=("patch_pca", "sd_vae", "oasis_vae", "taesd"))
     path: str = key("", "its file; empty: tokenizer.npz in data.path")
 
 
@@ -208,7 +208,9 @@ class TrainConfig(Section):
     ema: float = key(0.999, "decay per step of the averaged parameters; 0: no average", low=0, below=1)
     log_every: int = key(50, "steps between two lines of metrics", low=1)
     sample_every: int = key(1000, "steps between two sample videos; 0: none", low=0)
-    init_from: str = key("", "work directory whose parameters are the start; empty: random")
+    init_from: str = key(
+        "", "start: a run's work directory, or weights in a .safetensors file; empty: random"
+    )
 
     def check(self):
         multiple("train.batch", self.batch, "train.accumulate", self.accumulate)
@@ -280,7 +282,9 @@ class EvaluateConfig(Section):
     variants: str = key("all", "what --mode compare compares; all: df and every memory, -c and -f")
     videos: int = key(0, "episodes to evaluate; 0: all", low=0)
     batch: int = key(8, "episodes generated together", low=1)
+    lpips: str = key("", "weights of LPIPS, a file that data_prep.convert_lpips wrote; empty: no LPIPS")
     side_by_side: int = key(8, "episodes shown in the report", low=0)
+    figure3: bool = key(True, "--mode score measures what predicted frames see, for Figure 3")
     fps: int = key(4, "frames per second of the videos", low=1, high=120)
 
     def check(self):

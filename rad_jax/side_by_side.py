@@ -13,8 +13,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 PATIENCE = 60.0  # seconds that a process is given to save its work before it is killed
 LAST_LINES = 12
@@ -22,10 +22,11 @@ LAST_LINES = 12
 
 @dataclass(frozen=True)
 class Command:
-    """What is run, and what it is for in a word: "training"."""
+    """What is run, what it is for in a word ("training"), and variables for it where they are not set already."""
 
     what: str
     argv: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class _Chain:
         """Starts the next command and says so."""
         command = self.left.popleft()
         self._what, self._began, self._last = command.what, time.monotonic(), deque(maxlen=LAST_LINES)
-        self.process = self._stack.enter_context(started(command.argv, cores, self.prefix, self._last))
+        self.process = self._stack.enter_context(started(command, cores, self.prefix, self._last))
         return f"{self.number} {self.name}: {self._what}"
 
     def end(self) -> str:
@@ -129,16 +130,17 @@ class _Chain:
 
 
 @contextlib.contextmanager
-def started(argv: Sequence[str], cores: set[int], prefix: str, last: deque):
+def started(command: Command, cores: set[int], prefix: str, last: deque):
     """A running process whose lines are printed behind a prefix, and the last of them kept; it does not outlive the block."""
+    # Processes that share an accelerator must not each reserve most of its memory.
+    defaults = {"PYTHONUNBUFFERED": "1", "XLA_PYTHON_CLIENT_PREALLOCATE": "false", **command.environment}
     with subprocess.Popen(
-        argv,
+        command.argv,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        # Processes that share an accelerator must not each reserve most of its memory.
-        env={"PYTHONUNBUFFERED": "1", "XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ},
+        env={**defaults, **os.environ},
         start_new_session=True,  # an interrupt from the keyboard reaches them through us, once
     ) as process:
         if cores:
@@ -171,15 +173,21 @@ def interrupted_by_signals():
             signal.signal(ending, handler)
 
 
-def places(jobs: int) -> int:
-    """How many of ``jobs`` to run at a time: as many as there are cores on a CPU, one on an accelerator.
+def is_on_cpu() -> bool:
+    """Whether JAX would run on the CPU.
 
-    On two cores, two runs of one thread each get more done than two that compete for both. Asks a process of its own, because
-    an accelerator that this process had opened could not be used by another one.
+    Asks a process of its own, because an accelerator that this process had opened could not be used by another one.
     """
     code = "import jax; print(jax.default_backend())"
     backend = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    on_cpu = backend.stdout.strip() == "cpu"
+    return backend.stdout.strip() == "cpu"
+
+
+def places(jobs: int, on_cpu: bool) -> int:
+    """How many of ``jobs`` to run at a time: as many as there are cores on a CPU, one on an accelerator.
+
+    On two cores, two runs of one thread each get more done than two that compete for both.
+    """
     return max(1, min(jobs, len(_cores()))) if on_cpu else 1
 
 

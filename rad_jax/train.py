@@ -58,11 +58,14 @@ def _train(parts: Parts, workdir: Path, checkpoints: Checkpoints) -> TrainState:
         f"condition {config.data.condition}, {mesh.size} device(s)"
     )
     step_sharded = jax.jit(
-        partial(train_step, model, tokenizer, config),
-        in_shardings=(shardings, sharding.batch_sharding(mesh)),
+        partial(train_step, model, config),
+        in_shardings=(sharding.replicated(mesh), shardings, sharding.batch_sharding(mesh)),
         out_shardings=(shardings, sharding.replicated(mesh)),
-        donate_argnums=0,
+        donate_argnums=1,
     )
+    # An argument, or its weights would become a part of the program; stored latents need none.
+    encoder = None if "latents" in episodes.spec.arrays else tokenizer
+    encoder = jax.device_put(encoder, sharding.replicated(mesh))
     progress = Progress(config.train.steps, config.train.batch * config.data.clip, first)
     metadata = {
         "config": config.to_dict(),
@@ -81,7 +84,7 @@ def _train(parts: Parts, workdir: Path, checkpoints: Checkpoints) -> TrainState:
         for step in range(first + 1, config.train.steps + 1):
             batch = next(batches)
             clips = batch.pop("clip_id")
-            state, metrics = step_sharded(state, sharding.shard_batch(batch, mesh))
+            state, metrics = step_sharded(encoder, state, sharding.shard_batch(batch, mesh))
             check_finite(*pending)  # the step before, while the device works on this one
             pending = step, metrics, clips
             stop = signals.received  # looked at once: what comes later stops the next step

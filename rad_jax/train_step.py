@@ -62,11 +62,14 @@ def latents_of(
 
 
 def train_step(
-    model: RAD, tokenizer: Tokenizer | None, config: Config, state: TrainState, batch: dict[str, Array]
+    model: RAD, config: Config, tokenizer: Tokenizer | None, state: TrainState, batch: dict[str, Array]
 ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
     """One step of AdamW on the Diffusion Forcing loss.
 
     If the loss or the gradient is not finite the state comes back as it was, with the metric ``finite`` 0.
+
+    Args:
+      tokenizer: what encodes the batch's images, a pytree; None where latents are stored.
 
     Returns:
       The new state, and the step's metrics; those in ``totals`` are means since the last logged step.

@@ -73,11 +73,11 @@ def literal_temporal(x):
 
 def test_spatial_attention_equals_that_of_torch():
     torch = pytest.importorskip("torch")
-    frequency = np.pi * np.linspace(1, 128, HEAD // 4)
+    frequency = torch.linspace(1, 128, HEAD // 4) * np.pi  # in float32, as the weights of Oasis know them
     angles = [
-        np.concatenate([y * frequency, x * frequency])
-        for y in np.linspace(-1, 1, GRID[0])
-        for x in np.linspace(-1, 1, GRID[1])
+        np.concatenate([y * frequency, x * frequency], dtype=np.float64)
+        for y in torch.linspace(-1, 1, GRID[0])
+        for x in torch.linspace(-1, 1, GRID[1])
     ]
     q, k, v = heads(X)
     q, k = (turned(part, np.array(angles)[:, None]) for part in (q, k))

@@ -94,7 +94,7 @@ def test_the_numbers_are_those_of_the_predictions(evaluated, toy):
     found = {}
     for name, run in ((MODEL, workdir), (TWIN, toy.written("df"))):
         trained = load_trained(run)
-        clips = [read_clip(episodes, index, trained.config) for index in range(3)]
+        clips = [read_clip(episodes, index, trained.config, trained.tokenizer) for index in range(3)]
         found[name] = predict(trained.model, trained.params, trained.tokenizer, trained.config, clips, 2)[
             video
         ]

@@ -18,7 +18,9 @@ def strided(toy):
     """A model whose window slides by two frames, so that contexts leave two or three frames in it, and three videos."""
     trained = load_trained(toy.written("lstm-s2"))
     episodes = Episodes(toy.mazes, "test")
-    return trained, [read_clip(episodes, index, trained.config) for index in range(len(episodes))]
+    return trained, [
+        read_clip(episodes, index, trained.config, trained.tokenizer) for index in range(len(episodes))
+    ]
 
 
 def test_videos_of_different_lengths_are_predicted_as_each_by_itself(strided):
@@ -63,13 +65,13 @@ def test_a_clip_is_the_episode_and_its_context(strided, toy):
 def test_a_context_must_leave_frames_to_predict(strided, toy):
     trained, clips = strided
     episodes = Episodes(toy.mazes, "test")
-    assert read_clip(episodes, 0, trained.config, context=5).context == 5
+    assert read_clip(episodes, 0, trained.config, trained.tokenizer, context=5).context == 5
     for context in (0, len(clips[0].frames)):
         with pytest.raises(DataError, match=f"a context of {context} among {len(clips[0].frames)} frames"):
-            read_clip(episodes, 0, trained.config, context=context)
+            read_clip(episodes, 0, trained.config, trained.tokenizer, context=context)
 
 
 def test_training_episodes_have_no_context_of_their_own(strided, toy):
     rooms = Episodes(toy.rooms, "train")
     with pytest.raises(DataError, match="not made for evaluation"):
-        read_clip(rooms, 0, strided[0].config)
+        read_clip(rooms, 0, strided[0].config, strided[0].tokenizer)

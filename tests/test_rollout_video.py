@@ -57,7 +57,7 @@ def names_of(actions, names) -> str:
 
 def test_own_actions_names_and_a_file_lead_to_the_same_walk(walk, toy, mazes, tmp_path):
     trained = load_trained(toy.written())
-    clip = read_clip(mazes, 0, trained.config)
+    clip = read_clip(mazes, 0, trained.config, trained.tokenizer)
     (expected,) = predict(trained.model, trained.params, trained.tokenizer, trained.config, [clip], 1)
     expected = np.concatenate([clip.frames[:CONTEXT], media.to_uint8(expected)])
 
@@ -82,8 +82,9 @@ def test_other_actions_lead_elsewhere_from_the_same_context(walk, mazes):
 
 
 def test_a_file_with_actions_and_poses_is_the_condition_of_the_episode(toy, mazes, tmp_path):
-    config = load_trained(toy.written("df", "action+pose")).config
-    clip, whole = read_clip(mazes, 1, config), mazes.read(1)
+    trained = load_trained(toy.written("df", "action+pose"))
+    config = trained.config
+    clip, whole = read_clip(mazes, 1, config, trained.tokenizer), mazes.read(1)
     path = str(tmp_path / "script.npz")
     np.savez(path, actions=whole["actions"][clip.context :], pose=whole["pose"][clip.context :])
     np.testing.assert_array_equal(read_script(path, mazes.spec, config), clip.actions[clip.context :])

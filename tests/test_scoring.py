@@ -36,7 +36,7 @@ def psnr(prediction, truth):
 def test_the_scores_are_those_of_the_predictions(scored, toy):
     trained = load_trained(scored)
     episodes = Episodes(toy.mazes, "test")
-    clips = [read_clip(episodes, index, trained.config) for index in range(3)]
+    clips = [read_clip(episodes, index, trained.config, trained.tokenizer) for index in range(3)]
     predictions = predict(trained.model, trained.params, trained.tokenizer, trained.config, clips, 2)
     found = read_scores(scored, "return")
     assert [video["name"] for video in found.videos] == episodes.ids

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from rad_jax.side_by_side import Command, Job, JobFailed, places, run_jobs, share_of_cores
+from rad_jax.side_by_side import Command, Job, JobFailed, is_on_cpu, places, run_jobs, share_of_cores
 
 
 def job(name, *codes):
@@ -111,4 +111,6 @@ def test_a_job_sees_its_cores_alone(capsys):
 
 def test_places_on_a_cpu_are_its_cores():
     cores = len(os.sched_getaffinity(0))
-    assert [places(jobs) for jobs in (0, 1, 1000)] == [1, 1, cores]
+    assert is_on_cpu()
+    assert [places(jobs, on_cpu=True) for jobs in (0, 1, 1000)] == [1, 1, cores]
+    assert places(1000, on_cpu=False) == 1

@@ -270,14 +270,14 @@ def test_what_no_number_depends_on_may_change(toy):
 
 
 def test_a_base_model_is_itself_when_a_closed_memory_is_added(toy):
-    """``train.init_from``: parameters of a run without memory; with the gate closed the first prediction is the same."""
+    """``train.init_from``: averages of a run without memory; with the gate closed the first prediction is the same."""
     base = toy.written("df")
     parts = open_parts(toy.config(changes={"train.init_from": str(base), "memory.gate_init": 0.0}))
     mesh = sharding.make_mesh(MeshConfig())
     with Checkpoints(toy.directory / "from_base", parts.config.checkpoint) as checkpoints:
         state, _ = resume.start_state(parts, mesh, checkpoints)
     df = open_parts(toy.config("df"))
-    base_params = read_state(base, df)[0].params
+    base_params = read_state(base, df)[0].ema
     new = named_leaves(state.params)
     assert_same({name: new[name] for name in named_leaves(base_params)}, named_leaves(base_params))
     assert all("block/memory/" in name for name in set(new) - set(named_leaves(base_params)))
@@ -300,9 +300,7 @@ def test_a_base_model_is_itself_when_a_closed_memory_is_added(toy):
     np.testing.assert_array_equal(predict(parts.model, state.params, full), expected)
 
 
-@pytest.mark.parametrize(
-    ("source", "words"), [("nowhere", "does not exist"), ("empty", "there is no checkpoint")]
-)
+@pytest.mark.parametrize(("source", "words"), [("nowhere", "does not exist"), ("empty", "there is no run")])
 def test_a_run_to_start_from_that_is_not_there_leaves_the_work_directory_free(
     source, words, toy, tmp_path, capsys
 ):

@@ -155,12 +155,13 @@ def compile_step(parts: Parts):
     """The step as a run compiles it, so that the compilation is shared with runs."""
     mesh = sharding.make_mesh(parts.config.mesh)
     shardings = sharding.state_shardings(abstract_state(parts), mesh)
-    return jax.jit(
-        functools.partial(train_step, parts.model, parts.tokenizer, parts.config),
-        in_shardings=(shardings, sharding.batch_sharding(mesh)),
+    step = jax.jit(
+        functools.partial(train_step, parts.model, parts.config),
+        in_shardings=(sharding.replicated(mesh), shardings, sharding.batch_sharding(mesh)),
         out_shardings=(shardings, sharding.replicated(mesh)),
-        donate_argnums=0,
+        donate_argnums=1,
     )
+    return functools.partial(step, parts.tokenizer)
 
 
 def read_state(workdir: Path, parts: Parts, step: int | None = None) -> tuple[TrainState, int]:

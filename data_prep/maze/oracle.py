@@ -6,8 +6,7 @@ everything else.
 """
 
 import numpy as np
-
-from rad_jax.axes import Float
+from jaxtyping import Float  # rad_jax.axes loads JAX, which other renderers do without
 
 
 def oracle_poses(pose: Float[np.ndarray, "t 4"], n_context: int) -> Float[np.ndarray, "t 4"]:

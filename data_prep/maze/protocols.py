@@ -1,4 +1,4 @@
-"""Whole walks through a world. What happens in a walk depends on its random generator and its world only.
+"""Whole walks through an environment. What happens in a walk depends on its random generator and its environment only.
 
 train    wander for a fixed number of frames
 return   walk out along a path, turn around, walk back; the way out and the turn are the context (60 %)
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from data_prep.maze import motion
+from data_prep.maze.environment import Environment
 from data_prep.maze.motion import LEFT, NOOP, RIGHT, State
 from data_prep.maze.policy import (
     ALIGNED,
@@ -27,7 +27,6 @@ from data_prep.maze.policy import (
 from data_prep.maze.world import World
 
 CONTEXT_SHARE = 0.6  # of the frames of return and loop
-_TOUCH = 0.4  # cells: radius of a target and of the agent
 _PLANNED_STEP = 0.19  # cells per frame that a path is planned with
 _SHORTEST_PATH, _SHORTEST_LEG = 6, 4  # cells
 _VAIN_LEGS, _TURN_STEPS, _LOOK_STEPS = 100, 30, 20
@@ -59,14 +58,14 @@ class Walk:
     path: Sequence[Cell] = field(default=())
 
 
-class Agent:
-    """The agent in a world: acts, collects rewards, remembers the walk."""
+class Recorder:
+    """Moves the agent of an environment and remembers the walk."""
 
-    def __init__(self, rng: np.random.Generator, world: World, state: State):
-        self._rng, self._free, self._targets = rng, world.free, world.targets.tolist()
-        self._target = int(rng.integers(len(self._targets)))
-        self._states, self._actions, self._shown, self._rewards = [state], [-1], [self._target], [0.0]
-        self._touching = self._touches()
+    def __init__(self, environment: Environment, start: State):
+        environment.start(start)
+        self._environment = environment
+        self._states, self._actions = [environment.state], [-1]
+        self._shown, self._rewards = [environment.target], [0.0]
 
     @property
     def state(self) -> State:
@@ -77,16 +76,11 @@ class Agent:
         return len(self._states)
 
     def act(self, action: int) -> None:
-        self._states.append(motion.step(self.state, action, self._free))
-        was_touching, self._touching = self._touching, self._touches()
-        entered = self._touching and not was_touching
-        if entered and len(self._targets) > 1:
-            others = [k for k in range(len(self._targets)) if k != self._target]
-            self._target = others[self._rng.integers(len(others))]
-            self._touching = self._touches()
+        reward = self._environment.act(action)
+        self._states.append(self._environment.state)
         self._actions.append(action)
-        self._shown.append(self._target)
-        self._rewards.append(float(entered))
+        self._shown.append(self._environment.target)
+        self._rewards.append(reward)
 
     def walk(self, n_context: int | None = None, path: Sequence[Cell] = ()) -> Walk:
         pose = [(s.x, s.y, math.cos(s.heading), math.sin(s.heading)) for s in self._states]
@@ -99,29 +93,31 @@ class Agent:
             path,
         )
 
-    def _touches(self) -> bool:
-        return math.dist((self.state.x, self.state.y), self._targets[self._target]) < _TOUCH
 
-
-def train_walk(rng: np.random.Generator, world: World, frames: int) -> Walk:
+def train_walk(rng: np.random.Generator, environment: Environment, frames: int) -> Walk:
     """Wander from a random free cell."""
-    agent = Agent(rng, world, _start(rng, random_free_cell(rng, world.free)))
-    wander = Wanderer(rng, world.free)
+    free = environment.world.free
+    agent = Recorder(environment, _start(rng, random_free_cell(rng, free)))
+    wander = Wanderer(rng, free)
     while agent.frames < frames:
         agent.act(wander(agent.state))
     return agent.walk()
 
 
 def return_walk(
-    rng: np.random.Generator, world: World, min_frames: int, max_frames: int, look_around: bool = False
+    rng: np.random.Generator,
+    environment: Environment,
+    min_frames: int,
+    max_frames: int,
+    look_around: bool = False,
 ) -> Walk:
     """Out and turned around (context), then back along the same cells until the context is 60 % of the frames.
 
     Raises:
       NoWalkError: no path was found, or the walk is not of min_frames to max_frames.
     """
-    path = _plan(rng, world, _wanted(rng, min_frames, max_frames))
-    agent = Agent(rng, world, _start(rng, path[0]))
+    path = _plan(rng, environment.world, _wanted(rng, min_frames, max_frames))
+    agent = Recorder(environment, _start(rng, path[0]))
     _follow(agent, path, until=max_frames)
     _turn_around(agent, path[-2], look_around)
     frames = _frames_for(agent.frames, min_frames, max_frames)
@@ -132,15 +128,19 @@ def return_walk(
 
 
 def loop_walk(
-    rng: np.random.Generator, world: World, min_frames: int, max_frames: int, look_around: bool = False
+    rng: np.random.Generator,
+    environment: Environment,
+    min_frames: int,
+    max_frames: int,
+    look_around: bool = False,
 ) -> Walk:
     """Out and back, turned around at both ends (context), then the same lap again, out first.
 
     Raises:
       NoWalkError: no path was found, or the walk is not of min_frames to max_frames.
     """
-    path = _plan(rng, world, _wanted(rng, min_frames, max_frames) / 2)
-    agent = Agent(rng, world, _start(rng, path[0]))
+    path = _plan(rng, environment.world, _wanted(rng, min_frames, max_frames) / 2)
+    agent = Recorder(environment, _start(rng, path[0]))
     _follow(agent, path, until=max_frames)
     _turn_around(agent, path[-2], look_around)
     _follow(agent, path[::-1], until=max_frames)
@@ -156,7 +156,7 @@ def loop_walk(
 
 def rotate_walk(
     rng: np.random.Generator,
-    world: World,
+    environment: Environment,
     *,
     frames: int,
     period: int,
@@ -168,7 +168,7 @@ def rotate_walk(
 
     Args:
       rng: the walk's generator.
-      world: where to turn.
+      environment: where to turn; with exact turns its agent stays away, the walk is made of poses.
       frames: length of the walk.
       period: steps of a whole turn, at least 3.
       n_context: frames that turn one way before the predicted ones turn on, the same or the other way; None
@@ -177,6 +177,7 @@ def rotate_walk(
         the views of a turn repeat bit for bit; None for the real kinematics.
       centred: stand in the middle of the maze, not at a random place.
     """
+    world = environment.world
     if n_context is None:
         actions = _rotate_runs(rng, frames - 1, period)
     else:
@@ -184,7 +185,7 @@ def rotate_walk(
         actions = [first] * (n_context - 1) + [second] * (frames - n_context)
     x, y = (len(world.free) / 2,) * 2 if centred else _place_beside_targets(rng, world)
     if turn_degrees is None:
-        agent = Agent(rng, world, State(x, y, rng.uniform(-math.pi, math.pi)))
+        agent = Recorder(environment, State(x, y, rng.uniform(-math.pi, math.pi)))
         for action in actions:
             agent.act(action)
         return agent.walk(n_context)
@@ -259,7 +260,7 @@ def _cells_for(out_frames: float) -> int:
     return int(out_frames * _PLANNED_STEP) + 2
 
 
-def _follow(agent: Agent, path: list[Cell], until: int) -> bool:
+def _follow(agent: Recorder, path: list[Cell], until: int) -> bool:
     """Walk along a path; True if the frames ran out before the path did."""
     follow = Follower(path)
     while agent.frames < until:
@@ -270,7 +271,7 @@ def _follow(agent: Agent, path: list[Cell], until: int) -> bool:
     return True
 
 
-def _turn_around(agent: Agent, cell: Cell, look_around: bool = False, until: int | None = None) -> None:
+def _turn_around(agent: Recorder, cell: Cell, look_around: bool = False, until: int | None = None) -> None:
     """Turn on the spot, after a look around if wanted, until the agent faces a cell."""
     for _ in range(_LOOK_STEPS if look_around else 0):
         agent.act(LEFT)

@@ -113,6 +113,16 @@ class Recipe:
                 raise RecipeError(f"{name}: has no meaning for protocol {self.protocol}, split {self.split}")
 
     @property
+    def source(self) -> str:
+        """What makes the frames."""
+        return "ray-cast Memory Maze"
+
+    @property
+    def place(self) -> str:
+        """Where the walks are, as a part of the data set's name."""
+        return "room" if self.room else f"maze_{self.size}x{self.size}"
+
+    @property
     def has_context(self) -> bool:
         """Whether the episodes are evaluations: some frames are given, the others have an oracle."""
         return self.protocol in ("return", "loop") or (self.protocol == "rotate" and self.split != "train")

@@ -15,6 +15,7 @@ from einops import rearrange, reduce
 from jaxtyping import UInt8
 
 from data_prep.maze import textures
+from data_prep.maze.border import BORDER_BRIGHTNESS, border_width
 from data_prep.maze.world import World
 from rad_jax.axes import Array, Float, Int
 
@@ -26,15 +27,9 @@ WALL_HEIGHT = 0.75
 TARGET_RADIUS = 0.3  # the targets' centres are on the floor: domes
 AMBIENT, DIFFUSE, WALL_GAIN = 0.3, 0.6, 1.08
 SKY_LOW, SKY_HIGH, SKY_HIGH_SLOPE = (0.24, 0.33, 0.43), (0.30, 0.45, 0.60), 0.75
-BORDER_BRIGHTNESS = 0.7
 BLOCK = 256  # views rendered by one call of the compiled program, which so compiles once
 _TOGETHER = 8  # views of a block that are computed at once: more do not fit the caches of a CPU
 _WALL_DETAIL, _FLOOR_DETAIL = 0.5, 1.0  # levels of texture detail lost per doubling of the depth
-
-
-def border_width(pixels: int) -> int:
-    """Width of the target-colour border of Memory Maze, at least one pixel."""
-    return max(int(2 * np.sqrt(pixels // 64)), 1)
 
 
 def render(

@@ -17,7 +17,7 @@ TARGET_PALETTE = (
 )
 ROOM_SIZE = 3
 _PILLAR_PROBABILITY = 0.3
-_ROOM_TARGETS = 2
+ROOM_TARGETS = 2
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,12 @@ def room_world(rng: np.random.Generator) -> World:
     free = np.ones((ROOM_SIZE, ROOM_SIZE), bool)
     free[::2, ::2] = rng.random((2, 2)) >= _PILLAR_PROBABILITY
     places = [(x, y) for y in range(3) for x in range(3) if free[y, x] and (x, y) != (1, 1)]
-    targets = np.array(places)[rng.permutation(len(places))[:_ROOM_TARGETS]]
+    targets = np.array(places)[rng.permutation(len(places))[:ROOM_TARGETS]]
     outer = (ROOM_SIZE + 2, ROOM_SIZE + 2)
     pattern = rng.integers(textures.WALL_PATTERNS, size=outer)
     colour = rng.uniform(0.05, 1, (*outer, 3))
     layout = Layout(free, np.ones_like(free), targets)
-    return _dress(layout, pattern, colour, rng.uniform(0.05, 1, (_ROOM_TARGETS, 3)))
+    return _dress(layout, pattern, colour, rng.uniform(0.05, 1, (ROOM_TARGETS, 3)))
 
 
 def _dress(layout: Layout, wall_pattern, wall_colour, target_colour) -> World:

@@ -6,8 +6,8 @@
                         "shards": [{"file", "records", "bytes", "sha256"}],
                         "episodes": [{"id", "shard", "first_record", "num_frames", "crc"}]}}}
 
-The file is only ever replaced as a whole. Writers of one directory exclude each other by a lock on the directory, which
-the system releases when a process dies.
+The file is only ever replaced as a whole. While it is replaced the directory is locked; the system releases the lock when
+a process dies.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ import errno
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from rad_jax.data.spec import DataError, EpisodeSpec
 
 FILE = "index.json"
 FORMAT = 1
+PATIENCE = 60.0  # seconds: changing the index takes one or two
 
 
 def load_index(directory: str | os.PathLike) -> dict[str, Any] | None:
@@ -86,25 +88,47 @@ def replace_durably(temporary: Path, path: Path) -> None:
 
 @contextlib.contextmanager
 def writing(directory: Path) -> Iterator[None]:
-    """Holds the data set for writing.
+    """Holds the index of a data set for the moment in which it is changed; waits for others that do the same.
 
     Raises:
-      DataError: another process is writing to it.
+      DataError: another process has been holding it for `PATIENCE` seconds.
     """
     descriptor = os.open(directory, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DataError(f"another process is writing to {directory}: wait until it is done") from error
-        except OSError as error:
-            # Some network file systems cannot lock a directory; there, starting two writers is the user's to
-            # avoid.
-            if error.errno not in (errno.EBADF, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
-                raise
+        begin = time.monotonic()
+        while not try_lock(descriptor):
+            if time.monotonic() - begin >= PATIENCE:
+                raise DataError(f"another process is writing to {directory}: wait until it is done")
+            time.sleep(0.05)
         yield
     finally:
         os.close(descriptor)
+
+
+def try_lock(descriptor: int) -> bool:
+    """Locks an open file or directory until it is closed; False if another process has locked it."""
+    try:
+        _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def wait_for_lock(descriptor: int) -> bool:
+    """Locks an open file until it is closed, when nobody else holds it any more; True."""
+    _lock(descriptor, fcntl.LOCK_EX)
+    return True
+
+
+def _lock(descriptor: int, operation: int) -> None:
+    try:
+        fcntl.flock(descriptor, operation)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        # Some network file systems cannot lock; there, giving two writers different shards is the user's to see to.
+        if error.errno not in (errno.EBADF, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
+            raise
 
 
 def record_tokenizer(
@@ -119,7 +143,7 @@ def record_tokenizer(
       path: its file, as it will be given to the tokenizer's loader: a relative one is meant from `directory`.
 
     Raises:
-      DataError: there is no data set, or another process is writing to it.
+      DataError: there is no data set, or another process does not let go of its index.
     """
     directory = Path(directory)
     if load_index(directory) is None:

@@ -13,8 +13,13 @@ from rad_jax.data import example
 from rad_jax.data.index import FILE, load_index, spec_of
 from rad_jax.data.spec import DataError
 
-# Random access: no read-ahead, and a file buffer smaller than a record.
-_OPTIONS, _FILE_BUFFER = "readahead_buffer_size:0,max_parallelism:1", 32768
+# Random access: no read-ahead, a file buffer smaller than a record, and of the end of a file, where its index lies, no
+# more than that takes (the default, 1 MiB for every file that is opened, is half a window).
+_OPTIONS = "readahead_buffer_size:0,max_parallelism:1,footer_prefetch_bytes:64K"
+_FILE_BUFFER = 32768
+
+OPEN_FILES = 256
+"""Shards of a split that are open at a time; processes may often have no more than 1024 files."""
 
 _REPAIR = "delete the file and run the command that writes the data set again"
 
@@ -27,6 +32,7 @@ class Episodes:
       spec: EpisodeSpec of the split.
       ids: name of every episode.
       lengths: frames of every episode, int64.
+      checksums: sha256 (hex) of every shard as it was written.
       tokenizer: {"name", "fingerprint", "path"} as recorded with the data set, or None.
 
     Raises:
@@ -39,7 +45,7 @@ class Episodes:
         if index is None:
             raise DataError(f"no data set at {self.directory}: it has no {FILE}")
         if split not in index["splits"]:
-            unfinished = (self.directory / f"{split}.progress.json").exists()
+            unfinished = (self.directory / f"{split}.progress").exists()
             state = (
                 "was not finished: run the command that writes it again" if unfinished else "does not exist"
             )
@@ -52,6 +58,7 @@ class Episodes:
         self._shards: list[dict[str, Any]] = entry["shards"]
         self._episodes: list[dict[str, Any]] = entry["episodes"]
         self.ids = [episode["id"] for episode in self._episodes]
+        self.checksums = [shard["sha256"] for shard in self._shards]
         self.lengths = np.array([episode["num_frames"] for episode in self._episodes], np.int64)
         for shard in self._shards:
             path = self.directory / shard["file"]
@@ -198,9 +205,13 @@ class Episodes:
 
     def _reader(self, number: int) -> Any:
         with self._lock:
-            if number not in self._readers:
-                self._readers[number] = _open(self.directory / self._shards[number]["file"])
-            return self._readers[number]
+            reader = self._readers.pop(number, None)
+            if reader is None:
+                reader = _open(self.directory / self._shards[number]["file"])
+            self._readers[number] = reader  # the last used comes last
+            if len(self._readers) > OPEN_FILES:
+                del self._readers[next(iter(self._readers))]  # closed when no thread reads it any more
+            return reader
 
 
 def _open(path: Path) -> Any:

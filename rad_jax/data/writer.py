@@ -1,90 +1,175 @@
-"""Writes the splits of a data set, shard by shard; a run that was stopped continues where it was.
+"""Writes the splits of a data set, shard by shard, in one process or in many; a run that was stopped continues where it was.
 
-A shard is written under a temporary name and renamed when it is complete, then entered into the split's progress file.
-When all shards are there, the metadata for TensorFlow Datasets and at last `index.json` are replaced, so that a reader
-only ever sees whole splits. Episodes are pure functions of their index, so the files do not depend on where a run was
-stopped, byte for byte.
+    begin(plan)                                  # every process, or one before the others start
+    write_shard(plan, number, make_episodes)     # the unit of work: any process, any shard, in any order
+    finish(plan)                                 # every process; the one that finds all shards finished completes the split
+
+A shard is written under a temporary name and renamed when it is complete, then it is said to be finished (see
+`rad_jax.data.progress`). When all shards are there, the metadata for TensorFlow Datasets and at last `index.json` are
+replaced, so that a reader only ever sees whole splits. Episodes are pure functions of their index, so the files do not depend
+on where a run was stopped or on how many processes it had, byte for byte. `write_split` is all of this in one call.
 """
 
-import hashlib
 import os
-import zlib
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from rad_jax.data import example
-from rad_jax.data.index import FILE, load_index, replace_durably, schema_entry, write_json, writing
-from rad_jax.data.resume import finished_shards, refuse_change, split_entry
-from rad_jax.data.spec import DataError, Episode, EpisodeSpec, check_episode, check_name
+from rad_jax.data import progress as kept
+from rad_jax.data.index import FILE, load_index, schema_entry, write_json, writing
+from rad_jax.data.plan import SplitPlan
+from rad_jax.data.shard_file import remove_temporaries, write_shard_file
+from rad_jax.data.spec import DataError, Episode, EpisodeSpec
 from rad_jax.data.tfds_metadata import write_tfds_metadata
 
-# One record per ArrayRecord group: reading a record at random decodes nothing else. Latents and rendered
-# frames hardly shrink under a general compressor, which would only cost reading time.
-_OPTIONS = "group_size:1,uncompressed"
+MakeEpisodes = Callable[[range], Iterable[Episode]]
+"""Gives the episodes of a range of indices, in order (the range is one shard, so that a renderer can batch over it). An
+episode must be a pure function of its own index. An episode without "episode_id" is called "<split>-<index>"."""
 
 
 def write_split(
     directory: str | os.PathLike,
     split: str,
     spec: EpisodeSpec,
-    make_episodes: Callable[[range], Iterable[Episode]],
+    make_episodes: MakeEpisodes,
     num_episodes: int,
     *,
     episodes_per_shard: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Writes one split, or what is missing of it.
+    """Writes one split, or what is missing of it. Other processes that write the same split share the work.
 
     Args:
       directory: the data set; made if it is not there. All its splits have the same arrays, statics and chunk.
       split: e.g. "train".
       spec: the schema, and the `info` of this split.
-      make_episodes: gives the episodes of a range of indices, in order (the range is one shard, so that a renderer can
-        batch over it). An episode must be a pure function of its own index. An episode without "episode_id" is called
-        "<split>-<index>".
+      make_episodes: see `MakeEpisodes`.
       num_episodes: episodes of the split.
       episodes_per_shard: episodes of a shard file; the last shard has the rest.
       progress: called as (episodes done, num_episodes) at the start and after every episode.
 
     Raises:
-      DataError: an episode does not fit the schema, the split or the data set exists with another content, or another
-        process is writing to the directory. Finished shards stay.
+      DataError: an episode does not fit the schema, or the split or the data set exists with another content. Finished
+        shards stay.
     """
-    check_name("split", split)
-    if num_episodes < 1 or episodes_per_shard < 1:
-        raise DataError(
-            f"split {split!r}: num_episodes is {num_episodes} and episodes_per_shard {episodes_per_shard}, "
-            "expected at least 1"
-        )
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    plan = {"info": spec.info, "num_episodes": num_episodes, "episodes_per_shard": episodes_per_shard}
-    with writing(directory):
-        index = load_index(directory) or {**schema_entry(spec), "tokenizer": None, "splits": {}}
-        refuse_change(directory, "the data set", index, schema_entry(spec))
-        progress_file = directory / f"{split}.progress.json"
-        done = finished_shards(directory, split, index, progress_file, {**schema_entry(spec), **plan})
-        report = progress or (lambda done, total: None)
-        made = sum(len(shard["episodes"]) for shard in done.values())
-        report(made, num_episodes)
-        num_shards = -(-num_episodes // episodes_per_shard)
-        for number in range(num_shards):
-            if number in done:
-                continue
-            indices = range(number * episodes_per_shard, min((number + 1) * episodes_per_shard, num_episodes))
-            path = directory / f"{spec.name}-{split}.array_record-{number:05d}-of-{num_shards:05d}"
-            episodes = _counted(make_episodes(indices), made, num_episodes, report)
-            done[number] = _write_shard(path, split, spec, indices, episodes)
-            made += len(indices)
-            write_json(progress_file, {**schema_entry(spec), **plan, "shards": done})
-        entry = {**plan, **split_entry(split, [done[number] for number in range(num_shards)])}
-        index["splits"] = dict(sorted({**index["splits"], split: entry}.items()))
-        write_tfds_metadata(directory, spec, index["splits"])
-        write_json(directory / FILE, index)
-        progress_file.unlink(missing_ok=True)
+    plan = SplitPlan(Path(directory), split, spec, num_episodes, episodes_per_shard)
+    begin(plan)
+    report = progress or (lambda done, total: None)
+    report(kept.finished_episodes(plan), num_episodes)
+
+    def counted(indices: range) -> Iterator[Episode]:
+        return _counted(make_episodes(indices), kept.finished_episodes(plan), num_episodes, report)
+
+    # What another process is writing is left to it at first; in the end it is waited for.
+    for wait in (False, True):
+        for number in sorted(set(range(plan.num_shards)) - kept.finished_shards(plan)):
+            write_shard(plan, number, counted, wait=wait)
+    finish(plan)
+
+
+def begin(plan: SplitPlan) -> None:
+    """Prepares a split for its shards, or finds out what is there of it already.
+
+    Raises:
+      DataError: the split, the data set or what was begun of either has another content, or is damaged.
+    """
+    plan.directory.mkdir(parents=True, exist_ok=True)
+    with writing(plan.directory):
+        index = load_index(plan.directory)
+        if index is not None:
+            kept.refuse_change(plan.directory, "the data set", index, plan.shared)
+        for other in sorted(plan.directory.glob("*.progress/plan.json")):
+            own = other.parent == plan.progress
+            wanted = plan.content if own else plan.shared
+            stored = kept.read_kept(other, tuple(schema_entry(plan.spec)))
+            # Of another split it may be left open which tokenizer the data set will have.
+            comparable = {key: value for key, value in wanted.items() if own or key in stored}
+            name = other.parent.name.removesuffix(".progress")
+            kept.refuse_change(plan.directory, f"the unfinished split {name!r}", stored, comparable)
+        entry = (index or {"splits": {}})["splits"].get(plan.split)
+        complete = {}
+        if entry is not None:
+            kept.refuse_change(plan.directory, f"split {plan.split!r}", {**index, **entry}, plan.content)
+            complete = kept.entries_of_index(entry)
+        there = {n: e for n, e in complete.items() if kept.is_written(plan.directory, e)}
+        there |= kept.read_entries(plan)
+        if there == complete and len(there) == plan.num_shards:
+            _retire(plan)
+            return
+        plan.progress.mkdir(exist_ok=True)
+        write_json(plan.progress / "plan.json", plan.content)
+        for number in range(plan.num_shards):
+            path = kept.entry_path(plan, number)
+            if number not in there:
+                path.unlink(missing_ok=True)
+            elif not path.exists():
+                kept.record_shard(plan, number, there[number])
+
+
+def write_shard(plan: SplitPlan, number: int, make_episodes: MakeEpisodes, *, wait: bool = False) -> bool:
+    """Writes one shard of a split that was begun, unless that has been done.
+
+    Args:
+      plan: of the split.
+      number: of the shard.
+      make_episodes: see `MakeEpisodes`.
+      wait: what to do if another process is writing the shard: wait until it is finished, or can be written here; or
+        leave it to that one.
+
+    Returns:
+      Whether it was written here.
+
+    Raises:
+      DataError: an episode does not fit the schema. Nothing of the shard stays.
+    """
+    with kept.claim(plan, number, wait) as mine:
+        if mine:
+            entry = write_shard_file(plan, number, make_episodes(plan.episodes(number)))
+            kept.record_shard(plan, number, entry)
+        return mine
+
+
+def finish(plan: SplitPlan) -> bool:
+    """Makes the split a part of the data set if all its shards are finished; returns whether it is.
+
+    Raises:
+      DataError: two episodes have one name, a finished shard is not what it was, or another split has been completed with
+        another schema.
+    """
+    if len(kept.finished_shards(plan)) < plan.num_shards:
+        return False
+    with writing(plan.directory):
+        if not plan.progress.exists():  # another process was faster
+            return True
+        entries = kept.read_entries(plan)
+        if len(entries) < plan.num_shards:
+            missing = next(n for n in range(plan.num_shards) if n not in entries)
+            raise DataError(
+                f"shard {plan.path(missing)} was written and is missing or has another size now: "
+                "run the command that writes the data set again"
+            )
+        index = load_index(plan.directory) or {**schema_entry(plan.spec), "tokenizer": None, "splits": {}}
+        tokenizer = index["tokenizer"] if plan.tokenizer is None else dict(plan.tokenizer)
+        index = {**index, "tokenizer": tokenizer}
+        kept.refuse_change(plan.directory, "the data set", index, plan.shared)
+        own = {key: plan.content[key] for key in ("info", "num_episodes", "episodes_per_shard")}
+        shards = [entries[number] for number in range(plan.num_shards)]
+        entry = {**own, **kept.index_of_entries(plan.split, shards)}
+        index["splits"] = dict(sorted({**index["splits"], plan.split: entry}.items()))
+        write_tfds_metadata(plan.directory, plan.spec, index["splits"])
+        write_json(plan.directory / FILE, index)
+        _retire(plan)
+    return True
+
+
+def _retire(plan: SplitPlan) -> None:
+    """Removes what was kept while the split was written; renamed first, so that it is never there in part."""
+    aside = plan.progress.with_name(f"{plan.progress.name}.old")
+    shutil.rmtree(aside, ignore_errors=True)
+    if plan.progress.exists():
+        remove_temporaries(plan.directory, f"{plan.spec.name}-{plan.split}.array_record-*")
+        os.replace(plan.progress, aside)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _counted(
@@ -94,70 +179,3 @@ def _counted(
     for number, episode in enumerate(episodes, made + 1):
         yield episode
         report(number, total)
-
-
-def _write_shard(
-    path: Path, split: str, spec: EpisodeSpec, indices: range, episodes: Iterator[Episode]
-) -> dict[str, Any]:
-    """Writes one shard file and returns its part of the index."""
-    from array_record.python.array_record_module import ArrayRecordWriter
-
-    temporary = path.with_name(path.name + ".tmp")
-    writer = ArrayRecordWriter(os.fspath(temporary), _OPTIONS)
-    entries, records = [], 0
-    try:
-        for number in indices:
-            episode = next(episodes, None)
-            if episode is None:
-                raise DataError(
-                    f"make_episodes ended before episode {number} of split {split!r} (asked for {indices})"
-                )
-            episode_id = episode.get("episode_id", f"{split}-{number:06d}")
-            num_frames = check_episode(spec, episode_id, episode)
-            arrays = {name: _contiguous(episode[name]) for name in [*spec.arrays, *spec.statics]}
-            crc = _checksum(arrays)
-            for record in _records(spec, episode_id, num_frames, arrays, crc):
-                writer.write(record)
-            entries.append({"id": episode_id, "first_record": records, "num_frames": num_frames, "crc": crc})
-            records += -(-num_frames // spec.chunk)
-        if next(episodes, None) is not None:
-            raise DataError(
-                f"make_episodes gave more episodes than it was asked for ({indices} of split {split!r})"
-            )
-    except BaseException:
-        writer.close()
-        temporary.unlink(missing_ok=True)
-        raise
-    writer.close()
-    with open(temporary, "rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    size = temporary.stat().st_size
-    replace_durably(temporary, path)
-    return {"file": path.name, "records": records, "bytes": size, "sha256": sha256, "episodes": entries}
-
-
-def _contiguous(array: np.ndarray | np.generic) -> np.ndarray:
-    """Returns the array in C order and little-endian, as it lies in the record."""
-    array = np.asarray(array)
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
-
-
-def _checksum(arrays: dict[str, np.ndarray]) -> int:
-    """Returns one CRC-32 over all arrays of an episode, by which its records recognise the index they belong to."""
-    crc = 0
-    for name in sorted(arrays):
-        crc = zlib.crc32(arrays[name].reshape(-1).view(np.uint8), zlib.crc32(name.encode(), crc))
-    return crc
-
-
-def _records(
-    spec: EpisodeSpec, episode_id: str, num_frames: int, arrays: dict[str, np.ndarray], crc: int
-) -> Iterable[bytes]:
-    """Yields an episode's records: `spec.chunk` frames each, the last one as short as it is."""
-    common = {name: arrays[name].tobytes() for name in spec.statics}
-    common |= {"episode_id": episode_id.encode(), "num_frames": np.int32(num_frames).tobytes()}
-    common |= {"episode_crc": np.uint32(crc).tobytes()}
-    for chunk, start in enumerate(range(0, num_frames, spec.chunk)):
-        frames = {name: arrays[name][start : start + spec.chunk].tobytes() for name in spec.arrays}
-        place = {"chunk": np.int32(chunk).tobytes(), "start": np.int32(start).tobytes()}
-        yield example.encode({**common, **frames, **place})

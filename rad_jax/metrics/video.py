@@ -6,12 +6,14 @@ ignore where videos end, so there is one compilation whatever the lengths.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rad_jax.metrics.image import psnr, ssim
+from rad_jax.metrics.lpips import Lpips, lpips
 from rad_jax.metrics.memory import (
     coarse_psnr,
     frame_change,
@@ -24,7 +26,7 @@ from rad_jax.metrics.memory import (
 BLOCK = 32  # frames per call of a compiled function
 FLAT = 1e-7  # a true frame of less Laplacian energy or a true step of less change: nothing to divide by
 
-# Every metric, and how the frames of a video become one number.
+# Every metric that needs no weights, and how the frames of a video become one number.
 REDUCTION = {
     "psnr": "mean",
     "ssim": "mean",
@@ -35,6 +37,7 @@ REDUCTION = {
     "sharpness": "median",
     "motion": "ratio of means",
 }
+WITH_WEIGHTS = {"lpips": "mean"}  # absent from scores that were made without
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,20 @@ def unit_range(frames: np.ndarray) -> np.ndarray:
 
 
 def score_videos(
-    predictions: Sequence[np.ndarray], truth: Sequence[np.ndarray], truth_steps: Sequence[dict] | None = None
+    predictions: Sequence[np.ndarray],
+    truth: Sequence[np.ndarray],
+    truth_steps: Sequence[dict] | None = None,
+    weights: Lpips | None = None,
 ) -> list[VideoScore]:
     """Score videos (t, H, W, 3), uint8 or floats that are clipped to [0, 1]; t may differ between videos.
 
-    ``truth_steps`` is ``steps(truth)``, for callers that score several predictions of the same videos.
+    ``truth_steps`` is ``steps(truth)``, for callers that score several predictions of the same videos; ``weights`` those of
+    LPIPS, which is absent from the scores without them.
     """
     compared = _over_blocks(_compare, predictions, truth)
+    if weights is not None:
+        distances = _over_blocks(partial(_distance, weights), predictions, truth)
+        compared = [values | distance for values, distance in zip(compared, distances, strict=True)]
     truth_steps = steps(truth) if truth_steps is None else truth_steps
     videos = zip(predictions, truth, compared, steps(predictions), truth_steps, strict=True)
     return [_score(*video) for video in videos]
@@ -97,6 +107,10 @@ def _compare(prediction, truth):
     }
 
 
+def _distance(weights, prediction, truth):
+    return {"lpips": lpips(prediction, truth, weights)}
+
+
 @jax.jit
 def _step(before, after):
     return {"shift": horizontal_shift(before, after), "change": frame_change(before, after)}
@@ -111,8 +125,9 @@ def _score(prediction, truth, compared, steps, truth_steps) -> VideoScore:
     frames["yaw_error"] = np.abs(steps["shift"] - truth_steps["shift"]).astype(np.float64)
     frames["motion"] = np.divide(change, truth_change, out=np.full(len(truth), np.nan), where=moved)
     frames["yaw_error"][0] = frames["motion"][0] = np.nan
-    frames = {metric: frames[metric].astype(np.float64) for metric in REDUCTION}
-    video = {metric: reduce(frames[metric], how) for metric, how in REDUCTION.items()}
+    reduction = {metric: how for metric, how in (REDUCTION | WITH_WEIGHTS).items() if metric in frames}
+    frames = {metric: frames[metric].astype(np.float64) for metric in reduction}
+    video = {metric: reduce(frames[metric], how) for metric, how in reduction.items()}
     video["motion"] = float(change.sum() / truth_change.sum()) if moved.any() else np.nan
     return VideoScore(frames, video)
 

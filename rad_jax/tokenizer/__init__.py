@@ -1,7 +1,8 @@
 """Images to latents and back, frame by frame.
 
 A tokenizer is a value: a file that is read once, checked against its fingerprint, and two pure functions. Data sets and
-checkpoints record name and fingerprint, so that latents of one tokenizer never meet a model of another.
+checkpoints record name and fingerprint, so that latents of one tokenizer never meet a model of another. It is also a pytree,
+so that compiled functions can take it as an argument: then the weights of a network are data and not part of the program.
 """
 
 import os
@@ -36,14 +37,18 @@ def load(name: str, path: str | os.PathLike | None = None, fingerprint: str | No
     """Reads a tokenizer. Raises `TokenizerError` if there is none of that name, its file is missing or is not what was saved,
     or it does not have the `fingerprint` that a data set or checkpoint asks for.
     """
-    from rad_jax.tokenizer import patch_pca
+    from rad_jax.tokenizer import oasis_vae, patch_pca, sd_vae, taesd
+    from rad_jax.weights.tensors import WeightsError
 
-    loaders: dict[str, Any] = {patch_pca.NAME: patch_pca.load}
+    loaders: dict[str, Any] = {module.NAME: module.load for module in (patch_pca, sd_vae, oasis_vae, taesd)}
     if name not in loaders:
         raise TokenizerError(f"no tokenizer is named {name!r}; there are: {', '.join(loaders)}")
     if path is None:
         raise TokenizerError(f"tokenizer {name} needs the path of its file (tokenizer.path)")
-    tokenizer = loaders[name](path)
+    try:
+        tokenizer = loaders[name](path)
+    except WeightsError as error:
+        raise TokenizerError(f"tokenizer {name}: {error}") from None
     if fingerprint is not None and tokenizer.fingerprint != fingerprint:
         raise TokenizerError(
             f"{path} has fingerprint {tokenizer.fingerprint[:12]}, expected {fingerprint[:12]}; "

@@ -13,6 +13,7 @@ import pathlib
 import zipfile
 import zlib
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
@@ -32,6 +33,7 @@ _DECODER = "decoder/"
 Unchecked = Shaped[Array | np.ndarray, "..."]
 
 
+@jax.tree_util.register_static  # a pytree without leaves: so little becomes a part of the program
 @dataclasses.dataclass(frozen=True, eq=False)
 class PatchPCA:
     """mean (p*p*3,), basis (p*p*3, channels), both float32; `decoder` adds a correction to what is decoded."""

@@ -4,13 +4,18 @@ import dataclasses
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import toy_episodes as toy
 
 from rad_jax.data import DataError, Episodes, write_split
+from rad_jax.data import index as index_file
 from rad_jax.data.index import writing
+from rad_jax.data.plan import SplitPlan
+from rad_jax.data.writer import begin, finish, write_shard
 
 
 def test_a_run_killed_around_any_rename_is_continued_to_the_same_bytes(tmp_path):
@@ -20,8 +25,9 @@ def test_a_run_killed_around_any_rename_is_continued_to_the_same_bytes(tmp_path)
     command = f"import test_episode_writing as t; t._killed_everywhere({os.fspath(tmp_path)!r})"
     run = subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    # 3 shards and 3 progress files, features.json, dataset_info.json, index.json: each before and after its rename.
-    assert run.stdout.split()[-1] == "18"
+    # plan.json, 3 shards and what is kept of each, features.json, dataset_info.json, index.json, and the directory of what is
+    # kept, which is set aside: each before and after its rename.
+    assert run.stdout.split()[-1] == "22"
 
 
 def _killed_everywhere(tmp_path: str) -> None:
@@ -63,7 +69,7 @@ def _killed_everywhere(tmp_path: str) -> None:
                 print(kills)
                 return
             kills += 1
-            if not (directory / "index.json").exists() and (directory / "train.progress.json").exists():
+            if not (directory / "index.json").exists() and (directory / "train.progress").exists():
                 try:
                     Episodes(directory, "train")
                     raise AssertionError("an unfinished split was opened")
@@ -108,13 +114,10 @@ def test_a_finished_split_is_not_made_again_but_a_deleted_shard_is(tmp_path):
     toy.write(tmp_path)
     whole = toy.content(tmp_path)
 
-    def never(indices):
-        raise AssertionError(f"asked for {indices}")
-
-    write_split(tmp_path, "train", toy.SPEC, never, 7, episodes_per_shard=3)
+    write_split(tmp_path, "train", toy.SPEC, _never, 7, episodes_per_shard=3)
     next(tmp_path.glob("toy-*00001-of*")).unlink()
     with pytest.raises(AssertionError, match=r"range\(3, 6\)"):
-        write_split(tmp_path, "train", toy.SPEC, never, 7, episodes_per_shard=3)
+        write_split(tmp_path, "train", toy.SPEC, _never, 7, episodes_per_shard=3)
     toy.write(tmp_path)
     assert toy.content(tmp_path) == whole
 
@@ -169,9 +172,15 @@ def test_an_unfinished_split_says_so(tmp_path):
         write_split(tmp_path, "train", toy.SPEC, _only_the_first_shard, 7, episodes_per_shard=3)
     with pytest.raises(DataError, match=r"split 'train' .* was not finished"):
         Episodes(tmp_path, "train")
-    (tmp_path / "train.progress.json").write_text("{")
-    with pytest.raises(DataError, match=r"train\.progress\.json is damaged"):
-        toy.write(tmp_path)
+    for name in ("plan.json", "00000.json"):
+        path = tmp_path / "train.progress" / name
+        whole = path.read_text()
+        for text in ("{", "[]", '{"format": 1}'):
+            path.write_text(text)
+            with pytest.raises(DataError, match=rf"{name} is damaged: delete .*train\.progress to write"):
+                toy.write(tmp_path)
+        path.write_text(whole)
+    toy.write(tmp_path)
 
 
 def test_splits_with_infos_of_their_own_share_a_directory(tmp_path):
@@ -182,10 +191,101 @@ def test_splits_with_infos_of_their_own_share_a_directory(tmp_path):
     assert (len(Episodes(tmp_path, "train")), len(Episodes(tmp_path, "test"))) == (4, 2)
 
 
-def test_two_writers_exclude_each_other(tmp_path):
+def test_an_index_that_is_being_changed_is_waited_for_but_not_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(index_file, "PATIENCE", 0.1)
     with writing(tmp_path), pytest.raises(DataError, match="another process is writing"):
         toy.write(tmp_path)
     toy.write(tmp_path)
+
+
+def test_shards_are_written_in_any_order_by_anybody_and_the_last_one_completes_the_split(tmp_path):
+    toy.write(tmp_path / "one")
+    plan = SplitPlan(tmp_path / "many", "train", toy.SPEC, 7, 3)
+    for number in (2, 0, 1):
+        begin(plan)
+        assert not finish(plan)
+        assert write_shard(plan, number, toy.make_episodes)
+        assert not write_shard(plan, number, _never)
+    assert finish(plan) and finish(plan)
+    assert not write_shard(plan, 0, _never, wait=True)
+    assert toy.content(tmp_path / "many") == toy.content(tmp_path / "one")
+
+
+def test_a_shard_that_another_process_writes_is_left_to_it_or_waited_for(tmp_path):
+    plan = SplitPlan(tmp_path, "train", toy.SPEC, 7, 3)
+    begin(plan)
+    holder = _process(
+        "f = open(path, 'a'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); input()", plan, 1
+    )
+    assert holder.stdout.readline() == b"held\n"
+    assert not write_shard(plan, 1, _never)
+    written = []
+    waiting = threading.Thread(
+        target=lambda: written.append(write_shard(plan, 1, toy.make_episodes, wait=True))
+    )
+    waiting.start()
+    waiting.join(0.2)
+    assert waiting.is_alive()
+    holder.kill()  # and gives back what it held
+    waiting.join(60)
+    holder.communicate()
+    assert written == [True]
+    toy.write(tmp_path).verify()
+
+
+def _process(code, plan, number):
+    path = os.fspath(plan.progress / f"{number:05d}.claim")
+    command = [sys.executable, "-c", f"import fcntl; path = {path!r}; {code}"]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def _never(indices):
+    raise AssertionError(f"asked for {indices}")
+
+
+def test_another_split_that_is_being_written_is_of_the_same_data_set(tmp_path):
+    begin(SplitPlan(tmp_path, "train", toy.SPEC, 7, 3))
+    other = dataclasses.replace(toy.SPEC, chunk=5)
+    with pytest.raises(DataError, match=r"the unfinished split 'train' .* chunk = 4, not 5"):
+        begin(SplitPlan(tmp_path, "test", other, 2, 1))
+    toy.write(tmp_path, 2, split="test")
+    toy.write(tmp_path)
+
+
+def test_the_tokenizer_of_a_plan_becomes_that_of_the_data_set(tmp_path):
+    first, second = ({"name": "n", "fingerprint": f * 64, "path": "p"} for f in "ab")
+    plans = [SplitPlan(tmp_path, "train", toy.SPEC, 7, 7, t) for t in (first, second)]
+    begin(plans[0])
+    with pytest.raises(DataError, match=r"unfinished split 'train' .* tokenizer\.fingerprint = 'aaaa"):
+        begin(plans[1])
+    write_shard(plans[0], 0, toy.make_episodes)
+    finish(plans[0])
+    assert Episodes(tmp_path, "train").tokenizer == first
+    with pytest.raises(DataError, match=r"the data set .* tokenizer\.fingerprint = 'aaaa"):
+        begin(dataclasses.replace(plans[1], split="test"))
+    assert toy.write(tmp_path, 2, split="test").tokenizer == first
+
+
+@pytest.mark.parametrize("same_size", [True, False])
+def test_a_shard_that_was_mended_differently_is_what_the_index_says(tmp_path, same_size):
+    """Whatever the run that mends it is stopped at: the index never describes bytes that are not there."""
+    toy.write(tmp_path)
+    path = tmp_path / "toy-train.array_record-00001-of-00003"
+    path.unlink()
+    plan = SplitPlan(tmp_path, "train", toy.SPEC, 7, 3)
+    begin(plan)
+
+    def mended(indices):
+        for index in indices:
+            yield toy.episode(index if same_size else index + 1) | {"n_context": np.int32(9)}
+
+    assert write_shard(plan, 1, mended)
+    assert not write_shard(plan, 0, _never)
+    begin(plan)  # as a run does that was stopped here
+    assert finish(plan)
+    data = Episodes(tmp_path, "train")
+    data.verify()
+    assert data.static(4)["n_context"] == 9
 
 
 @pytest.mark.parametrize(("split", "episodes"), [("train/1", 2), ("train", 0)])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import toy_episodes as toy
 
-from rad_jax.data import DataError, Episodes, EpisodeSpec, record_tokenizer, write_split
+from rad_jax.data import DataError, Episodes, EpisodeSpec, reader, record_tokenizer, write_split
 from rad_jax.data.spec import DTYPES
 
 
@@ -71,6 +71,17 @@ def test_reading_decodes_only_the_records_a_window_touches(tmp_path):
     data.read(1, 7, 9)
     data.static(0)
     assert asked == [(1, 1, 2), (1, 1, 3), (0, 0, 1)]
+
+
+def test_no_more_shards_are_open_than_allowed_and_those_last_used_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader, "OPEN_FILES", 2)
+    data = toy.write(tmp_path, 5, 1)
+    opened, open_file = [], reader._open
+    monkeypatch.setattr(reader, "_open", lambda path: opened.append(path.name[-14:-9]) or open_file(path))
+    for number in (0, 1, 0, 2, 0, 1, 4, 3, 4):
+        np.testing.assert_array_equal(data.read(number)["pose"], toy.episode(number)["pose"])
+        assert len(data._readers) <= 2
+    assert opened == ["00000", "00001", "00002", "00001", "00004", "00003"]
 
 
 def test_what_is_read_belongs_to_the_reader(tmp_path):
@@ -158,7 +169,7 @@ def _nan(name):
 def test_an_episode_that_does_not_fit_is_refused_and_nothing_of_its_shard_stays(tmp_path, episode, message):
     with pytest.raises(DataError, match=message):
         write_split(tmp_path, "train", toy.SPEC, lambda _: [toy.episode(0), episode], 2, episodes_per_shard=2)
-    assert list(tmp_path.iterdir()) == []
+    assert not list(tmp_path.glob("*toy-*")) and not list(tmp_path.glob("**/0*.json"))
 
 
 @pytest.mark.parametrize(

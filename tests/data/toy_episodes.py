@@ -49,5 +49,6 @@ def write(
 
 
 def content(directory: Path) -> dict[str, bytes]:
-    """Returns every file of a directory by name."""
-    return {path.name: path.read_bytes() for path in directory.iterdir()}
+    """Returns every file below a directory by path."""
+    files = (path for path in sorted(directory.rglob("*")) if path.is_file())
+    return {str(path.relative_to(directory)): path.read_bytes() for path in files}

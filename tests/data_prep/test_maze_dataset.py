@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from data_prep.maze import dataset, render
-from data_prep.maze.dataset import episode_spec, make_episodes, world_of
+from data_prep.maze.dataset import make_episodes
+from data_prep.maze.episodes import episode_spec, world_of
 from data_prep.maze.oracle import oracle_poses
 from data_prep.maze.recipe import Recipe
 from data_prep.maze.world import stack

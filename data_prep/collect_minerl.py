@@ -1,0 +1,317 @@
+"""Record Minecraft through MineRL as VRAG does, in its layout: DIR/WORKER/000000.mp4 + 000000.npz.
+
+    python -m data_prep.collect_minerl --out recordings/minecraft --policy random --episodes 20000 --workers 24
+    python -m data_prep.collect_minerl --out recordings/rotate --policy rotate --episodes 60 --frames 151
+    python -m data_prep.convert --format vrag --src recordings/minecraft --dst datasets/minecraft --size 128x72
+
+It needs MineRL 0.4.4 with Java 8 and a display (xvfb-run), which this command does not install. It has never been run against
+MineRL: what is tested is the protocol, against a stand-in; the adapter at the end of this file follows MineRL's interface as
+VRAG's collector (yeyutaihan/collect_mc) uses it.
+
+Policies: random (every action is drawn and held for 5 steps: forward .95, jump .2, a turn of 20 degrees .25 to each side),
+pattern (laps of polygons of 2, 3 or 6 corners, or turns in place), rotate (turns in place). An episode in which the player dies
+is recorded again. Episodes that are there are kept, so the same command continues a run that was stopped.
+"""
+
+import argparse
+import io
+import itertools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import av
+import numpy as np
+from jaxtyping import UInt8
+
+from data_prep.pool import Pool
+from data_prep.voxel.motion import TURN_DEGREES, Action
+from data_prep.voxel.policy import random_actions, random_pattern, random_side, rotation
+from rad_jax.atomic import write_bytes
+from rad_jax.data import DataError
+
+FPS = 20
+POLICIES = ("random", "pattern", "rotate")
+_TRIES = 10  # recordings of one episode until it is given up
+_BIT_RATE = 8_000_000  # of a video of 640x360, about what mp4v takes
+
+
+class Seen(NamedTuple):
+    """What the environment shows: a frame, and where the player is (blocks, and yaw in degrees, clockwise)."""
+
+    frame: UInt8[np.ndarray, "H W 3"]
+    x: float
+    y: float
+    z: float
+    yaw: float
+
+
+class Environment(Protocol):
+    """A game that does one action at a time."""
+
+    def reset(self) -> Seen:
+        """Begins in a new world."""
+
+    def step(self, action: Action) -> tuple[Seen, bool]:
+        """Does an action; also returns whether the episode is over."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to record.
+
+    Attributes:
+      out: directory of the recordings.
+      policy: one of `POLICIES`.
+      episodes: how many in all.
+      workers: processes, each with a game and a directory of its own.
+      frames: of an episode.
+      size: (height, width) of the frames.
+      seed: of the actions; worlds are the game's.
+      turn_probability: random: of a turn to each side.
+      biome: Minecraft's number of the only biome; VRAG's is 6, the swamp.
+    """
+
+    out: Path
+    policy: str
+    episodes: int
+    workers: int
+    frames: int
+    size: tuple[int, int]
+    seed: int
+    turn_probability: float
+    biome: int
+
+
+def main(
+    arguments: Sequence[str] | None = None, open_environment: Callable[[Job], Environment] | None = None
+) -> int:
+    """Run the command; returns the exit status. ``open_environment`` opens another game than MineRL."""
+    job = Job(**vars(_parser().parse_args(arguments)))
+    try:
+        collect = partial(record_worker, job, open_environment or open_minerl)
+        with Pool(min(job.workers, job.episodes)) as pool:
+            for worker, written in enumerate(pool.map(collect, range(job.workers))):
+                print(f"{job.out / str(worker)}: {written} new episodes")
+    except (DataError, OSError) as error:
+        print(f"collect_minerl: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("collect_minerl: stopped; the same command continues", file=sys.stderr)
+        return 130
+    return 0
+
+
+def record_worker(job: Job, open_environment: Callable[[Job], Environment], worker: int) -> int:
+    """Records the episodes of one worker that are missing; returns how many these were.
+
+    Raises:
+      DataError: the game does not work, or an episode was over before its last frame time after time.
+    """
+    directory = job.out / str(worker)
+    share = job.episodes // job.workers + (worker < job.episodes % job.workers)
+    missing = [index for index in range(share) if not all(path.exists() for path in _paths(directory, index))]
+    if not missing:
+        return 0
+    directory.mkdir(parents=True, exist_ok=True)
+    environment = open_environment(job)
+    for index in missing:
+        if not any(
+            record(
+                environment,
+                policy_actions(job, np.random.default_rng((job.seed, worker, index, attempt))),
+                job.frames,
+                *_paths(directory, index),
+            )
+            for attempt in range(_TRIES)
+        ):
+            raise DataError(f"{directory}: episode {index} was over too early {_TRIES} times")
+    return len(missing)
+
+
+def policy_actions(job: Job, rng: np.random.Generator) -> Iterator[Action]:
+    """The actions of an episode, without end."""
+    if job.policy == "random":
+        return random_actions(rng, job.turn_probability)
+    return itertools.cycle(random_pattern(rng) if job.policy == "pattern" else rotation(random_side(rng)))
+
+
+def record(
+    environment: Environment, actions: Iterable[Action], frames: int, video: Path, arrays: Path
+) -> bool:
+    """Records one episode, both files or none; returns whether it lasted for all frames."""
+    temporary = video.with_name(f".{video.name}.{os.getpid()}.tmp")
+    try:
+        rows = _record(environment, iter(actions), frames, temporary)
+        if rows is None:
+            return False
+        arrays.unlink(missing_ok=True)  # of a pair that was half written
+        os.replace(temporary, video)
+    finally:
+        temporary.unlink(missing_ok=True)
+    content = io.BytesIO()
+    np.savez_compressed(content, actions=rows)
+    write_bytes(arrays, content.getvalue())
+    return True
+
+
+def _record(
+    environment: Environment, actions: Iterator[Action], frames: int, path: Path
+) -> np.ndarray | None:
+    """Plays an episode into a video, frame by frame; returns its rows, None if it was over early."""
+    seen = environment.reset()
+    rows = [np.zeros(8, np.float32)]  # nothing led to the first frame, and VRAG says nothing of its pose
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("mpeg4", rate=Fraction(FPS))
+        stream.height, stream.width = seen.frame.shape[:2]
+        stream.pix_fmt, stream.bit_rate = "yuv420p", _BIT_RATE
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(seen.frame, format="rgb24")))
+        while len(rows) < frames:
+            action = next(actions)
+            seen, over = environment.step(action)
+            rows.append(np.array([*action, *seen[1:]], np.float32))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(seen.frame, format="rgb24")))
+            if over and len(rows) < frames:
+                return None
+        container.mux(stream.encode(None))
+    return np.stack(rows)
+
+
+def _paths(directory: Path, index: int) -> tuple[Path, Path]:
+    return directory / f"{index:06d}.mp4", directory / f"{index:06d}.npz"
+
+
+# ---- MineRL 0.4.4
+
+
+def open_minerl(job: Job) -> Environment:
+    """MineRL with a game of one biome, without structures and water. Raises `DataError` if it is not installed."""
+    try:
+        from minerl.herobraine.env_specs import simple_embodiment
+        from minerl.herobraine.hero import handlers, mc
+    except ImportError as error:
+        raise DataError(
+            f"MineRL 0.4.4 is not installed ({error}): see github.com/minerllabs/minerl"
+        ) from None
+    # Of the customised world; what is not named has Minecraft's default.
+    off = ("Dungeons", "Strongholds", "Villages", "MineShafts", "Temples", "Monuments", "Mansions", "Ravines")
+    world = {"fixedBiome": job.biome, "seaLevel": 1, "biomeSize": 8, "riverSize": 1}
+    world |= {f"use{what}": False for what in (*off, "WaterLakes", "LavaLakes", "LavaOceans")}
+
+    class Walk(simple_embodiment.SimpleEmbodimentEnvSpec):
+        def create_observables(self):
+            return [handlers.POVObservation(self.resolution), handlers.ObservationFromCurrentLocation()]
+
+        def create_actionables(self):
+            keys = simple_embodiment.SIMPLE_KEYBOARD_ACTION
+            pressed = [
+                handlers.KeybasedCommandAction(k, v) for k, v in mc.INVERSE_KEYMAP.items() if k in keys
+            ]
+            return [*pressed, handlers.CameraAction()]
+
+        def create_server_world_generators(self):
+            return [handlers.DefaultWorldGenerator(force_reset="true", generator_options=json.dumps(world))]
+
+        def create_server_initial_conditions(self):
+            return [
+                handlers.TimeInitialCondition(allow_passage_of_time=False),
+                handlers.SpawningInitialCondition(allow_spawning=True),
+            ]
+
+        def create_rewardables(self):
+            return []
+
+        def create_agent_start(self):
+            return []
+
+        def create_agent_handlers(self):
+            return []
+
+        def create_server_quit_producers(self):
+            return []
+
+        def create_server_decorators(self):
+            return []
+
+        def determine_success_from_rewards(self, rewards):
+            return False
+
+        def is_from_folder(self, folder):
+            return False
+
+        def get_docstring(self):
+            return ""
+
+    height, width = job.size
+    spec = Walk(name="RadWalk-v0", resolution=(width, height))
+    return MineRL(spec.make())
+
+
+class MineRL:
+    """A game of MineRL 0.4.4 as an `Environment`."""
+
+    def __init__(self, game):
+        self._game = game
+
+    def reset(self) -> Seen:
+        return self._seen(self._game.reset())
+
+    def step(self, action: Action) -> tuple[Seen, bool]:
+        keys = {name: np.array(getattr(action, name)) for name in ("forward", "back", "jump")}
+        camera = np.array([0.0, float(action.turn * TURN_DEGREES)])
+        seen, _, over, _ = self._game.step({**keys, "camera": camera})
+        return self._seen(seen), bool(over)
+
+    def _seen(self, observation) -> Seen:
+        place = observation["location_stats"]
+        return Seen(observation["pov"], *(float(place[name]) for name in ("xpos", "ypos", "zpos", "yaw")))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        """Say what is wrong in one line."""
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+    def parse_args(self, *arguments) -> argparse.Namespace:
+        options = super().parse_args(*arguments)
+        for name, low in (("episodes", 1), ("workers", 1), ("frames", 2), ("seed", 0), ("biome", 0)):
+            if getattr(options, name) < low:
+                self.error(f"--{name}: {getattr(options, name)} is out of range, expected at least {low}")
+        if not 0 <= options.turn_probability <= 0.5:
+            self.error(f"--turn-probability: {options.turn_probability} is out of range, expected 0 to 0.5")
+        return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(
+        prog="collect_minerl", description=__doc__, formatter_class=formatter, allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("--out", type=Path, required=True, help="directory of the recordings")
+    add("--policy", choices=POLICIES, default="random", help="what the player does (random)")
+    add("--episodes", type=int, required=True, help="how many in all")
+    add("--workers", type=int, default=1, help="processes, each with a game of its own (1)")
+    add("--frames", type=int, default=1201, help="of an episode (1201)")
+    add("--size", type=_size, default=(360, 640), metavar="WIDTHxHEIGHT", help="of the frames (640x360)")
+    add("--seed", type=int, default=0, help="of the actions; worlds are the game's (0)")
+    add("--turn-probability", type=float, default=0.25, help="random: of a turn to each side (0.25)")
+    add("--biome", type=int, default=6, help="Minecraft's number of the only biome (6, the swamp)")
+    return parser
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT, such as 640x360, not {text!r}")
+    return int(height), int(width)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

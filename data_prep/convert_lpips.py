@@ -1,0 +1,78 @@
+"""Makes the weights of LPIPS, one file per net, from what torchvision and the authors of LPIPS publish.
+
+    python -m data_prep.convert_lpips --net alex --backbone alexnet-owt-7be5be79.pth --heads alex.pth --out alex.safetensors
+    python -m data_prep.convert_lpips --net vgg --backbone vgg16-397923af.pth --heads vgg.pth --out vgg.safetensors
+
+The backbone is a state dict of torchvision's alexnet or vgg16, of which the convolutions are taken; the heads are
+``lpips/weights/v0.1/NET.pth`` of the package lpips. Both are read from .pth files, without torch and without running what is
+in them, or from .safetensors. Evaluations are given the result with --config.evaluate.lpips=FILE.
+"""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from safetensors.numpy import save
+
+from data_prep.torch_zip import TorchFileError, read_torch
+from rad_jax.atomic import write_bytes
+from rad_jax.metrics.lpips import NETS, fill
+from rad_jax.weights.tensors import WeightsError, fingerprint, read_tensors
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        "python -m data_prep.convert_lpips", description="Make the weights of LPIPS from published ones."
+    )
+    parser.add_argument("--net", required=True, choices=sorted(NETS), help="backbone")
+    parser.add_argument("--backbone", required=True, type=pathlib.Path, help="torchvision's weights of it")
+    parser.add_argument("--heads", required=True, type=pathlib.Path, help="the weights of LPIPS v0.1 on it")
+    parser.add_argument("--out", required=True, type=pathlib.Path, help="file to write, .safetensors")
+    options = parser.parse_args(arguments)
+    try:
+        tensors = convert(options.net, options.backbone, options.heads, options.out)
+    except (TorchFileError, WeightsError) as error:
+        print(f"convert_lpips: {error}", file=sys.stderr)
+        return 2
+    print(
+        f"{options.out}: LPIPS on {options.net}, {len(tensors)} tensors, sha256 {fingerprint(tensors)[:12]}"
+    )
+    return 0
+
+
+def convert(
+    net: str, backbone: pathlib.Path, heads: pathlib.Path, out: pathlib.Path
+) -> dict[str, np.ndarray]:
+    """Writes and returns the tensors; raises `TorchFileError` or `WeightsError`, and then writes nothing."""
+    if out.suffix != ".safetensors":
+        raise WeightsError(f"--out {out}: expected the name of a .safetensors file")
+    of_backbone = {
+        name: array for name, array in _read(backbone).items() if not name.startswith("classifier.")
+    }
+    tensors = of_backbone | _read(heads)
+    _, used = fill(net, tensors, f"{backbone} and {heads} against LPIPS on {net}")
+    for name, array in used.items():
+        if not np.isfinite(array).all():
+            raise WeightsError(f"{name} of {backbone} or {heads} holds values that are NaN or infinite")
+    used = {name: np.ascontiguousarray(array) for name, array in used.items()}
+    try:
+        write_bytes(out, save(used))
+    except OSError as error:
+        raise WeightsError(f"--out {out}: {error.strerror or error}") from None
+    return used
+
+
+def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
+    if path.suffix == ".safetensors":
+        return read_tensors(path)
+    content = read_torch(path)
+    if not isinstance(content, dict) or not all(isinstance(array, np.ndarray) for array in content.values()):
+        raise WeightsError(f"{path}: expected a state dict, tensors by name")
+    return {str(name): array for name, array in content.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

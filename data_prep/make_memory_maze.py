@@ -1,0 +1,72 @@
+"""Write episodes of the real Memory Maze, on MuJoCo, walked as those of make_maze are.
+
+    python -m data_prep.make_memory_maze --out datasets/memory_maze9 --protocol train --size 9 --episodes 1000
+    python -m data_prep.make_memory_maze --out datasets/memory_maze9_loop --protocol loop --size 9 --episodes 100
+
+It needs pip install -e ".[memory-maze]" and OpenGL: EGL, which needs no GPU, or OSMesa (MUJOCO_GL=osmesa).
+A run that was stopped continues when the same command is given again, with any number of workers. Every episode is a
+function of the seed, the split and its index; splits share no world.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from functools import partial
+
+from data_prep.maze.command_line import Parser, add_recipe_options, expect_positive, recipe_from, write
+from data_prep.maze.environment import RayCastMaze
+from data_prep.maze.recipe import Recipe, RecipeError
+from data_prep.maze.walks import draw
+from data_prep.maze.world import maze_world
+from data_prep.memory_maze.package import MemoryMazeError, check_installed
+from data_prep.memory_maze.recipe import MemoryMazeRecipe
+from data_prep.memory_maze.workers import WORKER_BYTES, Workers, default_count
+from rad_jax.data.episodes import DataError, Episode
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        recipe = recipe_from(options, MemoryMazeRecipe)
+        expect_positive("workers", options.workers)
+        check_installed()
+        _expect_walks(recipe)
+        count = min(options.workers or default_count(), options.episodes)
+        with Workers(partial(make_episode, recipe), options.episodes, count) as workers:
+            make = workers.episodes
+            write("make_memory_maze", options.out, recipe, make, options.episodes, options.shard_episodes)
+    except (RecipeError, MemoryMazeError, DataError, OSError) as error:
+        print(f"make_memory_maze: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("make_memory_maze: stopped; the same command continues", file=sys.stderr)
+        return 130
+    return 0
+
+
+def make_episode(recipe: MemoryMazeRecipe, index: int) -> Episode:
+    """One episode, in a process that has MuJoCo; this one never loads it."""
+    from data_prep.memory_maze import dataset
+
+    return dataset.make_episode(recipe, index)
+
+
+def _expect_walks(recipe: Recipe) -> None:
+    """A recipe without walks is found out in the ray-cast maze, where looking for one takes no time."""
+    draw(recipe, 0, lambda rng: RayCastMaze(rng, maze_world(rng, recipe.size)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser("make_memory_maze", __doc__)
+    add_recipe_options(parser)
+    parser.add_argument(
+        "--workers",
+        type=int,
+        help=f"processes, {WORKER_BYTES / 1e9:.1f} GB of memory each (as many as cores and memory allow)",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

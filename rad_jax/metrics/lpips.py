@@ -1,0 +1,166 @@
+"""LPIPS (Zhang et al. 2018), version 0.1, on AlexNet or VGG-16: a distance of images in features of a network.
+
+Features of both images are scaled to unit length at every place; their squared differences are weighted by channel, averaged
+over the image and added up over five layers. The weights are learned ones and have to be given: there is no LPIPS without.
+Their file is made by ``python -m data_prep.convert_lpips`` from what torchvision and the authors publish.
+"""
+
+import dataclasses
+import functools
+import os
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from rad_jax.axes import Array, Float, PyTree
+from rad_jax.metrics.image import ImageError, Images, float_images
+from rad_jax.pieces import in_pieces
+from rad_jax.weights import torch_layout
+from rad_jax.weights.tensors import fingerprint, read_tensors
+
+VERSION = "0.1"
+SHIFT, SCALE = np.float32([-0.030, -0.088, -0.188]), np.float32([0.458, 0.448, 0.450])  # of images in [-1, 1]
+PIXELS_AT_ONCE = 2**20
+
+
+class Conv(NamedTuple):
+    """A convolution of the backbone, with the ReLU behind it. ``index`` is its place in torchvision's list of layers."""
+
+    index: int
+    channels: int
+    size: int = 3
+    stride: int = 1
+    padding: int = 1
+    pool: bool = False
+    tap: bool = False
+
+
+class Backbone(NamedTuple):
+    """``pool`` is the size of the maxima that some convolutions have before them, ``smallest`` the least side of an image."""
+
+    convs: tuple[Conv, ...]
+    pool: int
+    smallest: int
+
+
+NETS = {
+    "alex": Backbone(
+        (
+            Conv(0, 64, 11, 4, 2, tap=True),
+            Conv(3, 192, 5, 1, 2, pool=True, tap=True),
+            Conv(6, 384, pool=True, tap=True),
+            Conv(8, 256, tap=True),
+            Conv(10, 256, tap=True),
+        ),
+        pool=3,
+        smallest=31,
+    ),
+    "vgg": Backbone(
+        (
+            *(Conv(0, 64), Conv(2, 64, tap=True)),
+            *(Conv(5, 128, pool=True), Conv(7, 128, tap=True)),
+            *(Conv(10, 256, pool=True), Conv(12, 256), Conv(14, 256, tap=True)),
+            *(Conv(17, 512, pool=True), Conv(19, 512), Conv(21, 512, tap=True)),
+            *(Conv(24, 512, pool=True), Conv(26, 512), Conv(28, 512, tap=True)),
+        ),
+        pool=2,
+        smallest=16,
+    ),
+}
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["params"], meta_fields=["net", "fingerprint"]
+)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Lpips:
+    """The weights of LPIPS: ``net`` is "alex" or "vgg". A pytree, to be handed to compiled functions as an argument."""
+
+    net: str
+    params: PyTree
+    fingerprint: str
+
+    def check(self, height: int, width: int) -> None:
+        """Raises `ImageError` if images are smaller than the network takes."""
+        smallest = NETS[self.net].smallest
+        if min(height, width) < smallest:
+            raise ImageError(
+                f"images of {height} x {width} pixels: LPIPS on {self.net} needs at least {smallest} x {smallest}"
+            )
+
+
+class Head(nn.Module):
+    """The weights of the channels of one layer, named as the authors name them."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "m h w f"]) -> Float[Array, "m h w 1"]:
+        return nn.Conv(1, (1, 1), use_bias=False, name="model_1")(x)
+
+
+class Network(nn.Module):
+    """Pairs of images in [0, 1] to their distance."""
+
+    net: str
+
+    @nn.compact
+    def __call__(self, a: Float[Array, "m H W 3"], b: Float[Array, "m H W 3"]) -> Float[Array, " m"]:
+        backbone = NETS[self.net]
+        x = (2 * jnp.concatenate([a, b]) - 1 - SHIFT) / SCALE
+        distance, taps = jnp.zeros(len(a)), 0
+        for conv in backbone.convs:
+            if conv.pool:
+                x = nn.max_pool(x, (backbone.pool, backbone.pool), (2, 2))
+            size, name = (conv.size, conv.size), f"features_{conv.index}"
+            x = nn.relu(nn.Conv(conv.channels, size, conv.stride, padding=conv.padding, name=name)(x))
+            if conv.tap:
+                unit = x / (jnp.linalg.norm(x, axis=-1, keepdims=True) + 1e-10)
+                difference = jnp.square(unit[: len(a)] - unit[len(a) :])
+                distance += Head(name=f"lin{taps}")(difference).mean((1, 2, 3))
+                taps += 1
+        return distance
+
+
+def load_lpips(path: str | os.PathLike) -> Lpips:
+    """Reads the weights of one net, as ``python -m data_prep.convert_lpips`` writes them.
+
+    Raises:
+      WeightsError: the file is missing, damaged, or of something else.
+    """
+    tensors = read_tensors(path)
+    net = "vgg" if "features.28.weight" in tensors else "alex"
+    params, used = fill(net, tensors, f"{path} against LPIPS on {net}")
+    return Lpips(net, jax.tree.map(jnp.asarray, params), fingerprint(used))
+
+
+def fill(net: str, tensors: dict[str, np.ndarray], what: str) -> tuple[PyTree, dict[str, np.ndarray]]:
+    """See `torch_layout.fill`: torchvision's ``features.N`` and the authors' ``linN.model.1``, and nothing else."""
+    image = (1, NETS[net].smallest, NETS[net].smallest, 3)
+    return torch_layout.fill(Network(net), (image, image), tensors, what)
+
+
+def lpips(a: Images, b: Images, weights: Lpips) -> Float[Array, "*b"]:
+    """The distance of every pair of images, 0 for equal ones.
+
+    Args:
+        a: (..., H, W, 3) floats in [0, 1], H and W at least 31 (alex) or 16 (vgg).
+        b: the same shape.
+        weights: of `load_lpips`.
+
+    Returns:
+        (...) float32.
+
+    Raises:
+        ImageError: other shapes, values that are not floats, or images smaller than the network takes.
+    """
+    a, b = float_images(a, b)
+    weights.check(*a.shape[-3:-1])
+    return _lpips(weights, a, b)
+
+
+@jax.jit
+def _lpips(weights: Lpips, a: Float[Array, "*b H W 3"], b: Float[Array, "*b H W 3"]) -> Float[Array, "*b"]:
+    at_once = max(1, PIXELS_AT_ONCE // (a.shape[-3] * a.shape[-2]))
+    return in_pieces(functools.partial(Network(weights.net).apply, {"params": weights.params}), at_once, a, b)

@@ -1,0 +1,139 @@
+"""What tokenizers that are networks have in common: weights that compiled programs take as an argument, and bounded pieces.
+
+A tokenizer is a pytree whose leaves are its weights. Handed to a compiled function as an argument, its weights stay data;
+closed over, they would be copied into the program, hundreds of megabytes that every compilation reads and every cached
+program holds.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
+from jaxtyping import Shaped
+
+from rad_jax.axes import Array, Float, PyTree
+from rad_jax.pieces import in_pieces
+from rad_jax.tokenizer import TokenizerError
+
+# Shape and type are checked by the functions, whose messages say more than an annotation can.
+Unchecked = Shaped[Array | np.ndarray, "..."]
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["params"],
+    meta_fields=["name", "module", "scale", "fingerprint", "cell", "channels", "image", "pixels_at_once"],
+)
+@dataclasses.dataclass(frozen=True, eq=False)
+class NetworkTokenizer:
+    """See `Tokenizer`.
+
+    Attributes:
+      module: its methods ``encode`` and ``decode`` take and give images (m, H, W, 3) in [0, 1] and unscaled latents.
+      params: of the module, arrays of the host or of devices.
+      cell: pixels along a side of what one latent stands for.
+      channels: of a latent.
+      image: the one size of images (height, width) that the network takes; None: any multiple of ``cell``.
+      pixels_at_once: how many pixels are computed together, which bounds the activations.
+    """
+
+    name: str
+    module: nn.Module
+    params: PyTree
+    scale: float
+    fingerprint: str
+    cell: int
+    channels: int
+    image: tuple[int, int] | None
+    pixels_at_once: int
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """See `Tokenizer`."""
+        if self.image not in (None, (height, width)):
+            raise TokenizerError(
+                f"images of {height} x {width}: {self.name} takes {self.image[0]} x {self.image[1]} and no other size"
+            )
+        if height % self.cell or width % self.cell:
+            raise TokenizerError(
+                f"images of {height} x {width}: {self.name} takes multiples of {self.cell} pixels"
+            )
+        return height // self.cell, width // self.cell, self.channels
+
+    def encode(self, images: Unchecked) -> Float[Array, "... rows cols ch"]:
+        """See `Tokenizer`. Of a variational encoder the mean, never a sample."""
+        if images.ndim < 3 or images.shape[-1] != 3 or not jnp.issubdtype(images.dtype, jnp.floating):
+            raise TokenizerError(
+                f"encode takes floats in [0, 1] of shape (..., H, W, 3), not {images.dtype}{list(images.shape)}"
+            )
+        self.latent_shape(*images.shape[-3:-1])
+        return self._run("encode", images, math.prod(images.shape[-3:-1]))
+
+    def decode(self, latents: Unchecked) -> Float[Array, "... H W 3"]:
+        """See `Tokenizer`."""
+        if latents.ndim < 3 or latents.shape[-1] != self.channels:
+            raise TokenizerError(
+                f"decode takes latents of {self.channels} channels, not shape {list(latents.shape)}"
+            )
+        height, width = (size * self.cell for size in latents.shape[-3:-1])
+        self.latent_shape(height, width)
+        return self._run("decode", latents, height * width)
+
+    def _run(self, method: str, x: Unchecked, pixels: int) -> Float[Array, "..."]:
+        at_once = max(1, self.pixels_at_once // pixels)
+        leaves = (x, *jax.tree.leaves(self.params))
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+            return _apply(self, x, method, at_once)
+        placed = self._beside(x)
+        if any(isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1 for leaf in leaves):
+            # A loop over pieces would leave all devices but one idle.
+            return _apply(placed, x, method, at_once)
+        return placed._run_on_one_device(method, x, at_once)
+
+    @functools.cached_property
+    def _copies(self) -> dict[Any, "NetworkTokenizer"]:
+        return {}
+
+    def _beside(self, x: Unchecked) -> "NetworkTokenizer":
+        """The same with its weights where ``x`` is, whole on each of its devices; they are brought there once."""
+        if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(self.params)):
+            return self
+        place = None  # the default device, from which weights follow what they are used with
+        if isinstance(x, jax.Array) and x.committed:
+            if isinstance(x.sharding, NamedSharding):
+                place = NamedSharding(x.sharding.mesh, PartitionSpec())
+            elif isinstance(x.sharding, SingleDeviceSharding):
+                place = x.sharding
+        if place not in self._copies:
+            copy = jax.device_put(self.params, place)
+            self._copies[place] = dataclasses.replace(self, params=copy)
+        return self._copies[place]
+
+    def _run_on_one_device(self, method: str, x: Unchecked, at_once: int) -> Float[Array, "..."]:
+        """Pieces of one shape, or of a power of two if there is only one, so that few programs are compiled."""
+        leading, count = x.shape[:-3], math.prod(x.shape[:-3])
+        flat = x.reshape(count, *x.shape[-3:])
+        each = min(at_once, 1 << max(0, count - 1).bit_length())
+        results = []
+        for first in range(0, max(count, 1), each):
+            piece = jnp.asarray(flat[first : first + each], jnp.float32)
+            missing = each - len(piece)
+            piece = jnp.pad(piece, [(0, missing), (0, 0), (0, 0), (0, 0)]) if missing else piece
+            results.append(_apply(self, piece, method, each))
+            jax.block_until_ready(results[-2:-1])  # no more than two pieces wait for the device
+        joined = (jnp.concatenate(results) if len(results) > 1 else results[0])[:count]
+        return joined.reshape(*leading, *joined.shape[1:])
+
+
+@functools.partial(jax.jit, static_argnames=("method", "at_once"))
+def _apply(tokenizer: NetworkTokenizer, x, method, at_once):
+    run = functools.partial(tokenizer.module.apply, {"params": tokenizer.params}, method=method)
+    x = jnp.asarray(x, jnp.float32)
+    if method == "encode":
+        return in_pieces(run, at_once, x) * tokenizer.scale
+    return in_pieces(run, at_once, x / tokenizer.scale)

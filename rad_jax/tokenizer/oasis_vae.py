@@ -1,0 +1,222 @@
+"""The ViT-VAE of Oasis (Decart and Etched 2024, ``vit-l-20.safetensors``), the paper's tokenizer for Minecraft.
+
+Patches of 20 x 20 pixels, six transformer blocks, 16 channels; twelve blocks back: 360 x 640 -> 18 x 32 x 16. 229 M
+parameters. Positions are rotary and depend on the grid, which the weights do not tell, so images of other sizes are refused.
+"""
+
+import json
+import math
+import os
+import pathlib
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+from flax import linen as nn
+
+from rad_jax.axes import Array, Float
+from rad_jax.rope import rotate, spatial_angles
+from rad_jax.tokenizer.network import NetworkTokenizer
+from rad_jax.weights import torch_layout
+from rad_jax.weights.tensors import WeightsError, fingerprint, read_tensors
+
+NAME = "oasis_vae"
+SCALE = 0.07843137255
+IMAGE, HEADS, WIDTH, PATCH = (360, 640), (16, 16), 1024, 20
+CONFIG = ("input_height", "input_width", "enc_heads", "dec_heads")
+PIXELS_AT_ONCE = 2**22  # 18 images of 360 x 640
+
+Tokens = Float[Array, "m n d"]
+
+
+class Attention(nn.Module):
+    """Full attention over the tokens of an image. Half of every head turns with its token's place, the other half does not."""
+
+    heads: int
+    grid: tuple[int, int]
+
+    @nn.compact
+    def __call__(self, x: Tokens) -> Tokens:
+        width = x.shape[-1] // self.heads
+        rows, columns = self.grid
+        angles = spatial_angles(rows, columns, width // 2, max_frequency=float(rows * columns)).astype(
+            np.float32
+        )
+        q, k, v = rearrange(
+            nn.Dense(3 * x.shape[-1], name="qkv")(x), "m n (part h e) -> part m h n e", part=3, h=self.heads
+        )
+        q, k = (
+            jnp.concatenate([rotate(y[..., : width // 2], angles), y[..., width // 2 :]], -1) for y in (q, k)
+        )
+        weights = jax.nn.softmax(jnp.einsum("mhqe,mhke->mhqk", q, k) / math.sqrt(width))
+        y = rearrange(jnp.einsum("mhqk,mhke->mhqe", weights, v), "m h n e -> m n (h e)")
+        return nn.Dense(x.shape[-1], name="proj")(y)
+
+
+class MLP(nn.Module):
+    hidden: int
+
+    @nn.compact
+    def __call__(self, x: Tokens) -> Tokens:
+        h = nn.gelu(nn.Dense(self.hidden, name="fc1")(x), approximate=False)
+        return nn.Dense(x.shape[-1], name="fc2")(h)
+
+
+class Block(nn.Module):
+    heads: int
+    grid: tuple[int, int]
+    hidden: int
+
+    @nn.compact
+    def __call__(self, x: Tokens) -> Tokens:
+        x = x + Attention(self.heads, self.grid, name="attn")(_norm("norm1")(x))
+        return x + MLP(self.hidden, name="mlp")(_norm("norm2")(x))
+
+
+class PatchEmbed(nn.Module):
+    """A patch to a token: a convolution whose windows do not overlap."""
+
+    width: int
+    patch: int
+
+    @nn.compact
+    def __call__(self, images: Float[Array, "m H W 3"]) -> Float[Array, "m rows cols d"]:
+        size = (self.patch, self.patch)
+        return nn.Conv(self.width, size, size, padding="VALID", name="proj")(images)
+
+
+class ViTVAE(nn.Module):
+    """Images in [0, 1] to the mean of the posterior, and back.
+
+    Attributes:
+      grid: rows and columns of patches.
+      depths, widths, hidden, heads: of the encoder and of the decoder.
+    """
+
+    patch: int
+    grid: tuple[int, int]
+    channels: int
+    depths: tuple[int, int]
+    widths: tuple[int, int]
+    hidden: tuple[int, int]
+    heads: tuple[int, int]
+
+    def setup(self):
+        def blocks(part):
+            return [Block(self.heads[part], self.grid, self.hidden[part]) for _ in range(self.depths[part])]
+
+        self.patch_embed = PatchEmbed(self.widths[0], self.patch)
+        self.encoder, self.enc_norm = blocks(0), _norm(None)
+        self.quant_conv = nn.Dense(2 * self.channels)
+        self.post_quant_conv = nn.Dense(self.widths[1])
+        self.decoder, self.dec_norm = blocks(1), _norm(None)
+        self.predictor = nn.Dense(3 * self.patch**2)
+
+    def __call__(self, images: Float[Array, "m H W 3"]) -> Float[Array, "m H W 3"]:
+        """Round trip."""
+        return self.decode(self.encode(images))
+
+    def encode(self, images: Float[Array, "m H W 3"]) -> Float[Array, "m rows cols ch"]:
+        """The mean, unscaled; the other half of the moments is the logarithm of the variance."""
+        x = rearrange(self.patch_embed(2 * images - 1), "m rows cols d -> m (rows cols) d")
+        for block in self.encoder:
+            x = block(x)
+        mean, _ = jnp.split(self.quant_conv(self.enc_norm(x)), 2, axis=-1)
+        return rearrange(mean, "m (rows cols) ch -> m rows cols ch", rows=self.grid[0])
+
+    def decode(self, latents: Float[Array, "m rows cols ch"]) -> Float[Array, "m H W 3"]:
+        """A token holds its patch colour by colour."""
+        x = self.post_quant_conv(rearrange(latents, "m rows cols ch -> m (rows cols) ch"))
+        for block in self.decoder:
+            x = block(x)
+        x = self.predictor(self.dec_norm(x))
+        layout = "m (rows cols) (c y x) -> m (rows y) (cols x) c"
+        return (rearrange(x, layout, rows=self.grid[0], c=3, y=self.patch) + 1) / 2
+
+
+def load(path: str | os.PathLike) -> NetworkTokenizer:
+    """Reads weights (.safetensors).
+
+    Patch, depths and widths are those of the weights. Image size and numbers of heads are those of a ``config.json`` beside
+    them (``input_height``, ``input_width``, ``enc_heads``, ``dec_heads``), or the published ones.
+
+    Raises:
+      WeightsError: the file is not that, or its tensors are not exactly those of this network.
+    """
+    path = pathlib.Path(path)
+    tensors = read_tensors(path)
+    image, heads = _read_config(path.with_name("config.json")) or (IMAGE, HEADS)
+    module = _sized(tensors, image, heads, path)
+    what = f"{path} against the ViT-VAE of Oasis"
+    params, used = torch_layout.fill(module, ((1, *image, 3),), tensors, what, _is_rotary)
+    used |= {"image": np.asarray(image), "heads": np.asarray(heads)}  # latents depend on them as well
+    return NetworkTokenizer(
+        name=NAME,
+        module=module,
+        params=params,
+        scale=SCALE,
+        fingerprint=fingerprint(used),
+        cell=module.patch,
+        channels=module.channels,
+        image=image,
+        pixels_at_once=PIXELS_AT_ONCE,
+    )
+
+
+def _norm(name: str | None) -> nn.LayerNorm:
+    return nn.LayerNorm(epsilon=1e-6, use_fast_variance=False, name=name)
+
+
+def _is_rotary(name: str) -> bool:
+    """Tables of positions, which some files hold and which are computed here."""
+    return name.endswith(("rotary_freqs", "rotary_emb.freqs"))
+
+
+def _sized(
+    tensors: dict[str, np.ndarray], image: tuple[int, int], heads: tuple[int, int], path: pathlib.Path
+) -> ViTVAE:
+    """The network whose sizes are those of the weights; where these are of something else, the published sizes."""
+
+    def size(name: str, ndim: int, axis: int, published: int) -> int:
+        tensor = tensors.get(name)
+        return tensor.shape[axis] if tensor is not None and tensor.ndim == ndim else published
+
+    def depth(half: str, published: int) -> int:
+        found = [int(m[1]) for name in tensors if (m := re.match(rf"{half}\.(\d{{1,3}})\.norm1\.", name))]
+        return max(found) + 1 if found else published
+
+    widths = size("enc_norm.bias", 1, 0, WIDTH), size("dec_norm.bias", 1, 0, WIDTH)
+    patch = size("patch_embed.proj.weight", 4, 3, PATCH)
+    fits = all(width % (8 * h) == 0 for width, h in zip(widths, heads)) and not any(s % patch for s in image)
+    if not fits or not patch:
+        raise WeightsError(
+            f"{path}: widths {widths} and patches of {patch} do not go with {heads} heads and images of {image}; for other "
+            f"weights than the published ones put a config.json beside them with {', '.join(CONFIG)}"
+        )
+    return ViTVAE(
+        patch=patch,
+        grid=(image[0] // patch, image[1] // patch),
+        channels=size("quant_conv.bias", 1, 0, 32) // 2,
+        depths=(depth("encoder", 6), depth("decoder", 12)),
+        widths=widths,
+        hidden=tuple(size(f"{half}.0.mlp.fc1.bias", 1, 0, 4 * WIDTH) for half in ("encoder", "decoder")),
+        heads=heads,
+    )
+
+
+def _read_config(path: pathlib.Path) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """Image size and heads from a config.json, if there is one that names them."""
+    if not path.exists():
+        return None
+    try:
+        config = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    if not isinstance(config, dict) or not set(config) & set(CONFIG):
+        return None
+    values = [config.get(name) for name in CONFIG]
+    if any(type(value) is not int or value < 1 for value in values):
+        raise WeightsError(f"{path}: {dict(zip(CONFIG, values))}: expected four positive integers")
+    return (values[0], values[1]), (values[2], values[3])

@@ -1,0 +1,239 @@
+"""The VAE of Stable Diffusion (Rombach et al. 2022; the ft-EMA and ft-MSE decoders too), the paper's tokenizer for mazes.
+
+Eight pixels a side make one latent of four channels: 64 x 64 -> 8 x 8 x 4. 83.7 M parameters. Sizes are read from the shapes
+of the weights; what shapes cannot say (groups of the norms, scale) from a ``config.json`` beside them, as published with
+them, or they are those of Stable Diffusion.
+"""
+
+import json
+import math
+import os
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from rad_jax.axes import Array, Float
+from rad_jax.tokenizer.network import NetworkTokenizer
+from rad_jax.tokenizer.sd_vae_names import current_names
+from rad_jax.weights import torch_layout
+from rad_jax.weights.tensors import WeightsError, fingerprint, read_tensors
+
+NAME = "sd_vae"
+CHANNELS, LAYERS, LATENT_CHANNELS, GROUPS, SCALE = (128, 256, 512, 512), 2, 4, 32, 0.18215
+PIXELS_AT_ONCE = 2**20  # of 128 features each in the widest layers: half a GiB a tensor
+
+Features = Float[Array, "m _ _ _"]
+
+
+class Resnet(nn.Module):
+    """Norm, SiLU, convolution, twice, added to the input."""
+
+    channels: int
+    groups: int
+
+    @nn.compact
+    def __call__(self, x: Features) -> Features:
+        h = nn.Conv(self.channels, (3, 3), name="conv1")(nn.silu(_norm(self.groups, "norm1")(x)))
+        h = nn.Conv(self.channels, (3, 3), name="conv2")(nn.silu(_norm(self.groups, "norm2")(h)))
+        if x.shape[-1] != self.channels:
+            x = nn.Conv(self.channels, (1, 1), name="conv_shortcut")(x)
+        return x + h
+
+
+class Attention(nn.Module):
+    """One head over all places of an image, added to the input."""
+
+    groups: int
+
+    @nn.compact
+    def __call__(self, x: Features) -> Features:
+        m, rows, cols, width = x.shape
+        h = _norm(self.groups, "group_norm")(x).reshape(m, rows * cols, width)
+        q, k, v = (nn.Dense(width, name=name)(h) for name in ("to_q", "to_k", "to_v"))
+        weights = jax.nn.softmax(jnp.einsum("mqc,mkc->mqk", q, k) / math.sqrt(width))
+        h = nn.Dense(width, name="to_out_0")(jnp.einsum("mqk,mkc->mqc", weights, v))
+        return x + h.reshape(x.shape)
+
+
+class Middle(nn.Module):
+    """Where the resolution is lowest."""
+
+    groups: int
+
+    @nn.compact
+    def __call__(self, x: Features) -> Features:
+        x = Resnet(x.shape[-1], self.groups, name="resnets_0")(x)
+        x = Attention(self.groups, name="attentions_0")(x)
+        return Resnet(x.shape[-1], self.groups, name="resnets_1")(x)
+
+
+class Level(nn.Module):
+    """Resnets at one resolution, and the step to the next one: "down", "up", or "" for none."""
+
+    channels: int
+    layers: int
+    groups: int
+    step: str
+
+    @nn.compact
+    def __call__(self, x: Features) -> Features:
+        for layer in range(self.layers):
+            x = Resnet(self.channels, self.groups, name=f"resnets_{layer}")(x)
+        return {"down": Down, "up": Up}[self.step](name=f"{self.step}samplers_0")(x) if self.step else x
+
+
+class Down(nn.Module):
+    """Half the resolution. Below and to the right alone one row and one column of zeros are added."""
+
+    @nn.compact
+    def __call__(self, x: Features) -> Features:
+        return nn.Conv(x.shape[-1], (3, 3), (2, 2), padding=((0, 1), (0, 1)), name="conv")(x)
+
+
+class Up(nn.Module):
+    """Twice the resolution."""
+
+    @nn.compact
+    def __call__(self, x: Features) -> Features:
+        return nn.Conv(x.shape[-1], (3, 3), name="conv")(x.repeat(2, axis=1).repeat(2, axis=2))
+
+
+class Encoder(nn.Module):
+    channels: tuple[int, ...]
+    layers: int
+    groups: int
+    outputs: int
+
+    @nn.compact
+    def __call__(self, x: Features) -> Features:
+        x = nn.Conv(self.channels[0], (3, 3), name="conv_in")(x)
+        for level, channels in enumerate(self.channels):
+            step = "down" if level < len(self.channels) - 1 else ""
+            x = Level(channels, self.layers, self.groups, step, name=f"down_blocks_{level}")(x)
+        x = Middle(self.groups, name="mid_block")(x)
+        x = nn.silu(_norm(self.groups, "conv_norm_out")(x))
+        return nn.Conv(self.outputs, (3, 3), name="conv_out")(x)
+
+
+class Decoder(nn.Module):
+    channels: tuple[int, ...]
+    layers: int
+    groups: int
+
+    @nn.compact
+    def __call__(self, x: Features) -> Features:
+        x = nn.Conv(self.channels[-1], (3, 3), name="conv_in")(x)
+        x = Middle(self.groups, name="mid_block")(x)
+        for level, channels in enumerate(reversed(self.channels)):
+            step = "up" if level < len(self.channels) - 1 else ""
+            x = Level(channels, self.layers + 1, self.groups, step, name=f"up_blocks_{level}")(x)
+        x = nn.silu(_norm(self.groups, "conv_norm_out")(x))
+        return nn.Conv(3, (3, 3), name="conv_out")(x)
+
+
+class AutoencoderKL(nn.Module):
+    """Images in [0, 1] to the mean of the posterior, and back.
+
+    Attributes:
+      channels: of every level of resolution, from the image inwards.
+      layers: resnets of a level of the encoder; the decoder has one more.
+    """
+
+    channels: tuple[int, ...] = CHANNELS
+    layers: int = LAYERS
+    latent_channels: int = LATENT_CHANNELS
+    groups: int = GROUPS
+
+    def setup(self):
+        self.encoder = Encoder(self.channels, self.layers, self.groups, 2 * self.latent_channels)
+        self.decoder = Decoder(self.channels, self.layers, self.groups)
+        self.quant_conv = nn.Conv(2 * self.latent_channels, (1, 1))
+        self.post_quant_conv = nn.Conv(self.latent_channels, (1, 1))
+
+    def __call__(self, images: Features) -> Features:
+        """Round trip."""
+        return self.decode(self.encode(images))
+
+    def encode(self, images: Features) -> Features:
+        """The mean, unscaled; the other half of the moments is the logarithm of the variance."""
+        mean, _ = jnp.split(self.quant_conv(self.encoder(2 * images - 1)), 2, axis=-1)
+        return mean
+
+    def decode(self, latents: Features) -> Features:
+        return (self.decoder(self.post_quant_conv(latents)) + 1) / 2
+
+
+def load(path: str | os.PathLike) -> NetworkTokenizer:
+    """Reads weights (.safetensors) in any of the three layouts in which they are published.
+
+    Raises:
+      WeightsError: the file is not that, or its tensors are not exactly those of this network.
+    """
+    path = pathlib.Path(path)
+    tensors = current_names(read_tensors(path), path)
+    config = _read_config(path.with_name("config.json"))
+    groups, scale = config or (GROUPS, SCALE)
+    module = _sized(tensors, groups)
+    if (config is None and module.channels != CHANNELS) or any(c % groups for c in module.channels):
+        raise WeightsError(
+            f"{path}: levels of {module.channels} channels, {groups} groups: not the published network; "
+            "put the config.json of its diffusers AutoencoderKL, with norm_num_groups and scaling_factor, beside it"
+        )
+    cell = 2 ** (len(module.channels) - 1)
+    what = f"{path} against Stable Diffusion's VAE"
+    params, used = torch_layout.fill(module, ((1, cell, cell, 3),), tensors, what)
+    used |= {"groups": np.asarray(groups), "scale": np.asarray(scale)}  # latents depend on them as well
+    return NetworkTokenizer(
+        name=NAME,
+        module=module,
+        params=params,
+        scale=scale,
+        fingerprint=fingerprint(used),
+        cell=cell,
+        channels=module.latent_channels,
+        image=None,
+        pixels_at_once=PIXELS_AT_ONCE,
+    )
+
+
+def _norm(groups: int, name: str) -> nn.GroupNorm:
+    return nn.GroupNorm(groups, epsilon=1e-6, use_fast_variance=False, name=name)
+
+
+def _sized(tensors: dict[str, np.ndarray], groups: int) -> AutoencoderKL:
+    """The network whose sizes are those of the weights; the published one if they are not weights of such a network."""
+    channels, layers = [], 0
+    while (first := tensors.get(f"encoder.down_blocks.{len(channels)}.resnets.0.conv1.weight")) is not None:
+        channels.append(first.shape[0] if first.ndim == 4 else 0)
+    while f"encoder.down_blocks.0.resnets.{layers}.conv1.weight" in tensors:
+        layers += 1
+    latent = tensors.get("post_quant_conv.bias")
+    if not channels or 0 in channels or latent is None or latent.ndim != 1:
+        return AutoencoderKL()
+    return AutoencoderKL(tuple(channels), layers, len(latent), groups)
+
+
+def _read_config(path: pathlib.Path) -> tuple[int, float] | None:
+    """Groups of the norms and scale of the latents from a published config.json, if there is one of this network."""
+    if not path.exists():
+        return None
+    try:
+        config = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    if not isinstance(config, dict) or config.get("_class_name") != "AutoencoderKL":
+        return None
+    for name, expected in (("act_fn", "silu"), ("shift_factor", None)):
+        if config.get(name, expected) != expected:
+            raise WeightsError(
+                f"{path}: {name}={config[name]!r}, where the VAE of Stable Diffusion has {expected!r}"
+            )
+    groups, scale = config.get("norm_num_groups", GROUPS), config.get("scaling_factor", SCALE)
+    if type(groups) is not int or groups < 1 or type(scale) not in (int, float) or not 0 < scale < math.inf:
+        raise WeightsError(
+            f"{path}: norm_num_groups={groups!r}, scaling_factor={scale!r}: expected two positive numbers"
+        )
+    return groups, float(scale)

@@ -1,0 +1,178 @@
+"""Open-Oasis's diffusion transformer (github.com/etched-ai/open-oasis, DiT-S/2) as a model without memory: the same numbers.
+
+The file holds 300 weights, and one or more copies of the two tables of rotary frequencies, which are compared with the
+formula of `rad_jax.rope` and then left out. Sizes are read from the tensors. What they do not tell is as in the released
+program: latents of 18 x 32, heads of 64 features (unless the frequencies say otherwise), a window of 32 frames, clean
+frames at level 14. `OASIS_DIFFUSION` is what the weights were trained with.
+
+Our parameters are stacked over the layers, and kernels are transposed: (in, out) where PyTorch has (out, in).
+"""
+
+import os
+
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+
+from rad_jax.axes import PyTree
+from rad_jax.config import ConfigError, DiffusionConfig, MemoryConfig, ModelConfig
+from rad_jax.paths import is_stacked
+from rad_jax.rope import spatial_frequencies, temporal_frequencies
+from rad_jax.weights.tensors import WeightsError, match, read_tensors
+from rad_jax.weights.trees import nested, parameter_shapes
+
+OASIS_DIFFUSION = DiffusionConfig(schedule="sigmoid", shift=1.0, levels=1000, predict="v")
+
+PATCHES = "x_embedder.proj.weight"
+FREQUENCIES = "rotary_emb.freqs"
+WRAPPED = "diffusion_model."  # before every name of checkpoints that were fine-tuned in a training program
+PUBLISHED = {"width": 1024, "depth": 16, "hidden": 4096, "channels": 16, "patch": 2, "action_dim": 25}
+GRID, HEAD_WIDTH, WINDOW, CONTEXT_LEVEL = (18, 32), 64, 32, 14
+
+# Our modules, and theirs.
+WHOLE = {
+    "embed_patch": "x_embedder.proj",
+    "embed_time/layers_0": "t_embedder.mlp.0",
+    "embed_time/layers_2": "t_embedder.mlp.2",
+    "embed_action": "external_cond",
+    "final_modulation/Dense_0": "final_layer.adaLN_modulation.1",
+    "unembed_patch": "final_layer.linear",
+}
+OF_A_BLOCK = {
+    "modulation/Dense_0": "adaLN_modulation.1",
+    "attention/qkv": "attn.to_qkv",
+    "attention/out": "attn.to_out",
+    "mlp/Dense_1": "mlp.fc1",  # Linen numbers modules as they are made, and the outer one is made first
+    "mlp/Dense_0": "mlp.fc2",
+}
+LEAVES = {"kernel": "weight", "bias": "bias"}
+
+
+def import_oasis_dit(path: str | os.PathLike) -> tuple[ModelConfig, PyTree]:
+    """Reads the weights of an Open-Oasis DiT from a safetensors file.
+
+    Returns:
+      The configuration of the model, with memory ``none`` and float32 matrix products, and its parameters (what stands in
+      ``{"params": ...}``), float32. Frames are latents (b, t, 18, 32, 16) as the Oasis ViT-VAE's, already scaled; actions
+      have 25 entries, the zeroth of a clip is zero.
+
+    Raises:
+      WeightsError: in one or two lines, what is wrong with the file or its tensors; nothing is taken from it then.
+    """
+    config, named = read_oasis_dit(path)
+    return config, nested({name: jnp.asarray(array) for name, array in named.items()})
+
+
+def read_oasis_dit(path: str | os.PathLike) -> tuple[ModelConfig, dict[str, np.ndarray]]:
+    """As `import_oasis_dit`, with the parameters by name and on the host."""
+    return convert_oasis_dit(read_tensors(path), os.fspath(path))
+
+
+def is_oasis_dit(tensors: dict[str, np.ndarray]) -> bool:
+    """Whether tensors are named as those of this model."""
+    return PATCHES in tensors or WRAPPED + PATCHES in tensors
+
+
+def convert_oasis_dit(
+    tensors: dict[str, np.ndarray], where: str
+) -> tuple[ModelConfig, dict[str, np.ndarray]]:
+    """As `read_oasis_dit`, for tensors that were read from ``where``."""
+    if all(name.startswith(WRAPPED) for name in tensors):
+        tensors = {name.removeprefix(WRAPPED): array for name, array in tensors.items()}
+    try:
+        config = _config(tensors)
+    except ConfigError as error:
+        raise WeightsError(f"{where}: sizes that no model has: {error}") from None
+    ours = parameter_shapes(config)
+    theirs = {
+        _name(name, layer): _shape(name, shape[1:] if is_stacked(name) else shape, config.patch)
+        for name, shape in ours.items()
+        for layer in range(config.depth if is_stacked(name) else 1)
+    }
+    what = f"{where}, as the DiT of Open-Oasis"
+    found = match(tensors, theirs, what, ignore=lambda name: name.endswith(FREQUENCIES))
+    _check_frequencies(tensors, config, where)
+    named = {}
+    for name in ours:
+        layers = range(config.depth if is_stacked(name) else 1)
+        parts = [_kernel(found.pop(_name(name, layer)), where) for layer in layers]
+        named[name] = np.stack(parts) if is_stacked(name) else np.ascontiguousarray(parts[0])
+    return config, named
+
+
+def _config(tensors: dict[str, np.ndarray]) -> ModelConfig:
+    """Sizes from the tensors, those of the published model where a tensor is not there; `match` will say what is wrong."""
+
+    def size(name: str, axis: int, published: str) -> int:
+        shape = np.shape(tensors.get(name, 0))
+        return shape[axis] if axis < len(shape) else PUBLISHED[published]
+
+    width = size(PATCHES, 0, "width")
+    patch = size(PATCHES, 2, "patch")
+    layers = {name.split(".")[1] for name in tensors if name.startswith("blocks.")}
+    head_widths = {_head_width(name, array) for name, array in tensors.items() if name.endswith(FREQUENCIES)}
+    if len(head_widths) > 1:
+        raise ConfigError(f"{FREQUENCIES} are of heads of {sorted(head_widths)} features")
+    return ModelConfig(
+        latent=(*GRID, size(PATCHES, 1, "channels")),
+        action_dim=size("external_cond.weight", 1, "action_dim"),
+        patch=patch,
+        width=width,
+        depth=len(layers) or PUBLISHED["depth"],
+        heads=max(width // (head_widths or {HEAD_WIDTH}).pop(), 1),
+        mlp_ratio=size("blocks.0.s_mlp.fc1.weight", 0, "hidden") / max(width, 1),
+        window=WINDOW,
+        context_level=CONTEXT_LEVEL,
+        dtype="float32",
+        memory=MemoryConfig(kind="none"),
+    )
+
+
+def _is_spatial(name: str) -> bool:
+    return name.endswith(("s_attn." + FREQUENCIES, "spatial_" + FREQUENCIES))
+
+
+def _head_width(name: str, frequencies: np.ndarray) -> int:
+    return max(frequencies.size, 1) * (4 if _is_spatial(name) else 2)
+
+
+def _check_frequencies(tensors: dict[str, np.ndarray], config: ModelConfig, where: str) -> None:
+    """The tables must be those that our model computes, as exactly as their type can hold them."""
+    head_width = config.width // config.heads
+    for name, found in tensors.items():
+        if name.endswith(FREQUENCIES):
+            formula = spatial_frequencies if _is_spatial(name) else temporal_frequencies
+            expected = formula(head_width)
+            exact = (expected.astype(dtype).astype(np.float64) for dtype in ("f4", "f2", jnp.bfloat16))
+            if found.shape != expected.shape or not any(np.allclose(found, e, 1e-5, 0) for e in exact):
+                raise WeightsError(
+                    f"{where}: {name} are not the frequencies of this model, which begin {expected[:3].round(4).tolist()}; "
+                    f"found {found.ravel()[:3].round(4).tolist()}"
+                )
+
+
+def _name(name: str, layer: int) -> str:
+    """Their name of a parameter of ours."""
+    module, _, leaf = name.rpartition("/")
+    if not is_stacked(name):
+        return f"{WHOLE[module]}.{LEAVES[leaf]}"
+    axis, _, part = module.removeprefix("block/").partition("_")
+    return f"blocks.{layer}.{axis[0]}_{OF_A_BLOCK[part]}.{LEAVES[leaf]}"
+
+
+def _shape(name: str, shape: tuple[int, ...], patch: int) -> tuple[int, ...]:
+    """Their shape of a parameter that has ``shape`` in one layer of ours."""
+    if name == "embed_patch/kernel":
+        return shape[1], shape[0] // patch**2, patch, patch
+    return shape[::-1]
+
+
+def _kernel(weight: np.ndarray, where: str) -> np.ndarray:
+    """Our layout of one of their weights, float32."""
+    if weight.ndim == 4:  # the convolution that cuts patches: we flatten a patch with its channels last
+        weight = rearrange(weight, "out c p q -> out (p q c)")
+    try:
+        with np.errstate(over="raise"):
+            return weight.T.astype(np.float32, copy=False)
+    except FloatingPointError:
+        raise WeightsError(f"{where}: float64 values that float32 cannot hold") from None

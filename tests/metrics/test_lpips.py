@@ -1,0 +1,271 @@
+"""LPIPS against its definition written out in PyTorch, on random weights that were converted; its place in an evaluation."""
+
+import json
+import shutil
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from data_prep import convert_lpips, make_maze
+from rad_jax import report_page, report_text
+from rad_jax.main import main
+from rad_jax.metrics import ImageError, load_lpips, lpips
+from rad_jax.scores import Row, score_rows, score_video
+from rad_jax.scoring import read_scores
+from rad_jax.weights import WeightsError
+from tests.toy_run import silence
+
+torch = pytest.importorskip("torch")
+F = torch.nn.functional
+
+# Layers as torchvision lists them: (index, in, out, size, stride, padding) of convolutions, "pool", and "tap" after a ReLU.
+ALEX = (
+    *((0, 3, 64, 11, 4, 2), "tap", "pool"),
+    *((3, 64, 192, 5, 1, 2), "tap", "pool"),
+    *((6, 192, 384, 3, 1, 1), "tap"),
+    *((8, 384, 256, 3, 1, 1), "tap"),
+    *((10, 256, 256, 3, 1, 1), "tap"),
+)
+VGG = (
+    *((0, 3, 64, 3, 1, 1), (2, 64, 64, 3, 1, 1), "tap", "pool"),
+    *((5, 64, 128, 3, 1, 1), (7, 128, 128, 3, 1, 1), "tap", "pool"),
+    *((10, 128, 256, 3, 1, 1), (12, 256, 256, 3, 1, 1), (14, 256, 256, 3, 1, 1), "tap", "pool"),
+    *((17, 256, 512, 3, 1, 1), (19, 512, 512, 3, 1, 1), (21, 512, 512, 3, 1, 1), "tap", "pool"),
+    *((24, 512, 512, 3, 1, 1), (26, 512, 512, 3, 1, 1), (28, 512, 512, 3, 1, 1), "tap"),
+)
+LAYERS, POOL = {"alex": ALEX, "vgg": VGG}, {"alex": 3, "vgg": 2}
+
+
+def random_weights(net, seed=0):
+    """A backbone as torchvision's state dict and heads as those of the package lpips, which are not negative."""
+    draw = torch.Generator().manual_seed(seed)
+    backbone, heads, outputs = {}, {}, 0
+    for layer in LAYERS[net]:
+        if layer == "tap":
+            heads[f"lin{len(heads)}.model.1.weight"] = torch.rand(1, outputs, 1, 1, generator=draw)
+        elif layer != "pool":
+            index, inputs, outputs, size, *_ = layer
+            scale = (2 / (inputs * size**2)) ** 0.5
+            backbone[f"features.{index}.weight"] = scale * torch.randn(
+                outputs, inputs, size, size, generator=draw
+            )
+            backbone[f"features.{index}.bias"] = 0.3 * torch.randn(outputs, generator=draw)
+    return backbone, heads
+
+
+def literal_lpips(net, backbone, heads, a, b):
+    """Of images (m, 3, H, W) in [0, 1]."""
+    shift, scale = (
+        torch.tensor(v).view(1, 3, 1, 1) for v in ([-0.030, -0.088, -0.188], [0.458, 0.448, 0.450])
+    )
+    x, y = ((2 * image - 1 - shift) / scale for image in (a, b))
+    distance, tap = 0, 0
+    for layer in LAYERS[net]:
+        if layer == "pool":
+            x, y = (F.max_pool2d(h, POOL[net], 2) for h in (x, y))
+        elif layer == "tap":
+            unit = [h / (h.square().sum(1, keepdim=True).sqrt() + 1e-10) for h in (x, y)]
+            difference = (unit[0] - unit[1]).square()
+            distance = distance + F.conv2d(difference, heads[f"lin{tap}.model.1.weight"]).mean((1, 2, 3))
+            tap += 1
+        else:
+            index, *_, stride, padding = layer
+            w, bias = backbone[f"features.{index}.weight"], backbone[f"features.{index}.bias"]
+            x, y = (F.relu(F.conv2d(h, w, bias, stride, padding)) for h in (x, y))
+    return distance
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory):
+    """For every net its random weights and the file that the command makes of them."""
+    directory, made = tmp_path_factory.mktemp("lpips"), {}
+    for net, zipped in (("alex", True), ("vgg", False)):
+        backbone, heads = random_weights(net)
+        unused = {"classifier.1.weight": torch.ones(2, 2), "classifier.1.bias": torch.ones(2)}
+        torch.save(backbone | unused, directory / "backbone.pth", _use_new_zipfile_serialization=zipped)
+        torch.save(heads, directory / "heads.pth", _use_new_zipfile_serialization=False)
+        assert convert_lpips.main(arguments_of_command(directory, net)) == 0
+        made[net] = backbone, heads, directory / f"{net}.safetensors"
+    return made
+
+
+def arguments_of_command(directory, net, out=None):
+    out = out or directory / f"{net}.safetensors"
+    files = "--backbone", directory / "backbone.pth", "--heads", directory / "heads.pth", "--out", out
+    return ["--net", net, *map(str, files)]
+
+
+def images(*shape, seed=0):
+    return np.random.default_rng(seed).random((*shape, 3), dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("net", "size"), [("alex", (64, 64)), ("alex", (31, 50)), ("vgg", (32, 32)), ("vgg", (17, 40))]
+)
+def test_is_the_definition(converted, net, size):
+    backbone, heads, path = converted[net]
+    a, b = images(3, *size), images(3, *size, seed=1)
+    b[1] = 0.9 * a[1]  # near
+    b[2] = a[2]
+    to_torch = [torch.tensor(image).movedim(-1, 1) for image in (a, b)]
+    expected = literal_lpips(net, backbone, heads, *to_torch).numpy()
+    assert expected[0] > 3 * expected[1] > 0 == expected[2]
+    np.testing.assert_allclose(lpips(a, b, load_lpips(path)), expected, atol=1e-5)
+
+
+def test_leading_axes_pieces_vmap_and_jit_agree(converted, monkeypatch):
+    weights = load_lpips(converted["alex"][2])
+    a, b = images(2, 3, 32, 40), images(2, 3, 32, 40, seed=1)
+    one_by_one = np.array([[lpips(a[i, j], b[i, j], weights) for j in range(3)] for i in range(2)])
+    assert one_by_one.shape == (2, 3)
+    np.testing.assert_allclose(lpips(a, b, weights), one_by_one, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(lpips)(a, b, weights), one_by_one, atol=1e-6)
+    mapped = jax.vmap(lambda a, b: lpips(a, b, weights))(jnp.asarray(a), jnp.asarray(b))
+    np.testing.assert_allclose(mapped, one_by_one, atol=1e-6)
+    monkeypatch.setattr(sys.modules["rad_jax.metrics.lpips"], "PIXELS_AT_ONCE", 32 * 40)
+    a, b = a[:, :2], b[:, :2]  # of a shape that was not compiled yet
+    np.testing.assert_allclose(lpips(a, b, weights), one_by_one[:, :2], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("net", "a", "b", "message"),
+    [
+        ("alex", images(30, 64), images(30, 64), "30 x 64 pixels: LPIPS on alex needs at least 31 x 31"),
+        ("vgg", images(16, 15), images(16, 15), "16 x 15 pixels: LPIPS on vgg needs at least 16 x 16"),
+        ("alex", images(32, 32), images(2, 32, 32), "different shapes"),
+        ("alex", np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32, 3), np.uint8), "divide 8-bit"),
+    ],
+)
+def test_wrong_images_are_refused(converted, net, a, b, message):
+    with pytest.raises(ImageError, match=message):
+        lpips(a, b, load_lpips(converted[net][2]))
+
+
+def test_the_two_nets_and_other_weights_have_other_fingerprints(converted, tmp_path):
+    alex, vgg = (load_lpips(converted[net][2]) for net in ("alex", "vgg"))
+    assert (alex.net, vgg.net) == ("alex", "vgg") and alex.fingerprint != vgg.fingerprint
+    backbone, heads = random_weights("alex", seed=1)
+    torch.save(backbone, tmp_path / "backbone.pth")
+    torch.save(heads, tmp_path / "heads.pth")
+    assert convert_lpips.main(arguments_of_command(tmp_path, "alex")) == 0
+    assert load_lpips(tmp_path / "alex.safetensors").fingerprint != alex.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("backbone", "heads", "message"),
+    [
+        ({"features.3.bias": None}, {}, "1 missing (features.3.bias)"),
+        ({"features.0.weight": torch.ones(64, 3, 3, 3)}, {}, "1 wrong (features.0.weight"),
+        ({"features.12.weight": torch.ones(2)}, {}, "1 unexpected (features.12.weight)"),
+        ({"features.0.bias": torch.full((64,), np.nan)}, {}, "features.0.bias"),
+        ({}, {"lin4.model.1.weight": None}, "1 missing (lin4.model.1.weight)"),
+        ({"features.0.weight": 3}, {}, "expected a state dict"),
+    ],
+)
+def test_the_command_refuses_in_one_line_and_leaves_what_was_there(
+    tmp_path, capsys, backbone, heads, message
+):
+    tensors, weights = random_weights("alex")
+    for name, changed in (("backbone", tensors | backbone), ("heads", weights | heads)):
+        torch.save({k: v for k, v in changed.items() if v is not None}, tmp_path / f"{name}.pth")
+    out = tmp_path / "out.safetensors"
+    out.write_text("what was there")
+    assert convert_lpips.main(arguments_of_command(tmp_path, "alex", out)) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert out.read_text() == "what was there"
+
+
+def test_the_command_refuses_other_nets_and_names(tmp_path, capsys, converted):
+    for net in ("alex", "vgg"):
+        backbone, heads, _ = converted[net]
+        torch.save(backbone, tmp_path / "backbone.pth")
+        torch.save(heads, tmp_path / "heads.pth")
+        other = {"alex": "vgg", "vgg": "alex"}[net]
+        assert convert_lpips.main(arguments_of_command(tmp_path, other)) == 2
+        assert convert_lpips.main(arguments_of_command(tmp_path, net, tmp_path / "out.npz")) == 2
+        assert capsys.readouterr().err.count("\n") == 2
+    with pytest.raises(WeightsError, match="match"):
+        (tmp_path / "empty.safetensors").write_bytes(b"\x02\x00\x00\x00\x00\x00\x00\x00{}")
+        load_lpips(tmp_path / "empty.safetensors")
+
+
+def test_with_weights_it_is_scored_like_the_others(converted):
+    weights = load_lpips(converted["alex"][2])
+    truth = [images(3, 32, 32), images(40, 32, 32, seed=1)]
+    predicted = [np.clip(0.8 * video + 0.1, 0, 1) for video in truth]
+    rows = {"m": Row("model", predicted), "exact": Row("oracle", truth)}
+    found = score_rows(rows, truth, context_frames=[1, 1], weights=weights)
+    per_frame = [np.asarray(lpips(p, t, weights)) for p, t in zip(predicted, truth, strict=True)]
+    row = found["rows"]["m"]
+    assert row["per_video"]["lpips"] == pytest.approx([frames.mean() for frames in per_frame], abs=1e-6)
+    assert row["mean"]["lpips"] == pytest.approx(np.mean([frames.mean() for frames in per_frame]), abs=1e-6)
+    assert row["per_frame"]["lpips"]["value"][2] == pytest.approx(
+        np.mean([f[2] for f in per_frame]), abs=1e-6
+    )
+    assert found["rows"]["exact"]["mean"]["lpips"] == pytest.approx(0, abs=1e-6)
+    assert found["differences"]["exact"]["lpips"]["mean"] == pytest.approx(row["mean"]["lpips"], abs=1e-6)
+    assert found["metrics_spec"]["lpips"] == {
+        "net": "alex",
+        "version": "0.1",
+        "range": "[-1,1]",
+        "weights_sha256": weights.fingerprint,
+    }
+    assert found["metrics_spec"]["reduce_frames"]["lpips"] == "mean"
+    assert "LPIPS: alex, version 0.1, on [-1,1]." in report_text.convention(found["metrics_spec"])
+    html = report_page.page("t", {}, found, "", [], {}, "")
+    assert f"{row['mean']['lpips']:.3f}" in html and "n/a" not in html
+
+
+def test_without_weights_it_is_absent_and_said_to_be():
+    truth = [images(3, 16, 16)]
+    found = score_rows({"m": Row("model", truth)}, truth, context_frames=[1])
+    assert "lpips" not in json.dumps(found["rows"]) and "lpips" not in score_video(truth[0], truth[0]).video
+    assert found["metrics_spec"]["lpips"] == {"status": "absent: no weights"}
+    html = report_page.page("t", {}, found, "", [], {}, "")
+    assert "LPIPS" in html and "<td>n/a</td>" in html
+
+
+def test_an_evaluation_says_once_that_it_is_absent_and_refuses_weights_before_it_works(
+    toy, converted, tmp_path, capsys
+):
+    workdir = shutil.copytree(toy.written(), tmp_path / "run")
+    assert main(toy.arguments(workdir, "--mode", "evaluate")) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("no weights") == 1 and "evaluate.lpips=FILE" in printed
+    head, *lines = (line for line in printed.splitlines() if "psnr" in line or "lstm-f" in line)
+    assert head.split()[2] == "lpips" and lines[0].split()[3] == "n/a"
+    for path, message in (
+        (converted["alex"][2], "16 x 16 pixels: LPIPS on alex needs at least 31 x 31"),
+        (tmp_path / "none.safetensors", "none.safetensors"),
+    ):
+        for mode in ("evaluate", "score", "bounds"):
+            assert main(toy.arguments(workdir, "--mode", mode, evaluate__lpips=str(path))) == 2
+            error = capsys.readouterr().err
+            assert message in error and error.count("\n") <= 2
+
+
+def test_scores_that_are_kept_have_it_and_are_those_of_these_weights(toy, converted, tmp_path, capsys):
+    options = (
+        "--protocol return --size 5 --pixels 32 --episodes 1 --seed 3 --min-frames 36 --max-frames 60 --out"
+    )
+    with silence():
+        assert make_maze.main([*options.split(), str(tmp_path / "set")]) == 0
+    settings = {"evaluate__path": str(tmp_path / "set"), "evaluate__lpips": str(converted["alex"][2])}
+    arguments = toy.arguments(tmp_path / "run", "--mode", "bounds", **settings)
+    assert main(arguments) == 0
+    (name,) = (path.stem for path in (tmp_path / "run" / "scores").glob("*.json"))
+    kept = read_scores(tmp_path / "run", name)
+    assert 0 < kept.rows["repeat last"]["mean"]["lpips"] < 10 and kept.metrics_spec["lpips"]["net"] == "alex"
+    capsys.readouterr()
+    assert main(arguments) == 0 and "scored before" in capsys.readouterr().out
+    backbone, heads = random_weights("alex", seed=1)
+    torch.save(backbone, tmp_path / "backbone.pth")
+    torch.save(heads, tmp_path / "heads.pth")
+    assert convert_lpips.main(arguments_of_command(tmp_path, "alex")) == 0
+    other = settings | {"evaluate__lpips": str(tmp_path / "alex.safetensors")}
+    assert main(toy.arguments(tmp_path / "run", "--mode", "bounds", **other)) == 0
+    assert "scored before" not in capsys.readouterr().out

@@ -1,0 +1,112 @@
+"""Recordings that are encoded at once give what encoding their data set gives."""
+
+import shutil
+
+import av
+import numpy as np
+import pytest
+
+from data_prep import convert, encode_latents
+from rad_jax.data import Episodes
+from rad_jax.tokenizer import patch_pca
+
+LENGTHS = {"a/000000": 25, "a/000001": 41, "b/000000": 30}
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """Three recordings in VRAG's layout, one that is none, and a tokenizer for them."""
+    directory = tmp_path_factory.mktemp("recordings")
+    rng = np.random.default_rng(0)
+    for name, length in LENGTHS.items():
+        stem = directory / "vrag" / name
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        frames = rng.integers(0, 256, (1, 4, 6, 3), np.uint8) + np.arange(length)[:, None, None, None] * 3
+        write_video(stem.with_suffix(".mp4"), np.kron(frames, np.ones((1, 8, 8, 1))).astype(np.uint8))
+        actions = np.zeros((length, 4), np.int32)
+        actions[1:, 0] = rng.integers(0, 2, length - 1)
+        actions[1:, 3] = rng.integers(-1, 2, length - 1)
+        np.savez(stem.with_suffix(".npz"), actions=actions)
+    (directory / "vrag" / "b" / "000001.mp4").write_bytes(b"no video")
+    np.savez(directory / "vrag" / "b" / "000001.npz", actions=np.zeros((3, 4), np.int32))
+    patch_pca.fit(rng.integers(0, 256, (20, 16, 24, 3), np.uint8), 8, 6).save(directory / "pca.npz")
+    return directory
+
+
+def write_video(path, frames):
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("mpeg4", rate=20)
+        stream.height, stream.width = frames.shape[1:3]
+        for frame in frames:
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        file.mux(stream.encode())
+
+
+def encode(recordings, dst, *more, src="vrag", status=0):
+    named = ["--tokenizer", "patch_pca", "--weights", str(recordings / "pca.npz"), "--batch", "16"]
+    command = ["--src", str(recordings / src), "--dst", str(dst), "--shard-episodes", "1", *named, *more]
+    assert encode_latents.main(command) == status
+
+
+def test_encoding_recordings_is_converting_and_encoding(recordings, tmp_path, capsys):
+    options = ["--format", "vrag", "--size", "24x16", "--test-episodes", "1", "--context", "20"]
+    raw, through, direct = tmp_path / "raw", tmp_path / "through", tmp_path / "direct"
+    assert convert.main(["--src", str(recordings / "vrag"), "--dst", str(raw), *options]) == 0
+    for name in ("raw", "raw_test"):
+        named = ["--tokenizer", "patch_pca", "--weights", str(recordings / "pca.npz"), "--batch", "16"]
+        target = str(tmp_path / name.replace("raw", "through"))
+        assert encode_latents.main(["--src", str(tmp_path / name), "--dst", target, *named]) == 0
+    capsys.readouterr()
+    encode(recordings, direct, *options)
+    assert "skipped b-000001" in capsys.readouterr().err
+    for name, split, ids in (("", "train", ["a-000000", "a-000001"]), ("_test", "test", ["b-000000"])):
+        one, other = (
+            Episodes(directory.with_name(directory.name + name), split) for directory in (direct, through)
+        )
+        assert one.ids == other.ids == ids
+        assert one.spec.arrays == other.spec.arrays and one.spec.statics == other.spec.statics
+        assert ("frames" in one.spec.arrays) == (split == "test")
+        about, expected = (dict(episodes.spec.info) for episodes in (one, other))
+        how, expected_how = about.pop("encoded"), expected.pop("encoded")
+        assert about == expected
+        assert {**how, "source": ""} == {**expected_how, "source": ""}
+        for number, name_of_episode in enumerate(ids):
+            found = one.read(number) | one.static(number)
+            assert len(found["latents"]) == LENGTHS[name_of_episode.replace("-", "/", 1)]
+            for array, value in (other.read(number) | other.static(number)).items():
+                np.testing.assert_array_equal(found[array], value, strict=True)
+            assert np.std(np.float32(found["latents"])) > 0.1
+
+
+def test_recordings_that_have_changed_since_are_another_source(recordings, tmp_path, capsys):
+    shutil.copytree(recordings / "vrag", tmp_path / "vrag")
+    shutil.copy(recordings / "pca.npz", tmp_path)
+    options = ["--format", "vrag", "--size", "24x16"]
+    encode(tmp_path, tmp_path / "latents", "--shard", "0/2", *options)
+    for change in (
+        lambda: write_video(tmp_path / "vrag/a/000000.mp4", np.zeros((25, 32, 48, 3), np.uint8)),
+        lambda: shutil.copytree(tmp_path / "vrag/a", tmp_path / "vrag/c"),
+    ):
+        change()
+        capsys.readouterr()
+        encode(tmp_path, tmp_path / "latents", *options, status=2)
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error.startswith("encode_latents: error: ") and "info.recordings = " in error
+        assert "use another directory, or delete this one" in error
+
+
+def test_options_of_recordings_are_checked_in_a_line(recordings, tmp_path, capsys):
+    for more in (
+        ["--format", "none"],
+        ["--format", "vrag", "--size", "16"],
+        ["--size", "24x16"],
+        ["--format", "vrag", "--split", "a", "b"],
+    ):
+        with pytest.raises(SystemExit) as ended:
+            encode(recordings, tmp_path / "latents", *more)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert ended.value.code == 2 and line.startswith("encode_latents: error: ")
+    encode(recordings, tmp_path / "latents", "--format", "vrag", src="vrag/b/nothing", status=2)
+    assert "is not a directory" in capsys.readouterr().err
+    encode(recordings, tmp_path / "latents", "--format", "vrag", "--size", "20x16", status=2)
+    assert "cannot be cut into patches" in capsys.readouterr().err.splitlines()[-1]

@@ -1,0 +1,203 @@
+"""What all networks have in common: any leading axes, pieces, compiled or not, weights as an argument, several devices."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import textwrap
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from einops import rearrange
+from flax import linen as nn
+
+from rad_jax import tokenizer as tokenizers
+from rad_jax.tokenizer import TokenizerError
+from rad_jax.tokenizer.network import NetworkTokenizer
+
+
+class Small(nn.Module):
+    """Patches of 2 x 2 pixels to four features, and back."""
+
+    def setup(self):
+        self.down, self.up = nn.Conv(64, (2, 2), (2, 2)), nn.Dense(3 * 4)
+        self.mean, self.norm = nn.Dense(4), nn.GroupNorm(4)
+
+    def __call__(self, images):
+        return self.decode(self.encode(images))
+
+    def encode(self, images):
+        return self.mean(nn.silu(self.norm(self.down(images))))
+
+    def decode(self, latents):
+        return rearrange(self.up(nn.silu(latents)), "m r c (y x d) -> m (r y) (c x) d", y=2, x=2)
+
+
+def small_vae():
+    """A network that compiles soon, with random weights."""
+    module = Small()
+    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 4, 4, 3)))["params"]
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda s: rng.normal(0, 0.3, s.shape).astype(np.float32), shapes)
+    return NetworkTokenizer("small", module, params, 0.5, "00", 2, 4, None, 10 * 8 * 12)
+
+
+@pytest.fixture(scope="module")
+def vae():
+    return small_vae()
+
+
+def images(*leading):
+    return np.random.default_rng(1).random((*leading, 8, 12, 3), np.float32)
+
+
+@pytest.mark.parametrize("leading", [(), (1,), (3,), (2, 3), (2, 1, 2), (0,), (2, 0)])
+def test_shapes_for_any_leading_axes_and_jit(vae, leading):
+    x = images(*leading)
+    latents = vae.encode(x)
+    assert latents.shape == (*leading, 4, 6, 4) == (*leading, *vae.latent_shape(8, 12))
+    assert latents.dtype == jnp.float32
+    decoded = vae.decode(latents.astype(jnp.bfloat16))
+    assert decoded.shape == x.shape and decoded.dtype == jnp.float32
+    np.testing.assert_allclose(jax.jit(vae.encode)(x), latents, atol=1e-5)
+    if leading == (2, 3):
+        np.testing.assert_allclose(latents[1, 2], vae.encode(x[1, 2]), atol=1e-5)
+        np.testing.assert_allclose(vae.decode(latents)[1, 2], vae.decode(latents[1, 2]), atol=1e-5)
+        np.testing.assert_allclose(jax.vmap(vae.encode)(jnp.asarray(x)), latents, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 30])
+def test_pieces_change_nothing(vae, count):
+    x = images(5)
+    whole = vae.encode(x)
+    pieces = dataclasses.replace(vae, pixels_at_once=count * 8 * 12 + 5)
+    for version in (x, jnp.asarray(x), x.astype(np.float64), jnp.asarray(x, jnp.bfloat16)):
+        tolerance = 1e-5 if version.dtype != jnp.bfloat16 else 0.1
+        np.testing.assert_allclose(pieces.encode(version), whole, atol=tolerance)
+    np.testing.assert_allclose(jax.jit(pieces.encode)(x), whole, atol=1e-5)
+    np.testing.assert_allclose(pieces.decode(np.asarray(whole)), vae.decode(whole), atol=1e-5)
+
+
+def test_the_pieces_of_long_videos_share_one_program(vae, monkeypatch):
+    from rad_jax.tokenizer import network
+
+    sizes, apply = [], network._apply
+    monkeypatch.setattr(network, "_apply", lambda t, x, *rest: sizes.append(x.shape) or apply(t, x, *rest))
+    for count in (11, 23, 37):
+        vae.encode(images(count))
+    assert set(sizes) == {(10, 8, 12, 3)} and len(sizes) == 2 + 3 + 4
+    sizes.clear()
+    for count in range(1, 11):
+        vae.encode(images(count))
+    assert {shape[0] for shape in sizes} == {1, 2, 4, 8, 10}
+
+
+def test_as_an_argument_its_weights_are_no_part_of_the_program(vae):
+    x = jnp.asarray(images(2))
+    held = sum(leaf.nbytes for leaf in jax.tree.leaves(vae))
+    assert held > 5_000
+
+    def constants(function, *arguments):
+        return sum(np.asarray(c).nbytes for c in jax.make_jaxpr(function)(*arguments).consts)
+
+    assert constants(lambda t, x: t.decode(t.encode(x)), vae, x) < 500
+    assert constants(lambda x: vae.encode(x), x) > held / 4  # what is to be avoided
+    found = jax.jit(lambda t, x: t.encode(x))(vae, x)
+    np.testing.assert_allclose(found, vae.encode(x), atol=1e-5)
+
+
+def test_what_is_known_without_weights_stays_on_the_host(vae):
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(vae.params))
+    again = jax.tree.map(lambda leaf: leaf, vae)
+    assert (again.name, again.scale, again.fingerprint) == (vae.name, vae.scale, vae.fingerprint)
+
+
+def test_differentiates(vae):
+    gradient = jax.grad(lambda z: vae.decode(z).sum())(jnp.ones((2, 3, 4)))
+    assert gradient.shape == (2, 3, 4) and float(jnp.abs(gradient).min()) > 0
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda t: t.encode(jnp.zeros((9, 12, 3))), "images of 9 x 12: small takes multiples of 2 pixels"),
+        (lambda t: t.latent_shape(8, 13), "images of 8 x 13"),
+        (lambda t: t.encode(jnp.zeros((8, 12, 4))), r"not float32\[8, 12, 4\]"),
+        (lambda t: t.encode(jnp.zeros((8, 12, 3), jnp.uint8)), "floats in .0, 1."),
+        (lambda t: t.encode(jnp.zeros((12, 3))), r"not float32\[12, 3\]"),
+        (lambda t: t.decode(jnp.zeros((4, 6, 3))), r"4 channels, not shape \[4, 6, 3\]"),
+    ],
+)
+def test_refuses_what_does_not_fit(vae, call, message):
+    with pytest.raises(TokenizerError, match=message):
+        call(vae)
+
+
+@pytest.mark.parametrize("name", ["sd_vae", "oasis_vae", "taesd"])
+def test_files_that_are_none_are_refused_in_one_or_two_lines(tmp_path, name):
+    for path, content in (
+        ("absent.safetensors", None),
+        ("text.safetensors", b"hello"),
+        ("pickle.pth", b"\x80\x02."),
+    ):
+        if content is not None:
+            (tmp_path / path).write_bytes(content)
+        with pytest.raises(TokenizerError) as info:
+            tokenizers.load(name, tmp_path / path)
+        assert path in str(info.value) and len(str(info.value).splitlines()) <= 2
+
+
+def test_eight_devices():
+    """A batch that is split over devices stays split, with its weights on all of them, and in pieces or not."""
+    program = """
+        import dataclasses
+        import jax, numpy as np
+        from jax.sharding import PartitionSpec as P
+        from rad_jax import sharding
+        from rad_jax.config import MeshConfig
+        from test_network import images, small_vae
+
+        vae = small_vae()
+        mesh = sharding.make_mesh(MeshConfig(data=2, fsdp=4))
+        places = sharding.replicated(mesh), sharding.batch_sharding(mesh)
+        everywhere = jax.device_put(vae, places[0])
+        encode = jax.jit(lambda t, x: t.encode(x), in_shardings=places)
+        for leading, at_once in (((8, 5), 1000), ((8, 5), 16), ((16,), 8)):
+            x = images(*leading)
+            alone = vae.encode(x)
+            split = jax.device_put(x, places[1])
+            placed = dataclasses.replace(everywhere, pixels_at_once=at_once * 8 * 12)
+            compiled = encode.lower(placed, split).compile()
+            assert not any(f"all-{kind}" in compiled.as_text() for kind in ("gather", "reduce", "to-all"))
+            np.testing.assert_allclose(compiled(placed, split), alone, atol=1e-5)
+            pieces = dataclasses.replace(vae, pixels_at_once=at_once * 8 * 12)
+            found = pieces.encode(split)
+            assert found.sharding.spec[0] == ("data", "fsdp"), found.sharding
+            (copy,) = pieces._copies.values()
+            assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(copy.params)} == {8}
+            np.testing.assert_allclose(found, alone, atol=1e-5)
+        last = jax.device_put(x, jax.devices()[7])
+        on_last = vae.encode(last)
+        assert on_last.devices() == {jax.devices()[7]} and on_last.committed and not alone.committed
+        np.testing.assert_allclose(on_last, alone, atol=1e-5)
+        decoded = pieces.decode(found)
+        assert decoded.sharding.spec[0] == ("data", "fsdp") and len(decoded.addressable_shards) == 8
+        np.testing.assert_allclose(decoded, vae.decode(alone), atol=1e-4)
+        print("agreed")
+    """
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8",
+    }
+    environment["PYTHONPATH"] = os.pathsep.join([os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")])
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(program)],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "agreed\n"

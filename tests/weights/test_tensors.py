@@ -1,0 +1,221 @@
+"""Safetensors files from strangers: what is read, and that everything else is refused in a line and executes nothing."""
+
+import json
+import os
+import pickle
+import struct
+import sys
+import zipfile
+
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from rad_jax.weights.tensors import WeightsError, fingerprint, match, read_metadata, read_tensors
+
+
+def write(path, header, data=b"", length=None):
+    """A file with this header (a text, or what becomes JSON) and these data, in the format's own layout."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + data)
+    return path
+
+
+def entry(begin, end, dtype="F32", shape=(1,)):
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
+
+
+FLOATS = np.array([1.5, -2.0], "f4").tobytes()
+
+
+def test_every_tensor_comes_back_in_the_order_of_the_file(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {
+        "double": rng.normal(size=(2, 3)),
+        "single": rng.normal(size=(4,)).astype("f4"),
+        "half": rng.normal(size=(3, 1, 2)).astype("f2"),
+        "brain": rng.normal(size=(5,)).astype(ml_dtypes.bfloat16),
+        "integers": np.array([-(2**62), 2**62]),
+        "bytes": np.arange(256).astype("u1"),
+        "empty": np.zeros((0, 7), "f4"),
+        "scalar": np.array(2.5, "f4"),
+    }
+    path = tmp_path / "x.safetensors"
+    save_file(arrays, path, {"note": "text"})
+    found = read_tensors(path)
+    assert set(found) == set(arrays) and read_metadata(path) == {"note": "text"}
+    for name, array in arrays.items():
+        expected = array.astype("f4") if name in ("half", "brain") else array
+        assert found[name].dtype == expected.dtype
+        np.testing.assert_array_equal(found[name], expected)
+    header = {"b": entry(4, 8), "a": entry(0, 4)}
+    assert list(read_tensors(write(tmp_path / "y.safetensors", header, FLOATS))) == ["b", "a"]
+
+
+# The library takes the last of the two and is content if that one is in order.
+TWICE = b'{"a":{"dtype":"I32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+TWICE_APART = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}'
+NOTE_TWICE = b'{"__metadata__":{"n":"1","n":"2"},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+DAMAGED = {
+    "empty file": (b"", "HeaderTooSmall|header too small"),
+    "only a length": (struct.pack("<Q", 8), "intact"),
+    "no header": (struct.pack("<Q", 0), "intact"),
+    "header longer than the file": (struct.pack("<Q", 1000) + b"{}", "intact"),
+    "header longer than anything": (struct.pack("<Q", 2**63) + b"{}", "intact"),
+    "header of gigabytes": (struct.pack("<Q", 200_000_000) + b" " * 64, "intact"),
+    "header that is no JSON": (struct.pack("<Q", 4) + b"abcd", "intact"),
+    "header that is a list": (struct.pack("<Q", 2) + b"[]", "intact"),
+    "header that is not UTF-8": (struct.pack("<Q", 4) + b'{"\xff"', "intact"),
+    "header of brackets": (struct.pack("<Q", 90_000) + b"[" * 90_000, "intact"),
+}
+DESCRIBED = {
+    "key twice": (TWICE, FLOATS, "a stands more than once in its header"),
+    "key twice, one after another": (TWICE_APART, FLOATS, "intact"),
+    "metadata twice": (NOTE_TWICE, FLOATS, "n stands more than once in its header|intact"),
+    "truncated": ({"a": entry(0, 8, shape=(2,))}, FLOATS[:7], "intact"),
+    "bytes left over": ({"a": entry(0, 4)}, FLOATS, "intact"),
+    "shape larger than its bytes": ({"a": entry(0, 8, shape=(3,))}, FLOATS, "intact"),
+    "shape smaller than its bytes": ({"a": entry(0, 8)}, FLOATS, "intact"),
+    "shape that overflows": ({"a": entry(0, 8, shape=(2**32, 2**32))}, FLOATS, "intact"),
+    "negative shape": ({"a": entry(0, 8, shape=(-2,))}, FLOATS, "intact"),
+    "overlap": ({"a": entry(0, 4), "b": entry(2, 6), "c": entry(6, 8, "F16")}, FLOATS, "intact"),
+    "hole": ({"a": entry(0, 2, "F16"), "b": entry(4, 8)}, FLOATS, "intact"),
+    "backwards": ({"a": entry(8, 0, shape=(2,))}, FLOATS, "intact"),
+    "outside": ({"a": entry(8, 16, shape=(2,))}, FLOATS, "intact"),
+    "unknown type": ({"a": entry(0, 8, "F33", (2,))}, FLOATS, "intact"),
+    "type without offsets": ({"a": {"dtype": "F32", "shape": [2]}}, FLOATS, "intact"),
+    "type that is not read": ({"a": entry(0, 8, "BOOL", (8,))}, FLOATS, "a has type BOOL, expected one of F64"),
+    "metadata that is no text": ({"__metadata__": {"a": 1}, "b": entry(0, 8, shape=(2,))}, FLOATS, "intact"),
+    "NaN": ({"a": entry(0, 8, shape=(2,))}, np.array([1, np.nan], "f4").tobytes(), "a holds 1 values that are NaN"),
+    "infinity": ({"a": entry(0, 4, "F16", (2,))}, np.array([1, -np.inf], "f2").tobytes(), "or infinite, of 2"),
+    "NaN in bfloat16": ({"a": entry(0, 4, "BF16", (2,))}, b"\xc0\x7f\xc0\x7f", "a holds 2 values"),
+    "NaN in float64": ({"a": entry(0, 8, "F64")}, np.array([np.nan]).tobytes(), "a holds 1 values"),
+    "name that moves the cursor": ({"\x1b[2J\n": entry(0, 8, "F64")}, b"\xff" * 8, r"\\x1b\[2J\\n holds"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", [*DAMAGED, *DESCRIBED])
+def test_a_damaged_file_is_refused_in_one_line(case, tmp_path):
+    path = tmp_path / "bad.safetensors"
+    if case in DAMAGED:
+        content, words = DAMAGED[case]
+        path.write_bytes(content)
+    else:
+        header, data, words = DESCRIBED[case]
+        write(path, header, data)
+    with pytest.raises(WeightsError, match=words) as caught:
+        read_tensors(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ") and len(message.splitlines()) == 1 and len(message) < 500
+
+
+class Attack:
+    """Unpickled it makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("name", ["a.pt", "a.pth", "a.ckpt", "a.bin", "a.pkl", "a.safetensors", "a"])
+@pytest.mark.parametrize("kind", ["pickle", "zip"])
+def test_a_pickle_is_refused_and_never_executed(kind, name, tmp_path):
+    path, trap = tmp_path / name, tmp_path / "executed"
+    if kind == "pickle":
+        path.write_bytes(pickle.dumps(Attack(trap)))
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", pickle.dumps(Attack(trap)))
+    with pytest.raises(WeightsError, match=r"torch.load\(sys.argv\[1\], weights_only=True") as caught:
+        read_tensors(path)
+    assert str(caught.value).startswith(f"{path} is not a .safetensors file") and "\n" not in str(
+        caught.value
+    )
+    assert not trap.exists()
+    pickle.loads(pickle.dumps(Attack(trap)))
+    assert trap.exists()  # so the attack is one
+
+
+def test_the_name_says_what_a_file_is(tmp_path):
+    path = tmp_path / "a.ckpt"
+    save_file(TENSORS, path)
+    with pytest.raises(WeightsError, match=r"is not a \.safetensors file, and no other is read"):
+        read_tensors(path)
+
+
+def test_the_command_of_the_refusal_converts(tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    source, target = tmp_path / "a.pt", tmp_path / "a.safetensors"
+    shared = torch.arange(6.0)
+    torch.save({"x": shared.reshape(2, 3).T, "y": shared}, source)
+    with pytest.raises(WeightsError) as caught:
+        read_tensors(source)
+    command = str(caught.value).partition("trust with: ")[2]
+    assert command.endswith("IN OUT.safetensors")
+    program = command.partition('"')[2].rpartition('"')[0]
+    monkeypatch.setattr(sys, "argv", ["-c", str(source), str(target)])
+    exec(program, {})
+    found = read_tensors(target)
+    np.testing.assert_array_equal(found["x"], np.arange(6.0).reshape(2, 3).T)
+    np.testing.assert_array_equal(found["y"], np.arange(6.0))
+
+
+def test_what_is_not_a_file_is_refused(tmp_path):
+    with pytest.raises(WeightsError, match=r"there is no file .*nowhere.safetensors$"):
+        read_tensors(tmp_path / "nowhere.safetensors")
+    (tmp_path / "d.safetensors").mkdir()
+    with pytest.raises(WeightsError, match=r"d.safetensors \(it is a directory\)"):
+        read_tensors(tmp_path / "d.safetensors")
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    with pytest.raises(WeightsError, match="there is no file"):
+        read_tensors(tmp_path / "pipe.safetensors")
+
+
+TENSORS = {"a": np.ones((2, 3), "f4"), "b": np.ones(4, "f4"), "c": np.arange(2), "d": np.ones(1)}
+
+
+def test_a_match_is_all_that_is_named_and_nothing_else():
+    found = match(TENSORS, {"b": (4,), "a": (2, 3)}, "x", ignore=lambda name: name in "cd")
+    assert list(found) == ["b", "a"] and found["a"] is TENSORS["a"]
+    assert list(match(TENSORS, {"d": (1,)}, "x", ignore=lambda name: name in "abc")) == ["d"]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "words"),
+    [
+        (
+            {"a": (2, 3), "b": (4,), "d": (1,)},
+            "x: 3 of 3 tensors match; 1 unexpected (c); nothing was loaded",
+        ),
+        (
+            {"a": (3, 2), "b": (4, 1), "c": (2,), "d": (1,), "e": ()},
+            "x: 1 of 5 tensors match; 1 missing (e); 3 wrong (a: float32[2, 3], expected float32[3, 2], "
+            "b: float32[4], expected float32[4, 1], c: int64[2], expected float32[2]); nothing was loaded",
+        ),
+        (
+            dict.fromkeys("pqrstu", ()),
+            "x: 0 of 6 tensors match; 6 missing (p, q, r, ...); 4 unexpected (a, b, c, ...); nothing was loaded",
+        ),
+    ],
+)
+def test_a_mismatch_is_counted_and_named(shapes, words):
+    with pytest.raises(WeightsError) as caught:
+        match(TENSORS, shapes, "x")
+    assert str(caught.value) == words
+
+
+def test_the_fingerprint_is_of_names_types_shapes_and_values():
+    same = dict(reversed(TENSORS.items()))
+    assert fingerprint(TENSORS) == fingerprint(same) and len(fingerprint(same)) == 64
+    transposed = np.asfortranarray(TENSORS["a"])
+    assert fingerprint({**TENSORS, "a": transposed}) == fingerprint(TENSORS)
+    others = [
+        {**TENSORS, "a": TENSORS["a"].reshape(3, 2)},
+        {**TENSORS, "c": TENSORS["c"].astype("u8")},
+        {**TENSORS, "d": TENSORS["d"] + 1},
+        {name.replace("d", "e"): array for name, array in TENSORS.items()},
+    ]
+    assert len({fingerprint(other) for other in [TENSORS, *others]}) == 5
