@@ -77,9 +77,9 @@ def get_config(variant: str | None = None) -> ConfigDict:
 
     evaluate = config.evaluate
     evaluate.path = "datasets/maze_toy_loop"
-    evaluate.make = f"{MAZE} --protocol loop --episodes 64 --min-frames 100 --max-frames 120"
+    evaluate.make = f"{MAZE} --protocol loop --episodes 64 --min-frames 100 --max-frames 160"
     evaluate.more = "return=datasets/maze_toy_return"
-    evaluate.more_make = f"{MAZE} --protocol return --episodes 64 --min-frames 100 --max-frames 120"
+    evaluate.more_make = f"{MAZE} --protocol return --episodes 64 --min-frames 100 --max-frames 160"
     evaluate.auto_make = True
     evaluate.variants = f"all,lstm-s{model.window // 2}"
     evaluate.batch = 16  # chunk-wise the contexts fall into 8 groups that cannot run together

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -111,6 +112,35 @@ def test_patches_change_speed_and_no_image(root):
     assert float(runs[0].stdout.split()[1]) >= 2, "no target was touched: that patch was not compared"
 
 
+@pytest.mark.parametrize(
+    ("geoms", "only", "touched"),
+    [
+        ([], None, False),
+        ([(1, 2), (3, 4)], None, False),
+        ([(1, 2), (7, 4)], None, True),
+        ([(1, 7)], None, True),
+        ([(1, 7), (2, 3)], (1, 9), True),
+        ([(4, 7), (1, 3)], (1, 9), False),
+    ],
+)
+def test_a_target_is_touched_when_a_contact_is_its(geoms, only, touched, tasks):
+    """The rule alone: contacts of others, and contacts of the target with what does not count, are none of its."""
+    from data_prep.memory_maze import patches
+
+    class Physics:
+        data = SimpleNamespace(
+            ncon=len(geoms), ptr=SimpleNamespace(contact=SimpleNamespace(geom=np.array(geoms).reshape(-1, 2)))
+        )
+        rgba = np.ones(4)
+
+        def bind(self, _):
+            return self
+
+    target = SimpleNamespace(_activated=False, _geom_id=7, _specific_collision_geom_ids=only, _material=None)
+    patches._update_activation(target, Physics())
+    assert target._activated == touched and Physics.rgba[-1] == 1 - touched
+
+
 def test_the_agent_starts_where_it_is_put_and_moves_as_measured(maze):
     place = open_place(maze)
     maze.start(place)
@@ -205,6 +235,27 @@ def test_colours_of_the_walls_are_where_the_world_says(maze):
         nearest = (hue(WALL_PALETTE.astype(float)) @ middle).argmax()
         right, wrong = right + (nearest == pattern), wrong + (nearest != pattern)
     assert wrong < 0.1 * right, (right, wrong)
+
+
+def test_rooms_have_the_brighter_floor(maze):
+    """The lowest line of a view shows the floor half a cell ahead: in the cell, seen from its side."""
+    cells = np.argwhere(maze.world.free)
+    poses = np.array([(x + 0.15, y + 0.5, 1, 0) for y, x in cells], np.float32)
+    lines = maze.render(poses, np.zeros(len(poses), np.int32))[:, 61, 24:40].mean((1, 2))
+    is_room = maze.world.floor_pattern[1:-1, 1:-1][maze.world.free] == 1
+    targets = {tuple(target) for target in maze.world.targets.astype(int).tolist()}
+    seen = np.array([(x, y) not in targets for y, x in cells.tolist()])
+    assert is_room[seen].any() and not is_room[seen].all()
+    assert lines[seen & is_room].min() > lines[seen & ~is_room].max()
+
+
+def test_a_frame_is_not_overwritten_by_the_next(maze):
+    maze.start(open_place(maze))
+    physics = maze._core.physics
+    first = physics.render(64, 64, "walker/egocentric")
+    kept = first.copy()
+    maze.act(LEFT)
+    assert (physics.render(64, 64, "walker/egocentric") != kept).any() and np.array_equal(first, kept)
 
 
 def test_a_pose_gives_the_frame_that_was_seen_from_it(maze):
