@@ -58,7 +58,7 @@ def get_config(variant: str | None = None) -> ConfigDict:
     diffusion.weighting = "uniform"
 
     train = config.train
-    train.steps = 120
+    train.steps = 80
     train.batch = 8
     train.windows = 4
     train.first_start = 16  # before that there is little to remember
@@ -77,9 +77,9 @@ def get_config(variant: str | None = None) -> ConfigDict:
 
     evaluate = config.evaluate
     evaluate.path = "datasets/maze_toy_loop"
-    evaluate.make = f"{MAZE} --protocol loop --episodes 64 --min-frames 100 --max-frames 160"
+    evaluate.make = f"{MAZE} --protocol loop --episodes 32 --min-frames 100 --max-frames 160"
     evaluate.more = "return=datasets/maze_toy_return"
-    evaluate.more_make = f"{MAZE} --protocol return --episodes 64 --min-frames 100 --max-frames 160"
+    evaluate.more_make = f"{MAZE} --protocol return --episodes 32 --min-frames 100 --max-frames 160"
     evaluate.auto_make = True
     evaluate.variants = f"all,lstm-s{model.window // 2}"
     evaluate.batch = 16  # chunk-wise the contexts fall into 8 groups that cannot run together

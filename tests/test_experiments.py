@@ -150,7 +150,7 @@ def test_commands_that_make_mazes_are_understood(name):
         assert program == "make_maze" and all(section.path in rest for _, rest in others)
         ((directory, recipe, episodes),) = make_maze._jobs(make_maze._parser().parse_args(arguments))
         assert (directory, recipe.split) == (section.path, section.split)
-        assert episodes >= 64
+        assert episodes >= 32
     assert config.data.clip <= recipe_frames(config.data.make)
 
 
