@@ -18,8 +18,9 @@ from safetensors.numpy import save
 
 from data_prep.torch_zip import TorchFileError, read_torch
 from rad_jax.atomic import write_bytes
+from rad_jax.fingerprint import fingerprint
 from rad_jax.metrics.lpips import NETS, fill
-from rad_jax.weights.tensors import WeightsError, fingerprint, read_tensors
+from rad_jax.weights.tensors import WeightsError, read_tensors
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

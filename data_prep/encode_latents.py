@@ -25,7 +25,7 @@ from typing import Any
 
 from data_prep.encode_latents_job import Job, TokenizerFile, make_job
 from data_prep.encode_latents_source import Source, SplitSource
-from data_prep.encode_latents_workers import USERS_TO_MEND, WorkerDied, encode_shards, local_devices
+from data_prep.encode_latents_workers import EXPECTED_ERRORS, WorkerDied, encode_shards, local_devices
 from rad_jax import tokenizer as tokenizers
 from rad_jax.data import DataError
 from rad_jax.data.index import FILE, load_index, replace_durably
@@ -164,7 +164,7 @@ def errors_in_a_line(program: str) -> Iterator[list[int]]:
     status = [0]
     try:
         yield status
-    except (*USERS_TO_MEND, WorkerDied) as error:
+    except (*EXPECTED_ERRORS, WorkerDied) as error:
         print(f"{program}: error: {error}", file=sys.stderr)
         status[0] = 2
     except KeyboardInterrupt:

@@ -32,7 +32,7 @@ Report = Callable[[int, int, int, int], None]
 """Called as (job, shard, its episodes that are encoded, frames encoded since the last call)."""
 
 
-USERS_TO_MEND = (DataError, TokenizerError, WeightsError, BadRecording, OSError)
+EXPECTED_ERRORS = (DataError, TokenizerError, WeightsError, BadRecording, OSError)
 """What encoding raises for reasons that a line can tell."""
 
 
@@ -49,7 +49,7 @@ def encode_shards(jobs: Sequence[Job], shares: Sequence[range], workers: int) ->
       workers: processes; with 1 it is this one.
 
     Raises:
-      DataError and the others of `USERS_TO_MEND`: see `encode_shard`; what is finished stays.
+      DataError and the others of `EXPECTED_ERRORS`: see `encode_shard`; what is finished stays.
       WorkerDied: naming the signal or status by which a process ended.
     """
     unfinished = sum(len(set(share) - finished_shards(job.plan)) for job, share in zip(jobs, shares))
@@ -167,7 +167,7 @@ def _work(connection: Connection, jobs: Sequence[Job], worker: int, workers: int
         task = connection.recv()
         try:
             encode(task, lambda *progress: connection.send(progress))
-        except USERS_TO_MEND as error:
+        except EXPECTED_ERRORS as error:
             connection.send(DataError(str(error)))  # of a type that survives the way
         else:
             connection.send(None)

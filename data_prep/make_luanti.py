@@ -25,7 +25,7 @@ from data_prep.luanti.recipe import Recipe
 from data_prep.luanti.session import record
 from data_prep.make_voxel import add_options, episode_indices, write
 from data_prep.maze.command_line import Parser
-from data_prep.voxel.recipe import RecipeError
+from data_prep.recipe_checks import RecipeError
 from rad_jax.data.episodes import DataError
 
 

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from data_prep.maze.command_line import Parser, add_recipe_options, expect_positive, recipe_from, write
 from data_prep.maze.dataset import draw_walk, make_episodes
-from data_prep.maze.recipe import Recipe, RecipeError
+from data_prep.maze.recipe import Recipe
 from data_prep.maze.world import ROOM_SIZE
+from data_prep.recipe_checks import RecipeError
 from rad_jax.data.episodes import DataError
 
 

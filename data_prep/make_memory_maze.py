@@ -15,12 +15,13 @@ from functools import partial
 
 from data_prep.maze.command_line import Parser, add_recipe_options, expect_positive, recipe_from, write
 from data_prep.maze.environment import RayCastMaze
-from data_prep.maze.recipe import Recipe, RecipeError
+from data_prep.maze.recipe import Recipe
 from data_prep.maze.walks import draw
 from data_prep.maze.world import maze_world
 from data_prep.memory_maze.package import MemoryMazeError, check_installed
 from data_prep.memory_maze.recipe import MemoryMazeRecipe
 from data_prep.memory_maze.workers import WORKER_BYTES, Workers, default_count
+from data_prep.recipe_checks import RecipeError
 from rad_jax.data.episodes import DataError, Episode
 
 

@@ -20,9 +20,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from data_prep.recipe_checks import RecipeError
 from data_prep.voxel.episodes import VoxelEpisode, draw_walk, make_episode
 from data_prep.voxel.files import is_written, write_episode
-from data_prep.voxel.recipe import PROTOCOLS, SPLITS, Recipe, RecipeError
+from data_prep.voxel.recipe import PROTOCOLS, SPLITS, Recipe
 from rad_jax.data.episodes import DataError
 from rad_jax.data.index import try_lock, write_json
 

@@ -19,7 +19,7 @@ from data_prep import encode_latents
 from data_prep.encode_latents_job import encode_pieces, rebatch
 from data_prep.encode_latents_source import SplitSource
 from rad_jax import tokenizer as tokenizers
-from rad_jax.data import Episodes
+from rad_jax.data.episodes import Episodes, record_tokenizer, write_split
 from rad_jax.tokenizer import patch_pca
 
 ROOT = Path(__file__).parent.parent
@@ -121,16 +121,28 @@ def test_the_shares_of_hosts_make_the_same_data_set_in_any_order(whole, toy, tmp
     assert content(tmp_path / "shares") == content(whole)
 
 
-def test_killed_five_times_at_random_it_ends_with_the_same_bytes(whole, toy, tmp_path):
-    # In a process of its own, which forks before JAX has threads. See `_killed_at_random` below.
-    command = (
-        f"import tests.test_encode_latents as t; t._killed_at_random({str(toy.rooms)!r}, {str(tmp_path)!r})"
+KILLED_SHARDS = 40  # many more than are finished between five kills on a fast machine
+
+
+def test_killed_five_times_at_random_it_ends_with_the_same_bytes(toy, tmp_path):
+    rooms = Episodes(toy.rooms, "train")
+
+    def repeated(indices):
+        for index in indices:
+            yield rooms.static(index % 8) | rooms.read(index % 8) | {"episode_id": f"room-{index}"}
+
+    write_split(
+        tmp_path / "rooms", "train", rooms.spec, repeated, KILLED_SHARDS, episodes_per_shard=KILLED_SHARDS
     )
+    shutil.copy(toy.rooms / "tokenizer.npz", tmp_path / "rooms")
+    record_tokenizer(tmp_path / "rooms", **rooms.tokenizer)
+    # In a process of its own, which forks before JAX has threads. See `_killed_at_random` below.
+    command = f"import tests.test_encode_latents as t; t._killed_at_random({str(tmp_path / 'rooms')!r}, {str(tmp_path)!r})"
     run = subprocess.run([sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     moments = json.loads(run.stdout.splitlines()[-1])
-    assert len(moments) == 5 and moments[0] > 0 and moments[-1] < 8, moments
-    assert content(tmp_path / "killed") == content(whole), moments
+    assert len(moments) == 5 and moments[0] > 0 and moments[-1] < KILLED_SHARDS, moments
+    assert content(tmp_path / "killed") == content(encode(tmp_path / "rooms", tmp_path / "whole")), moments
 
 
 def _killed_at_random(src: str, directory: str) -> None:
@@ -162,7 +174,7 @@ def _command_in_child(src: str, dst: Path, *more: str) -> int:
 
 def _finished(directory):
     if (directory / "index.json").exists():
-        return 8
+        return KILLED_SHARDS
     return len(list((directory / "train.progress").glob("0*.json")))
 
 
@@ -244,9 +256,12 @@ def test_what_cannot_be_encoded_is_one_line(whole, toy, tmp_path, capsys):
 def test_a_damaged_source_is_named_and_its_shard_is_not_written(toy, tmp_path, capsys):
     src = tmp_path / "rooms"
     shutil.copytree(toy.rooms, src)
-    path = next(src.glob("*.array_record-*"))
+    (path,) = src.glob("*-train.array_record-*")
     blob = bytearray(path.read_bytes())
-    blob[blob.index(Episodes(src, "train").read(5)["frames"].tobytes()[:64])] ^= 1
+    episodes = Episodes(src, "train")
+    chunk = episodes.read(5)["frames"][: episodes.spec.chunk].tobytes()  # a part of it others may have too
+    assert blob.count(chunk) == 1
+    blob[blob.index(chunk)] ^= 1
     path.write_bytes(blob)
     for workers in ("1", "2"):
         _assert_damage(arguments(src, tmp_path / "latents", "--workers", workers), path, capsys)

@@ -8,7 +8,7 @@ import pytest
 from rad_jax import rollout
 from rad_jax.data.episodes import DataError, Episodes
 from rad_jax.evaluate import load_trained
-from rad_jax.predict import predict, read_clip
+from rad_jax.predict import predict, read_clip, room_of
 
 BATCH = 2
 
@@ -49,6 +49,17 @@ def test_videos_of_different_lengths_are_predicted_as_each_by_itself(strided):
         expected = np.clip(trained.tokenizer.decode(jnp.stack(frames)), 0, 1)
         np.testing.assert_allclose(prediction, expected, atol=1e-4)
         assert np.std(expected) > 0.05 and np.abs(np.diff(expected, axis=0)).mean() > 0.01
+
+
+def test_room_for_longer_videos_changes_nothing(strided):
+    trained, clips = strided
+    arguments = trained.model, trained.params, trained.tokenizer, trained.config, clips, BATCH
+    longest, future = room_of(clips)
+    assert longest == 36
+    roomy = predict(*arguments, room=(longest + 5, future + 3))
+    for expected, prediction in zip(predict(*arguments), roomy, strict=True):
+        assert prediction.shape == expected.shape
+        np.testing.assert_allclose(prediction, expected, atol=1e-4)
 
 
 def test_a_clip_is_the_episode_and_its_context(strided, toy):

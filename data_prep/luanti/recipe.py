@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from data_prep.recipe_checks import RecipeError
 from data_prep.voxel import recipe as voxel
-from data_prep.voxel.recipe import PROTOCOLS, SPLITS, RecipeError
+from data_prep.voxel.recipe import PROTOCOLS, SPLITS
 
 _SMALLEST = 64  # pixels of a side
 

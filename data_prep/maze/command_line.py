@@ -11,7 +11,8 @@ from tqdm import tqdm
 from data_prep.maze.episodes import episode_spec
 from data_prep.maze.layout import LARGEST_SIZE
 from data_prep.maze.protocols import CONTEXT_SHARE
-from data_prep.maze.recipe import PROTOCOLS, SPLIT_OFFSETS, Recipe, RecipeError
+from data_prep.maze.recipe import PROTOCOLS, SPLIT_OFFSETS, Recipe
+from data_prep.recipe_checks import RecipeError
 from rad_jax.data.episodes import Episode, write_split
 
 _SHARD_BYTES = 2**27

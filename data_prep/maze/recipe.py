@@ -6,6 +6,7 @@ from typing import Any
 from data_prep.maze.layout import rules_for
 from data_prep.maze.motion import TURN_DEGREES
 from data_prep.maze.world import ROOM_SIZE
+from data_prep.recipe_checks import RecipeError, expect_between, expect_one_of
 
 PROTOCOLS = ("train", "return", "loop", "rotate")
 # Episode i of a split draws its world and its walk from (seed, offset of the split, i): splits share no world.
@@ -13,10 +14,6 @@ SPLIT_OFFSETS = {"train": 0, "test": 10**6, "validation": 2 * 10**6}
 _LARGEST_FRAME = 1024
 _DEFAULT_FRAMES = 1001
 _ROOM_TURN_DEGREES = 30.0
-
-
-class RecipeError(ValueError):
-    """A recipe that cannot be followed; the message names the field, what it is and what is expected."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +56,15 @@ class Recipe:
     max_frames: int = 300
 
     def __post_init__(self):
-        _expect_one_of("protocol", self.protocol, PROTOCOLS)
-        _expect_one_of("split", self.split, SPLIT_OFFSETS)
-        _expect_between("seed", self.seed, 0, 2**32 - 1)
-        _expect_between("pixels", self.pixels, 8, _LARGEST_FRAME)
+        expect_one_of("protocol", self.protocol, PROTOCOLS)
+        expect_one_of("split", self.split, SPLIT_OFFSETS)
+        expect_between("seed", self.seed, 0, 2**32 - 1)
+        expect_between("pixels", self.pixels, 8, _LARGEST_FRAME)
         if self.pixels % 8:
             raise RecipeError(f"pixels: {self.pixels} is not divisible by 8, which tokenizers need")
-        _expect_between("supersample", self.supersample, 1, 8)
-        _expect_between("min_frames", self.min_frames, 20, 10**5)
-        _expect_between("max_frames", self.max_frames, self.min_frames, 10**5)
+        expect_between("supersample", self.supersample, 1, 8)
+        expect_between("min_frames", self.min_frames, 20, 10**5)
+        expect_between("max_frames", self.max_frames, self.min_frames, 10**5)
         try:
             rules_for(self.size)
         except ValueError as error:
@@ -92,9 +89,9 @@ class Recipe:
                 raise RecipeError(
                     f"turn_degrees: {self.turn_degrees:g} does not divide 360 into 3 or more views"
                 )
-        _expect_between("frames", self.num_frames, 2, 10**6)
+        expect_between("frames", self.num_frames, 2, 10**6)
         if self.has_context and self.protocol == "rotate":
-            _expect_between("context", self.num_context, 1, self.num_frames - 1)
+            expect_between("context", self.num_context, 1, self.num_frames - 1)
 
     def _refuse_foreign_options(self):
         """An option that would be ignored is a mistake."""
@@ -181,13 +178,3 @@ class Recipe:
         if self.has_context:
             options["context"] = self.num_context
         return options
-
-
-def _expect_one_of(name: str, value: str, allowed) -> None:
-    if value not in allowed:
-        raise RecipeError(f"{name}: {value!r} is unknown, expected one of {', '.join(allowed)}")
-
-
-def _expect_between(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise RecipeError(f"{name}: {value} is out of range, expected {low} to {high}")

@@ -7,7 +7,8 @@ import numpy as np
 from data_prep.maze import protocols
 from data_prep.maze.environment import Environment
 from data_prep.maze.protocols import NoWalkError, Walk
-from data_prep.maze.recipe import SPLIT_OFFSETS, Recipe, RecipeError
+from data_prep.maze.recipe import SPLIT_OFFSETS, Recipe
+from data_prep.recipe_checks import RecipeError
 
 _TRIES = 1000
 

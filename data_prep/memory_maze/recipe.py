@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from data_prep.maze.recipe import Recipe, RecipeError
+from data_prep.maze.recipe import Recipe
+from data_prep.recipe_checks import RecipeError
 
 # Size of the maze -> frames of a whole episode: the one before the first action, and one after each.
 EPISODE_FRAMES = {9: 1001, 11: 2001, 13: 3001, 15: 4001}

@@ -5,10 +5,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
+from data_prep.recipe_checks import RecipeError
 from data_prep.voxel import protocols
 from data_prep.voxel.oracle import oracle_poses
 from data_prep.voxel.protocols import NoWalkError, Walk
-from data_prep.voxel.recipe import PROTOCOLS, SPLITS, Recipe, RecipeError
+from data_prep.voxel.recipe import PROTOCOLS, SPLITS, Recipe
 from data_prep.voxel.render import Scene, render
 from data_prep.voxel.terrain import World, random_world
 

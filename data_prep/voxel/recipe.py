@@ -4,6 +4,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from data_prep.recipe_checks import RecipeError, expect_between, expect_one_of
 from data_prep.voxel.policy import HALF_TURN
 from data_prep.voxel.protocols import CONTEXT_SHARE, SHORTEST_CONTEXT, way_out
 
@@ -13,10 +14,6 @@ SPLITS = ("train", "test", "validation")
 _SIZE = re.compile(r"(\d+)x(\d+)")
 _SMALLEST, _LARGEST = 8, 1024
 _TRAIN_FRAMES, _PATTERN_FRAMES, _EVALUATION_FRAMES = 1201, 151, 100  # VRAG, VRAG, the paper
-
-
-class RecipeError(ValueError):
-    """A recipe that cannot be followed; the message names the field, what it is and what is expected."""
 
 
 @dataclass(frozen=True)
@@ -51,27 +48,27 @@ class Recipe:
     quality: int = 1
 
     def __post_init__(self):
-        _expect_one_of("protocol", self.protocol, PROTOCOLS)
-        _expect_one_of("split", self.split, SPLITS)
-        _expect_between("seed", self.seed, 0, 2**32 - 1)
+        expect_one_of("protocol", self.protocol, PROTOCOLS)
+        expect_one_of("split", self.split, SPLITS)
+        expect_between("seed", self.seed, 0, 2**32 - 1)
         size = _SIZE.fullmatch(self.size)
         if not size:
             raise RecipeError(f"size: {self.size!r} is not WIDTHxHEIGHT, such as 128x128 or 640x360")
         for name, pixels in zip(("width", "height"), map(int, size.groups()), strict=True):
-            _expect_between(f"size, {name}", pixels, _SMALLEST, _LARGEST)
+            expect_between(f"size, {name}", pixels, _SMALLEST, _LARGEST)
             if pixels % 2:
                 raise RecipeError(f"size, {name}: {pixels} is odd, which the video codec cannot store")
-        _expect_between("supersample", self.supersample, 1, 8)
-        _expect_between("quality", self.quality, 1, 31)
+        expect_between("supersample", self.supersample, 1, 8)
+        expect_between("quality", self.quality, 1, 31)
         if self.turn_probability is not None:
             if self.protocol != "train":
                 raise RecipeError(f"turn_probability: has no meaning for protocol {self.protocol}")
-            _expect_between("turn_probability", self.turn_probability, 0, 0.5)
+            expect_between("turn_probability", self.turn_probability, 0, 0.5)
         if self.context is not None and not self.has_context:
             raise RecipeError(f"context: has no meaning for protocol {self.protocol}, split {self.split}")
-        _expect_between("frames", self.num_frames, 2, 10**6)
+        expect_between("frames", self.num_frames, 2, 10**6)
         if self.has_context:
-            _expect_between("context", self.num_context, SHORTEST_CONTEXT[self.protocol], self.num_frames - 1)
+            expect_between("context", self.num_context, SHORTEST_CONTEXT[self.protocol], self.num_frames - 1)
         if self.protocol == "return":
             self._check_way_back()
 
@@ -121,13 +118,3 @@ class Recipe:
         if self.protocol == "train":
             resolved["turn_probability"] = self.turns
         return {name: value for name, value in (asdict(self) | resolved).items() if value is not None}
-
-
-def _expect_one_of(name: str, value: str, allowed) -> None:
-    if value not in allowed:
-        raise RecipeError(f"{name}: {value!r} is unknown, expected one of {', '.join(allowed)}")
-
-
-def _expect_between(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise RecipeError(f"{name}: {value} is out of range, expected {low} to {high}")

@@ -16,10 +16,11 @@ import numpy as np
 from flax import linen as nn
 
 from rad_jax.axes import Array, Float, PyTree
+from rad_jax.fingerprint import fingerprint
 from rad_jax.metrics.image import ImageError, Images, float_images
 from rad_jax.pieces import in_pieces
 from rad_jax.weights import torch_layout
-from rad_jax.weights.tensors import fingerprint, read_tensors
+from rad_jax.weights.tensors import read_tensors
 
 VERSION = "0.1"
 SHIFT, SCALE = np.float32([-0.030, -0.088, -0.188]), np.float32([0.458, 0.448, 0.450])  # of images in [-1, 1]

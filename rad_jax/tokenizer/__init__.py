@@ -8,7 +8,14 @@ so that compiled functions can take it as an argument: then the weights of a net
 import os
 from typing import Any, Protocol, runtime_checkable
 
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Shaped
+
 from rad_jax.axes import Array, Float
+
+# Shape and type are checked by the functions, whose messages say more than an annotation can.
+Unchecked = Shaped[Array | np.ndarray, "..."]
 
 
 class TokenizerError(ValueError):
@@ -55,3 +62,17 @@ def load(name: str, path: str | os.PathLike | None = None, fingerprint: str | No
             "use the tokenizer that the data set or checkpoint was made with"
         )
     return tokenizer
+
+
+def check_images(images: Unchecked) -> None:
+    """Raises `TokenizerError` unless these are what `Tokenizer.encode` takes."""
+    if images.ndim < 3 or images.shape[-1] != 3 or not jnp.issubdtype(images.dtype, jnp.floating):
+        raise TokenizerError(
+            f"encode takes floats in [0, 1] of shape (..., H, W, 3), not {images.dtype}{list(images.shape)}"
+        )
+
+
+def check_latents(latents: Unchecked, channels: int) -> None:
+    """Raises `TokenizerError` unless these are what `Tokenizer.decode` takes."""
+    if latents.ndim < 3 or latents.shape[-1] != channels:
+        raise TokenizerError(f"decode takes latents of {channels} channels, not shape {list(latents.shape)}")

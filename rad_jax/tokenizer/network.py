@@ -12,17 +12,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
-from jaxtyping import Shaped
 
 from rad_jax.axes import Array, Float, PyTree
 from rad_jax.pieces import in_pieces
-from rad_jax.tokenizer import TokenizerError
-
-# Shape and type are checked by the functions, whose messages say more than an annotation can.
-Unchecked = Shaped[Array | np.ndarray, "..."]
+from rad_jax.tokenizer import TokenizerError, Unchecked, check_images, check_latents
 
 
 @functools.partial(
@@ -67,19 +62,13 @@ class NetworkTokenizer:
 
     def encode(self, images: Unchecked) -> Float[Array, "... rows cols ch"]:
         """See `Tokenizer`. Of a variational encoder the mean, never a sample."""
-        if images.ndim < 3 or images.shape[-1] != 3 or not jnp.issubdtype(images.dtype, jnp.floating):
-            raise TokenizerError(
-                f"encode takes floats in [0, 1] of shape (..., H, W, 3), not {images.dtype}{list(images.shape)}"
-            )
+        check_images(images)
         self.latent_shape(*images.shape[-3:-1])
         return self._run("encode", images, math.prod(images.shape[-3:-1]))
 
     def decode(self, latents: Unchecked) -> Float[Array, "... H W 3"]:
         """See `Tokenizer`."""
-        if latents.ndim < 3 or latents.shape[-1] != self.channels:
-            raise TokenizerError(
-                f"decode takes latents of {self.channels} channels, not shape {list(latents.shape)}"
-            )
+        check_latents(latents, self.channels)
         height, width = (size * self.cell for size in latents.shape[-3:-1])
         self.latent_shape(height, width)
         return self._run("decode", latents, height * width)

@@ -6,7 +6,6 @@ the pixels that the basis can express, and the diffusion loss stays a loss on pi
 """
 
 import dataclasses
-import hashlib
 import io
 import os
 import pathlib
@@ -17,20 +16,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
-from jaxtyping import Shaped, UInt8
+from jaxtyping import UInt8
 
 from rad_jax import atomic
 from rad_jax.axes import Array, Float
-from rad_jax.tokenizer import TokenizerError, residual_decoder
+from rad_jax.fingerprint import fingerprint
+from rad_jax.tokenizer import TokenizerError, Unchecked, check_images, check_latents, residual_decoder
 from rad_jax.tokenizer.residual_decoder import ResidualDecoder
 
 NAME = "patch_pca"
 _CUT = "... (rows y) (cols x) ch -> ... rows cols (y x ch)"
 _JOIN = "... rows cols (y x ch) -> ... (rows y) (cols x) ch"
 _DECODER = "decoder/"
-
-# Shape and type are checked by the functions, whose messages say more than an annotation can.
-Unchecked = Shaped[Array | np.ndarray, "..."]
 
 
 @jax.tree_util.register_static  # a pytree without leaves: so little becomes a part of the program
@@ -66,7 +63,7 @@ class PatchPCA:
     @property
     def fingerprint(self) -> str:
         """sha256 over everything that is stored."""
-        return _fingerprint(self._arrays())
+        return fingerprint(self._arrays())
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """See `Tokenizer`."""
@@ -78,10 +75,7 @@ class PatchPCA:
 
     def encode(self, images: Unchecked) -> Float[Array, "... rows cols ch"]:
         """See `Tokenizer`."""
-        if images.ndim < 3 or images.shape[-1] != 3 or not jnp.issubdtype(images.dtype, jnp.floating):
-            raise TokenizerError(
-                f"encode takes floats in [0, 1] of shape (..., H, W, 3), not {images.dtype}{list(images.shape)}"
-            )
+        check_images(images)
         self.latent_shape(*images.shape[-3:-1])
         patches = rearrange(jnp.asarray(images, jnp.float32), _CUT, y=self.patch, x=self.patch)
         centred = patches - _aligned(self.mean, patches)
@@ -89,10 +83,7 @@ class PatchPCA:
 
     def decode(self, latents: Unchecked) -> Float[Array, "... H W 3"]:
         """See `Tokenizer`."""
-        if latents.ndim < 3 or latents.shape[-1] != self.channels:
-            raise TokenizerError(
-                f"decode takes latents of {self.channels} channels, not shape {list(latents.shape)}"
-            )
+        check_latents(latents, self.channels)
         latents = jnp.asarray(latents, jnp.float32)
         patches = self._linear(latents)
         if self.decoder is not None:
@@ -115,7 +106,7 @@ class PatchPCA:
         """Writes the npz file, whole or not at all."""
         arrays = self._arrays()
         file = io.BytesIO()
-        np.savez(file, fingerprint=np.array(_fingerprint(arrays)), **arrays)
+        np.savez(file, fingerprint=np.array(fingerprint(arrays)), **arrays)
         atomic.write_bytes(path, file.getvalue())
 
     def _arrays(self) -> dict[str, np.ndarray]:
@@ -165,7 +156,7 @@ def load(path: str | os.PathLike) -> PatchPCA:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
         stored = str(arrays.pop("fingerprint"))
-        if stored != _fingerprint(arrays):
+        if stored != fingerprint(arrays):
             raise TokenizerError(
                 "its contents have changed since it was saved (sha256 differs from its fingerprint)"
             )
@@ -189,14 +180,6 @@ def load(path: str | os.PathLike) -> PatchPCA:
     ) as e:
         reason = str(e).splitlines()[0] if str(e) else type(e).__name__
         raise TokenizerError(f"{path} cannot be used as a tokenizer: {reason}; fit it again") from None
-
-
-def _fingerprint(arrays: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name, array in sorted(arrays.items()):
-        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 def _aligned(vector: np.ndarray, x: Float[Array, "..."]) -> np.ndarray:

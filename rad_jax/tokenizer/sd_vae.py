@@ -16,10 +16,11 @@ import numpy as np
 from flax import linen as nn
 
 from rad_jax.axes import Array, Float
+from rad_jax.fingerprint import fingerprint
 from rad_jax.tokenizer.network import NetworkTokenizer
 from rad_jax.tokenizer.sd_vae_names import current_names
 from rad_jax.weights import torch_layout
-from rad_jax.weights.tensors import WeightsError, fingerprint, read_tensors
+from rad_jax.weights.tensors import WeightsError, read_tensors
 
 NAME = "sd_vae"
 CHANNELS, LAYERS, LATENT_CHANNELS, GROUPS, SCALE = (128, 256, 512, 512), 2, 4, 32, 0.18215

@@ -13,13 +13,13 @@ from safetensors.numpy import save_file
 from rad_jax import tokenizer as tokenizers
 from rad_jax.config import Config
 from rad_jax.data.episodes import DataError, Episodes
+from rad_jax.fingerprint import fingerprint
 from rad_jax.manifest import FILE as MANIFEST
 from rad_jax.manifest import Manifest
 from rad_jax.paths import named_leaves
 from rad_jax.resume import restore_run
 from rad_jax.tokenizer import TokenizerError
 from rad_jax.weights.pretrained import CONFIG, METADATA, ORBAX, STATE, TENSORS, Description
-from rad_jax.weights.tensors import fingerprint
 from rad_jax.weights.trees import nested
 
 log = logging.getLogger(__name__)

@@ -25,11 +25,12 @@ from rad_jax import manifest
 from rad_jax import tokenizer as tokenizers
 from rad_jax.axes import PyTree
 from rad_jax.config import Config, ConfigError, config_from_dict
+from rad_jax.fingerprint import fingerprint
 from rad_jax.manifest import DamagedCheckpoint, Manifest, UnknownFormat
 from rad_jax.model import RAD
 from rad_jax.paths import named_leaves
 from rad_jax.tokenizer import Tokenizer, TokenizerError
-from rad_jax.weights.tensors import WeightsError, fingerprint, match, read_metadata, read_tensors
+from rad_jax.weights.tensors import WeightsError, match, read_metadata, read_tensors
 from rad_jax.weights.trees import nested, parameter_shapes
 
 CONFIG, TENSORS, ORBAX, STATE = "config.json", "model.safetensors", "orbax", "state"

@@ -5,7 +5,6 @@ whole or not at all: weights that are loaded half give noise, and nobody is told
 """
 
 import contextlib
-import hashlib
 import json
 import math
 import os
@@ -88,15 +87,6 @@ def match(
         counts += [f"{len(wrong)} wrong ({_first(wrong, wrong)})"] if wrong else []
         raise WeightsError(f"{what}: {'; '.join(counts)}; nothing was loaded")
     return {name: tensors[name] for name in shapes}
-
-
-def fingerprint(tensors: Mapping[str, np.ndarray]) -> str:
-    """sha256 over names, types, shapes and bytes, whatever the order of the tensors."""
-    digest = hashlib.sha256()
-    for name, array in sorted(tensors.items()):
-        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 class _Damage(ValueError):

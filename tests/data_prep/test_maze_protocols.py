@@ -8,7 +8,8 @@ import pytest
 from data_prep.maze.dataset import draw_walk
 from data_prep.maze.motion import LEFT, NOOP, RIGHT
 from data_prep.maze.protocols import Walk
-from data_prep.maze.recipe import Recipe, RecipeError
+from data_prep.maze.recipe import Recipe
+from data_prep.recipe_checks import RecipeError
 
 ROOM = {"protocol": "rotate", "room": True, "size": 3, "pixels": 32}
 

@@ -15,9 +15,9 @@ from data_prep.luanti.engine import Engine, Seen
 from data_prep.luanti.recipe import Recipe
 from data_prep.luanti.session import record
 from data_prep.luanti.world import make_home, settings, world
+from data_prep.recipe_checks import RecipeError
 from data_prep.voxel.files import write_episode
 from data_prep.voxel.motion import WALK, Action
-from data_prep.voxel.recipe import RecipeError
 
 # Stand-ins for the two programs. The display writes one screen and its number; the engine answers, and misbehaves on
 # the seeds 666 to 669.

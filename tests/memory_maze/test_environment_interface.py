@@ -8,9 +8,10 @@ import pytest
 
 from data_prep.maze.dataset import draw_walk
 from data_prep.maze.motion import FORWARD_ACTIONS, LEFT, RIGHT, State
-from data_prep.maze.recipe import Recipe, RecipeError
+from data_prep.maze.recipe import Recipe
 from data_prep.maze.walks import draw
 from data_prep.maze.world import maze_world
+from data_prep.recipe_checks import RecipeError
 
 RECIPES = {
     "train": Recipe("train", frames=200),

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from data_prep.maze.episodes import episode_spec
-from data_prep.maze.recipe import Recipe, RecipeError
+from data_prep.maze.recipe import Recipe
 from data_prep.memory_maze.recipe import EPISODE_FRAMES, MemoryMazeRecipe
+from data_prep.recipe_checks import RecipeError
 
 
 @pytest.mark.parametrize("size", EPISODE_FRAMES)

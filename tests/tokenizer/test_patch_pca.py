@@ -14,6 +14,7 @@ import pytest
 from data_prep import fit_tokenizer
 from rad_jax import tokenizer
 from rad_jax.data.episodes import Episodes, EpisodeSpec, write_split
+from rad_jax.fingerprint import fingerprint
 from rad_jax.tokenizer import TokenizerError, patch_pca
 
 
@@ -177,9 +178,7 @@ def flipped(path):
         lambda path: rewrite(path, extra=np.zeros(1)),
         lambda path: rewrite(path, fingerprint=np.array("f" * 64)),
         lambda path: np.savez(path, mean=np.zeros(192)),
-        lambda path: np.savez(
-            path, patch=np.array(8), fingerprint=patch_pca._fingerprint({"patch": np.array(8)})
-        ),
+        lambda path: np.savez(path, patch=np.array(8), fingerprint=fingerprint({"patch": np.array(8)})),
     ],
 )
 def test_a_damaged_or_altered_file_is_refused(tmp_path, damage):

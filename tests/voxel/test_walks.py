@@ -5,11 +5,12 @@ from itertools import islice
 import numpy as np
 import pytest
 
+from data_prep.recipe_checks import RecipeError
 from data_prep.voxel import policy, protocols
 from data_prep.voxel.episodes import draw_walk
 from data_prep.voxel.motion import WALK, Action
 from data_prep.voxel.oracle import oracle_poses
-from data_prep.voxel.recipe import Recipe, RecipeError
+from data_prep.voxel.recipe import Recipe
 from data_prep.voxel.terrain import SIZE
 
 FORWARD, BACK, JUMP, TURN = range(4)
