@@ -30,13 +30,14 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
+from data_prep.command import Parser, run
 from data_prep.pool import Pool
 from data_prep.voxel.motion import TURN_DEGREES, Action
 from data_prep.voxel.policy import random_actions, random_pattern, random_side, rotation
 from rad_jax.atomic import write_bytes
 from rad_jax.data import DataError
 
-FPS = 20
+PROGRAM, FPS = "collect_minerl", 20
 POLICIES = ("random", "pattern", "rotate")
 _TRIES = 10  # recordings of one episode until it is given up
 _BIT_RATE = 8_000_000  # of a video of 640x360, about what mp4v takes
@@ -93,19 +94,15 @@ def main(
     arguments: Sequence[str] | None = None, open_environment: Callable[[Job], Environment] | None = None
 ) -> int:
     """Run the command; returns the exit status. ``open_environment`` opens another game than MineRL."""
-    job = Job(**vars(_parser().parse_args(arguments)))
-    try:
-        collect = partial(record_worker, job, open_environment or open_minerl)
-        with Pool(min(job.workers, job.episodes)) as pool:
-            for worker, written in enumerate(pool.map(collect, range(job.workers))):
-                print(f"{job.out / str(worker)}: {written} new episodes")
-    except (DataError, OSError) as error:
-        print(f"collect_minerl: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("collect_minerl: stopped; the same command continues", file=sys.stderr)
-        return 130
-    return 0
+    job = _job(arguments)
+    return run(PROGRAM, partial(_collect, job, open_environment or open_minerl), DataError)
+
+
+def _collect(job: Job, open_environment: Callable[[Job], Environment]) -> None:
+    with Pool(min(job.workers, job.episodes)) as pool:
+        counts = pool.map(partial(record_worker, job, open_environment), range(job.workers))
+        for worker, written in enumerate(counts):
+            print(f"{job.out / str(worker)}: {written} new episodes")
 
 
 def record_worker(job: Job, open_environment: Callable[[Job], Environment], worker: int) -> int:
@@ -273,26 +270,19 @@ class MineRL:
         return Seen(observation["pov"], *(float(place[name]) for name in ("xpos", "ypos", "zpos", "yaw")))
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        """Say what is wrong in one line."""
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-    def parse_args(self, *arguments) -> argparse.Namespace:
-        options = super().parse_args(*arguments)
-        for name, low in (("episodes", 1), ("workers", 1), ("frames", 2), ("seed", 0), ("biome", 0)):
-            if getattr(options, name) < low:
-                self.error(f"--{name}: {getattr(options, name)} is out of range, expected at least {low}")
-        if not 0 <= options.turn_probability <= 0.5:
-            self.error(f"--turn-probability: {options.turn_probability} is out of range, expected 0 to 0.5")
-        return options
+def _job(arguments: Sequence[str] | None) -> Job:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    for name, low in (("episodes", 1), ("workers", 1), ("frames", 2), ("seed", 0), ("biome", 0)):
+        if getattr(options, name) < low:
+            parser.error(f"--{name}: {getattr(options, name)} is out of range, expected at least {low}")
+    if not 0 <= options.turn_probability <= 0.5:
+        parser.error(f"--turn-probability: {options.turn_probability} is out of range, expected 0 to 0.5")
+    return Job(**vars(options))
 
 
-def _parser() -> argparse.ArgumentParser:
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = _Parser(
-        prog="collect_minerl", description=__doc__, formatter_class=formatter, allow_abbrev=False
-    )
+def _parser() -> Parser:
+    parser = Parser(PROGRAM, __doc__)
     add = parser.add_argument
     add("--out", type=Path, required=True, help="directory of the recordings")
     add("--policy", choices=POLICIES, default="random", help="what the player does (random)")

@@ -24,12 +24,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from data_prep.command import Parser, natural, positive, run
 from data_prep.convert_plan import TRAIN, Part, Wanted, plan
 from data_prep.formats import FORMATS, BadRecording, Candidate, Recording, find, layout, read
 from data_prep.formats.episode import episode
 from data_prep.patterns import KINDS
 from data_prep.pool import Pool
-from data_prep.survey import Found, Settings, Skipped, survey
+from data_prep.survey import Found, Settings, Skipped, journal_held, survey
 from rad_jax.data import DataError, Episode, EpisodeSpec, write_split
 from rad_jax.data.index import load_index, write_json
 from rad_jax.data.spec import check_name
@@ -43,21 +44,13 @@ _LARGEST_SIDE = 4096
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = parser().parse_args(arguments)
-    try:
-        convert(options)
-    except (DataError, BadRecording, OSError) as error:
-        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"{PROGRAM}: stopped; the same command continues", file=sys.stderr)
-        return 130
-    return 0
+    return run(PROGRAM, partial(convert, options), DataError, BadRecording)
 
 
 def convert(options: argparse.Namespace) -> None:
     """Check, report, write; see the module's text. Raises `DataError`, `BadRecording` or `OSError`."""
     candidates = find_recordings(options)
-    with Pool(min(options.workers, len(candidates))) as pool:
+    with journal_held(options.dst, wait=False), Pool(min(options.workers, len(candidates))) as pool:
         settings, parts = check_recordings(options, candidates, pool)
         for part in parts:
             _write(part, settings, candidates, pool, options.shard_episodes)
@@ -77,12 +70,11 @@ def find_recordings(options: argparse.Namespace) -> dict[str, Candidate]:
 def check_recordings(
     options: argparse.Namespace, candidates: Mapping[str, Candidate], pool: Pool
 ) -> tuple[Settings, list[Part]]:
-    """How recordings are read, and which become which split; says and reports what is left out.
+    """How recordings are read, and which become which split; says and reports what is left out. The journal must be held.
 
     Raises:
       DataError: none can be used, or not as wanted.
     """
-    options.dst.mkdir(parents=True, exist_ok=True)
     settings = Settings(options.format, options.skip, options.size, options.test_frames)
     with closing(_Bar(f"{options.src}: checking", len(candidates))) as bar:
         results = survey(list(candidates.values()), settings, options.dst, pool, bar)
@@ -235,32 +227,24 @@ def _check(options: argparse.Namespace) -> None:
             raise DataError(f"{directory} holds the data set {index['name']!r}: use another directory")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        """Say what is wrong in one line."""
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The options of the command."""
-    formatter = argparse.RawDescriptionHelpFormatter
-    text = __doc__.replace("%", "%%")
-    parser = _Parser(prog=PROGRAM, description=text, formatter_class=formatter, allow_abbrev=False)
+    parser = Parser(PROGRAM, __doc__)
     add = parser.add_argument
     add("--format", required=True, choices=FORMATS, metavar="|".join(FORMATS), help="whose files they are")
     add("--src", required=True, type=Path, help="directory of the recordings, at any depth")
     add("--dst", required=True, type=Path, help="directory of the data set")
     add("--size", type=_size, metavar="WIDTHxHEIGHT", help="scale frames to so many pixels (their own)")
     add("--split", default=TRAIN, help="name of the split (train)")
-    add("--test-episodes", type=_positive, help="so many of the recordings become test episodes")
+    add("--test-episodes", type=positive, help="so many of the recordings become test episodes")
     add("--test-share", type=_share, help="or such a share of them, 0 to 1")
     add("--test-dst", type=Path, help="their directory (DST_test)")
-    add("--test-frames", type=_positive, help="only the first so many frames of an evaluation episode (all)")
-    add("--context", type=_positive, help="frames of an evaluation episode that are given (see above)")
+    add("--test-frames", type=positive, help="only the first so many frames of an evaluation episode (all)")
+    add("--context", type=positive, help="frames of an evaluation episode that are given (see above)")
     add("--pattern", choices=KINDS, metavar="|".join(KINDS), help="evaluate only recordings of a pattern")
-    add("--skip", type=_natural, help="frames left out at the start (worldmem 100, others 0)")
-    add("--workers", type=_positive, default=1, help="processes; each holds about three episodes (1)")
-    add("--shard-episodes", type=_positive, help="episodes of a shard file (about 128 MiB of frames)")
+    add("--skip", type=natural, help="frames left out at the start (worldmem 100, others 0)")
+    add("--workers", type=positive, default=1, help="processes; each holds about three episodes (1)")
+    add("--shard-episodes", type=positive, help="episodes of a shard file (about 128 MiB of frames)")
     return parser
 
 
@@ -281,18 +265,6 @@ def _share(text: str) -> float:
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"expected a number above 0, at most 1, not {text!r}")
     return value
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected an integer >= 1, not {text!r}")
-    return int(text)
-
-
-def _natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected an integer >= 0, not {text!r}")
-    return int(text)
 
 
 if __name__ == "__main__":

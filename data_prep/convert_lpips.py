@@ -8,40 +8,39 @@ The backbone is a state dict of torchvision's alexnet or vgg16, of which the con
 in them, or from .safetensors. Evaluations are given the result with --config.evaluate.lpips=FILE.
 """
 
-import argparse
 import pathlib
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from safetensors.numpy import save
 
+from data_prep.command import Parser, run
 from data_prep.torch_zip import TorchFileError, read_torch
 from rad_jax.atomic import write_bytes
 from rad_jax.fingerprint import fingerprint
 from rad_jax.metrics.lpips import NETS, fill
 from rad_jax.weights.tensors import WeightsError, read_tensors
 
+PROGRAM = "convert_lpips"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        "python -m data_prep.convert_lpips", description="Make the weights of LPIPS from published ones."
-    )
+    """Run the command; returns the exit status."""
+    parser = Parser(PROGRAM, __doc__)
     parser.add_argument("--net", required=True, choices=sorted(NETS), help="backbone")
     parser.add_argument("--backbone", required=True, type=pathlib.Path, help="torchvision's weights of it")
     parser.add_argument("--heads", required=True, type=pathlib.Path, help="the weights of LPIPS v0.1 on it")
     parser.add_argument("--out", required=True, type=pathlib.Path, help="file to write, .safetensors")
     options = parser.parse_args(arguments)
-    try:
-        tensors = convert(options.net, options.backbone, options.heads, options.out)
-    except (TorchFileError, WeightsError) as error:
-        print(f"convert_lpips: {error}", file=sys.stderr)
-        return 2
-    print(
-        f"{options.out}: LPIPS on {options.net}, {len(tensors)} tensors, sha256 {fingerprint(tensors)[:12]}"
-    )
-    return 0
+    work = partial(_convert_and_say, **vars(options))
+    return run(PROGRAM, work, TorchFileError, WeightsError, continues=False)
+
+
+def _convert_and_say(net: str, backbone: pathlib.Path, heads: pathlib.Path, out: pathlib.Path) -> None:
+    tensors = convert(net, backbone, heads, out)
+    print(f"{out}: LPIPS on {net}, {len(tensors)} tensors, sha256 {fingerprint(tensors)[:12]}")
 
 
 def convert(

@@ -15,14 +15,15 @@ as raw frames. Its other options (--size, --test-episodes, --pattern, ...) are t
 """
 
 import argparse
-import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from data_prep.command import Parser, positive, run
 from data_prep.encode_latents_job import Job, TokenizerFile, make_job
 from data_prep.encode_latents_source import Source, SplitSource
 from data_prep.encode_latents_workers import EXPECTED_ERRORS, WorkerDied, encode_shards, local_devices
@@ -38,9 +39,7 @@ PROGRAM = "encode_latents"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = parse(PROGRAM, __doc__, arguments)
-    with errors_in_a_line(PROGRAM) as status:
-        encode(options)
-    return status[0]
+    return run(PROGRAM, partial(encode, options), *EXPECTED_ERRORS, WorkerDied)
 
 
 def encode(options: argparse.Namespace) -> None:
@@ -158,28 +157,8 @@ def _copy(source: Path, target: Path) -> None:
     replace_durably(temporary, target)
 
 
-@contextlib.contextmanager
-def errors_in_a_line(program: str) -> Iterator[list[int]]:
-    """What a user can mend is said in a line; gives a list whose entry becomes the exit status."""
-    status = [0]
-    try:
-        yield status
-    except (*EXPECTED_ERRORS, WorkerDied) as error:
-        print(f"{program}: error: {error}", file=sys.stderr)
-        status[0] = 2
-    except KeyboardInterrupt:
-        print(f"{program}: stopped; the same command continues", file=sys.stderr)
-        status[0] = 130
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        """Say what is wrong in one line."""
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
 def parse(
-    program: str, description: str, arguments: Sequence[str] | None, *, local: bool = True
+    program: str, description: str | None, arguments: Sequence[str] | None, *, local: bool = True
 ) -> argparse.Namespace:
     """The options of the local command, or of the one for Beam; with --format also those of `data_prep.convert`."""
     parser = _parser(program, description, local)
@@ -196,13 +175,8 @@ def parse(
     return options
 
 
-def _parser(program: str, description: str, local: bool) -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog=program,
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def _parser(program: str, description: str | None, local: bool) -> Parser:
+    parser = Parser(program, description)
     add = parser.add_argument
     add("--src", required=True, type=Path, help="the data set, or with --format the directory of recordings")
     add("--dst", required=True, type=Path, help="directory of the data set of latents")
@@ -210,15 +184,15 @@ def _parser(program: str, description: str, local: bool) -> argparse.ArgumentPar
     add("--split", nargs="+", help="splits to encode (all)")
     add("--tokenizer", help="name of the tokenizer (the one fitted to the source)")
     add("--weights", type=Path, help="its file")
-    add("--batch", type=_positive, default=32, help="frames encoded together (32)")
+    add("--batch", type=positive, default=32, help="frames encoded together (32)")
     add(
         "--keep-frames",
         action=argparse.BooleanOptionalAction,
         help="store frames beside latents (of episodes for evaluation, whose predictions are compared with them)",
     )
-    add("--shard-episodes", type=_positive, help="episodes of a shard file (a 64th of them, or 256 MiB)")
+    add("--shard-episodes", type=positive, help="episodes of a shard file (a 64th of them, or 256 MiB)")
     work = "that encode, and check recordings" if local else "that check recordings"
-    add("--workers", type=_positive, default=1, help=f"processes of this host {work} (1)")
+    add("--workers", type=positive, default=1, help=f"processes of this host {work} (1)")
     if local:
         add(
             "--shard",
@@ -228,12 +202,6 @@ def _parser(program: str, description: str, local: bool) -> argparse.ArgumentPar
             help="only the K-th of N shares, K from 0 to N-1",
         )
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected an integer >= 1, not {text}")
-    return int(text)
 
 
 def _share(text: str) -> tuple[int, int]:

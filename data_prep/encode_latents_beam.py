@@ -11,12 +11,15 @@ it was. All workers must see --src, --dst and --weights under the same paths.
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
-from data_prep.encode_latents import errors_in_a_line, make_jobs, parse, report
+from data_prep.command import run
+from data_prep.encode_latents import make_jobs, parse, report
 from data_prep.encode_latents_job import Job, encode_shard
+from data_prep.encode_latents_workers import EXPECTED_ERRORS
 from rad_jax.data.progress import finished_shards
 from rad_jax.data.writer import begin
 
@@ -48,9 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     place = arguments.index("--") if "--" in arguments else len(arguments)
     options, rest = parse(PROGRAM, __doc__, arguments[:place], local=False), arguments[place + 1 :]
-    with errors_in_a_line(PROGRAM) as status:
-        encode(options, rest)
-    return status[0]
+    return run(PROGRAM, partial(encode, options, rest), *EXPECTED_ERRORS)
 
 
 def encode(options: argparse.Namespace, beam_arguments: Sequence[str]) -> None:

@@ -16,9 +16,8 @@ from data_prep.encode_latents_source import Frames, Source
 from data_prep.formats import Candidate, frames
 from data_prep.formats.episode import episode_without_frames
 from data_prep.pool import Pool
-from data_prep.survey import Settings
+from data_prep.survey import Settings, journal_held
 from rad_jax.data import Episode, EpisodeSpec
-from rad_jax.data.index import wait_for_lock
 
 
 @dataclass(frozen=True)
@@ -82,15 +81,10 @@ def open_recordings(options: argparse.Namespace, workers: int) -> list[tuple[Pat
     Raises:
       DataError: there are no such recordings, or none that can be used; which are skipped, and why, is printed and reported.
     """
-    options.dst.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(options.dst, os.O_RDONLY)
-    try:
-        wait_for_lock(descriptor)  # one host checks, the others read what it found
-        candidates = convert.find_recordings(options)
-        with Pool(min(workers, len(candidates))) as pool:
-            settings, parts = convert.check_recordings(options, candidates, pool)
-    finally:
-        os.close(descriptor)
+    candidates = convert.find_recordings(options)
+    # One host checks, the others read what it found.
+    with journal_held(options.dst, wait=True), Pool(min(workers, len(candidates))) as pool:
+        settings, parts = convert.check_recordings(options, candidates, pool)
     return [
         (part.directory, RecordingSource(part, settings, [candidates[found.id] for found in part.found]))
         for part in parts

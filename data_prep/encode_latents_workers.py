@@ -5,9 +5,6 @@ at the end: a process that dies gives its shard back.
 """
 
 import multiprocessing
-import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -20,6 +17,7 @@ from tqdm import tqdm
 
 from data_prep.encode_latents_job import Job, encode_shard
 from data_prep.formats.recording import BadRecording
+from data_prep.pool import end_with, interrupts_not_for_children
 from rad_jax.data import DataError
 from rad_jax.data.progress import finished_shards
 from rad_jax.tokenizer import TokenizerError
@@ -112,7 +110,8 @@ class _Processes:
         for worker in range(workers):
             ours, theirs = context.Pipe()
             process = context.Process(target=_work, args=(theirs, jobs, worker, workers), daemon=True)
-            process.start()
+            with interrupts_not_for_children():
+                process.start()
             theirs.close()
             self._processes[ours] = process
 
@@ -160,8 +159,9 @@ class _Processes:
 
 def _work(connection: Connection, jobs: Sequence[Job], worker: int, workers: int) -> None:
     """Does what it is sent. Answers with progress, and at the end with None or the error."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with(
+        multiprocessing.parent_process().sentinel
+    )  # a parent that was killed leaves nobody who holds shards
     encode = _Encoder(jobs, worker, workers)
     while True:
         task = connection.recv()
@@ -171,12 +171,6 @@ def _work(connection: Connection, jobs: Sequence[Job], worker: int, workers: int
             connection.send(DataError(str(error)))  # of a type that survives the way
         else:
             connection.send(None)
-
-
-def _end_with_parent() -> None:
-    """A parent that was killed leaves nobody who holds shards."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
 
 
 class _Bar:

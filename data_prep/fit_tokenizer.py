@@ -8,56 +8,40 @@ Writes DIR/tokenizer.npz and names it, with its fingerprint, in the index of the
 replaced only when the new one is complete. PCA takes about a second. --decoder-steps trains the residual decoder.
 """
 
-import argparse
 import pathlib
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from jaxtyping import UInt8
 
+from data_prep.command import Parser, natural, positive, run
 from rad_jax.data.episodes import DataError, Episodes, record_tokenizer
 from rad_jax.tokenizer import Tokenizer, TokenizerError, patch_pca
 
-FILE = "tokenizer.npz"
+PROGRAM, FILE = "fit_tokenizer", "tokenizer.npz"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        "python -m data_prep.fit_tokenizer", description="Fit a tokenizer to a data set."
-    )
+    """Run the command; returns the exit status."""
+    parser = Parser(PROGRAM, __doc__)
     parser.add_argument("--data", required=True, type=pathlib.Path, help="directory of the data set")
     parser.add_argument("--split", default="train", help="split to fit to (default: train)")
     parser.add_argument(
-        "--patch", default=8, type=_positive, help="pixels along a side of a patch (default: 8)"
+        "--patch", default=8, type=positive, help="pixels along a side of a patch (default: 8)"
+    )
+    parser.add_argument("--channels", default=16, type=positive, help="channels of the latents (default: 16)")
+    parser.add_argument("--frames", default=4096, type=positive, help="frames to fit to (default: 4096)")
+    parser.add_argument(
+        "--decoder-steps", default=0, type=natural, help="training steps of the residual decoder; 0: none"
     )
     parser.add_argument(
-        "--channels", default=16, type=_positive, help="channels of the latents (default: 16)"
-    )
-    parser.add_argument("--frames", default=4096, type=_positive, help="frames to fit to (default: 4096)")
-    parser.add_argument(
-        "--decoder-steps", default=0, type=_natural, help="training steps of the residual decoder; 0: none"
-    )
-    parser.add_argument(
-        "--seed", default=0, type=_natural, help="seed of the choice of frames and of the decoder"
+        "--seed", default=0, type=natural, help="seed of the choice of frames and of the decoder"
     )
     options = parser.parse_args(arguments)
-    try:
-        fit_tokenizer(
-            options.data,
-            split=options.split,
-            patch=options.patch,
-            channels=options.channels,
-            frames=options.frames,
-            decoder_steps=options.decoder_steps,
-            seed=options.seed,
-        )
-    except (DataError, TokenizerError) as error:
-        print(f"fit_tokenizer: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run(PROGRAM, partial(fit_tokenizer, **vars(options)), DataError, TokenizerError, continues=False)
 
 
 def fit_tokenizer(
@@ -131,20 +115,6 @@ def reconstruction_psnr(tokenizer: Tokenizer, frames: UInt8[np.ndarray, "m H W 3
         for part in np.array_split(images, -(-len(images) // 256))
     ]
     return float(-10 * np.log10(np.maximum(np.concatenate(errors), 1e-10)).mean())
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected an integer >= 1, not {text}")
-    return value
-
-
-def _natural(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"expected an integer >= 0, not {text}")
-    return value
 
 
 if __name__ == "__main__":

@@ -9,39 +9,39 @@ them beside the truth.
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from data_prep.command import Parser, run
 from rad_jax.data.episodes import DataError, Episodes
 from rad_jax.media import MediaError, contact_sheet, side_by_side, write_png, write_video
 
+PROGRAM = "look"
 _FPS = 10.0  # of data sets that do not say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="look", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(PROGRAM, __doc__)
     parser.add_argument("data", type=Path, help="directory of the data set")
     parser.add_argument("--split", default="train")
     parser.add_argument("--episodes", type=int, nargs="+", default=[0], help="numbers of episodes (0)")
     parser.add_argument("--frames", type=int, default=48, help="most frames on a sheet, evenly spaced (48)")
     parser.add_argument("--out", type=Path, help="where to (DATA/look)")
     options = parser.parse_args(arguments)
-    try:
-        if options.frames < 1:
-            raise MediaError(f"frames: {options.frames} is out of range, expected at least 1")
-        episodes = Episodes(options.data, options.split)
-        out = options.out or options.data / "look"
-        for number in options.episodes:
-            for path in look(episodes, number, out, options.frames):
-                print(path)
-    except (DataError, MediaError, OSError) as error:
-        print(f"look: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run(PROGRAM, partial(_look, options), DataError, MediaError, continues=False)
+
+
+def _look(options: argparse.Namespace) -> None:
+    if options.frames < 1:
+        raise MediaError(f"frames: {options.frames} is out of range, expected at least 1")
+    episodes = Episodes(options.data, options.split)
+    out = options.out or options.data / "look"
+    for number in options.episodes:
+        for path in look(episodes, number, out, options.frames):
+            print(path)
 
 
 def look(episodes: Episodes, number: int, out: Path, sheet_frames: int) -> tuple[Path, Path]:

@@ -16,48 +16,46 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import fields
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
+from data_prep.command import Parser, run
 from data_prep.luanti.display import LuantiError
 from data_prep.luanti.engine import Engine, expect_installed
 from data_prep.luanti.recipe import Recipe
 from data_prep.luanti.session import record
 from data_prep.make_voxel import add_options, episode_indices, write
-from data_prep.maze.command_line import Parser
 from data_prep.recipe_checks import RecipeError
 from rad_jax.data.episodes import DataError
+
+PROGRAM = "make_luanti"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        given = {f.name: getattr(options, f.name, None) for f in fields(Recipe)}
-        given = {name: value for name, value in given.items() if value is not None}
-        given.setdefault("split", "train" if options.protocol == "train" else "test")
-        recipe = Recipe(**given)
-        indices = episode_indices(options.first, options.episodes)
-        expect_installed()
-        with ExitStack() as stack:
+    return run(PROGRAM, partial(_make, options), RecipeError, LuantiError, DataError)
 
-            @cache
-            def engine() -> Engine:  # not started where nothing is missing, or nothing may be written
-                home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="luanti-")))
-                return stack.enter_context(Engine(home, recipe.map_seed, recipe.width, recipe.height))
 
-            write(options.out, recipe, indices, options.worker, lambda r, i: record(r, i, engine()))
-    except (RecipeError, LuantiError, DataError, OSError) as error:
-        print(f"make_luanti: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("make_luanti: stopped; the same command continues", file=sys.stderr)
-        return 130
-    return 0
+def _make(options: argparse.Namespace) -> None:
+    given = {f.name: getattr(options, f.name, None) for f in fields(Recipe)}
+    given = {name: value for name, value in given.items() if value is not None}
+    given.setdefault("split", "train" if options.protocol == "train" else "test")
+    recipe = Recipe(**given)
+    indices = episode_indices(options.first, options.episodes)
+    expect_installed()
+    with ExitStack() as stack:
+
+        @cache
+        def engine() -> Engine:  # not started where nothing is missing, or nothing may be written
+            home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="luanti-")))
+            return stack.enter_context(Engine(home, recipe.map_seed, recipe.width, recipe.height))
+
+        write(options.out, recipe, indices, options.worker, lambda r, i: record(r, i, engine()))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser("make_luanti", __doc__)
+    parser = Parser(PROGRAM, __doc__)
     add_options(parser)
     parser.add_argument(
         "--map-seed", type=int, help="of the landscape; every episode has a place of its own in it (1)"

@@ -16,31 +16,30 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from data_prep.maze.command_line import Parser, add_recipe_options, expect_positive, recipe_from, write
+from data_prep.command import Parser, run
+from data_prep.maze.command_line import add_recipe_options, expect_positive, recipe_from, write
 from data_prep.maze.dataset import draw_walk, make_episodes
 from data_prep.maze.recipe import Recipe
 from data_prep.maze.world import ROOM_SIZE
 from data_prep.recipe_checks import RecipeError
 from rad_jax.data.episodes import DataError
 
+PROGRAM = "make_maze"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        jobs = _jobs(options)
-        for _, recipe, _ in jobs:
-            draw_walk(recipe, 0)  # a recipe without walks is found out before anything is written
-        for directory, recipe, episodes in jobs:
-            make = partial(make_episodes, recipe)
-            write("make_maze", directory, recipe, make, episodes, options.shard_episodes)
-    except (RecipeError, DataError, OSError) as error:
-        print(f"make_maze: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("make_maze: stopped; the same command continues", file=sys.stderr)
-        return 130
-    return 0
+    return run(PROGRAM, partial(_make, options), RecipeError, DataError)
+
+
+def _make(options: argparse.Namespace) -> None:
+    jobs = _jobs(options)
+    for _, recipe, _ in jobs:
+        draw_walk(recipe, 0)  # a recipe without walks is found out before anything is written
+    for directory, recipe, episodes in jobs:
+        make = partial(make_episodes, recipe)
+        write(PROGRAM, directory, recipe, make, episodes, options.shard_episodes)
 
 
 def _jobs(options: argparse.Namespace) -> list[tuple[str, Recipe, int]]:
@@ -64,7 +63,7 @@ def _jobs(options: argparse.Namespace) -> list[tuple[str, Recipe, int]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser("make_maze", __doc__)
+    parser = Parser(PROGRAM, __doc__)
     add_recipe_options(parser)
     add = parser.add_argument
     switch = argparse.BooleanOptionalAction

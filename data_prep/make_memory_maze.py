@@ -13,7 +13,8 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from data_prep.maze.command_line import Parser, add_recipe_options, expect_positive, recipe_from, write
+from data_prep.command import Parser, run
+from data_prep.maze.command_line import add_recipe_options, expect_positive, recipe_from, write
 from data_prep.maze.environment import RayCastMaze
 from data_prep.maze.recipe import Recipe
 from data_prep.maze.walks import draw
@@ -24,26 +25,23 @@ from data_prep.memory_maze.workers import WORKER_BYTES, Workers, default_count
 from data_prep.recipe_checks import RecipeError
 from rad_jax.data.episodes import DataError, Episode
 
+PROGRAM = "make_memory_maze"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        recipe = recipe_from(options, MemoryMazeRecipe)
-        expect_positive("workers", options.workers)
-        check_installed()
-        _expect_walks(recipe)
-        count = min(options.workers or default_count(), options.episodes)
-        with Workers(partial(make_episode, recipe), options.episodes, count) as workers:
-            make = workers.episodes
-            write("make_memory_maze", options.out, recipe, make, options.episodes, options.shard_episodes)
-    except (RecipeError, MemoryMazeError, DataError, OSError) as error:
-        print(f"make_memory_maze: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("make_memory_maze: stopped; the same command continues", file=sys.stderr)
-        return 130
-    return 0
+    return run(PROGRAM, partial(_make, options), RecipeError, MemoryMazeError, DataError)
+
+
+def _make(options: argparse.Namespace) -> None:
+    recipe = recipe_from(options, MemoryMazeRecipe)
+    expect_positive("workers", options.workers)
+    check_installed()
+    _expect_walks(recipe)
+    count = min(options.workers or default_count(), options.episodes)
+    with Workers(partial(make_episode, recipe), options.episodes, count) as workers:
+        write(PROGRAM, options.out, recipe, workers.episodes, options.episodes, options.shard_episodes)
 
 
 def make_episode(recipe: MemoryMazeRecipe, index: int) -> Episode:
@@ -59,7 +57,7 @@ def _expect_walks(recipe: Recipe) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser("make_memory_maze", __doc__)
+    parser = Parser(PROGRAM, __doc__)
     add_recipe_options(parser)
     parser.add_argument(
         "--workers",

@@ -16,10 +16,12 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
+from data_prep.command import Parser, run
 from data_prep.recipe_checks import RecipeError
 from data_prep.voxel.episodes import VoxelEpisode, draw_walk, make_episode
 from data_prep.voxel.files import is_written, write_episode
@@ -27,24 +29,20 @@ from data_prep.voxel.recipe import PROTOCOLS, SPLITS, Recipe
 from rad_jax.data.episodes import DataError
 from rad_jax.data.index import try_lock, write_json
 
-RECIPE = "recipe.json"
+PROGRAM, RECIPE = "make_voxel", "recipe.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        recipe = _recipe(options)
-        indices = episode_indices(options.first, options.episodes)
-        draw_walk(recipe, indices[0])  # a recipe without walks is found out before anything is written
-        write(options.out, recipe, indices, options.worker)
-    except (RecipeError, DataError, OSError) as error:
-        print(f"make_voxel: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("make_voxel: stopped; the same command continues", file=sys.stderr)
-        return 130
-    return 0
+    return run(PROGRAM, partial(_make, options), RecipeError, DataError)
+
+
+def _make(options: argparse.Namespace) -> None:
+    recipe = _recipe(options)
+    indices = episode_indices(options.first, options.episodes)
+    draw_walk(recipe, indices[0])  # a recipe without walks is found out before anything is written
+    write(options.out, recipe, indices, options.worker)
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:
@@ -124,19 +122,8 @@ def episode_indices(first: int, episodes: int) -> range:
     return range(first, first + episodes)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        """Say what is wrong in one line."""
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="make_voxel",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(PROGRAM, __doc__)
     add_options(parser)
     parser.add_argument("--supersample", type=int, help="rays per pixel and direction (1)")
     return parser

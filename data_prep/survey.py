@@ -4,6 +4,7 @@ Checking decodes every video once. Results are kept in a journal beside the data
 and times of its files, so that a run that was stopped, or is repeated, only looks at what is new or has changed.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +17,10 @@ from data_prep.formats import BadRecording, Candidate, read
 from data_prep.formats.episode import Traits, traits
 from data_prep.patterns import find_pattern
 from data_prep.pool import Pool
+from rad_jax.data import DataError
+from rad_jax.data.index import try_lock, wait_for_lock
 
-JOURNAL = "checked.jsonl"
+JOURNAL, LOCK = "checked.jsonl", "checked.lock"
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def survey(
     Args:
       candidates: of `data_prep.formats.find`.
       settings: see there.
-      directory: where the journal is.
+      directory: where the journal is; see `journal_held`.
       pool: does the work.
       progress: called with the number of results whenever there is another.
     """
@@ -113,6 +116,26 @@ def inspect(settings: Settings, candidate: Candidate) -> Found | Skipped:
         pattern_context=pattern and pattern.n_context,
         notes=recording.notes,
     )
+
+
+@contextlib.contextmanager
+def journal_held(directory: Path, wait: bool) -> Iterator[None]:
+    """Keeps the journal of a directory, which is made, from other processes; one that dies lets go of it.
+
+    Raises:
+      DataError: another process holds it, and is not to be waited for.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    # The journal itself is replaced, and the directory is locked for moments while its index is.
+    descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        if not (wait_for_lock(descriptor) if wait else try_lock(descriptor)):
+            raise DataError(
+                f"another process is converting into {directory}: wait until it is done, or use another --dst"
+            )
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _state(candidate: Candidate) -> list[list[Any]]:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from data_prep import convert, survey
 from data_prep.formats.actions import ACTIONS
 from rad_jax.data.condition import condition_dim, condition_features
 from rad_jax.data.episodes import DataError, Episodes
+
+ROOT = Path(__file__).parent.parent
 
 
 def run(*arguments) -> int:
@@ -270,6 +273,37 @@ def test_a_stopped_run_continues_to_the_same_bytes(recordings, tmp_path, monkeyp
         for content in (whole, stopped):
             content.pop("convert_report.json", None)  # names the directory
         assert whole == stopped
+
+
+@pytest.mark.parametrize("moment", ["checking", "writing"])
+def test_two_processes_do_not_convert_into_one_directory(moment, recordings, tmp_path, monkeypatch, capsys):
+    src, _ = recordings
+    job = ["--format", "vrag", "--src", src, "--dst", tmp_path / "d"]
+    module, name = {"checking": (survey, "inspect"), "writing": (convert, "make_episode")}[moment]
+    task, tries = getattr(module, name), []
+
+    def meanwhile(*arguments):
+        if len(tries) == 0:
+            # Other settings, under which the journal and the report of the first one would be lost.
+            words = [*map(str, job), "--size", "32x24"]
+            command = [sys.executable, "-m", "data_prep.convert", *words]
+            tries.append(subprocess.run(command, cwd=ROOT, capture_output=True, text=True))
+        return task(*arguments)
+
+    monkeypatch.setattr(module, name, meanwhile)
+    assert run(*job) == 0
+    (second,) = tries
+    assert second.returncode == 2 and second.stdout == "", second
+    expected = f"convert: error: another process is converting into {tmp_path / 'd'}: wait until it is done"
+    assert second.stderr.startswith(expected) and second.stderr.count("\n") == 1, second.stderr
+    there = contents(tmp_path / "d")
+    monkeypatch.undo()
+    assert run(*job[:-1], tmp_path / "alone") == 0
+    alone = contents(tmp_path / "alone")
+    for content in (there, alone):
+        content.pop("convert_report.json")  # names the directory
+    assert there == alone
+    assert run(*job) == 0, "the directory is free again"
 
 
 def test_a_recording_that_has_changed_is_checked_again(recordings, tmp_path, monkeypatch):

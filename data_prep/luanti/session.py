@@ -47,9 +47,12 @@ def record(recipe: Recipe, index: int, engine: Recorder) -> VoxelEpisode:
             reason = "the picture did not stand still"
             continue
         episode = _walk(recipe, engine, seen, actions)
-        if episode is not None:
+        if episode is None:
+            reason = "blocks are in the way"
+        elif recipe.protocol == "rotate" and not _repeats(episode):
+            reason = "terrain arrived late"
+        else:
             return episode
-        reason = "blocks are in the way"
     raise LuantiError(
         f"episode {index}: no {recipe.protocol} walk at {_PLACES} places, at the last one because {reason}"
     )
@@ -84,6 +87,13 @@ def _settle(engine: Recorder, seen: Seen) -> tuple[bool, Seen]:
             return True, seen
         before = views
     return False, seen
+
+
+def _repeats(episode: VoxelEpisode) -> bool:
+    """Whether a pose has one picture. On a busy machine terrain can arrive after revolutions that repeated."""
+    seen: dict[bytes, np.ndarray] = {}
+    pairs = zip(episode.walk.pose, episode.frames, strict=True)
+    return all(np.array_equal(frame, seen.setdefault(pose.tobytes(), frame)) for pose, frame in pairs)
 
 
 def _walk(recipe: Recipe, engine: Recorder, seen: Seen, actions: Iterable[Action]) -> VoxelEpisode | None:

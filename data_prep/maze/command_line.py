@@ -19,17 +19,6 @@ _SHARD_BYTES = 2**27
 _SHARD_EPISODES = 1024
 
 
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def __init__(self, prog: str, description: str | None):
-        formatter = argparse.RawDescriptionHelpFormatter
-        super().__init__(prog=prog, description=description, formatter_class=formatter, allow_abbrev=False)
-
-    def error(self, message: str):
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     """The options that every renderer has; those that are not given are `None`."""
     share = f"{CONTEXT_SHARE:.0%}%"  # argparse formats help texts

@@ -1,26 +1,22 @@
 """Episodes from many processes, handed out in order.
 
-A process of MuJoCo needs 0.6 GB (1.5 GB without `patches`), so memory limits how many there can be.
+A process of MuJoCo needs 0.6 GB (1.5 GB without `patches`), so memory limits how many there can be. OpenGL and threads do not
+survive a fork, so the processes are never copies of this one, and even a single one is another.
 """
 
-import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import Connection, wait
+from concurrent.futures import Future
 from pathlib import Path
 
 from data_prep.memory_maze.package import MemoryMazeError
+from data_prep.pool import DIED, Processes
 from rad_jax.data.episodes import Episode
 
 WORKER_BYTES = 0.7e9
-_AHEAD = 2  # episodes a worker may be ahead of the writer
 
 
-class Workers:
+class Workers(Processes):
     """Processes that make the episodes of a split; use it as a context manager.
 
     Args:
@@ -30,13 +26,10 @@ class Workers:
     """
 
     def __init__(self, make_episode: Callable[[int], Episode], num_episodes: int, count: int):
+        died = MemoryMazeError(DIED.format(f" (each needs {WORKER_BYTES / 1e9:.1f} GB)"))
+        super().__init__(count, died, _prepare)
         self._make_episode, self._num_episodes = make_episode, num_episodes
-        self._ahead = _AHEAD * count
-        self._coming: dict[int, Future] = {}
-        # Processes of their own, not copies of this one: OpenGL and threads do not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        receiving, self._lifeline = context.Pipe(duplex=False)
-        self._pool = ProcessPoolExecutor(count, context, _begin, (receiving,))
+        self._coming: dict[int, Future[Episode]] = {}
 
     def episodes(self, indices: range) -> Iterator[Episode]:
         """The episodes of some indices, in order; the ones after them are begun, for the next shard.
@@ -45,31 +38,15 @@ class Workers:
           MemoryMazeError: MuJoCo cannot be used here, or a process died.
         """
         for index in indices:
-            for later in range(index, min(index + self._ahead, self._num_episodes)):
+            for later in range(index, min(index + self.ahead, self._num_episodes)):
                 if later not in self._coming:
-                    self._coming[later] = self._submit(later)
-            try:
-                yield self._coming.pop(index).result()
-            except BrokenProcessPool:
-                raise MemoryMazeError(_DIED) from None
-
-    def _submit(self, index: int) -> Future:
-        try:
-            return self._pool.submit(self._make_episode, index)
-        except BrokenProcessPool:
-            raise MemoryMazeError(_DIED) from None
-
-    def __enter__(self) -> "Workers":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        if kind is None:
-            self._pool.shutdown()
-        self._lifeline.close()  # ends what still works on episodes that nobody waits for
-        self._pool.shutdown(cancel_futures=True)
+                    self._coming[later] = self.submit(self._make_episode, later)
+            yield self.result(self._coming.pop(index))
 
 
-_DIED = f"a worker process died, most likely for want of memory (each needs {WORKER_BYTES / 1e9:.1f} GB): use fewer --workers"
+def _prepare() -> None:
+    # Of Mesa's software renderer: the processes fill the cores already.
+    os.environ.setdefault("LP_NUM_THREADS", "1")
 
 
 def default_count() -> int:
@@ -87,18 +64,3 @@ def _available_bytes() -> float:
     if limit.exists() and limit.read_text().strip() != "max":
         available = min(available, int(limit.read_text()) - int(used.read_text()))
     return available
-
-
-def _begin(lifeline: Connection) -> None:
-    """What a worker does first."""
-    os.environ.setdefault(
-        "LP_NUM_THREADS", "1"
-    )  # of Mesa's software renderer: the processes fill the cores already
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the writer, which ends its workers
-    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
-
-
-def _end_with(lifeline: Connection) -> None:
-    """End this process when the writer lets go of the other end, also by being killed: it would wait for ever."""
-    wait([lifeline])
-    os._exit(1)

@@ -58,10 +58,11 @@ for line in actions:
 
 
 class Landscape:
-    """Frames that tell the yaw; a wall at x = `wall` for the first `walls` places; clouds for the first `moving` steps."""
+    """Frames that tell the yaw; a wall before the first `walls` places; clouds for the first `moving` steps; at the first
+    place one frame changes at step `late`."""
 
-    def __init__(self, walls: int = 0, moving: int = 0):
-        self.walls, self.moving, self.seeds, self.steps = walls, moving, [], []
+    def __init__(self, walls: int = 0, moving: int = 0, late: int = -1):
+        self.walls, self.moving, self.late, self.seeds, self.steps = walls, moving, late, [], []
 
     def reset(self, seed: int) -> Seen:
         self.seeds.append(seed)
@@ -81,6 +82,7 @@ class Landscape:
     def _seen(self) -> Seen:
         frame = np.full((8, 8, 3), (self.yaw + 180) // 2, np.uint8)
         frame[0, 0, 0] = len(self.steps) % 251 if len(self.steps) < self.moving else 0
+        frame[0, 0, 1] += len(self.seeds) == 1 and len(self.steps) == self.late
         return Seen(frame, (self.x, 64.5, self.z, float(self.yaw)))
 
 
@@ -199,6 +201,15 @@ def test_recording_begins_when_revolutions_repeat():
         assert episode.walk.n_context == 60 and len(np.unique(episode.frames, axis=0)) == 18
         for t in range(82):
             assert np.array_equal(episode.frames[t], episode.frames[t + 18])
+
+
+def test_a_rotation_whose_terrain_arrived_late_is_left():
+    """90 steps settle; after that one of 99 frames differs from the others of its yaw."""
+    recipe = Recipe("rotate", split="test", size="64x64")
+    for late, places in ((90, 1), (91, 2), (150, 2), (189, 2), (190, 1)):
+        episode = record(recipe, 0, landscape := Landscape(late=late))
+        assert len(landscape.seeds) == places, late
+        assert len(np.unique(episode.frames, axis=0)) == 18
 
 
 def test_places_that_never_stand_still_or_are_blocked_are_left():

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -51,9 +52,38 @@ def test_episodes_come_in_order_over_the_edges_of_shards(count):
         episodes = [
             episode for shard in (range(4), range(4, 8), range(9, 11)) for episode in pool.episodes(shard)
         ]
+        assert set(pool._coming) <= {8}, "what was handed out is kept"
     assert [episode["frames"][0] for episode in episodes] == [i**2 for i in (*range(8), 9, 10)]
     made_by = {episode["process"] for episode in episodes}
     assert 1 <= len(made_by) <= count and os.getpid() not in made_by
+
+
+def leave_a_trace(directory: Path, index: int) -> dict:
+    (directory / str(index)).touch()
+    return {}
+
+
+def test_the_next_shard_is_begun_before_it_is_asked_for_but_not_the_whole_split(tmp_path):
+    with Workers(partial(leave_a_trace, tmp_path), 9, 2) as pool:
+        list(pool.episodes(range(1)))
+        deadline = time.monotonic() + 20
+        while len(list(tmp_path.iterdir())) < 4 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "2", "3"]
+
+
+def threads(index: int) -> dict:
+    return {"threads": os.environ.get("LP_NUM_THREADS")}
+
+
+def test_a_process_draws_with_one_thread_unless_told_otherwise(monkeypatch):
+    for told in (None, "3"):
+        monkeypatch.delenv("LP_NUM_THREADS", raising=False)
+        if told:
+            monkeypatch.setenv("LP_NUM_THREADS", told)
+        with Workers(threads, 1, 1) as pool:
+            assert next(pool.episodes(range(1))) == {"threads": told or "1"}
 
 
 def test_errors_of_a_process_arrive():
@@ -72,7 +102,7 @@ def test_a_process_that_dies_is_an_error_and_not_a_wait():
 def test_leaving_ends_what_still_runs():
     begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt), Workers(never, 2, 1) as pool:
-        pool._submit(0)
+        pool.submit(never, 0)
         time.sleep(1)
         raise KeyboardInterrupt
     assert time.monotonic() - begun < 20

@@ -1,0 +1,52 @@
+"""What the commands of this package have in common: whatever happens, they end with one line and an exit status."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """Options without abbreviations; a wrong one is said in one line, with status 2."""
+
+    def __init__(self, program: str, description: str | None):
+        formatter = argparse.RawDescriptionHelpFormatter
+        super().__init__(program, description=description, formatter_class=formatter, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def run(program: str, work: Callable[[], object], *expected: type[Exception], continues: bool = True) -> int:
+    """Does the work of a command; returns its exit status.
+
+    Args:
+      program: name of the command.
+      work: raises what is expected, or `OSError`, for reasons that a line can tell: status 2. An interrupt is status 130.
+      expected: such errors.
+      continues: whether the same command, given again after an interrupt, goes on from there.
+    """
+    try:
+        work()
+    except (OSError, *expected) as error:
+        print(f"{program}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        goes_on = "continues" if continues else "begins again"
+        print(f"{program}: stopped; the same command {goes_on}", file=sys.stderr)
+        return 130
+    return 0
+
+
+def positive(text: str) -> int:
+    """The integer of an option that counts things, at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected an integer >= 1, not {text!r}")
+    return int(text)
+
+
+def natural(text: str) -> int:
+    """The integer of an option, at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected an integer >= 0, not {text!r}")
+    return int(text)
