@@ -1,6 +1,6 @@
 """The paper's Memory Maze 15x15 with every hyperparameter that is known (Tables 1, 4 and 5).
 
-    python -m rad_jax.main --config experiments/maze.py:lstm-f --workdir runs/maze/lstm-f
+    python -m rad_jax.main --config experiments/maze.py:lstm-f
 
 Sources: [paper] arXiv 2511.12940, Table A.1 and section 5. [thesis] arXiv 2607.17560, chapter 10. [vrag] yeyutaihan/vrag.
 [code] christinaz21/mem-consistency-oasis, whose settings are those that the paper gives. [ours] is what none of them tells.

@@ -1,6 +1,6 @@
 """Memory Maze 9x9 at 64 pixels, small enough for one modern GPU and about twenty minutes.
 
-    python -m rad_jax.main --config experiments/maze_small.py:lstm-f --workdir runs/maze_small/lstm-f
+    python -m rad_jax.main --config experiments/maze_small.py:lstm-f
 
 The protocol is that of `experiments.maze`; the sizes are ours. For episodes whose second lap is predicted, where memory
 has more to win than on the way back, make the loop protocol beside the default:

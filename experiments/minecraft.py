@@ -1,6 +1,6 @@
 """The paper's Minecraft with every hyperparameter that is known (Tables 2 and 3).
 
-    python -m rad_jax.main --config experiments/minecraft.py:lstm-f --workdir runs/minecraft/lstm-f
+    python -m rad_jax.main --config experiments/minecraft.py:lstm-f
     python -m rad_jax.main --config experiments/minecraft.py:mamba2-f --mode plan     # what a step needs; allocates nothing
 
 Sources: [paper] arXiv 2511.12940, Table A.1 and section 5. [thesis] arXiv 2607.17560, chapter 10. [vrag] yeyutaihan/vrag and

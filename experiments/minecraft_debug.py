@@ -1,7 +1,7 @@
 """All of the Minecraft path in about a minute on a CPU: it shows that everything works, and learns next to nothing.
 
-    python -m rad_jax.main --config experiments/minecraft_debug.py --workdir runs/minecraft_debug
-    python -m rad_jax.main --config experiments/minecraft_debug.py --workdir runs/minecraft_debug --mode evaluate
+    python -m rad_jax.main --config experiments/minecraft_debug.py
+    python -m rad_jax.main --config experiments/minecraft_debug.py --mode evaluate
 
 The first command renders walks in voxel worlds into VRAG's files, converts them, fits a tokenizer and trains; the second
 renders rotations in place and scores the model on them. Every step is the one of the large experiments, at 32 pixels. Both

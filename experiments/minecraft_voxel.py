@@ -1,7 +1,7 @@
 """Minecraft without Minecraft: a landscape of blocks that is rendered here, at a size for one modern GPU and twenty minutes.
 
-    python -m rad_jax.main --config experiments/minecraft_voxel.py:lstm-f --workdir runs/minecraft_voxel/lstm-f
-    python -m rad_jax.main --config experiments/minecraft_voxel.py:lstm-f --workdir runs/minecraft_voxel/lstm-f --mode evaluate
+    python -m rad_jax.main --config experiments/minecraft_voxel.py:lstm-f
+    python -m rad_jax.main --config experiments/minecraft_voxel.py:lstm-f --mode evaluate
 
 The data are made on the way: random walks as VRAG's collector makes them, laps of polygons, ways out and back and turning in
 place, in worlds none of which comes twice, written as pairs of mp4 and npz and read as VRAG's own are. Evaluated on turning in

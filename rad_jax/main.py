@@ -1,6 +1,6 @@
 """The command line.
 
-    python -m rad_jax.main --config experiments/quickstart.py:lstm-f --workdir DIR [--mode MODE] [--config.key=value ...]
+    python -m rad_jax.main --config experiments/quickstart.py:lstm-f [--workdir DIR] [--mode MODE] [--config.key=value ...]
 
 Modes: train, evaluate (a report in WORKDIR/evaluation), rollout (a video in WORKDIR/rollout),
 compare (all variants of an experiment: tables and a page in WORKDIR/comparison),
@@ -12,11 +12,12 @@ score (a run on all evaluation sets, into WORKDIR/scores), bounds (the same for 
 import argparse
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rad_jax.config import ConfigError, format_config, load_config
+from rad_jax.config import Config, ConfigError, format_config, load_config
 
 MODES = ("train", "evaluate", "rollout", "compare", "export", "show", "plan", "score", "bounds")
 
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one mode; returns the exit status: 0, 1 for a failure, 2 for wrong arguments, 130 if stopped."""
     parser = _Parser(prog="rad_jax.main", description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="an experiment")
-    parser.add_argument("--workdir", type=Path, help="where the run writes (not needed for show and plan)")
+    parser.add_argument("--workdir", type=Path, help="where the run is kept (runs/NAME/VARIANT)")
     parser.add_argument("--mode", choices=MODES, default="train")
     parser.add_argument("--baseline", type=Path, metavar="WORKDIR", help="evaluate: the twin without memory")
     parser.add_argument(
@@ -61,13 +62,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(format_config(config), end="")
             return 0
         if options.workdir is None and options.mode != "plan":
-            raise ConfigError(f"--mode {options.mode} needs --workdir DIR, where the run is kept")
+            options.workdir = default_workdir(
+                config or load_config(options.config, options.overrides), options.mode
+            )
+            print(f"work directory: {options.workdir}", flush=True)
         if options.mode == "compare" and options.distributed:
             raise ConfigError("--distributed: a comparison starts its runs itself, on this machine")
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return run(config, options)
+
+
+def default_workdir(config: Config, mode: str) -> Path:
+    """``runs/NAME/VARIANT``; of a comparison ``runs/NAME``, where it keeps its variants."""
+    parts = config.name.split(":")
+    if not all(re.fullmatch(r"\w[\w.+-]*", part) for part in parts):
+        raise ConfigError(f"name={config.name}: no directory can be called that, name one with --workdir DIR")
+    return Path("runs", *(parts[:1] if mode == "compare" else parts))
 
 
 def run(config, options) -> int:

@@ -1,6 +1,7 @@
 """The command line: what is wrong with it is said in two lines at most, before anything is written."""
 
 import json
+import shutil
 
 import pytest
 
@@ -54,11 +55,37 @@ def test_a_wrong_experiment_exits_2_and_writes_nothing(config, words, tmp_path, 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("mode", ["train", "evaluate", "rollout", "compare", "score", "bounds"])
-def test_modes_that_compute_need_a_work_directory(mode, capsys):
-    assert status(["--config", str(EXPERIMENT), "--mode", mode]) == 2
+@pytest.mark.parametrize(
+    ("mode", "directory"),
+    [("train", "runs/quickstart/df"), ("score", "runs/quickstart/df"), ("compare", "runs/quickstart")],
+)
+def test_a_run_has_a_directory_of_its_own_if_none_is_named(
+    mode, directory, toy, tmp_path, monkeypatch, capsys
+):
+    """And where the data are missing, it is not made."""
+    monkeypatch.chdir(tmp_path)
+    missing = ["--config.data.auto_make=false", "--config.evaluate.auto_make=false"]
+    assert status(["--config", f"{EXPERIMENT}:df", "--mode", mode, *missing]) in (1, 2)
+    captured = capsys.readouterr()
+    assert captured.out == f"work directory: {directory}\n" and captured.err.startswith("error: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_default_directory_is_where_the_run_is_found_again(toy, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(toy.trained, tmp_path / "runs" / "quickstart" / "lstm-f")
+    arguments = toy.arguments(tmp_path)
+    at = arguments.index("--workdir")
+    del arguments[at : at + 2]
+    assert main(arguments) == 0
+    assert "work directory: runs/quickstart/lstm-f\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["../a", "a:", "a/b", ".hidden", "a b"])
+def test_a_name_that_is_no_directory_needs_one(name, capsys):
+    assert status(["--config", str(EXPERIMENT), f"--config.name={name}"]) == 2
     error = capsys.readouterr().err
-    assert f"--mode {mode} needs --workdir" in error and len(error.splitlines()) == 1
+    assert "--workdir DIR" in error and len(error.splitlines()) == 1
 
 
 def test_no_arguments_at_all(capsys):
