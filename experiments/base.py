@@ -45,6 +45,7 @@ def defaults() -> ConfigDict:
     config.tokenizer = tokenizer = ConfigDict()
     tokenizer.name = "patch_pca"  # [ours]; [paper] Stable Diffusion VAE (Maze), Oasis ViT-VAE (Minecraft)
     tokenizer.path = ""  # its file; empty: tokenizer.npz in data.path
+    tokenizer.preview = ""  # weights of TAESD, which then decodes sample and rollout videos of sd_vae latents
 
     config.model = model = ConfigDict()
     model.latent = None  # rows, columns, channels of a latent frame; None: from the data and the tokenizer

@@ -13,8 +13,9 @@ from rad_jax.metrics.lpips import Lpips, load_lpips
 from rad_jax.model import RAD
 from rad_jax.predict import check_latents
 from rad_jax.prepare import open_episodes
-from rad_jax.sections import EvaluateConfig
-from rad_jax.tokenizer import Tokenizer
+from rad_jax.sections import EvaluateConfig, TokenizerConfig
+from rad_jax.tokenizer import Tokenizer, taesd
+from rad_jax.tokenizer.preview import PreviewTokenizer
 from rad_jax.weights import WeightsError
 
 
@@ -65,6 +66,27 @@ def open_tokenizer(config: Config, episodes: Episodes) -> Tokenizer:
         )
     path = config.tokenizer.path or Path(config.data.path) / recorded.get("path", "tokenizer.npz")
     return tokenizers.load(config.tokenizer.name, path, recorded.get("fingerprint"))
+
+
+def open_preview(config: TokenizerConfig, tokenizer: Tokenizer) -> Tokenizer:
+    """``tokenizer``, the one that the configuration names, as videos to look at are decoded: by TAESD if it says so.
+
+    Raises:
+      ConfigError: the file of TAESD cannot be used, or it decodes latents of another shape.
+    """
+    if not config.preview:
+        return tokenizer
+    try:
+        decoder = taesd.load(config.preview)
+    except WeightsError as error:
+        raise ConfigError(f"tokenizer.preview={config.preview}: {error}") from None
+    theirs, ours = ((one.channels, one.cell) for one in (decoder, tokenizer))
+    if theirs != ours:
+        raise ConfigError(
+            f"tokenizer.preview={config.preview}: decodes latents of {theirs[0]} channels, {theirs[1]} pixels a side; "
+            f"those of {config.name} have {ours[0]} and {ours[1]}"
+        )
+    return PreviewTokenizer(tokenizer, decoder)
 
 
 def open_lpips(config: EvaluateConfig, size: tuple[int, int]) -> Lpips | None:

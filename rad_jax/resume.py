@@ -33,6 +33,7 @@ FREE_KEYS = (
     "data.buffer",
     "data.make",
     "data.auto_make",
+    "tokenizer.preview",
     "train.sample_every",
     "train.accumulate",
     "train.window_batch",

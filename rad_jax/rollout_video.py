@@ -5,6 +5,7 @@ A script is the word ``episode`` (the episode's own actions), a text of action n
 pose, ``pose`` (t, columns).
 """
 
+import dataclasses
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -15,6 +16,7 @@ from rad_jax.config import Config
 from rad_jax.data.condition import condition_arrays, condition_features
 from rad_jax.data.episodes import DataError, EpisodeSpec
 from rad_jax.evaluate import load_trained
+from rad_jax.parts import open_preview
 from rad_jax.predict import predict, read_clip
 from rad_jax.prepare import open_episodes
 
@@ -22,19 +24,24 @@ from rad_jax.prepare import open_episodes
 def rollout_video(config: Config, workdir: Path, episode: int = 0, script: str = "episode") -> Path:
     """Writes ``rollout/*.mp4`` into ``workdir`` and returns its path: context, then prediction (beside the truth if known).
 
+    Latents are decoded by what ``config`` names as a preview of the run's tokenizer, if it names one.
+
     Raises:
       DataError: no such episode, or a script that the data set's actions do not allow.
+      ConfigError: a preview that is none of the run's tokenizer.
     """
     trained = load_trained(workdir, config)
+    preview = dataclasses.replace(trained.config.tokenizer, preview=config.tokenizer.preview)
+    tokenizer = open_preview(preview, trained.tokenizer)
     config = trained.config
     episodes = open_episodes(config.evaluate)
     if not 0 <= episode < len(episodes):
         raise DataError(f"--episode {episode}: {episodes} has episodes 0..{len(episodes) - 1}")
-    clip = read_clip(episodes, episode, config, trained.tokenizer)
+    clip = read_clip(episodes, episode, config, tokenizer)
     if script != "episode":
         future = read_script(script, episodes.spec, config)
         clip = clip._replace(actions=np.concatenate([clip.actions[: clip.context], future]))
-    (prediction,) = predict(trained.model, trained.params, trained.tokenizer, config, [clip], 1)
+    (prediction,) = predict(trained.model, trained.params, tokenizer, config, [clip], 1)
     context = clip.frames[: clip.context]
     columns = {"prediction": np.concatenate([context, media.to_uint8(prediction)])}
     if script == "episode":

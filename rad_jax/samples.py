@@ -16,7 +16,10 @@ CONTEXT = 0.6  # share of a clip that is given
 
 
 def write_sample(parts: Parts, params: PyTree, step: int, workdir: Path, writer: Writer) -> None:
-    """Writes ``samples/STEP.mp4``: truth above prediction, for the first clips of the training data."""
+    """Writes ``samples/STEP.mp4``: truth above prediction, for the first clips of the training data.
+
+    What are latents is decoded by ``parts.tokenizer``, which may be a preview of that of the run (`open_preview`).
+    """
     config, episodes, tokenizer, model = parts
     length = config.data.clip
     clips = []

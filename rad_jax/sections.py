@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from rad_jax import mixers
 from rad_jax.schema import ConfigError, Section, key, multiple
 
+PREVIEWED = ("sd_vae", "taesd")  # tokenizers whose latents TAESD decodes
 SET_NAME = re.compile(r"[A-Za-z0-9][\w-]*")  # of an evaluation set; files and columns are named after it
 
 
@@ -41,6 +42,17 @@ class TokenizerConfig(Section):
     section = "tokenizer"
     name: str = key("patch_pca", "kind of tokenizer", choices=("patch_pca", "sd_vae", "oasis_vae", "taesd"))
     path: str = key("", "its file; empty: tokenizer.npz in data.path")
+    preview: str = key(
+        "",
+        "weights of TAESD, which then decodes sample and rollout videos, never an evaluation; empty: no TAESD",
+    )
+
+    def check(self):
+        if self.preview and self.name not in PREVIEWED:
+            raise ConfigError(
+                f"tokenizer.preview={self.preview}: TAESD decodes latents of {' or '.join(PREVIEWED)}, "
+                f"not those of {self.name} (tokenizer.name)"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

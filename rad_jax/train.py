@@ -13,10 +13,11 @@ from rad_jax.config import Config
 from rad_jax.data.windows import train_batches
 from rad_jax.hardware import hardware, peak_memory
 from rad_jax.lock import WorkdirLock
-from rad_jax.parts import Parts, open_parts
+from rad_jax.parts import Parts, open_parts, open_preview
 from rad_jax.resume import check_same_run, start_state
 from rad_jax.samples import write_sample
 from rad_jax.stopping import StopSignals
+from rad_jax.tokenizer import Tokenizer
 from rad_jax.train_step import TrainState, train_step
 from rad_jax.writers import Progress, Writer, parameter_table
 
@@ -39,14 +40,15 @@ def train(config: Config, workdir: Path) -> TrainState:
       Stopped: after SIGTERM or SIGINT, with the last step saved.
     """
     parts = open_parts(config)
+    preview = open_preview(parts.config.tokenizer, parts.tokenizer)
     check_same_run(parts.config, workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     lock = nullcontext() if jax.process_index() else WorkdirLock(workdir)
     with lock, Checkpoints(workdir / "checkpoints", config.checkpoint) as checkpoints:
-        return _train(parts, workdir, checkpoints)
+        return _train(parts, preview, workdir, checkpoints)
 
 
-def _train(parts: Parts, workdir: Path, checkpoints: Checkpoints) -> TrainState:
+def _train(parts: Parts, preview: Tokenizer, workdir: Path, checkpoints: Checkpoints) -> TrainState:
     config, episodes, tokenizer, model = parts
     mesh = sharding.make_mesh(config.mesh)
     state, shardings = start_state(parts, mesh, checkpoints)
@@ -72,6 +74,7 @@ def _train(parts: Parts, workdir: Path, checkpoints: Checkpoints) -> TrainState:
         "tokenizer": {"name": tokenizer.name, "fingerprint": tokenizer.fingerprint},
         "hardware": hardware(),
     }
+    drawn = parts._replace(tokenizer=preview)
     pending = first, {"finite": True}, []
     with (
         closing(open_batches(parts, first)) as batches,
@@ -97,7 +100,7 @@ def _train(parts: Parts, workdir: Path, checkpoints: Checkpoints) -> TrainState:
                 writer.scalars(step, values)
                 say(progress.line(step, values))
             if config.train.sample_every and step % config.train.sample_every == 0:
-                write_sample(parts, sharding.gather(state.ema or state.params), step, workdir, writer)
+                write_sample(drawn, sharding.gather(state.ema or state.params), step, workdir, writer)
             if last or save:
                 checkpoints.save(step, state, metadata)
             if stop:

@@ -64,7 +64,8 @@ def test_a_batch_of_latents_is_a_batch_of_frames_encoded(encoded, toy):
 
 
 def test_training_on_latents_is_training_on_frames_up_to_float16(encoded, toy, tmp_path):
-    assert main(toy.arguments(tmp_path, data__path=encoded / "rooms", train__sample_every=STEPS)) == 0
+    changes = {"data__path": encoded / "rooms", "train__sample_every": STEPS, "checkpoint__every": STEPS}
+    assert main(toy.arguments(tmp_path, **changes, checkpoint__keep_every=0)) == 0
     losses = [[line["loss"] for line in read_metrics(workdir)] for workdir in (toy.trained, tmp_path)]
     assert len(losses[0]) == len(set(losses[0])) == STEPS // 2
     np.testing.assert_allclose(losses[1], losses[0], rtol=2e-3)
@@ -73,7 +74,8 @@ def test_training_on_latents_is_training_on_frames_up_to_float16(encoded, toy, t
 
 
 def metrics_of(toy, workdir, path):
-    assert main(toy.arguments(workdir, "--mode", "evaluate", evaluate__path=path)) == 0
+    options = {"evaluate__path": path, "evaluate__side_by_side": 0}  # encoding videos takes its time
+    assert main(toy.arguments(workdir, "--mode", "evaluate", **options)) == 0
     return json.loads((workdir / "evaluation" / "metrics.json").read_text())
 
 

@@ -131,7 +131,7 @@ def load_pretrained(directory: str | os.PathLike) -> Pretrained:
         raise WeightsError(f"{where} has other values than were exported (sha256 differs); export it again")
     file = _tokenizer_file(directory, description)
     config = dataclasses.replace(
-        config, tokenizer=dataclasses.replace(config.tokenizer, path=str(file or ""))
+        config, tokenizer=dataclasses.replace(config.tokenizer, path=str(file or ""), preview="")
     )
     params = nested({name: jnp.asarray(array) for name, array in tensors.items()})
     return Pretrained(RAD(config.model), params, config)

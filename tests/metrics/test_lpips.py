@@ -12,7 +12,7 @@ import pytest
 from data_prep import convert_lpips, make_maze
 from rad_jax import report_page, report_text
 from rad_jax.main import main
-from rad_jax.metrics import ImageError, load_lpips, lpips
+from rad_jax.metrics import ImageError, load_lpips, lpips, video
 from rad_jax.scores import Row, score_rows, score_video
 from rad_jax.scoring import read_scores
 from rad_jax.weights import WeightsError
@@ -193,9 +193,15 @@ def test_the_command_refuses_other_nets_and_names(tmp_path, capsys, converted):
         load_lpips(tmp_path / "empty.safetensors")
 
 
-def test_with_weights_it_is_scored_like_the_others(converted):
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Frames are scored few at a time: what fills up a block of the usual size takes most of the time."""
+    monkeypatch.setattr(video, "BLOCK", 8)
+
+
+def test_with_weights_it_is_scored_like_the_others(converted, small_blocks):
     weights = load_lpips(converted["alex"][2])
-    truth = [images(3, 32, 32), images(40, 32, 32, seed=1)]
+    truth = [images(3, 32, 32), images(10, 32, 32, seed=1)]
     predicted = [np.clip(0.8 * video + 0.1, 0, 1) for video in truth]
     rows = {"m": Row("model", predicted), "exact": Row("oracle", truth)}
     found = score_rows(rows, truth, context_frames=[1, 1], weights=weights)
@@ -232,23 +238,26 @@ def test_without_weights_it_is_absent_and_said_to_be():
 def test_an_evaluation_says_once_that_it_is_absent_and_refuses_weights_before_it_works(
     toy, converted, tmp_path, capsys
 ):
-    workdir = shutil.copytree(toy.written(), tmp_path / "run")
-    assert main(toy.arguments(workdir, "--mode", "evaluate")) == 0
+    workdir = shutil.copytree(toy.written("df"), tmp_path / "run")
+    few = {"variant": "df", "evaluate__videos": 1, "evaluate__side_by_side": 0}
+    assert main(toy.arguments(workdir, "--mode", "evaluate", **few)) == 0
     printed = capsys.readouterr().out
     assert printed.count("no weights") == 1 and "evaluate.lpips=FILE" in printed
-    head, *lines = (line for line in printed.splitlines() if "psnr" in line or "lstm-f" in line)
+    head, *lines = (line for line in printed.splitlines() if "psnr" in line or line.startswith("df "))
     assert head.split()[2] == "lpips" and lines[0].split()[3] == "n/a"
     for path, message in (
         (converted["alex"][2], "16 x 16 pixels: LPIPS on alex needs at least 31 x 31"),
         (tmp_path / "none.safetensors", "none.safetensors"),
     ):
         for mode in ("evaluate", "score", "bounds"):
-            assert main(toy.arguments(workdir, "--mode", mode, evaluate__lpips=str(path))) == 2
+            assert main(toy.arguments(workdir, "--mode", mode, **few, evaluate__lpips=str(path))) == 2
             error = capsys.readouterr().err
             assert message in error and error.count("\n") <= 2
 
 
-def test_scores_that_are_kept_have_it_and_are_those_of_these_weights(toy, converted, tmp_path, capsys):
+def test_scores_that_are_kept_have_it_and_are_those_of_these_weights(
+    toy, converted, small_blocks, tmp_path, capsys
+):
     options = (
         "--protocol return --size 5 --pixels 32 --episodes 1 --seed 3 --min-frames 36 --max-frames 60 --out"
     )

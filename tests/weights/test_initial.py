@@ -1,5 +1,6 @@
 """Runs that start from another model's parameters: every parameter of the base, a fresh memory, and the same first step."""
 
+import functools
 import shutil
 
 import jax
@@ -10,12 +11,12 @@ from safetensors.numpy import save_file
 
 from rad_jax import resume, sharding
 from rad_jax.checkpoints import Checkpoints
-from rad_jax.config import MeshConfig
+from rad_jax.config import ConfigError, MeshConfig
 from rad_jax.main import main
 from rad_jax.model import RAD
 from rad_jax.parts import open_parts
 from rad_jax.paths import map_named, named_leaves
-from rad_jax.weights import import_oasis_dit
+from rad_jax.weights import WeightsError, import_oasis_dit
 from rad_jax.weights.export import export
 from rad_jax.weights.initial import initial_params, is_memory
 from rad_jax.weights.tensors import read_tensors
@@ -68,9 +69,12 @@ def predict(parts, params, memory=None):
     actions = jnp.asarray(rng.normal(size=(2, 4, config.action_dim)), jnp.float32)
     levels = jnp.asarray(rng.integers(0, 100, (2, 4)))
     memory = jax.tree.map(lambda m: m + 1, RAD(config).initial_memory(2))
-    return jax.jit(lambda p, m: RAD(config).apply({"params": p}, frames, levels, actions, m)[0])(
-        params, memory
-    )
+    return window(RAD(config), params, frames, levels, actions, memory)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def window(model, params, frames, levels, actions, memory):
+    return model.apply({"params": params}, frames, levels, actions, memory)[0]
 
 
 @pytest.mark.parametrize(
@@ -90,24 +94,16 @@ def test_every_parameter_of_the_base_is_set_and_the_memory_is_fresh(kind, varian
         expected = named_leaves(import_oasis_dit(oasis)[1])
     else:
         expected = named_leaves(read_state(base, open_parts(toy.config("df")))[0].ema)
-    parts, state = start(toy, source.get(kind, oasis), variant)
+    _, state = start(toy, source.get(kind, oasis), variant)
     found = named_leaves(state.params)
     assert_same({name: found[name] for name in expected}, expected)
-    fresh = named_leaves(parts.model.init(jax.random.key(0), *blank(parts.config.model))["params"])
     memory = {name: leaf for name, leaf in found.items() if name not in expected}
     assert all(map(is_memory, memory)) and bool(memory) == (variant != "df")
-    for name, leaf in memory.items():
-        np.testing.assert_allclose(leaf, fresh[name], rtol=1e-5, atol=1e-6, err_msg=name)
+    if memory:
+        fresh = named_leaves(start(toy, "", variant)[1].params)
+        assert_same(memory, {name: fresh[name] for name in memory})
     assert_same(state.ema, state.params)
     assert state.step == 0
-
-
-def blank(config):
-    return (
-        jnp.zeros((1, 1, *config.latent)),
-        jnp.zeros((1, 1), int),
-        jnp.zeros((1, 1, config.action_dim)),
-    )
 
 
 def test_the_first_prediction_is_the_base_models_bit_for_bit(toy, base, oasis):
@@ -126,21 +122,19 @@ def test_the_first_prediction_is_the_base_models_bit_for_bit(toy, base, oasis):
 
 
 def test_a_run_from_a_file_is_the_run_from_its_work_directory(toy, base, capsys):
-    """With a frozen base, which is untouched in the end; the first steps of both are the same."""
-    states = []
-    for source in (base, base / "export" / "model.safetensors"):
-        workdir = toy.directory / f"tuned from {source.name}"
-        changes = {"train__freeze": "base", "train__steps": 3, "train__init_from": source}
-        assert main(toy.arguments(workdir, **changes)) == 0
-        config = toy.config(
-            changes={key.replace("__", "."): str(v) for key, v in changes.items() if key != "train__steps"}
-        )
-        states.append(read_state(workdir, open_parts(config))[0])
-    assert_same(*states)
-    frozen = read_tensors(base / "export" / "model.safetensors")
-    tuned = named_leaves(states[0].params)
+    """Both begin with the same bits; then one is trained with a frozen base, which is untouched in the end."""
+    file = base / "export" / "model.safetensors"
+    (_, one), (_, other) = start(toy, base), start(toy, file)
+    assert_same(one, other)
+    workdir = toy.directory / "tuned"
+    assert main(toy.arguments(workdir, train__freeze="base", train__steps=3, train__init_from=file)) == 0
+    frozen_base = {"train.freeze": "base", "train.init_from": str(file)}
+    state, step = read_state(workdir, open_parts(toy.config(changes=frozen_base)))
+    frozen, tuned = read_tensors(file), named_leaves(state.params)
     assert_same({name: tuned[name] for name in frozen}, frozen)
-    assert states[0].step == 3
+    begun = named_leaves(other.params)
+    assert any(np.abs(tuned[name] - begun[name]).max() > 0 for name in set(tuned) - set(frozen))
+    assert state.step == step == 3
     capsys.readouterr()
 
 
@@ -153,14 +147,22 @@ def test_a_memory_of_the_same_kind_goes_on_and_another_is_refused(toy, tmp_path,
         _, state = start(toy, source)
         assert_same(named_leaves(state.params), {name: expected[name] for name in named_leaves(state.params)})
         for variant in ("ttt-f", "df"):
-            assert main(toy.arguments(tmp_path / "new", variant=variant, train__init_from=source)) == 1
-            error = capsys.readouterr().err
             kind = variant.partition("-")[0].replace("df", "none")
-            assert (
-                f"error: train.init_from={source}: is another model, with memory.kind=lstm, here {kind}"
-                in error
+            error = refusal(source, open_parts(toy.config(variant)).config.model)
+            assert error.startswith(
+                f"train.init_from={source}: is another model, with memory.kind=lstm, here {kind}"
             )
-            assert len(error.splitlines()) == 1
+    assert main(toy.arguments(tmp_path / "new", variant="df", train__init_from=file)) == 1
+    assert capsys.readouterr().err == f"error: {error}\n"
+    assert not (tmp_path / "new" / "config.json").exists()
+
+
+def refusal(source, config) -> str:
+    """What is said of a source, before any parameter is looked at."""
+    with pytest.raises((ConfigError, WeightsError)) as info:
+        initial_params(source, {}, config)
+    assert len(str(info.value).splitlines()) == 1
+    return str(info.value)
 
 
 @pytest.mark.parametrize(
@@ -173,16 +175,11 @@ def test_a_memory_of_the_same_kind_goes_on_and_another_is_refused(toy, tmp_path,
         ("oasis", "data.condition", "action+pose", "model.action_dim=6, here 16"),
     ],
 )
-def test_a_model_of_another_size_is_refused_in_one_line(kind, key, value, words, toy, base, oasis, capsys):
+def test_a_model_of_another_size_is_refused_in_one_line(kind, key, value, words, toy, base, oasis):
     """The number of heads is in no shape: such a run would start, and generate noise."""
     source = {"run": base, "file": base / "export" / "model.safetensors", "oasis": oasis}[kind]
-    workdir = toy.directory / "refused"
-    changes = {key.replace(".", "__"): value, "train__init_from": source}
-    assert main(toy.arguments(workdir, **changes)) == 1
-    error = capsys.readouterr().err
-    assert error.startswith(f"error: train.init_from={source}: is another model, with") and words in error
-    assert len(error.splitlines()) == 1
-    assert not (workdir / "config.json").exists()
+    error = refusal(source, open_parts(toy.config(changes={key: value})).config.model)
+    assert error.startswith(f"train.init_from={source}: is another model, with") and words in error
 
 
 def test_files_that_are_no_model_are_refused_in_one_line(toy, base, oasis, tmp_path, capsys):
@@ -194,6 +191,7 @@ def test_files_that_are_no_model_are_refused_in_one_line(toy, base, oasis, tmp_p
     (tmp_path / "empty").mkdir()
     (tmp_path / "started" / "checkpoints").mkdir(parents=True)
     shutil.copyfile(base / "config.json", tmp_path / "started" / "config.json")
+    config = open_parts(toy.config()).config.model
     for name, words in {
         "nameless.safetensors": "neither a DiT of Open-Oasis nor a model exported by --mode export",
         "less.safetensors": "1 missing (external_cond.bias)",
@@ -202,10 +200,11 @@ def test_files_that_are_no_model_are_refused_in_one_line(toy, base, oasis, tmp_p
         "empty": "there is no run (no config.json)",
         "started": "there is no checkpoint",
     }.items():
-        assert main(toy.arguments(tmp_path / "new", train__init_from=tmp_path / name)) != 0
-        error = capsys.readouterr().err
-        assert words in error and str(tmp_path / name) in error and len(error.splitlines()) == 1, error
-        assert not (tmp_path / "new" / "config.json").exists()
+        error = refusal(tmp_path / name, config)
+        assert words in error and str(tmp_path / name) in error, error
+    assert main(toy.arguments(tmp_path / "new", train__init_from=tmp_path / name)) == 2
+    assert capsys.readouterr().err == f"error: {error}\n"
+    assert not (tmp_path / "new" / "config.json").exists()
 
 
 def test_another_tokenizer_is_warned_of(toy, base, caplog):

@@ -1,0 +1,55 @@
+"""A tokenizer as videos to look at are drawn: TAESD decodes in place of a decoder that takes 17 times its work.
+
+That is by XLA's count of operations, 4.9e12 for the decoder of Stable Diffusion's VAE and 2.8e11 for TAESD's on 8 frames of
+256 x 256; on two busy cores the times were in the same proportion.
+"""
+
+import dataclasses
+import functools
+
+import jax
+
+from rad_jax.axes import Array, Float
+from rad_jax.tokenizer import Unchecked
+from rad_jax.tokenizer.network import NetworkTokenizer
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["tokenizer", "decoder"], meta_fields=[])
+@dataclasses.dataclass(frozen=True, eq=False)
+class PreviewTokenizer:
+    """See `Tokenizer`. To data and models it is ``tokenizer``; only what it decodes is another's. Not for evaluations.
+
+    Attributes:
+      tokenizer: encodes, and gives name, scale, fingerprint and shape of the latents.
+      decoder: decodes the same latents with the scale applied.
+    """
+
+    tokenizer: NetworkTokenizer
+    decoder: NetworkTokenizer
+
+    @property
+    def name(self) -> str:
+        """See `Tokenizer`."""
+        return self.tokenizer.name
+
+    @property
+    def scale(self) -> float:
+        """See `Tokenizer`."""
+        return self.tokenizer.scale
+
+    @property
+    def fingerprint(self) -> str:
+        """See `Tokenizer`."""
+        return self.tokenizer.fingerprint
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """See `Tokenizer`."""
+        return self.tokenizer.latent_shape(height, width)
+
+    def encode(self, images: Unchecked) -> Float[Array, "... rows cols ch"]:
+        """See `Tokenizer`."""
+        return self.tokenizer.encode(images)
+
+    def decode(self, latents: Unchecked) -> Float[Array, "... H W 3"]:
+        """See `Tokenizer`; approximately what ``tokenizer`` would decode."""
+        return self.decoder.decode(latents)
