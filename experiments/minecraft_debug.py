@@ -6,8 +6,8 @@
 The first command renders walks in voxel worlds into VRAG's files, converts them, fits a tokenizer and trains; the second
 renders rotations in place and scores the model on them. Every step is the one of the large experiments, at 32 pixels. Both
 together took 48 seconds on two cores, more than half of it to compile, which a second run need not do. For recordings of one's
-own, such as those of Luanti (`data_prep.make_luanti`), and any format of `data_prep.convert`, once they are converted to 32x32 and
-have a tokenizer (`data_prep.fit_tokenizer`): --config.data.path=DIRECTORY --config.evaluate.path=DIRECTORY.
+own, such as those of Luanti (`data_prep.make_luanti`), in any format of `data_prep.convert`, once they are converted to 32x32
+and have a tokenizer (`data_prep.fit_tokenizer`): --config.data.path=DIRECTORY --config.evaluate.path=DIRECTORY.
 Everything here is [ours].
 """
 
