@@ -15,6 +15,7 @@ from data_prep.voxel.motion import WALK, Action
 from data_prep.voxel.protocols import Walk, way_out
 
 _PLACES = 40  # that are tried for one episode
+_ATTEMPTS = 3  # at one place: what arrived late once is there the next time
 _REVOLUTIONS = 24  # that are waited for, until the terrain is complete
 _REPEATED = 4  # one is not enough: terrain arrives in lots
 _TOLERANCE = 1e-3  # blocks; positions are told to six decimals, as the engine rounds them
@@ -40,19 +41,20 @@ def record(recipe: Recipe, index: int, engine: Recorder) -> VoxelEpisode:
     rng = np.random.default_rng((*recipe.stream, index))
     reason = ""
     for _ in range(_PLACES):
-        seen = engine.reset(int(rng.integers(2**31)))
-        actions = _draw(recipe, rng)
-        still, seen = _settle(engine, seen)
-        if not still and recipe.protocol != "train":
-            reason = "the picture did not stand still"
-            continue
-        episode = _walk(recipe, engine, seen, actions)
-        if episode is None:
-            reason = "blocks are in the way"
-        elif recipe.protocol == "rotate" and not _repeats(episode):
-            reason = "terrain arrived late"
-        else:
-            return episode
+        place, actions = int(rng.integers(2**31)), tuple(_draw(recipe, rng))
+        for _ in range(_ATTEMPTS):
+            seen = engine.reset(place)
+            still, seen = _settle(engine, seen)
+            if not still and recipe.protocol != "train":
+                reason = "the picture did not stand still"
+                break
+            episode = _walk(recipe, engine, seen, actions)
+            if episode is None:
+                reason = "blocks are in the way"
+                break
+            if recipe.protocol != "rotate" or _repeats(episode):
+                return episode
+            reason = "terrain kept arriving late"
     raise LuantiError(
         f"episode {index}: no {recipe.protocol} walk at {_PLACES} places, at the last one because {reason}"
     )

@@ -58,11 +58,12 @@ for line in actions:
 
 
 class Landscape:
-    """Frames that tell the yaw; a wall before the first `walls` places; clouds for the first `moving` steps; at the first
-    place one frame changes at step `late`."""
+    """Frames that tell the yaw; a wall before the first `walls` places; clouds for the first `moving` steps; after
+    each of the first `resets` one frame differs, at step `late`."""
 
-    def __init__(self, walls: int = 0, moving: int = 0, late: int = -1):
-        self.walls, self.moving, self.late, self.seeds, self.steps = walls, moving, late, [], []
+    def __init__(self, walls: int = 0, moving: int = 0, late: int = -1, resets: int = 1):
+        self.walls, self.moving, self.late, self.resets = walls, moving, late, resets
+        self.seeds, self.steps = [], []
 
     def reset(self, seed: int) -> Seen:
         self.seeds.append(seed)
@@ -82,7 +83,7 @@ class Landscape:
     def _seen(self) -> Seen:
         frame = np.full((8, 8, 3), (self.yaw + 180) // 2, np.uint8)
         frame[0, 0, 0] = len(self.steps) % 251 if len(self.steps) < self.moving else 0
-        frame[0, 0, 1] += len(self.seeds) == 1 and len(self.steps) == self.late
+        frame[0, 0, 1] += len(self.seeds) <= self.resets and len(self.steps) == self.late
         return Seen(frame, (self.x, 64.5, self.z, float(self.yaw)))
 
 
@@ -203,13 +204,22 @@ def test_recording_begins_when_revolutions_repeat():
             assert np.array_equal(episode.frames[t], episode.frames[t + 18])
 
 
-def test_a_rotation_whose_terrain_arrived_late_is_left():
+def test_a_rotation_whose_terrain_arrived_late_is_recorded_again():
     """90 steps settle; after that one of 99 frames differs from the others of its yaw."""
     recipe = Recipe("rotate", split="test", size="64x64")
-    for late, places in ((90, 1), (91, 2), (150, 2), (189, 2), (190, 1)):
+    for late, attempts in ((90, 1), (91, 2), (150, 2), (189, 2), (190, 1)):
         episode = record(recipe, 0, landscape := Landscape(late=late))
-        assert len(landscape.seeds) == places, late
+        assert len(landscape.seeds) == attempts and len(set(landscape.seeds)) == 1, late
         assert len(np.unique(episode.frames, axis=0)) == 18
+
+
+def test_a_place_where_terrain_keeps_arriving_late_is_left():
+    episode = record(
+        Recipe("rotate", split="test", size="64x64"), 0, landscape := Landscape(late=150, resets=3)
+    )
+    first, *_, last = landscape.seeds
+    assert landscape.seeds == [first] * 3 + [last] and last != first
+    assert len(np.unique(episode.frames, axis=0)) == 18
 
 
 def test_places_that_never_stand_still_or_are_blocked_are_left():
