@@ -13,7 +13,6 @@ pattern (laps of polygons of 2, 3 or 6 corners, or turns in place), rotate (turn
 is recorded again. Episodes that are there are kept, so the same command continues a run that was stopped.
 """
 
-import argparse
 import io
 import itertools
 import json
@@ -30,7 +29,7 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
-from data_prep.command import Parser, run
+from data_prep.command import Parser, run, size
 from data_prep.pool import Pool
 from data_prep.voxel.motion import TURN_DEGREES, Action
 from data_prep.voxel.policy import random_actions, random_pattern, random_side, rotation
@@ -289,18 +288,11 @@ def _parser() -> Parser:
     add("--episodes", type=int, required=True, help="how many in all")
     add("--workers", type=int, default=1, help="processes, each with a game of its own (1)")
     add("--frames", type=int, default=1201, help="of an episode (1201)")
-    add("--size", type=_size, default=(360, 640), metavar="WIDTHxHEIGHT", help="of the frames (640x360)")
+    add("--size", type=size, default=(360, 640), metavar="WIDTHxHEIGHT", help="of the frames (640x360)")
     add("--seed", type=int, default=0, help="of the actions; worlds are the game's (0)")
     add("--turn-probability", type=float, default=0.25, help="random: of a turn to each side (0.25)")
     add("--biome", type=int, default=6, help="Minecraft's number of the only biome (6, the swamp)")
     return parser
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.partition("x")
-    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT, such as 640x360, not {text!r}")
-    return int(height), int(width)
 
 
 if __name__ == "__main__":

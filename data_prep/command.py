@@ -50,3 +50,11 @@ def natural(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected an integer >= 0, not {text!r}")
     return int(text)
+
+
+def size(text: str) -> tuple[int, int]:
+    """Height and width of an option that has them as WIDTHxHEIGHT, in pixels."""
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT, such as 128x72, not {text!r}")
+    return int(height), int(width)

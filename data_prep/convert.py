@@ -22,14 +22,13 @@ from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
-from data_prep.command import Parser, natural, positive, run
+from data_prep.command import Parser, natural, positive, run, size
 from data_prep.convert_plan import TRAIN, Part, Wanted, plan
 from data_prep.formats import FORMATS, BadRecording, Candidate, Recording, find, layout, read
 from data_prep.formats.episode import episode
 from data_prep.patterns import KINDS
 from data_prep.pool import Pool
+from data_prep.progress_bar import ProgressBar
 from data_prep.survey import Found, Settings, Skipped, journal_held, survey
 from rad_jax.data import DataError, Episode, EpisodeSpec, write_split
 from rad_jax.data.index import load_index, write_json
@@ -76,7 +75,7 @@ def check_recordings(
       DataError: none can be used, or not as wanted.
     """
     settings = Settings(options.format, options.skip, options.size, options.test_frames)
-    with closing(_Bar(f"{options.src}: checking", len(candidates))) as bar:
+    with closing(ProgressBar(f"{options.src}: checking")) as bar:
         results = survey(list(candidates.values()), settings, options.dst, pool, bar)
     wanted = Wanted(**{field.name: getattr(options, field.name) for field in fields(Wanted)})
     parts, skipped, problem = plan(wanted, results)
@@ -148,7 +147,7 @@ def _write(
             task, [(candidates[part.found[i].id], part.found[i], part.contexts[i]) for i in indices]
         )
 
-    with closing(_Bar(f"{part.directory} {part.split}", len(part.found))) as bar:
+    with closing(ProgressBar(f"{part.directory} {part.split}")) as bar:
         write_split(
             part.directory,
             part.split,
@@ -175,29 +174,6 @@ def open_recording(settings: Settings, candidate: Candidate, found: Found, spec:
         )
     cut = settings.first is not None and "n_context" in spec.statics
     return replace(recording.cut(0, settings.first) if cut else recording, id=found.id)
-
-
-class _Bar:
-    """A progress bar that opens when something is first done, so that a refused job shows none."""
-
-    def __init__(self, label: str, total: int):
-        self._label, self._total, self._bar = label, total, None
-
-    def __call__(self, done: int, total: int | None = None) -> None:
-        if self._bar is None:  # what an earlier run did does not count for the rate
-            self._bar = tqdm(
-                desc=self._label,
-                total=self._total,
-                initial=done,
-                unit="episode",
-                smoothing=0,
-                mininterval=0.5,
-            )
-        self._bar.update(done - self._bar.n)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -249,12 +225,10 @@ def parser() -> Parser:
 
 
 def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.partition("x")
-    if not (width.isdecimal() and height.isdecimal()) or min(int(width), int(height)) < 1:
-        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT, such as 128x72, not {text!r}")
-    if max(int(width), int(height)) > _LARGEST_SIDE:
+    height, width = size(text)
+    if max(height, width) > _LARGEST_SIDE:
         raise argparse.ArgumentTypeError(f"expected at most {_LARGEST_SIDE} pixels a side, not {text!r}")
-    return int(height), int(width)
+    return height, width
 
 
 def _share(text: str) -> float:

@@ -71,7 +71,7 @@ def survey(
     settings: Settings,
     directory: Path,
     pool: Pool,
-    progress: Callable[[int], None],
+    progress: Callable[[int, int], None],
 ) -> list[Found | Skipped]:
     """The result for every candidate, in their order.
 
@@ -80,20 +80,20 @@ def survey(
       settings: see there.
       directory: where the journal is; see `journal_held`.
       pool: does the work.
-      progress: called with the number of results whenever there is another.
+      progress: called as (results so far, of how many) whenever there is another.
     """
     journal = Journal(directory / JOURNAL, settings)
     state = {candidate.id: _state(candidate) for candidate in candidates}
     known = {c.id: journal.get(c.id, state[c.id]) for c in candidates}
     missing = [candidate for candidate in candidates if known[candidate.id] is None]
     done = len(candidates) - len(missing)
-    progress(done)
+    progress(done, len(candidates))
     with journal:
         for candidate, result in zip(missing, pool.map(partial(inspect, settings), missing), strict=True):
             known[candidate.id] = result
             journal.add(state[candidate.id], result)
             done += 1
-            progress(done)
+            progress(done, len(candidates))
     return [known[candidate.id] for candidate in candidates]
 
 

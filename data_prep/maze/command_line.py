@@ -6,12 +6,11 @@ from contextlib import closing
 from dataclasses import MISSING, fields
 from pathlib import Path
 
-from tqdm import tqdm
-
 from data_prep.maze.episodes import episode_spec
 from data_prep.maze.layout import LARGEST_SIZE
 from data_prep.maze.protocols import CONTEXT_SHARE
 from data_prep.maze.recipe import PROTOCOLS, SPLIT_OFFSETS, Recipe
+from data_prep.progress_bar import ProgressBar
 from data_prep.recipe_checks import RecipeError
 from rad_jax.data.episodes import Episode, write_split
 
@@ -91,7 +90,7 @@ def write(
     frame_bytes = 3 * recipe.pixels**2 * (2 if recipe.has_context else 1)
     if shard_episodes is None:
         shard_episodes = min(max(_SHARD_BYTES // (frame_bytes * recipe.num_frames), 1), _SHARD_EPISODES)
-    with closing(_Bar(f"{directory} {recipe.split}")) as bar:
+    with closing(ProgressBar(f"{directory} {recipe.split}")) as bar:
         write_split(
             directory,
             recipe.split,
@@ -101,21 +100,3 @@ def write(
             episodes_per_shard=shard_episodes,
             progress=bar,
         )
-
-
-class _Bar:
-    """A progress bar that opens when the writer first reports, so that a refused job shows none."""
-
-    def __init__(self, label: str):
-        self._label, self._bar = label, None
-
-    def __call__(self, done: int, total: int) -> None:
-        if self._bar is None:  # episodes of an earlier run do not count for the rate
-            self._bar = tqdm(
-                desc=self._label, total=total, initial=done, unit="episode", smoothing=0, mininterval=0.5
-            )
-        self._bar.update(done - self._bar.n)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
