@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from benchmarks import timing
-from rad_jax import mixers
 from rad_jax.config import MemoryConfig, ModelConfig
-from rad_jax.mixers.lstm_scan import matmul
+from rad_jax.model import mixers
+from rad_jax.model.mixers.lstm_scan import matmul
 
 
 def plain(params, state, x):

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import timing
-from rad_jax import mixers
 from rad_jax.config import MemoryConfig, ModelConfig
+from rad_jax.model import mixers
 
 
 def mixer(width, segment):

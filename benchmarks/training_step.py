@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import timing
-from rad_jax import diffusion, objective
+from rad_jax import diffusion
 from rad_jax.config import DiffusionConfig, MemoryConfig, ModelConfig, TrainConfig
 from rad_jax.model import RAD
+from rad_jax.training import objective
 
 
 def literal_loss(model, config, params, frames, actions, levels, noise):

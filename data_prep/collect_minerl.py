@@ -29,12 +29,12 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
-from data_prep.command import Parser, run, size
-from data_prep.pool import Pool
-from data_prep.voxel.motion import TURN_DEGREES, Action
-from data_prep.voxel.policy import random_actions, random_pattern, random_side, rotation
-from rad_jax.atomic import write_bytes
+from data_prep.common.command import Parser, run, size
+from data_prep.common.pool import Pool
+from data_prep.worlds.voxel.motion import TURN_DEGREES, Action
+from data_prep.worlds.voxel.policy import random_actions, random_pattern, random_side, rotation
 from rad_jax.data import DataError
+from rad_jax.files import write_bytes
 
 PROGRAM, FPS = "collect_minerl", 20
 POLICIES = ("random", "pattern", "rotate")

@@ -3,7 +3,7 @@
     python -m data_prep.convert --format vrag --src recordings --dst datasets/minecraft --size 128x72 --test-episodes 60
     python -m data_prep.convert --format vrag --src recordings/rotate --dst datasets/rotate --split test --pattern rotate
 
-Formats: loopnav, memory_maze, minerl, oasis, teco, vpt, vrag, worldmem; `data_prep.formats` has the files of each. Every
+Formats: loopnav, memory_maze, minerl, oasis, teco, vpt, vrag, worldmem; `data_prep.recordings` has the files of each. Every
 recording is checked first, which decodes its video once; those that cannot be used are left out and named, with the reason,
 here and in convert_report.json beside the data set. The others are written in order of their names, the last ones into the
 test set. A run that was stopped continues when the same command is given again.
@@ -22,17 +22,18 @@ from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
-from data_prep.command import Parser, natural, positive, run, size
-from data_prep.convert_plan import TRAIN, Part, Wanted, plan
-from data_prep.formats import FORMATS, BadRecording, Candidate, Recording, find, layout, read
-from data_prep.formats.episode import episode
-from data_prep.patterns import KINDS
-from data_prep.pool import Pool
-from data_prep.progress_bar import ProgressBar
-from data_prep.survey import Found, Settings, Skipped, journal_held, survey
+from data_prep.common.command import Parser, natural, positive, run, size
+from data_prep.common.pool import Pool
+from data_prep.common.progress_bar import ProgressBar
+from data_prep.recordings import FORMATS, BadRecording, Candidate, Recording, find, layout, read
+from data_prep.recordings.episode import episode
+from data_prep.recordings.patterns import KINDS
+from data_prep.recordings.plan import TRAIN, Part, Wanted, plan
+from data_prep.recordings.survey import Found, Settings, Skipped, journal_held, survey
 from rad_jax.data import DataError, Episode, EpisodeSpec, write_split
-from rad_jax.data.index import load_index, write_json
+from rad_jax.data.index import load_index
 from rad_jax.data.spec import check_name
+from rad_jax.files import write_json
 
 PROGRAM, REPORT = "convert", "convert_report.json"
 _SHARD_BYTES, _SHARD_EPISODES = 2**27, 1024

@@ -16,10 +16,10 @@ from functools import partial
 import numpy as np
 from safetensors.numpy import save
 
-from data_prep.command import Parser, run
-from data_prep.torch_zip import TorchFileError, read_torch
-from rad_jax.atomic import write_bytes
-from rad_jax.fingerprint import fingerprint
+from data_prep.common.command import Parser, run
+from data_prep.common.torch_zip import TorchFileError, read_torch
+from rad_jax.arrays import fingerprint
+from rad_jax.files import write_bytes
 from rad_jax.metrics.lpips import NETS, fill
 from rad_jax.weights.tensors import WeightsError, read_tensors
 

@@ -23,14 +23,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data_prep.command import Parser, positive, run
-from data_prep.encode_latents_job import Job, TokenizerFile, make_job
-from data_prep.encode_latents_source import Source, SplitSource
-from data_prep.encode_latents_workers import EXPECTED_ERRORS, WorkerDied, encode_shards, local_devices
+from data_prep.common.command import Parser, positive, run
+from data_prep.latents.job import Job, TokenizerFile, make_job
+from data_prep.latents.source import Source, SplitSource
+from data_prep.latents.workers import EXPECTED_ERRORS, WorkerDied, encode_shards, local_devices
 from rad_jax import tokenizer as tokenizers
 from rad_jax.data import DataError
-from rad_jax.data.index import FILE, load_index, replace_durably
+from rad_jax.data.index import FILE, load_index
 from rad_jax.data.writer import begin, finish
+from rad_jax.files import replace_durably
 from rad_jax.tokenizer import Tokenizer, TokenizerError
 
 PROGRAM = "encode_latents"
@@ -104,7 +105,7 @@ def make_jobs(options: argparse.Namespace) -> list[Job]:
 def open_sources(options: argparse.Namespace) -> list[tuple[Path, Source]]:
     """The splits to encode, and where each of them is to go."""
     if options.format is not None:
-        from data_prep.encode_latents_recordings import open_recordings
+        from data_prep.latents.recordings import open_recordings
 
         return open_recordings(options.recordings, options.workers)
     splits = options.split or source_index(options)["splits"]
@@ -167,7 +168,7 @@ def parse(
         if getattr(options, name) is not None:
             setattr(options, name, getattr(options, name).absolute())
     if options.format is not None:
-        from data_prep.encode_latents_recordings import parse as parse_recordings
+        from data_prep.latents.recordings import parse as parse_recordings
 
         options.recordings = parse_recordings(program, options, rest)
     elif rest:

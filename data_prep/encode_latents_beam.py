@@ -16,10 +16,10 @@ from functools import partial
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
-from data_prep.command import run
+from data_prep.common.command import run
 from data_prep.encode_latents import make_jobs, parse, report
-from data_prep.encode_latents_job import Job, encode_shard
-from data_prep.encode_latents_workers import EXPECTED_ERRORS
+from data_prep.latents.job import Job, encode_shard
+from data_prep.latents.workers import EXPECTED_ERRORS
 from rad_jax.data.progress import finished_shards
 from rad_jax.data.writer import begin
 

@@ -17,8 +17,8 @@ from functools import partial
 import numpy as np
 from jaxtyping import UInt8
 
-from data_prep.command import Parser, natural, positive, run
-from rad_jax.data.episodes import DataError, Episodes, record_tokenizer
+from data_prep.common.command import Parser, natural, positive, run
+from rad_jax.data import DataError, Episodes, record_tokenizer
 from rad_jax.tokenizer import Tokenizer, TokenizerError, patch_pca
 
 PROGRAM, FILE = "fit_tokenizer", "tokenizer.npz"

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.command import Parser, run
-from rad_jax.data.episodes import DataError, Episodes
+from data_prep.common.command import Parser, run
+from rad_jax.data import DataError, Episodes
 from rad_jax.media import MediaError, contact_sheet, side_by_side, write_png, write_video
 
 PROGRAM = "look"

@@ -19,14 +19,14 @@ from dataclasses import fields
 from functools import cache, partial
 from pathlib import Path
 
-from data_prep.command import Parser, run
-from data_prep.luanti.display import LuantiError
-from data_prep.luanti.engine import Engine, expect_installed
-from data_prep.luanti.recipe import Recipe
-from data_prep.luanti.session import record
+from data_prep.common.command import Parser, run
+from data_prep.common.recipe_checks import RecipeError
 from data_prep.make_voxel import add_options, episode_indices, write
-from data_prep.recipe_checks import RecipeError
-from rad_jax.data.episodes import DataError
+from data_prep.worlds.luanti.display import LuantiError
+from data_prep.worlds.luanti.engine import Engine, expect_installed
+from data_prep.worlds.luanti.recipe import Recipe
+from data_prep.worlds.luanti.session import record
+from rad_jax.data import DataError
 
 PROGRAM = "make_luanti"
 

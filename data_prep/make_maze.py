@@ -16,13 +16,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from data_prep.command import Parser, run
-from data_prep.maze.command_line import add_recipe_options, expect_positive, recipe_from, write
-from data_prep.maze.dataset import draw_walk, make_episodes
-from data_prep.maze.recipe import Recipe
-from data_prep.maze.world import ROOM_SIZE
-from data_prep.recipe_checks import RecipeError
-from rad_jax.data.episodes import DataError
+from data_prep.common.command import Parser, run
+from data_prep.common.recipe_checks import RecipeError
+from data_prep.worlds.maze.command_line import add_recipe_options, expect_positive, recipe_from, write
+from data_prep.worlds.maze.dataset import draw_walk, make_episodes
+from data_prep.worlds.maze.recipe import Recipe
+from data_prep.worlds.maze.world import ROOM_SIZE
+from rad_jax.data import DataError
 
 PROGRAM = "make_maze"
 

@@ -13,17 +13,17 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from data_prep.command import Parser, run
-from data_prep.maze.command_line import add_recipe_options, expect_positive, recipe_from, write
-from data_prep.maze.environment import RayCastMaze
-from data_prep.maze.recipe import Recipe
-from data_prep.maze.walks import draw
-from data_prep.maze.world import maze_world
-from data_prep.memory_maze.package import MemoryMazeError, check_installed
-from data_prep.memory_maze.recipe import MemoryMazeRecipe
-from data_prep.memory_maze.workers import WORKER_BYTES, Workers, default_count
-from data_prep.recipe_checks import RecipeError
-from rad_jax.data.episodes import DataError, Episode
+from data_prep.common.command import Parser, run
+from data_prep.common.recipe_checks import RecipeError
+from data_prep.worlds.maze.command_line import add_recipe_options, expect_positive, recipe_from, write
+from data_prep.worlds.maze.environment import RayCastMaze
+from data_prep.worlds.maze.recipe import Recipe
+from data_prep.worlds.maze.walks import draw
+from data_prep.worlds.maze.world import maze_world
+from data_prep.worlds.memory_maze.package import MemoryMazeError, check_installed
+from data_prep.worlds.memory_maze.recipe import MemoryMazeRecipe
+from data_prep.worlds.memory_maze.workers import WORKER_BYTES, Workers, default_count
+from rad_jax.data import DataError, Episode
 
 PROGRAM = "make_memory_maze"
 
@@ -46,7 +46,7 @@ def _make(options: argparse.Namespace) -> None:
 
 def make_episode(recipe: MemoryMazeRecipe, index: int) -> Episode:
     """One episode, in a process that has MuJoCo; this one never loads it."""
-    from data_prep.memory_maze import dataset
+    from data_prep.worlds.memory_maze import dataset
 
     return dataset.make_episode(recipe, index)
 

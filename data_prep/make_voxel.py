@@ -21,13 +21,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data_prep.command import Parser, run
-from data_prep.recipe_checks import RecipeError
-from data_prep.voxel.episodes import VoxelEpisode, draw_walk, make_episode
-from data_prep.voxel.files import is_written, write_episode
-from data_prep.voxel.recipe import PROTOCOLS, SPLITS, Recipe
-from rad_jax.data.episodes import DataError
-from rad_jax.data.index import try_lock, write_json
+from data_prep.common.command import Parser, run
+from data_prep.common.recipe_checks import RecipeError
+from data_prep.worlds.voxel.episodes import VoxelEpisode, draw_walk, make_episode
+from data_prep.worlds.voxel.files import is_written, write_episode
+from data_prep.worlds.voxel.recipe import PROTOCOLS, SPLITS, Recipe
+from rad_jax.data import DataError
+from rad_jax.files import try_lock, write_json
 
 PROGRAM, RECIPE = "make_voxel", "recipe.json"
 

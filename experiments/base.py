@@ -4,16 +4,15 @@ Sources: [paper] arXiv 2511.12940. [thesis] arXiv 2607.17560, chapters 9 and 10.
 (yeyutaihan/vrag, christinaz21/mem-consistency-oasis), read for facts. [ours] a choice of this project. The values are what
 the paper's two data sets have in common; where they differ, Minecraft's, which are the smaller ones.
 
-Types, ranges and choices are declared in `rad_jax.sections`; ``--mode show`` prints them resolved.
+Types, ranges and choices are declared in `rad_jax.config.sections`; ``--mode show`` prints them resolved.
 """
 
 import re
 
 from ml_collections import ConfigDict
 
-from rad_jax.config import ConfigError, window_starts
-from rad_jax.mixers import NAMES
-from rad_jax.schema import did_you_mean, nearest
+from rad_jax.config import NAMES, ConfigError, window_starts
+from rad_jax.config.keys import did_you_mean, nearest
 
 DEFAULT_VARIANT = "lstm-f"
 
@@ -74,7 +73,7 @@ def defaults() -> ConfigDict:
     memory.prefetch_segment = 20  # frames of one prefetch step: speed against space, same numbers; [ours]
     memory.mixer_segment = 16  # mamba2, ttt: frames of one step of their scans: speed against space; [ours]
     memory.hidden = 0  # lstm: units; 0: model.width; [paper] 1024
-    memory.gates = "standard"  # lstm: [paper]; "slots" learns far sooner: see `rad_jax.mixers.lstm`; [ours]
+    memory.gates = "standard"  # lstm: [paper]; "slots" learns far sooner: see model/mixers/lstm.py; [ours]
     memory.heads = 0  # ttt, arl2: 0: model.heads; [paper] 16
     memory.state = 64  # mamba2: columns of a head's state; [paper]
     memory.expand = 2  # mamba2: inner width over model.width; [paper]
@@ -152,7 +151,7 @@ def set_variant(config: ConfigDict, variant: str | None) -> ConfigDict:
     ``<memory>-c``    chunk-wise: it slides by its whole length, the memory runs on through it.
     ``<memory>-sN``   strided: it slides by N frames, the memory runs on through it.
 
-    ``<memory>`` is any name of `rad_jax.mixers`. A stride leaves fewer places for windows: `train.windows` is lowered to
+    ``<memory>`` is any name of `rad_jax.model.mixers`. A stride leaves fewer places for windows: `train.windows` is lowered to
     them, and lengths that must be multiples of the stride are rounded down to one.
     """
     variant = variant or DEFAULT_VARIANT

@@ -7,7 +7,7 @@ the model predicts what comes. The window is 4 frames, a third of a turn, so onl
 
 makes the data, trains this and its twin without memory side by side, and writes the report. Conditioned on action and
 heading, as the public code of the paper's maze is. Everything here is [ours]: small enough for a CPU, by no means the
-paper's sizes. The slot gates are what lets the LSTM learn it in minutes; see `rad_jax.mixers.lstm`.
+paper's sizes. The slot gates are what lets the LSTM learn it in minutes; see `rad_jax.model.mixers.lstm`.
 """
 
 from ml_collections import ConfigDict

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.base import DEFAULT_VARIANT
+from rad_jax.comparison.jobs import Command, Job, JobFailed, interrupted_by_signals, run_jobs
 from rad_jax.config import ConfigError, load_config
-from rad_jax.data.episodes import DataError
-from rad_jax.prepare import open_episodes
-from rad_jax.side_by_side import Command, Job, JobFailed, interrupted_by_signals, run_jobs
+from rad_jax.data import DataError
+from rad_jax.runs.open import open_episodes
 
 BASELINE = "df"
 

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rad_jax.arrays import linspace
 from rad_jax.axes import Array, Float, Int
 from rad_jax.config import DiffusionConfig
-from rad_jax.linspace import linspace
 
 MAX_BETA = 0.999
 

@@ -86,13 +86,13 @@ def run(config, options) -> int:
     """Runs a mode that computes; what is known to go wrong is said in one or two lines."""
     import jax
 
-    from rad_jax.checkpoints import CheckpointError, CheckpointMismatch
-    from rad_jax.data.episodes import DataError
-    from rad_jax.lock import WorkdirInUse
-    from rad_jax.sharding import MeshError
-    from rad_jax.side_by_side import JobFailed
+    from rad_jax.comparison.jobs import JobFailed
+    from rad_jax.data import DataError
+    from rad_jax.files import WorkdirInUse
+    from rad_jax.runs.checkpoints import CheckpointError, CheckpointMismatch
     from rad_jax.tokenizer import TokenizerError
-    from rad_jax.train import NonFiniteLoss, Stopped, train
+    from rad_jax.training.loop import NonFiniteLoss, Stopped, train
+    from rad_jax.training.sharding import MeshError
     from rad_jax.weights import WeightsError
 
     if options.distributed:
@@ -104,30 +104,30 @@ def run(config, options) -> int:
         if options.mode == "train":
             train(config, options.workdir)
         elif options.mode == "plan":
-            from rad_jax.plan import make_plan
+            from rad_jax.training.estimate import make_plan
 
             print(make_plan(config))
         elif options.mode == "compare":
-            from rad_jax.compare import compare
+            from rad_jax.comparison.compare import compare
 
             jax.config.update("jax_platforms", "cpu")  # accelerators are for the processes that it starts
             ablations = not options.no_ablations
             page = compare(options.config, options.workdir, options.variants, options.overrides, ablations)
             print(f"comparison: {page.resolve()}")
         elif options.mode in ("score", "bounds"):
-            from rad_jax import scoring
+            from rad_jax.evaluation import stored
 
-            getattr(scoring, options.mode)(config, options.workdir)
+            getattr(stored, options.mode)(config, options.workdir)
         elif options.mode == "export":
-            from rad_jax.weights.export import export
+            from rad_jax.runs.export import export
 
             print(f"export: {export(options.workdir, config, options.parameters)}")
         elif options.mode == "evaluate":
-            from rad_jax.evaluate import evaluate
+            from rad_jax.evaluation.evaluate import evaluate
 
             print(f"report: {evaluate(config, options.workdir, options.baseline)}")
         else:
-            from rad_jax.rollout_video import rollout_video
+            from rad_jax.rollout.video import rollout_video
 
             print(f"video: {rollout_video(config, options.workdir, options.episode, options.actions)}")
     except ConfigError as error:

@@ -18,7 +18,7 @@ from einops import rearrange, repeat
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from rad_jax.atomic import write_bytes
+from rad_jax.files import write_bytes
 
 Frames = UInt8[np.ndarray, "t H W 3"]
 Picture = UInt8[np.ndarray, "H W 3"]

@@ -22,12 +22,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from data_prep import fit_tokenizer, make_maze
-from rad_jax import sharding
-from rad_jax.checkpoints import Checkpoints
 from rad_jax.config import Config, load_config
 from rad_jax.main import main
-from rad_jax.parts import Parts, open_parts
-from rad_jax.train_step import TrainState, init_state, train_step
+from rad_jax.runs.checkpoints import Checkpoints
+from rad_jax.runs.open import TrainingRun, open_training_run
+from rad_jax.training import sharding
+from rad_jax.training.step import TrainState, init_state, train_step
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENT = ROOT / "experiments" / "quickstart.py"
@@ -114,7 +114,7 @@ class Toy:
         """A run that was not trained: its parameters are random, so that every one of them counts."""
         workdir = self.directory / f"{variant} {condition}"
         if not workdir.exists():
-            parts = open_parts(self.config(variant, {"data.condition": condition}))
+            parts = open_training_run(self.config(variant, {"data.condition": condition}))
             tokenizer = {"name": parts.tokenizer.name, "fingerprint": parts.tokenizer.fingerprint}
             with Checkpoints(workdir / "checkpoints", parts.config.checkpoint) as checkpoints:
                 checkpoints.save(STEPS, random_state(parts), {"tokenizer": tokenizer})
@@ -139,7 +139,7 @@ def silence():
         yield
 
 
-def random_state(parts: Parts, seed: int = 0) -> TrainState:
+def random_state(parts: TrainingRun, seed: int = 0) -> TrainState:
     """A state with random parameters and another random average, and an optimiser that has done nothing."""
     rng = np.random.default_rng(seed)
     state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), abstract_state(parts))
@@ -147,11 +147,11 @@ def random_state(parts: Parts, seed: int = 0) -> TrainState:
     return jax.tree.map(jnp.asarray, state._replace(params=draw(state.params), ema=draw(state.ema)))
 
 
-def abstract_state(parts: Parts) -> TrainState:
+def abstract_state(parts: TrainingRun) -> TrainState:
     return jax.eval_shape(functools.partial(init_state, parts.model, parts.config))
 
 
-def compile_step(parts: Parts):
+def compile_step(parts: TrainingRun):
     """The step as a run compiles it, so that the compilation is shared with runs."""
     mesh = sharding.make_mesh(parts.config.mesh)
     shardings = sharding.state_shardings(abstract_state(parts), mesh)
@@ -164,7 +164,7 @@ def compile_step(parts: Parts):
     return functools.partial(step, parts.tokenizer)
 
 
-def read_state(workdir: Path, parts: Parts, step: int | None = None) -> tuple[TrainState, int]:
+def read_state(workdir: Path, parts: TrainingRun, step: int | None = None) -> tuple[TrainState, int]:
     """State and step of a run's checkpoint, the newest unless given."""
     with Checkpoints(workdir / "checkpoints") as checkpoints:
         state, manifest = checkpoints.restore(abstract_state(parts), step)

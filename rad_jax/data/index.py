@@ -11,8 +11,6 @@ a process dies.
 """
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import time
@@ -21,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from rad_jax.data.spec import DataError, EpisodeSpec
+from rad_jax.files import try_lock, write_json
 
 FILE = "index.json"
 FORMAT = 1
@@ -66,26 +65,6 @@ def spec_of(index: dict[str, Any], split: str) -> EpisodeSpec:
     return EpisodeSpec(index["name"], arrays, statics, index["splits"][split]["info"], index["chunk"])
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Replaces a JSON file as a whole: a reader, or a crash, sees the old content or the new one."""
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1)
-    replace_durably(temporary, path)
-
-
-def replace_durably(temporary: Path, path: Path) -> None:
-    """Renames a finished temporary file of the same directory, its content and then its name on the disk."""
-    for item, rename in ((temporary, True), (path.parent, False)):
-        descriptor = os.open(item, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if rename:
-            os.replace(temporary, path)
-
-
 @contextlib.contextmanager
 def writing(directory: Path) -> Iterator[None]:
     """Holds the index of a data set for the moment in which it is changed; waits for others that do the same.
@@ -103,32 +82,6 @@ def writing(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def try_lock(descriptor: int) -> bool:
-    """Locks an open file or directory until it is closed; False if another process has locked it."""
-    try:
-        _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def wait_for_lock(descriptor: int) -> bool:
-    """Locks an open file until it is closed, when nobody else holds it any more; True."""
-    _lock(descriptor, fcntl.LOCK_EX)
-    return True
-
-
-def _lock(descriptor: int, operation: int) -> None:
-    try:
-        fcntl.flock(descriptor, operation)
-    except BlockingIOError:
-        raise
-    except OSError as error:
-        # Some network file systems cannot lock; there, giving two writers different shards is the user's to see to.
-        if error.errno not in (errno.EBADF, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
-            raise
 
 
 def record_tokenizer(

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rad_jax.data.index import try_lock, wait_for_lock, write_json
 from rad_jax.data.plan import SplitPlan
 from rad_jax.data.spec import DataError
+from rad_jax.files import try_lock, wait_for_lock, write_json
 
 _SHARD_KEYS = ("file", "records", "bytes", "sha256")
 _EPISODE_KEYS = ("first_record", "num_frames", "crc")

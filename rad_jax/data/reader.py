@@ -214,6 +214,21 @@ class Episodes:
             return reader
 
 
+def check_latents(episodes: Episodes, name: str, fingerprint: str) -> None:
+    """Raises `DataError` if a data set has neither frames nor latents, or latents that another tokenizer has made."""
+    arrays, recorded = episodes.spec.arrays, episodes.tokenizer or {}
+    if not {"frames", "latents"} & set(arrays):
+        raise DataError(f"{episodes} has neither 'latents' nor 'frames'")
+    if "latents" in arrays and recorded.get("fingerprint") != fingerprint:
+        made_by = " ".join(
+            [recorded.get("name", "an unknown tokenizer"), recorded.get("fingerprint", "")[:12]]
+        )
+        raise DataError(
+            f"{episodes} has latents of {made_by.strip()}, the model works on those of {name} "
+            f"{fingerprint[:12]}: encode the episodes with that one"
+        )
+
+
 def _open(path: Path) -> Any:
     from array_record.python.array_record_module import ArrayRecordReader
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from rad_jax.data import example
-from rad_jax.data.index import replace_durably
 from rad_jax.data.plan import SplitPlan
 from rad_jax.data.spec import DataError, Episode, EpisodeSpec, check_episode
+from rad_jax.files import replace_durably
 
 # One record per ArrayRecord group: reading a record at random decodes nothing else. Latents and rendered
 # frames hardly shrink under a general compressor, which would only cost reading time.

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from rad_jax.data.index import replace_durably
 from rad_jax.data.spec import BOOKKEEPING, EpisodeSpec
+from rad_jax.files import replace_durably
 
 
 def write_tfds_metadata(directory: Path, spec: EpisodeSpec, splits: dict[str, Any]) -> None:

@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from rad_jax.data import progress as kept
-from rad_jax.data.index import FILE, load_index, schema_entry, write_json, writing
+from rad_jax.data.index import FILE, load_index, schema_entry, writing
 from rad_jax.data.plan import SplitPlan
 from rad_jax.data.shard_file import remove_temporaries, write_shard_file
 from rad_jax.data.spec import DataError, Episode, EpisodeSpec
 from rad_jax.data.tfds_metadata import write_tfds_metadata
+from rad_jax.files import write_json
 
 MakeEpisodes = Callable[[range], Iterable[Episode]]
 """Gives the episodes of a range of indices, in order (the range is one shard, so that a renderer can batch over it). An

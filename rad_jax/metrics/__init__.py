@@ -1,11 +1,9 @@
 """Image metrics, of which LPIPS needs weights, and the memory metrics, which need none.
 
-How they are averaged: ``rad_jax.scores``.
+How they are averaged: ``rad_jax.evaluation.scores``.
 """
 
-from rad_jax.metrics.image import ImageError, psnr, ssim
-from rad_jax.metrics.lpips import Lpips, load_lpips, lpips
-from rad_jax.metrics.memory import (
+from rad_jax.metrics.forgetting import (
     coarse_psnr,
     frame_change,
     histogram_intersection,
@@ -13,6 +11,8 @@ from rad_jax.metrics.memory import (
     laplacian_energy,
     nearest_frame,
 )
+from rad_jax.metrics.image import ImageError, psnr, ssim
+from rad_jax.metrics.lpips import Lpips, load_lpips, lpips
 
 __all__ = [
     "ImageError",

@@ -1,7 +1,7 @@
 """PSNR and SSIM of RGB images with values in [0, 1], under one fixed convention (data range 1, float32).
 
 The convention matters more than the model: a data range of 2 is worth 6 dB, and the libraries' SSIMs differ by .05 on the
-same pair. Nothing is clipped here: whoever scores a prediction clips it first, as ``rad_jax.scores`` does.
+same pair. Nothing is clipped here: whoever scores a prediction clips it first, as ``rad_jax.evaluation.scores`` does.
 """
 
 import jax.numpy as jnp

@@ -15,10 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from rad_jax.arrays import fingerprint, in_pieces
 from rad_jax.axes import Array, Float, PyTree
-from rad_jax.fingerprint import fingerprint
 from rad_jax.metrics.image import ImageError, Images, float_images
-from rad_jax.pieces import in_pieces
 from rad_jax.weights import torch_layout
 from rad_jax.weights.tensors import read_tensors
 

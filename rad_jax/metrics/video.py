@@ -12,9 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rad_jax.metrics.image import psnr, ssim
-from rad_jax.metrics.lpips import Lpips, lpips
-from rad_jax.metrics.memory import (
+from rad_jax.metrics.forgetting import (
     coarse_psnr,
     frame_change,
     histogram_intersection,
@@ -22,6 +20,8 @@ from rad_jax.metrics.memory import (
     laplacian_energy,
     nearest_frame,
 )
+from rad_jax.metrics.image import psnr, ssim
+from rad_jax.metrics.lpips import Lpips, lpips
 
 BLOCK = 32  # frames per call of a compiled function
 FLAT = 1e-7  # a true frame of less Laplacian energy or a true step of less change: nothing to divide by

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
+from rad_jax.arrays import in_pieces
 from rad_jax.axes import Array, Float, PyTree
-from rad_jax.pieces import in_pieces
-from rad_jax.tokenizer import TokenizerError, Unchecked, check_images, check_latents
+from rad_jax.tokenizer.base import TokenizerError, Unchecked, check_images, check_latents
 
 
 @functools.partial(

@@ -16,9 +16,9 @@ import numpy as np
 from einops import rearrange
 from flax import linen as nn
 
+from rad_jax.arrays import fingerprint
 from rad_jax.axes import Array, Float
-from rad_jax.fingerprint import fingerprint
-from rad_jax.rope import rotate, spatial_angles
+from rad_jax.model.rope import rotate, spatial_angles
 from rad_jax.tokenizer.network import NetworkTokenizer
 from rad_jax.weights import torch_layout
 from rad_jax.weights.tensors import WeightsError, read_tensors

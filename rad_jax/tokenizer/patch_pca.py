@@ -18,10 +18,11 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import UInt8
 
-from rad_jax import atomic
+from rad_jax import files
+from rad_jax.arrays import fingerprint
 from rad_jax.axes import Array, Float
-from rad_jax.fingerprint import fingerprint
-from rad_jax.tokenizer import TokenizerError, Unchecked, check_images, check_latents, residual_decoder
+from rad_jax.tokenizer import residual_decoder
+from rad_jax.tokenizer.base import TokenizerError, Unchecked, check_images, check_latents
 from rad_jax.tokenizer.residual_decoder import ResidualDecoder
 
 NAME = "patch_pca"
@@ -107,7 +108,7 @@ class PatchPCA:
         arrays = self._arrays()
         file = io.BytesIO()
         np.savez(file, fingerprint=np.array(fingerprint(arrays)), **arrays)
-        atomic.write_bytes(path, file.getvalue())
+        files.write_bytes(path, file.getvalue())
 
     def _arrays(self) -> dict[str, np.ndarray]:
         arrays = {"patch": self.patch, "mean": self.mean, "basis": self.basis, "scale": self.scale}

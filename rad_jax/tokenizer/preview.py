@@ -10,7 +10,7 @@ import functools
 import jax
 
 from rad_jax.axes import Array, Float
-from rad_jax.tokenizer import Unchecked
+from rad_jax.tokenizer.base import Unchecked
 from rad_jax.tokenizer.network import NetworkTokenizer
 
 

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from rad_jax.arrays import fingerprint
 from rad_jax.axes import Array, Float
-from rad_jax.fingerprint import fingerprint
 from rad_jax.tokenizer.network import NetworkTokenizer
 from rad_jax.tokenizer.sd_vae_names import current_names
 from rad_jax.weights import torch_layout

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from rad_jax.arrays import fingerprint
 from rad_jax.axes import Array, Float
-from rad_jax.fingerprint import fingerprint
-from rad_jax.tokenizer import TokenizerError
+from rad_jax.tokenizer.base import TokenizerError
 from rad_jax.tokenizer.network import NetworkTokenizer
 from rad_jax.weights import torch_layout
 from rad_jax.weights.tensors import read_tensors

@@ -1,19 +1,11 @@
-"""Weights of other programs, and our own where other programs can read them.
+"""Weights of other programs: read whole or not at all, and never executed.
 
 import_oasis_dit(path) -> (ModelConfig, params)       the DiT of Open-Oasis as a model without memory
-load_pretrained(directory) -> (model, params, config) a model that ``--mode export`` wrote
-load_tokenizer(directory)                             and the tokenizer it was trained with
+
+The VAEs are read by `rad_jax.tokenizer.load`, LPIPS by `rad_jax.metrics.load_lpips`, our own exports by `rad_jax.runs`.
 """
 
 from rad_jax.weights.oasis_dit import OASIS_DIFFUSION, import_oasis_dit
-from rad_jax.weights.pretrained import Pretrained, load_pretrained, load_tokenizer
 from rad_jax.weights.tensors import WeightsError
 
-__all__ = [
-    "OASIS_DIFFUSION",
-    "Pretrained",
-    "WeightsError",
-    "import_oasis_dit",
-    "load_pretrained",
-    "load_tokenizer",
-]
+__all__ = ["OASIS_DIFFUSION", "WeightsError", "import_oasis_dit"]

@@ -1,7 +1,7 @@
 """Open-Oasis's diffusion transformer (github.com/etched-ai/open-oasis, DiT-S/2) as a model without memory: the same numbers.
 
 The file holds 300 weights, and one or more copies of the two tables of rotary frequencies, which are compared with the
-formula of `rad_jax.rope` and then left out. Sizes are read from the tensors. What they do not tell is as in the released
+formula of `rad_jax.model.rope` and then left out. Sizes are read from the tensors. What they do not tell is as in the released
 program: latents of 18 x 32, heads of 64 features (unless the frequencies say otherwise), a window of 32 frames, clean
 frames at level 14. `OASIS_DIFFUSION` is what the weights were trained with.
 
@@ -16,10 +16,9 @@ from einops import rearrange
 
 from rad_jax.axes import PyTree
 from rad_jax.config import ConfigError, DiffusionConfig, MemoryConfig, ModelConfig
-from rad_jax.paths import is_stacked
-from rad_jax.rope import spatial_frequencies, temporal_frequencies
+from rad_jax.model.names import is_stacked, nested, parameter_shapes
+from rad_jax.model.rope import spatial_frequencies, temporal_frequencies
 from rad_jax.weights.tensors import WeightsError, match, read_tensors
-from rad_jax.weights.trees import nested, parameter_shapes
 
 OASIS_DIFFUSION = DiffusionConfig(schedule="sigmoid", shift=1.0, levels=1000, predict="v")
 

@@ -5,10 +5,10 @@ import math
 
 import numpy as np
 import pytest
-import toy_episodes as toy
 
 from rad_jax.data import DataError
 from rad_jax.data.condition import condition_arrays, condition_dim, condition_features
+from tests.data import toy_episodes as toy
 
 
 def _clip(index=2):

@@ -6,9 +6,9 @@ import os
 
 import numpy as np
 import pytest
-import toy_episodes as toy
 
 from rad_jax.data import DataError, Episodes, write_split
+from tests.data import toy_episodes as toy
 
 
 def _shard(data, number):

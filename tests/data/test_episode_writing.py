@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import toy_episodes as toy
 
 from rad_jax.data import DataError, Episodes, write_split
 from rad_jax.data import index as index_file
 from rad_jax.data.index import writing
 from rad_jax.data.plan import SplitPlan
 from rad_jax.data.writer import begin, finish, write_shard
+from tests.data import toy_episodes as toy
 
 
 def test_a_run_killed_around_any_rename_is_continued_to_the_same_bytes(tmp_path):

@@ -4,10 +4,17 @@ import pickle
 
 import numpy as np
 import pytest
-import toy_episodes as toy
 
-from rad_jax.data import DataError, Episodes, EpisodeSpec, reader, record_tokenizer, write_split
+from rad_jax.data import (
+    DataError,
+    Episodes,
+    EpisodeSpec,
+    reader,
+    record_tokenizer,
+    write_split,
+)
 from rad_jax.data.spec import DTYPES
+from tests.data import toy_episodes as toy
 
 
 def test_every_window_of_every_episode_is_the_slice_that_was_written(tmp_path):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
-import toy_episodes as toy
+
+from tests.data import toy_episodes as toy
 
 
 def test_tfds_reads_every_record_of_every_split(tmp_path):

@@ -6,12 +6,12 @@ from pathlib import Path
 import grain
 import numpy as np
 import pytest
-import toy_episodes as toy
 from grain.experimental import assert_equal_output_after_checkpoint
 
 from rad_jax.data import DataError, Episodes, EpisodeSpec, write_split
 from rad_jax.data.condition import condition_features
 from rad_jax.data.windows import Windows, sequential_batches, train_batches, train_dataset
+from tests.data import toy_episodes as toy
 
 CLIP = 6
 

@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-from data_prep import command
+from data_prep.common import command
 from rad_jax.data import DataError
 
 # Of each command: a function that it calls when it begins, options, and whether it goes on after an interrupt.

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from data_prep import convert_lpips, make_maze
-from rad_jax import report_page, report_text
+from rad_jax.evaluation.scores import Row, score_rows, score_video
+from rad_jax.evaluation.stored import read_scores
 from rad_jax.main import main
 from rad_jax.metrics import ImageError, load_lpips, lpips, video
-from rad_jax.scores import Row, score_rows, score_video
-from rad_jax.scoring import read_scores
+from rad_jax.reports import page, text
 from rad_jax.weights import WeightsError
 from tests.toy_run import silence
 
@@ -221,8 +221,8 @@ def test_with_weights_it_is_scored_like_the_others(converted, small_blocks):
         "weights_sha256": weights.fingerprint,
     }
     assert found["metrics_spec"]["reduce_frames"]["lpips"] == "mean"
-    assert "LPIPS: alex, version 0.1, on [-1,1]." in report_text.convention(found["metrics_spec"])
-    html = report_page.page("t", {}, found, "", [], {}, "")
+    assert "LPIPS: alex, version 0.1, on [-1,1]." in text.convention(found["metrics_spec"])
+    html = page.page("t", {}, found, "", [], {}, "")
     assert f"{row['mean']['lpips']:.3f}" in html and "n/a" not in html
 
 
@@ -231,7 +231,7 @@ def test_without_weights_it_is_absent_and_said_to_be():
     found = score_rows({"m": Row("model", truth)}, truth, context_frames=[1])
     assert "lpips" not in json.dumps(found["rows"]) and "lpips" not in score_video(truth[0], truth[0]).video
     assert found["metrics_spec"]["lpips"] == {"status": "absent: no weights"}
-    html = report_page.page("t", {}, found, "", [], {}, "")
+    html = page.page("t", {}, found, "", [], {}, "")
     assert "LPIPS" in html and "<td>n/a</td>" in html
 
 

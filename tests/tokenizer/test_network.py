@@ -155,7 +155,7 @@ def test_eight_devices():
         import dataclasses
         import jax, numpy as np
         from jax.sharding import PartitionSpec as P
-        from rad_jax import sharding
+        from rad_jax.training import sharding
         from rad_jax.config import MeshConfig
         from test_network import images, small_vae
 

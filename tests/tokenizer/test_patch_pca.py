@@ -13,8 +13,8 @@ import pytest
 
 from data_prep import fit_tokenizer
 from rad_jax import tokenizer
-from rad_jax.data.episodes import Episodes, EpisodeSpec, write_split
-from rad_jax.fingerprint import fingerprint
+from rad_jax.arrays import fingerprint
+from rad_jax.data import Episodes, EpisodeSpec, write_split
 from rad_jax.tokenizer import TokenizerError, patch_pca
 
 

@@ -6,8 +6,8 @@ import jax
 import pytest
 
 from data_prep import make_maze
-from rad_jax import manifest
 from rad_jax.main import main
+from rad_jax.runs import manifest
 from tests.tokenizer.torch_weights import perturbed
 from tests.toy_run import silence
 

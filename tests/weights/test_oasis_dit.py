@@ -8,10 +8,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from rad_jax.model import RAD
-from rad_jax.paths import named_leaves
+from rad_jax.model.names import named_leaves, parameter_shapes
 from rad_jax.weights import WeightsError, import_oasis_dit
 from rad_jax.weights.oasis_dit import convert_oasis_dit
-from rad_jax.weights.trees import parameter_shapes
 from tests.weights import oasis_torch
 
 torch = oasis_torch.torch

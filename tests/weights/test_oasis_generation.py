@@ -11,9 +11,9 @@ from rad_jax import rollout
 from rad_jax.config import DiffusionConfig
 from rad_jax.diffusion import sampler_levels
 from rad_jax.model import RAD
+from rad_jax.model.names import nested
 from rad_jax.weights import OASIS_DIFFUSION
 from rad_jax.weights.oasis_dit import convert_oasis_dit
-from rad_jax.weights.trees import nested
 from tests.weights import oasis_torch
 
 torch = oasis_torch.torch

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from rad_jax.fingerprint import fingerprint
+from rad_jax.arrays import fingerprint
 from rad_jax.weights.tensors import WeightsError, match, read_metadata, read_tensors
 
 

@@ -1,0 +1,1 @@
+"""The parts of data_prep.encode_latents."""

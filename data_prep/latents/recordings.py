@@ -1,0 +1,91 @@
+"""Encoding recordings as their makers left them, without a data set of raw frames in between.
+
+Which recordings become which episodes is decided as by `data_prep.convert`, whose options are taken; what is written is what
+encoding its data set would give, but for the record of where the frames came from.
+"""
+
+import argparse
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_prep import convert
+from data_prep.common.pool import Pool
+from data_prep.latents.source import Frames, Source
+from data_prep.recordings import Candidate, frames
+from data_prep.recordings.episode import episode_without_frames
+from data_prep.recordings.plan import Part
+from data_prep.recordings.survey import Settings, journal_held
+from rad_jax.data import Episode, EpisodeSpec
+
+
+@dataclass(frozen=True)
+class RecordingSource:
+    """Recordings that were checked, as a split whose frames are never written.
+
+    Attributes:
+      part: the split, as `data_prep.convert` would write it.
+      settings: how recordings are read.
+      candidates: the files of each recording of the part, in order.
+    """
+
+    part: Part
+    settings: Settings
+    candidates: Sequence[Candidate]
+
+    @property
+    def split(self) -> str:
+        return self.part.split
+
+    @property
+    def spec(self) -> EpisodeSpec:
+        return self.part.spec
+
+    @property
+    def num_episodes(self) -> int:
+        return len(self.part.found)
+
+    @property
+    def num_frames(self) -> int:
+        return sum(found.num_frames for found in self.part.found)
+
+    @property
+    def digest(self) -> str:
+        """Of the recordings' names, numbers of frames and sizes."""
+        return self.spec.info["recordings"]
+
+    def read(self, number: int) -> tuple[Episode, Iterator[Frames]]:
+        """See `Source`. Raises `BadRecording` if the files are not what they were when they were checked."""
+        found, context = self.part.found[number], self.part.contexts[number]
+        recording = convert.open_recording(self.settings, self.candidates[number], found, self.spec)
+        episode = episode_without_frames(recording, self.spec, context)
+        return episode, frames(recording, self.spec.arrays["frames"][0][:2])
+
+
+def parse(program: str, options: argparse.Namespace, rest: Sequence[str]) -> argparse.Namespace:
+    """The options of `data_prep.convert`: those that both commands have, and what only that one knows."""
+    parser = convert.parser()
+    parser.prog = program
+    if len(options.split or ()) > 1:
+        parser.error("argument --split: recordings become one split, and test episodes")
+    words = ["--format", options.format, "--src", options.src, "--dst", options.dst]
+    for split in options.split or ():
+        words += ["--split", split]
+    return parser.parse_args([*map(os.fspath, words), *rest])
+
+
+def open_recordings(options: argparse.Namespace, workers: int) -> list[tuple[Path, Source]]:
+    """The splits into which recordings are divided, all of these checked first, and where each of them is to go.
+
+    Raises:
+      DataError: there are no such recordings, or none that can be used; which are skipped, and why, is printed and reported.
+    """
+    candidates = convert.find_recordings(options)
+    # One host checks, the others read what it found.
+    with journal_held(options.dst, wait=True), Pool(min(workers, len(candidates))) as pool:
+        settings, parts = convert.check_recordings(options, candidates, pool)
+    return [
+        (part.directory, RecordingSource(part, settings, [candidates[found.id] for found in part.found]))
+        for part in parts
+    ]

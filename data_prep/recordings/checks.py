@@ -1,0 +1,115 @@
+"""What every recording must satisfy, whatever it was read from."""
+
+import dataclasses
+
+import numpy as np
+
+from data_prep.recordings.actions import ACTIONS, MOVES
+from data_prep.recordings.recording import BadRecording, Recording
+
+TOLERANCE = 1.0  # degrees between a turn and the change of yaw
+SHARE = 0.95  # of the steps that must agree
+_SURELY_OFF = (
+    0.9  # when fewer of the turns agree than this, and there are some, another alignment is looked for
+)
+_TURNS = 5
+_STILL_AFTER, _DRIFT = 10, 0.05  # frames without a key after which nothing moves, but for so many blocks
+_FASTEST = 40.0  # blocks per second; a sprinting jump makes 7, a fall from a tower 30
+
+
+def check(recording: Recording) -> Recording:
+    """The recording, with a note for what is odd in it but no defect.
+
+    Raises:
+      BadRecording: arrays of other lengths or dtypes, values that are not finite, a first action that is not zero, or views
+        and positions that contradict the actions.
+    """
+    frames, source = recording.num_frames, recording.source
+
+    def bad(found: str, expected: str):
+        return BadRecording(recording.video, found, expected)
+
+    if frames < 2:
+        raise bad(f"{frames} frames", "at least 2")
+    if recording.first_frame < 0 or recording.first_frame + frames > recording.video_frames:
+        raise bad(f"{recording.video_frames} frames", f"{recording.first_frame + frames}")
+    wanted = {"actions": (recording.actions, (frames, len(source.actions)), np.float32)}
+    wanted["pose"] = recording.pose, (frames, len(source.pose)), np.float64
+    if recording.camera_deg is not None:
+        wanted["camera_deg"] = recording.camera_deg, (frames, 2), np.float32
+    for name, (array, shape, dtype) in wanted.items():
+        if array.shape != shape or array.dtype != dtype:
+            raise bad(f"{name} of shape {array.shape} and dtype {array.dtype}", f"{shape}, {np.dtype(dtype)}")
+        if name != "pose" and not np.isfinite(array).all():
+            raise bad(f"{name} with values that are not finite", "finite numbers")
+        if name != "pose" and array[0].any():
+            raise bad(f"{name} of frame 0 is {array[0].tolist()}", "zeros: nothing led to the first frame")
+    if np.isinf(recording.pose).any():
+        raise bad("a pose that is infinite", "numbers, or none")
+    for name, array in recording.arrays.items():
+        if len(array) != frames:
+            raise bad(f"{len(array)} rows of {name}", f"{frames}")
+    if recording.n_context is not None and not 0 < recording.n_context < frames:
+        raise bad(f"a context of {recording.n_context} among {frames} frames", f"1 to {frames - 1}")
+    if source.actions != ACTIONS:
+        return recording
+    problem = _turns(recording) or _steps(recording)
+    if not problem:
+        return recording
+    if source.strict:
+        raise bad(*problem)
+    return dataclasses.replace(recording, notes=(*recording.notes, f"{problem[0]} ({problem[1]} elsewhere)"))
+
+
+def wrapped(degrees: np.ndarray) -> np.ndarray:
+    """Angles as -180 to 180."""
+    return (np.asarray(degrees) + 180) % 360 - 180
+
+
+def _turns(recording: Recording) -> tuple[str, str] | None:
+    """What is wrong between the change of yaw and the camera, if anything: found, expected."""
+    turned = wrapped(np.diff(recording.pose[:, recording.source.pose.index("yaw")]))
+    asked = recording.camera_deg[1:, 1].astype(np.float64)
+    known = np.isfinite(turned)
+    if not known.any():
+        return None
+
+    def agreement(lag: int) -> tuple[float, float, int]:
+        """Of all steps and of those with a turn, the share in which the camera ``lag`` steps later made the turn."""
+        shifted = np.roll(asked, -lag)
+        inside = known.copy()
+        if lag:
+            inside[slice(-lag, None) if lag > 0 else slice(None, -lag)] = False
+        agrees = np.abs(wrapped(turned - shifted)) <= TOLERANCE
+        turning = inside & ((np.abs(turned) > TOLERANCE) | (np.abs(shifted) > TOLERANCE))
+        share = agrees[inside].mean() if inside.any() else 0.0
+        return float(share), float(agrees[turning].mean()) if turning.any() else 1.0, int(turning.sum())
+
+    share, of_turns, turns = agreement(0)
+    if turns >= _TURNS and of_turns < _SURELY_OFF:
+        for lag, word in ((1, "late"), (-1, "early")):
+            if agreement(lag)[1] >= SHARE and agreement(lag)[2] >= _TURNS:
+                return (
+                    f"the actions are one frame {word}: they fit {of_turns:.0%} of the turns, shifted {agreement(lag)[1]:.0%}",
+                    "the action that led to a frame in its row",
+                )
+    if share < SHARE:
+        return f"yaw changes as the camera says in {share:.0%} of {known.sum()} steps", f"{SHARE:.0%}"
+    return None
+
+
+def _steps(recording: Recording) -> tuple[str, str] | None:
+    """What is wrong between the change of position and the keys, if anything: found, expected."""
+    columns = [recording.source.pose.index(name) for name in "xz"]
+    moved = np.linalg.norm(np.diff(recording.pose[:, columns], axis=0), axis=1)
+    known = np.isfinite(moved)
+    if not known.any():
+        return None
+    pressed = recording.actions[1:, [ACTIONS.index(name) for name in MOVES]].any(1)
+    recent = np.convolve(pressed, np.ones(_STILL_AFTER), "full")[: len(pressed)] > 0
+    recent[:_STILL_AFTER] = True  # what led to the first frames is not known
+    possible = (moved <= _FASTEST / recording.source.fps) & (recent | (moved <= _DRIFT))
+    share = possible[known].mean()
+    if share >= SHARE:
+        return None
+    return f"positions change as the keys allow in {share:.0%} of {known.sum()} steps", f"{SHARE:.0%}"

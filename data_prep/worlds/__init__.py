@@ -1,0 +1,1 @@
+"""Worlds that are rendered here, each in a package of its own."""

@@ -1,0 +1,36 @@
+"""What of a voxel recipe the engine can follow."""
+
+from dataclasses import dataclass
+
+from data_prep.common.recipe_checks import RecipeError
+from data_prep.worlds.voxel import recipe as voxel
+from data_prep.worlds.voxel.recipe import PROTOCOLS, SPLITS
+
+_SMALLEST = 64  # pixels of a side
+
+
+@dataclass(frozen=True)
+class Recipe(voxel.Recipe):
+    """A recipe for Luanti: the protocols of the voxel landscape in a landscape of the engine's.
+
+    map_seed: of the landscape. All episodes walk in one, each from a place of its own.
+
+    Raises:
+      RecipeError: a value, or a combination, that is not possible.
+    """
+
+    map_seed: int = 1
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.supersample != 1:
+            raise RecipeError(f"supersample: {self.supersample} has no meaning, the engine draws the pixels")
+        if min(self.width, self.height) < _SMALLEST:
+            raise RecipeError(f"size: {self.size} is too small for the engine, expected at least {_SMALLEST}")
+        if not 0 <= self.map_seed < 2**63:
+            raise RecipeError(f"map_seed: {self.map_seed} is out of range, expected 0 to 2**63 - 1")
+
+    @property
+    def stream(self) -> tuple[int, int, int]:
+        """What the random generators of all episodes have in common."""
+        return self.seed, SPLITS.index(self.split), PROTOCOLS.index(self.protocol)

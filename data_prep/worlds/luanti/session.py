@@ -1,0 +1,115 @@
+"""A walk of the policies of `data_prep.worlds.voxel`, recorded."""
+
+from collections.abc import Iterable
+from itertools import cycle, islice
+from typing import Protocol
+
+import numpy as np
+
+from data_prep.worlds.luanti.display import LuantiError
+from data_prep.worlds.luanti.engine import Seen
+from data_prep.worlds.luanti.recipe import Recipe
+from data_prep.worlds.voxel import policy
+from data_prep.worlds.voxel.episodes import VoxelEpisode
+from data_prep.worlds.voxel.motion import WALK, Action
+from data_prep.worlds.voxel.protocols import Walk, way_out
+
+_PLACES = 40  # that are tried for one episode
+_ATTEMPTS = 3  # at one place: what arrived late once is there the next time
+_REVOLUTIONS = 24  # that are waited for, until the terrain is complete
+_REPEATED = 4  # one is not enough: terrain arrives in lots
+_TOLERANCE = 1e-3  # blocks; positions are told to six decimals, as the engine rounds them
+
+
+class Recorder(Protocol):
+    """What an episode is recorded with: `engine.Engine`."""
+
+    def reset(self, seed: int) -> Seen: ...
+
+    def step(self, action: Action) -> Seen: ...
+
+
+def record(recipe: Recipe, index: int, engine: Recorder) -> VoxelEpisode:
+    """Record one episode. The places that are tried and the actions are a function of the recipe and its index.
+
+    The frames are not, bit for bit: where the engine plants a tree depends on the order in which it made the terrain, and
+    on long walks the far terrain arrives when it does.
+
+    Raises:
+      LuantiError: the engine failed, or no place was found for the episode.
+    """
+    rng = np.random.default_rng((*recipe.stream, index))
+    reason = ""
+    for _ in range(_PLACES):
+        place, actions = int(rng.integers(2**31)), tuple(_draw(recipe, rng))
+        for _ in range(_ATTEMPTS):
+            seen = engine.reset(place)
+            still, seen = _settle(engine, seen)
+            if not still and recipe.protocol != "train":
+                reason = "the picture did not stand still"
+                break
+            episode = _walk(recipe, engine, seen, actions)
+            if episode is None:
+                reason = "blocks are in the way"
+                break
+            if recipe.protocol != "rotate" or _repeats(episode):
+                return episode
+            reason = "terrain kept arriving late"
+    raise LuantiError(
+        f"episode {index}: no {recipe.protocol} walk at {_PLACES} places, at the last one because {reason}"
+    )
+
+
+def _draw(recipe: Recipe, rng: np.random.Generator) -> Iterable[Action]:
+    """The actions of an episode, as the voxel landscape has them; training walks turn one way only."""
+    n_context = recipe.num_context if recipe.has_context else None
+    if recipe.protocol == "train":
+        actions = policy.random_actions(rng, recipe.turns)
+    elif recipe.protocol == "rotate":
+        actions = cycle(policy.rotation(policy.random_side(rng)))
+    elif recipe.protocol == "return":
+        actions = policy.out_and_back(rng, way_out(recipe.num_frames, n_context))
+    elif n_context is None:
+        actions = cycle(policy.random_pattern(rng))
+    else:
+        actions = cycle(policy.random_loop(rng, n_context - 1))
+    return islice(actions, recipe.num_frames - 1)
+
+
+def _settle(engine: Recorder, seen: Seen) -> tuple[bool, Seen]:
+    """Turn until whole revolutions repeat bit for bit: then no terrain is missing and nothing in sight moves."""
+    before, repeated = None, 0
+    for _ in range(_REVOLUTIONS):
+        views = []
+        for action in policy.rotation(1):
+            seen = engine.step(action)
+            views.append(seen.frame)
+        repeated = repeated + 1 if before is not None and np.array_equal(views, before) else 0
+        if repeated == _REPEATED:
+            return True, seen
+        before = views
+    return False, seen
+
+
+def _repeats(episode: VoxelEpisode) -> bool:
+    """Whether a pose has one picture. On a busy machine terrain can arrive after revolutions that repeated."""
+    seen: dict[bytes, np.ndarray] = {}
+    pairs = zip(episode.walk.pose, episode.frames, strict=True)
+    return all(np.array_equal(frame, seen.setdefault(pose.tobytes(), frame)) for pose, frame in pairs)
+
+
+def _walk(recipe: Recipe, engine: Recorder, seen: Seen, actions: Iterable[Action]) -> VoxelEpisode | None:
+    """The recorded walk; None if a block stopped a step of one that is to be free of collisions."""
+    poses, frames, done = [seen.pose], [seen.frame], [Action()]
+    for action in actions:
+        before, seen = seen, engine.step(action)
+        if recipe.protocol != "train":
+            moved = np.hypot(seen.pose[0] - before.pose[0], seen.pose[2] - before.pose[2])
+            if abs(moved - WALK * abs(action.forward - action.back)) > _TOLERANCE:
+                return None
+        poses.append(seen.pose)
+        frames.append(seen.frame)
+        done.append(action)
+    n_context = recipe.num_context if recipe.has_context else None
+    walk = Walk(np.array(poses, np.float64), np.array(done, np.int64), n_context)
+    return VoxelEpisode(walk, np.stack(frames), None)

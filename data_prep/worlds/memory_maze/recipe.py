@@ -1,0 +1,51 @@
+"""What of a recipe Memory Maze on MuJoCo can follow."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from data_prep.common.recipe_checks import RecipeError
+from data_prep.worlds.maze.recipe import Recipe
+
+# Size of the maze -> frames of a whole episode: the one before the first action, and one after each.
+EPISODE_FRAMES = {9: 1001, 11: 2001, 13: 3001, 15: 4001}
+_LARGEST_FRAME = 480  # the height of MuJoCo's buffer
+
+
+@dataclass(frozen=True)
+class MemoryMazeRecipe(Recipe):
+    """A recipe for the real Memory Maze: its four sizes, at most its episode's length, no rooms, no supersampling.
+
+    Raises:
+      RecipeError: a value, or a combination, that is not possible.
+    """
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.size not in EPISODE_FRAMES:
+            sizes = ", ".join(map(str, EPISODE_FRAMES))
+            raise RecipeError(f"size: Memory Maze has no size {self.size}, expected one of {sizes}")
+        if self.room:
+            raise RecipeError("room: Memory Maze has no rooms to turn in; they are ray-cast, see make_maze")
+        if self.supersample != 1:
+            raise RecipeError(
+                f"supersample: {self.supersample} has no meaning, MuJoCo takes 4 samples anyway"
+            )
+        if self.pixels > _LARGEST_FRAME:
+            raise RecipeError(f"pixels: {self.pixels} is out of range, expected at most {_LARGEST_FRAME}")
+        longest = EPISODE_FRAMES[self.size]
+        if self.num_frames > longest:
+            name = "max_frames" if self.protocol in ("return", "loop") else "frames"
+            raise RecipeError(
+                f"{name}: {self.num_frames} is longer than an episode of size {self.size}, at most {longest}"
+            )
+
+    @property
+    def source(self) -> str:
+        return "Memory Maze (MuJoCo)"
+
+    @property
+    def place(self) -> str:
+        return f"memory_{super().place}"
+
+    def as_info(self) -> dict[str, Any]:
+        return {k: v for k, v in super().as_info().items() if k not in ("room", "supersample")}

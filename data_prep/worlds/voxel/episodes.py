@@ -1,0 +1,73 @@
+"""From a recipe to episodes: a world, a walk through it, its frames."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from data_prep.common.recipe_checks import RecipeError
+from data_prep.worlds.voxel import protocols
+from data_prep.worlds.voxel.oracle import oracle_poses
+from data_prep.worlds.voxel.protocols import NoWalkError, Walk
+from data_prep.worlds.voxel.recipe import PROTOCOLS, SPLITS, Recipe
+from data_prep.worlds.voxel.render import Scene, render
+from data_prep.worlds.voxel.terrain import World, random_world
+
+_WORLDS = 20  # that are tried until one has a walk
+
+
+class VoxelEpisode(NamedTuple):
+    """A walk, its frames, and for an evaluation what the perfect-map oracle shows in their place."""
+
+    walk: Walk
+    frames: UInt8[np.ndarray, "t H W 3"]
+    oracle: UInt8[np.ndarray, "t H W 3"] | None
+
+
+def make_episode(recipe: Recipe, index: int) -> VoxelEpisode:
+    """An episode: a function of the recipe and its index alone.
+
+    Raises:
+      RecipeError: no world has a walk of the protocol.
+    """
+    world, walk = draw_walk(recipe, index)
+    scene = Scene.of(world)
+    frames = _frames(recipe, scene, walk.pose)
+    if walk.n_context is None:
+        return VoxelEpisode(walk, frames, None)
+    return VoxelEpisode(walk, frames, _frames(recipe, scene, oracle_poses(walk.pose, walk.n_context)))
+
+
+def draw_walk(recipe: Recipe, index: int) -> tuple[World, Walk]:
+    """World and walk of an episode; a world that has no walk of the protocol is replaced by another."""
+    split, protocol = SPLITS.index(recipe.split), PROTOCOLS.index(recipe.protocol)
+    rng = np.random.default_rng((recipe.seed, split, protocol, index))
+    for _ in range(_WORLDS):
+        world = random_world(rng)
+        try:
+            return world, _draw_in(rng, world, recipe)
+        except NoWalkError as error:
+            reason = error
+    raise RecipeError(
+        f"episode {index}: no {recipe.protocol} walk of {recipe.num_frames} frames in {_WORLDS} worlds, because {reason}"
+    )
+
+
+def _draw_in(rng: np.random.Generator, world: World, recipe: Recipe) -> Walk:
+    if recipe.protocol == "train":
+        return protocols.train_walk(rng, world, recipe.num_frames, recipe.turns)
+    walk_of = {
+        "rotate": protocols.rotate_walk,
+        "loop": protocols.loop_walk,
+        "return": protocols.return_walk,
+    }[recipe.protocol]
+    return walk_of(rng, world, recipe.num_frames, recipe.num_context if recipe.has_context else None)
+
+
+def _frames(recipe: Recipe, scene: Scene, pose: np.ndarray) -> UInt8[np.ndarray, "t H W 3"]:
+    """The frames of poses; poses that are the same are rendered once."""
+    key = pose.copy()
+    key[:, 3] %= 360
+    views, inverse = np.unique(key, axis=0, return_inverse=True)
+    frames = render(scene, views, height=recipe.height, width=recipe.width, supersample=recipe.supersample)
+    return frames[inverse.reshape(-1)]

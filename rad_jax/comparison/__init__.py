@@ -1,0 +1,1 @@
+"""The paper's tables in one command: every variant trained, scored and compared."""

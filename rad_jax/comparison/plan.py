@@ -1,0 +1,162 @@
+"""Which runs a comparison consists of: the variants, and what the paper's Tables 4 and 5 add to them."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rad_jax.config import NAMES, Config, ConfigError, config_from_json, load_config
+from rad_jax.runs.restore import refuse_changes
+
+ALL = "all"
+# What decides between variants and ablations is no setting of a comparison.
+OF_THE_VARIANT = ("memory.kind", "memory.stride", "memory.window", "evaluate.figure3")
+ACTION, FRAMES = "memory.action", "memory.frames"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of the comparison.
+
+    Attributes:
+        name: variant, and for an ablation what is different: "lstm-c", "lstm-c-noaction". Its folder has this name.
+        config: what it runs with.
+        arguments: of `rad_jax.main`, without work directory and mode.
+        ablation: whether it is only in Table 4 or 5.
+    """
+
+    name: str
+    config: Config
+    arguments: tuple[str, ...]
+    ablation: bool = False
+
+    @property
+    def memory(self) -> str:
+        """Name of the memory; "none" without one."""
+        return self.config.memory.kind
+
+    @property
+    def mode(self) -> str:
+        """How the window moves: "f" by one frame, "c" by its whole length, "s" by a stride between; empty without a memory."""
+        memory = self.config.memory
+        if memory.kind == "none":
+            return ""
+        if memory.shared:
+            return "f"
+        return "c" if memory.stride == self.config.model.window else "s"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All runs in the order of the tables, the variants first.
+
+    Attributes:
+        action: Table 4: memory -> the names of its chunk-wise runs without and with the action.
+        frames: Table 5: what enters the memory -> name of the run of lstm-f.
+    """
+
+    experiment: str
+    runs: tuple[Run, ...]
+    action: dict[str, tuple[str, str]]
+    frames: dict[str, str]
+
+    @property
+    def variants(self) -> list[Run]:
+        """The runs that are not ablations."""
+        return [run for run in self.runs if not run.ablation]
+
+    @property
+    def baseline(self) -> Run | None:
+        """The run without memory, if there is one."""
+        return next((run for run in self.runs if run.memory == "none"), None)
+
+    def run(self, name: str) -> Run | None:
+        """The run of a name, if it is one of the comparison."""
+        return next((run for run in self.runs if run.name == name), None)
+
+    def find(self, memory: str, mode: str) -> Run | None:
+        """The run of a memory in a mode, if there is one."""
+        return next((run for run in self.variants if (run.memory, run.mode) == (memory, mode)), None)
+
+
+def plan_comparison(
+    experiment: str, variants: str | None, overrides: Sequence[str], ablations: bool = True
+) -> Comparison:
+    """The runs of ``experiment``, a file without a variant; all their configurations are checked.
+
+    Args:
+      variants: names with commas, in the order of the tables; "all" stands for df and every memory chunk- and frame-wise.
+        None: what the experiment says (``evaluate.variants``).
+      overrides: ``section.key=value``, for all runs.
+      ablations: whether to add the runs of Tables 4 and 5.
+
+    Raises:
+      ConfigError: in one or two lines.
+    """
+    if not experiment.endswith(".py"):
+        raise ConfigError(
+            f"--config {experiment}: --mode compare takes an experiment without a variant; choose with --variants df,lstm-f"
+        )
+    for text in overrides:
+        if text.partition("=")[0].strip() in OF_THE_VARIANT:
+            raise ConfigError(f"{text}: --mode compare varies this key itself; choose with --variants")
+
+    def run(name: str, variant: str, **changes: str) -> Run:
+        keys = {key.replace("__", "."): value for key, value in changes.items()}
+        if changes:
+            keys["evaluate.figure3"] = "false"  # which shows the variants
+        kept = [text for text in overrides if text.partition("=")[0].strip() not in keys]
+        values = [*kept, *(f"{key}={value}" for key, value in keys.items())]
+        path = f"{experiment}:{variant}"
+        arguments = "--config", path, *(f"--config.{value}" for value in values)
+        return Run(name, load_config(path, values), arguments, bool(changes))
+
+    if variants is None:
+        variants = load_config(f"{experiment}:df", overrides).evaluate.variants
+    runs = [run(name, name) for name in expand(variants)]
+    more, action, frames = [], {}, {}
+    for chunk in [r for r in runs if r.mode == "c"] if ablations else []:
+        # Slot gates are functions of the action: without it there are none, and then a fair pair has none.
+        gates = {"memory__gates": "standard"} if _has_slots(chunk.config) else {}
+        pair = []
+        for wanted, word in ((False, "noaction"), (True, "action")):
+            if gates or (chunk.config.memory.features > 0) != wanted:
+                changes = {"memory__action": str(wanted).lower(), **gates}
+                more.append(run(f"{chunk.name}-{word}", chunk.name, **changes))
+                pair.append(more[-1].name)
+            else:
+                pair.append(chunk.name)
+        action[chunk.memory] = pair[0], pair[1]
+    for frame in [r for r in runs if (r.memory, r.mode) == ("lstm", "f")] if ablations else []:
+        other = {"clean": "noised", "noised": "clean"}[frame.config.memory.frames]
+        more.append(run(f"{frame.name}-{other}", frame.name, memory__frames=other))
+        frames = {frame.config.memory.frames: frame.name, other: more[-1].name}
+    return Comparison(experiment, (*runs, *more), action, frames)
+
+
+def _has_slots(config: Config) -> bool:
+    return config.memory.kind == "lstm" and config.memory.gates == "slots"
+
+
+def expand(variants: str) -> list[str]:
+    """The names of a list with commas, each once; "all" stands for df and every memory chunk- and frame-wise."""
+    memories = [name for name in NAMES if name != "none"]
+    everything = ["df", *(f"{name}-{mode}" for mode in ("c", "f") for name in memories)]
+    names = [name.strip() for name in variants.split(",") if name.strip()]
+    found = [name for entry in names for name in (everything if entry == ALL else [entry])]
+    if not found:
+        raise ConfigError(
+            f"--variants {variants!r}: expected names with commas, such as df,lstm-c,lstm-f, or {ALL}"
+        )
+    return list(dict.fromkeys(found))
+
+
+def check_same_runs(comparison: Comparison, workdir: Path) -> None:
+    """Raises `ConfigError` if a folder of ``workdir`` holds a run whose numbers another configuration made."""
+    for run in comparison.runs:
+        path = workdir / run.name / "config.json"
+        if path.exists():
+            found = config_from_json(path.read_text())
+            sizes = {"latent": found.model.latent, "action_dim": found.model.action_dim}
+            model = dataclasses.replace(run.config.model, **sizes)
+            refuse_changes(dataclasses.replace(run.config, model=model), found, workdir / run.name)

@@ -1,0 +1,57 @@
+"""The configuration of a run: one checked, frozen `Config`, from an experiment file and the command line.
+
+config = load_config("experiments/maze.py:lstm-f", ["train.steps=200", "mesh.fsdp=4"])
+config.model.width, config.memory.stride
+"""
+
+from rad_jax.config.keys import ConfigError
+from rad_jax.config.load import (
+    Config,
+    config_from_dict,
+    config_from_json,
+    diff_configs,
+    flatten,
+    format_config,
+    load_config,
+    override,
+    window_starts,
+)
+from rad_jax.config.memories import NAMES
+from rad_jax.config.sections import (
+    CheckpointConfig,
+    DataConfig,
+    DiffusionConfig,
+    EvaluateConfig,
+    MemoryConfig,
+    MeshConfig,
+    ModelConfig,
+    OptimizerConfig,
+    SampleConfig,
+    TokenizerConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "NAMES",
+    "CheckpointConfig",
+    "Config",
+    "ConfigError",
+    "DataConfig",
+    "DiffusionConfig",
+    "EvaluateConfig",
+    "MemoryConfig",
+    "MeshConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "SampleConfig",
+    "TokenizerConfig",
+    "TrainConfig",
+    "config_from_dict",
+    "config_from_json",
+    "diff_configs",
+    "flatten",
+    "format_config",
+    "load_config",
+    "override",
+    "window_starts",
+]

@@ -1,0 +1,1 @@
+"""Evaluation: predictions of a run scored beside floors and ceilings."""

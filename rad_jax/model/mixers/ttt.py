@@ -1,0 +1,233 @@
+"""The TTT-Linear memory (Sun et al. 2024, arXiv 2407.04620), one inner model per token and head with outer weights shared.
+
+    q, k, v = linear maps of x;    lr_j = sigmoid(x_j . w + c), one per head;    c_i = max(1/i + learned_i, 0)
+    inner step on frame j:  weights change by  - inner_rate c_i lr_j / e  times the gradient of 1/2 |LN(k W + b) - (v - k)|^2
+    out = q + LN(q W + b), read after the frame's own step;    y = o(post norm of all heads)
+
+i is the position of a frame in its mini-batch of ``memory.mini_batch`` frames, which share the weights at which gradients are
+taken; with 1 this is plain online SGD. `rad_jax.model.mixers.inner_sgd` has the equations of the inner training. As in RAD
+there is no gate and no convolution (Table 3 leaves no parameters for them). The maps have biases, which the published layer has
+not, and no rotary position, which there starts anew with every mini-batch and so does nothing in those of one frame.
+
+The state is the difference of the inner weights from their learned start, so that an empty state needs no parameters. A run
+may end inside a mini-batch: then the state has the weights the mini-batch started with, the sums of its steps so far, and
+its position. With mini-batches of one frame there is nothing of that.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from flax import linen as nn
+
+from rad_jax.axes import Array, Float, Int
+from rad_jax.model.mixers import inner_sgd
+from rad_jax.model.mixers.inner_sgd import EPSILON, Frames, Linear, Norm, add, apply, normalise, scale
+
+small = nn.initializers.normal(0.02)
+uniform = nn.initializers.lecun_uniform()  # for square maps that of Xavier, with which DiT starts
+
+
+class TTTState(NamedTuple):
+    """Inner models of every video and token, at least float32.
+
+    weights: at which the open mini-batch takes its gradients, minus the learned start.
+    pending: sums of k^T u and u over its frames (None in mini-batches of one frame).
+    position: how many these are (b, n), the same for all tokens of a video (None likewise).
+    """
+
+    weights: Linear
+    pending: Linear | None
+    position: Float[Array, "b n"] | None
+
+
+class TTT(nn.Module):
+    """See the module docstring, and `rad_jax.model.mixers` for the contract.
+
+    Attributes:
+      width: features of the output ``y``.
+      heads: inner models of a token, each of ``e = width / heads`` features.
+      features: how many of the last input features are the action feature (0: none).
+      mini_batch: frames whose gradients are taken at the same weights.
+      inner_rate: learning rate of the inner steps, before its learned factors.
+      segment: frames of a segment of the backward pass.
+      dtype: of the operands of matrix products.
+      param_dtype: of parameters, layer norms, learning rates, inner gradients and state.
+    """
+
+    width: int
+    heads: int
+    features: int
+    mini_batch: int
+    inner_rate: float
+    segment: int
+    dtype: jnp.dtype
+    param_dtype: jnp.dtype
+
+    @classmethod
+    def from_config(cls, config, **kwargs):
+        """Builds the module from a ``ModelConfig``."""
+        memory = config.memory
+        return cls(
+            config.width,
+            memory.heads or config.heads,
+            memory.features,
+            memory.mini_batch,
+            memory.inner_rate,
+            memory.mixer_segment,
+            config.compute_dtype,
+            config.state_dtype,
+            **kwargs,
+        )
+
+    def setup(self):
+        heads, e, dtype = self.heads, self.width // self.heads, self.param_dtype
+        zeros, ones = nn.initializers.zeros, nn.initializers.ones
+        types = {"kernel_init": uniform, "dtype": self.dtype, "param_dtype": dtype}
+        self.qkv = nn.Dense(3 * self.width, **types)
+        self.out = nn.Dense(self.width, **types)
+        self.post_norm = nn.LayerNorm(EPSILON, dtype, dtype, use_fast_variance=False)
+        self.rate_kernel = self.param("rate_kernel", small, (self.width + self.features, heads), dtype)
+        self.rate_bias = self.param("rate_bias", zeros, (heads,), dtype)
+        self.coefficient = self.param("coefficient", zeros, (self.mini_batch,), dtype)
+        self.start = Linear(
+            self.param("weight", small, (heads, e, e), dtype), self.param("bias", zeros, (heads, e), dtype)
+        )
+        self.norm = Norm(
+            self.param("norm_gain", ones, (heads, e), dtype),
+            self.param("norm_bias", zeros, (heads, e), dtype),
+        )
+
+    def initial_state(self, batch: int, tokens: int) -> TTTState:
+        shape = (batch, tokens, self.heads, *[self.width // self.heads] * 2)
+        zeros = Linear(jnp.zeros(shape, self.param_dtype), jnp.zeros(shape[:-1], self.param_dtype))
+        if self.mini_batch == 1:
+            return TTTState(zeros, None, None)
+        return TTTState(zeros, zeros, jnp.zeros(shape[:2], self.param_dtype))
+
+    def run(self, state: TTTState, x: Float[Array, "b t n f"]) -> tuple[TTTState, Float[Array, "b t n d"]]:
+        y, keys, u = self._train(state, x)
+        return self._after(state, keys, u, jnp.full(x.shape[0], x.shape[1])), y
+
+    def run_keeping(
+        self, state: TTTState, x: Float[Array, "b t n f"], stops: Int[Array, "b k"]
+    ) -> tuple[TTTState, Float[Array, "b t n d"], TTTState]:
+        y, keys, u = self._train(state, x)
+
+        # One stop after another, each redone in the backward pass: the masked frames of a stop are as large as all frames.
+        @jax.checkpoint
+        def after(stop):
+            return self._after(state, keys, u, stop)
+
+        kept = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), jax.lax.map(after, stops.T))
+        return self._after(state, keys, u, jnp.full(x.shape[0], x.shape[1])), y, kept
+
+    def read(self, state: TTTState, x: Float[Array, "b t n f"]) -> Float[Array, "b t n d"]:
+        q, k, v, rate = self._project(x)
+        q, k, v = (rearrange(z, "b t n h e -> b n h t e") for z in (q, k, v))
+        read, u = inner_sgd.evaluate(
+            state.weights, self._frames(q, k, v, rearrange(rate, "b t n h -> b n h t")), self.norm
+        )
+        own = (q.astype(u.dtype) * k.astype(u.dtype)).sum(-1, keepdims=True) + 1
+        step = own * u
+        if state.pending is not None:
+            step = step + apply(state.pending, q)
+        read = read - self._coefficient(self._position(state))[:, None, None, None, None] * step
+        return self._output(rearrange(q + normalise(read, self.norm), "b n h t e -> b t n (h e)"))
+
+    def _train(self, state, x):
+        """Outputs, and keys and ``u`` of all frames in the rows (b n h r e) of a grid of whole mini-batches."""
+        length, size = x.shape[1], self.mini_batch
+        position = self._position(state)
+        inputs = (*self._project(x), self._coefficient(position[:, None] + jnp.arange(length)))
+        if size > 1:  # videos may be at different positions of their mini-batches
+            rows = -(-(length + size - 1) // size) * size
+            offset = position.astype(jnp.int32)
+            inputs = (shift_into(z, offset, rows) for z in inputs)
+        q, k, v, rate, coefficient = inputs
+        q, k, v = (rearrange(z, "b (g i) n h e -> g b n h i e", i=size) for z in (q, k, v))
+        frames = self._frames(q, k, v, rearrange(rate, "b (g i) n h -> g b n h i", i=size))
+        coefficient = rearrange(coefficient, "b (g i) -> g b 1 1 i", i=size)
+        products = jnp.einsum("...ie,...je->...ij", q, k, preferred_element_type=self.param_dtype)
+        coupling = coefficient[..., None] * jnp.tril(products + 1)
+        last, weights = self._last(), state.weights
+        if state.pending is not None:
+            # Their step is taken at once, and taken back where the frames that complete the mini-batch read.
+            weights = add(weights, scale(state.pending, jnp.full_like(position, -last)))
+            factor = jnp.concatenate([jnp.full_like(coefficient[0], last), last - coefficient[0]], axis=-1)
+            back = factor[..., None] * apply(state.pending, frames.tokens[0])
+            frames = frames._replace(base=frames.base.at[0].add(back))
+        read, u = inner_sgd.train(weights, frames, coupling, self.norm, last, max(1, self.segment // size))
+        y = rearrange(q + normalise(read, self.norm), "g b n h i e -> b (g i) n (h e)")
+        if size > 1:
+            y = shift_out(y, offset, length)
+        k, u = (rearrange(z, "g b n h i e -> b n h (g i) e") for z in (k, u))
+        return self._output(y), k, u
+
+    def _after(self, state, keys, u, stop):
+        """The state after the first ``stop`` frames (b,), in one product of keys and ``u`` instead of a copy per frame."""
+        end = self._position(state).astype(jnp.int32) + stop
+        begin = end // self.mini_batch * self.mini_batch  # of the open mini-batch
+        row = jnp.arange(u.shape[-2])
+
+        def steps(here, factor=1):
+            return inner_sgd.written(keys, factor * jnp.where(here[:, None, None, :, None], u, 0))
+
+        weights = add(state.weights, steps(row < begin[:, None], -self._last()))
+        if state.pending is None:
+            return TTTState(weights, None, None)
+        complete = begin > 0
+        weights = add(weights, scale(state.pending, jnp.where(complete, -self._last(), 0)))
+        pending = scale(state.pending, jnp.where(complete, 0, 1).astype(self.param_dtype))
+        pending = add(pending, steps((begin[:, None] <= row) & (row < end[:, None])))
+        position = jnp.broadcast_to((end - begin)[:, None], state.position.shape)
+        return TTTState(weights, pending, position.astype(self.param_dtype))
+
+    def _project(self, x):
+        """Queries, keys and values (b t n h e) in the compute dtype, and the rates (b t n h) of inner steps."""
+        q, k, v = rearrange(self.qkv(x), "b t n (s h e) -> s b t n h e", s=3, h=self.heads)
+        kernel = self.rate_kernel.astype(self.dtype)
+        logits = jnp.matmul(x.astype(self.dtype), kernel, preferred_element_type=self.param_dtype)
+        return q, k, v, self.inner_rate / q.shape[-1] * jax.nn.sigmoid(logits + self.rate_bias)
+
+    def _frames(self, q, k, v, rate):
+        """What of the frames does not depend on the state; q, k, v are (..., b, n, h, i, e)."""
+        tokens = jnp.concatenate([k, q], axis=-2)
+        base = jax.vmap(apply, (0, -3), -3)(self.start, tokens)  # over heads
+        return Frames(tokens, base, v.astype(rate.dtype) - k.astype(rate.dtype), rate)
+
+    def _position(self, state):
+        """Frames in the open mini-batch of each video (b,)."""
+        if state.position is None:
+            return jnp.zeros(state.weights.bias.shape[0], self.param_dtype)
+        return state.position[:, 0]
+
+    def _coefficient(self, position):
+        """c_i of a frame that follows ``position`` frames, counted from the start of any mini-batch."""
+        position = position % self.mini_batch
+        return jnp.maximum(1 / (position + 1) + self.coefficient[position.astype(jnp.int32)], 0)
+
+    def _last(self):
+        """c of the last frame of a mini-batch, which decides how far its steps go."""
+        return self._coefficient(jnp.asarray(self.mini_batch - 1, self.param_dtype))
+
+    def _output(self, y):
+        return self.out(self.post_norm(y))
+
+
+def shift_into(z: Float[Array, "b t ..."], offset: Int[Array, "b"], rows: int) -> Float[Array, "b r ..."]:
+    """``rows`` rows with the frames of video ``b`` from row ``offset[b]`` on, and zeros."""
+
+    def shift(z, offset):
+        return jax.lax.dynamic_update_slice_in_dim(jnp.zeros((rows, *z.shape[1:]), z.dtype), z, offset, 0)
+
+    return jax.vmap(shift)(z, offset)
+
+
+def shift_out(z: Float[Array, "b r ..."], offset: Int[Array, "b"], length: int) -> Float[Array, "b t ..."]:
+    """The ``length`` frames that `shift_into` put there."""
+    return jax.vmap(lambda z, offset: jax.lax.dynamic_slice_in_dim(z, offset, length))(z, offset)
+
+
+MIXER = TTT

@@ -1,0 +1,97 @@
+"""A video from a context and an action script: walking through the generated world.
+
+A script is the word ``episode`` (the episode's own actions), a text of action names with repetitions such as
+``left*6,noop,forward*10``, or an ``.npz`` file with an array ``actions`` (t, names) and, for a model that is given the
+pose, ``pose`` (t, columns).
+"""
+
+import dataclasses
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from rad_jax import media
+from rad_jax.config import Config
+from rad_jax.data import DataError, EpisodeSpec
+from rad_jax.data.condition import condition_arrays, condition_features
+from rad_jax.rollout.predict import predict, read_clip
+from rad_jax.runs.open import load_trained, open_episodes, open_preview
+
+
+def rollout_video(config: Config, workdir: Path, episode: int = 0, script: str = "episode") -> Path:
+    """Writes ``rollout/*.mp4`` into ``workdir`` and returns its path: context, then prediction (beside the truth if known).
+
+    Latents are decoded by what ``config`` names as a preview of the run's tokenizer, if it names one.
+
+    Raises:
+      DataError: no such episode, or a script that the data set's actions do not allow.
+      ConfigError: a preview that is none of the run's tokenizer.
+    """
+    trained = load_trained(workdir, config)
+    preview = dataclasses.replace(trained.config.tokenizer, preview=config.tokenizer.preview)
+    tokenizer = open_preview(preview, trained.tokenizer)
+    config = trained.config
+    episodes = open_episodes(config.evaluate)
+    if not 0 <= episode < len(episodes):
+        raise DataError(f"--episode {episode}: {episodes} has episodes 0..{len(episodes) - 1}")
+    clip = read_clip(episodes, episode, config, tokenizer)
+    if script != "episode":
+        future = read_script(script, episodes.spec, config)
+        clip = clip._replace(actions=np.concatenate([clip.actions[: clip.context], future]))
+    (prediction,) = predict(trained.model, trained.params, tokenizer, config, [clip], 1)
+    context = clip.frames[: clip.context]
+    columns = {"prediction": np.concatenate([context, media.to_uint8(prediction)])}
+    if script == "episode":
+        columns = {"truth": clip.frames} | columns
+    path = workdir / "rollout" / f"{clip.name}-{len(prediction)}.mp4"
+    media.write_video(path, media.side_by_side(columns, clip.context), config.evaluate.fps)
+    return path
+
+
+def read_script(script: str, spec: EpisodeSpec, config: Config) -> np.ndarray:
+    """The conditions (t, a) that a script asks for."""
+    needed = condition_arrays(config.data.condition)
+    if script.endswith(".npz"):
+        arrays = _read_arrays(script, needed)
+    else:
+        if len(needed) > 1:
+            raise DataError(
+                f"--actions {script}: the model is given {config.data.condition}, and names tell no pose; "
+                "give an .npz file with actions and pose, or a model with data.condition=action"
+            )
+        arrays = {"actions": _parse(script, spec.info["actions"])}
+    length = arrays[needed[0]].shape[:1]
+    for name in needed:
+        shape = (*length, *spec.arrays[name][0])
+        if arrays[name].shape != shape or length == (0,):
+            raise DataError(
+                f"--actions {script}: {name} has shape {arrays[name].shape}, expected {shape}, not empty"
+            )
+    # The first row of a clip has no action; a script's first row has one, so it follows a row that is dropped.
+    arrays = {name: np.concatenate([array[:1], array]) for name, array in arrays.items()}
+    return condition_features(spec, arrays, config.data.condition, config.data.heading_harmonics)[1:]
+
+
+def _read_arrays(script, names):
+    try:
+        with open(script, "rb") as file, np.load(file, allow_pickle=False) as stored:
+            arrays = {name: np.asarray(stored[name], np.float64) for name in names}
+    except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
+        raise DataError(f"--actions {script}: expected arrays {', '.join(names)}: {error}") from None
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise DataError(f"--actions {script}: {name} holds values that are not finite")
+    return arrays
+
+
+def _parse(script, names):
+    rows = []
+    for part in script.split(","):
+        name, star, times = part.strip().partition("*")
+        if name not in names or (star and not times.isdecimal()):
+            raise DataError(
+                f"--actions {part.strip()!r}: expected NAME or NAME*COUNT with a name among {', '.join(names)}"
+            )
+        rows += [names.index(name)] * int(times or 1)
+    return np.eye(len(names), dtype=np.float32)[rows]

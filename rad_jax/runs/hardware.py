@@ -1,0 +1,35 @@
+"""What a process runs on, and the most memory that it took."""
+
+import os
+import platform
+import resource
+import sys
+
+import jax
+
+PEAK_DEVICE, PEAK_PROCESS = "time/peak_bytes_device", "time/peak_bytes_process"
+STEP_SECONDS = "time/seconds_per_step"
+
+
+def hardware() -> str:
+    """The devices: "8 x TPU v5 lite", or of a CPU the cores that this process may use: "1 CPU core of 2 (x86_64)"."""
+    if jax.default_backend() != "cpu":
+        return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+    every = os.cpu_count()
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else every
+    count = f"{mine} CPU core{'' if mine == 1 else 's'}"
+    return (
+        f"{count} ({platform.machine()})" if mine == every else f"{count} of {every} ({platform.machine()})"
+    )
+
+
+def peak_memory() -> dict[str, int]:
+    """The most bytes so far: of the fullest device of this process, or on a CPU of the whole process, compiler included.
+
+    One entry, whose name says which. Names begin with "time/": they depend on the machine, see `rad_jax.training.log`.
+    """
+    devices = [device.memory_stats() for device in jax.local_devices()]
+    if all(stats and "peak_bytes_in_use" in stats for stats in devices):
+        return {PEAK_DEVICE: max(stats["peak_bytes_in_use"] for stats in devices)}
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {PEAK_PROCESS: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}

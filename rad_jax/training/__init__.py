@@ -1,0 +1,1 @@
+"""Training: objective, optimiser, sharded step and loop."""

@@ -1,0 +1,122 @@
+"""What a training step would need, without running it: parameters, memory per device, floating-point operations.
+
+Nothing of the model's size is allocated: shapes alone are traced and compiled. Memory is XLA's own analysis of the compiled
+step for the devices at hand. On a CPU that is an upper estimate for an accelerator: the CPU has no bfloat16 matrix products
+and keeps float32 copies of their operands.
+"""
+
+import math
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, Jaxpr
+
+from rad_jax.config import Config
+from rad_jax.model import RAD
+from rad_jax.model.names import is_memory, named_leaves
+from rad_jax.runs.open import open_training_run
+from rad_jax.training import sharding
+from rad_jax.training.step import init_state, train_step
+
+GIB = 2**30
+
+
+class Plan(NamedTuple):
+    """What a step needs: sizes in bytes on one device, and the matrix products over all devices, with what is recomputed."""
+
+    base: int
+    branch: int
+    devices: int
+    device_kind: str
+    state: int
+    batch: int
+    temporary: int
+    peak: int
+    flops: int
+
+    def __str__(self) -> str:
+        rows = [
+            ("parameters of the base", f"{self.base / 1e6:.1f} M"),
+            ("parameters of the memory", f"{self.branch / 1e6:.1f} M"),
+            ("devices", f"{self.devices} x {self.device_kind}"),
+            ("train state per device", f"{self.state / GIB:.2f} GiB"),
+            ("batch per device", f"{self.batch / GIB:.2f} GiB"),
+            ("temporary memory per device", f"{self.temporary / GIB:.2f} GiB"),
+            ("peak per device", f"{self.peak / GIB:.2f} GiB"),
+            ("matrix products of a step", f"{self.flops / 1e12:.3g} TFLOP"),
+        ]
+        return "\n".join(f"{name:<28} {value}" for name, value in rows)
+
+
+def make_plan(config: Config) -> Plan:
+    """Compiles the training step of a configuration for shapes alone.
+
+    The clips are taken as latents; a run whose data are images encodes them on top. Sizes that the experiment leaves open
+    are taken from the data. On a CPU a mesh of any size is simulated, if no computation has begun.
+
+    Raises:
+      DataError: sizes are left open and there are no data. MeshError: the mesh does not fit the devices.
+    """
+    if config.mesh.data > 0:
+        jax.config.update("jax_num_cpu_devices", config.mesh.data * config.mesh.fsdp)
+    if config.model.latent is None or config.model.action_dim is None:
+        config = open_training_run(config).config
+    mesh = sharding.make_mesh(config.mesh)
+    model = RAD(config.model)
+    state = jax.eval_shape(partial(init_state, model, config))
+    shardings = sharding.state_shardings(state, mesh)
+    clips = config.train.batch, config.data.clip
+    batch = {
+        "latents": jax.ShapeDtypeStruct((*clips, *config.model.latent), jnp.float16),
+        "actions": jax.ShapeDtypeStruct((*clips, config.model.action_dim), jnp.float32),
+    }
+    step = jax.jit(
+        partial(train_step, model, config),
+        in_shardings=(sharding.replicated(mesh), shardings, sharding.batch_sharding(mesh)),
+        out_shardings=(shardings, sharding.replicated(mesh)),
+        donate_argnums=1,
+    )
+    traced = step.trace(None, state, batch)
+    memory = traced.lower().compile().memory_analysis()
+    sizes = {name: math.prod(leaf.shape) for name, leaf in named_leaves(state.params).items()}
+    branch = sum(size for name, size in sizes.items() if is_memory(name))
+    inside = [
+        math.prod(place.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf, place in zip(jax.tree.leaves(state), jax.tree.leaves(shardings), strict=True)
+    ]
+    kept = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return Plan(
+        base=sum(sizes.values()) - branch,
+        branch=branch,
+        devices=mesh.size,
+        device_kind=mesh.devices.flat[0].device_kind,
+        state=sum(inside),
+        batch=memory.argument_size_in_bytes - sum(inside),
+        temporary=memory.temp_size_in_bytes,
+        peak=kept + memory.temp_size_in_bytes,
+        flops=matrix_flops(traced.jaxpr),
+    )
+
+
+def matrix_flops(jaxpr: Jaxpr | ClosedJaxpr) -> int:
+    """Floating-point operations of all matrix products of a program, those in loops as often as they run.
+
+    A ``while`` loop of unknown length counts once; of a ``cond`` the costliest branch counts.
+    """
+    return sum(_equation_flops(equation) for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns)
+
+
+def _equation_flops(equation: Any) -> int:
+    if equation.primitive.name == "dot_general":
+        (contracted, _), _ = equation.params["dimension_numbers"]
+        left = equation.invars[0].aval.shape
+        return 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[axis] for axis in contracted)
+    inner = [
+        p for value in equation.params.values() for p in (value if isinstance(value, tuple) else [value])
+    ]
+    costs = [matrix_flops(p) for p in inner if isinstance(p, Jaxpr | ClosedJaxpr)]
+    if equation.primitive.name == "cond":
+        return max(costs)
+    return sum(costs) * equation.params.get("length", 1)

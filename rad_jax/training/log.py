@@ -1,0 +1,209 @@
+"""What a run says while it goes: metrics.jsonl, TensorBoard events, a line of progress, the table of parameters.
+
+`metrics.jsonl` has one JSON object per line, with "step" (optimiser steps done) first. Keys that begin with "time/" depend
+on the machine and the moment; all others are a function of configuration and seed, so that without those keys the file of
+a run that was killed and restarted equals that of one which was not. Values that are not finite are written as null.
+"""
+
+import errno
+import io
+import json
+import logging
+import math
+import os
+import pathlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from rad_jax import files
+from rad_jax.runs.hardware import STEP_SECONDS
+
+log = logging.getLogger(__name__)
+
+TIMING = "time/"
+
+
+class Writer:
+    """Writes scalars, images and videos of one run into its working directory.
+
+    A disk that does not take them costs the record, not the run: the first failure of each file is warned about, and training
+    goes on. Writes are done when a method returns. Do not write before the `WorkdirLock` is held; in a run of several
+    processes only the first one writes, the others' calls do nothing.
+    """
+
+    def __init__(self, workdir: str | os.PathLike, resume_step: int = 0):
+        """Continues after `resume_step`: lines of later steps, which a killed process was ahead, are dropped.
+
+        For the files to agree, metrics up to a step must be written before the checkpoint of that step is saved.
+        """
+        self._directory = pathlib.Path(workdir)
+        self._active = jax.process_index() == 0
+        self._failed: set[str] = set()
+        self._events = None
+        if self._active:
+            self._attempt("metrics.jsonl", self._drop_after, resume_step)
+            self._attempt("tensorboard", self._open_events, resume_step)
+
+    def scalars(self, step: int, values: Mapping[str, Any]) -> None:
+        """One line of metrics.jsonl and one point per key in TensorBoard; values are numbers or scalar arrays."""
+        numbers = {name: float(value) for name, value in values.items()}
+        self._attempt("metrics.jsonl", self._append, {"step": step, **numbers})
+        self._summarise(step, [{"tag": name, "simple_value": number} for name, number in numbers.items()])
+
+    def image(self, step: int, name: str, image: UInt8[np.ndarray, "H W 3"]) -> None:
+        """One picture in TensorBoard."""
+        self._summarise(step, [_picture(name, [image], "PNG")])
+
+    def video(self, step: int, name: str, frames: UInt8[np.ndarray, "t H W 3"], fps: int) -> None:
+        """One moving picture (GIF) in TensorBoard."""
+        self._summarise(
+            step, [_picture(name, frames, "GIF", save_all=True, duration=round(1000 / fps), loop=0)]
+        )
+
+    def close(self) -> None:
+        """Closes the event file."""
+        if self._events is not None:
+            self._attempt("tensorboard", self._events.close)
+            self._events = None
+
+    def _drop_after(self, step: int) -> None:
+        path = self._directory / "metrics.jsonl"
+        if path.exists():
+            lines = path.read_bytes().splitlines(keepends=True)
+            kept = [line for line in lines if _is_at_most(line, step)]
+            if kept != lines:
+                files.write_bytes(path, b"".join(kept))
+
+    def _append(self, record: Mapping[str, Any]) -> None:
+        finite = {k: v if math.isfinite(v) else None for k, v in record.items()}
+        line = (json.dumps(finite, allow_nan=False) + "\n").encode("utf-8")
+        with open(self._directory / "metrics.jsonl", "ab", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            if file.write(line) != len(line):  # half a line would spoil the next one as well
+                file.truncate(end)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _open_events(self, resume_step: int) -> None:
+        # The synchronous part of tensorboardX: its SummaryWriter hands events to a thread that dies on a full disk, after
+        # which every call waits for ever.
+        from tensorboardX.event_file_writer import EventsWriter
+
+        (self._directory / "tensorboard").mkdir(parents=True, exist_ok=True)
+        # Names have a resolution of one second, and an existing file would be emptied.
+        suffix = f".{os.getpid()}.{time.monotonic_ns()}"
+        self._events = EventsWriter(os.fspath(self._directory / "tensorboard" / "events"), suffix)
+        # TensorBoard hides what an earlier process of this run logged from this step on.
+        self._write_event(resume_step + 1, session_log={"status": "START"})
+
+    def _summarise(self, step: int, values: list[dict[str, Any]]) -> None:
+        if self._events is not None:
+            self._attempt("tensorboard", self._write_event, step, summary={"value": values})
+
+    def _write_event(self, step: int, **content: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        self._events.write_event(Event(wall_time=time.time(), step=step, **content))
+        self._events.flush()
+
+    def _attempt(self, what: str, action: Callable[..., None], *arguments: Any, **keywords: Any) -> None:
+        if not self._active:
+            return
+        try:
+            action(*arguments, **keywords)
+        except OSError as error:
+            if what not in self._failed:
+                self._failed.add(what)
+                log.warning("%s is not complete, training goes on: %s", self._directory / what, error)
+
+
+def _is_at_most(line: bytes, step: int) -> bool:
+    """Whether a line stays; one that a killed process did not finish is of a step that will come again."""
+    try:
+        return line.endswith(b"\n") and json.loads(line)["step"] <= step
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _picture(name: str, frames: Any, kind: str, **options: Any) -> dict[str, Any]:
+    pictures = [Image.fromarray(np.asarray(frame)) for frame in frames]
+    encoded = io.BytesIO()
+    pictures[0].save(
+        encoded, kind, **options, **({"append_images": pictures[1:]} if len(pictures) > 1 else {})
+    )
+    height, width = np.shape(frames[0])[:2]
+    image = {"height": height, "width": width, "colorspace": 3, "encoded_image_string": encoded.getvalue()}
+    return {"tag": name, "image": image}
+
+
+class Progress:
+    """Speed and remaining time since the last report, from steps and the clock alone."""
+
+    def __init__(
+        self,
+        steps: int,
+        frames_per_step: int,
+        first_step: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        """`steps` in the whole run, `frames_per_step` of video in a batch, `first_step` after a resume."""
+        self._steps, self._frames, self._clock = steps, frames_per_step, clock
+        self._start = self._last = self._warm = (first_step, clock())
+
+    def report(self, step: int) -> dict[str, float]:
+        """The "time/" keys at `step`: seconds since the start of this process's training, speed since the last report, and
+        the seconds that the rest takes at the speed of this process so far (its first report, with the compilation, apart).
+        The seconds of a step are those since the last report too; the first one, with the compilation, has none.
+        """
+        now = self._clock()
+        speed = _rate(self._last, (step, now))
+        mean = _rate(self._warm, (step, now))
+        first = self._warm == self._start
+        if first:
+            self._warm = (step, now)
+        self._last = (step, now)
+        return {
+            "time/seconds": now - self._start[1],
+            "time/steps_per_second": speed,
+            "time/frames_per_second": speed * self._frames,
+            "time/eta_seconds": (self._steps - step) / mean if mean else math.inf,
+            **({} if first or not speed else {STEP_SECONDS: 1 / speed}),
+        }
+
+    def line(self, step: int, values: Mapping[str, Any]) -> str:
+        """One line for the terminal from the values that are logged: loss, gradient norm, speed, remaining time."""
+        done = f"step {step:>{len(str(self._steps))}}/{self._steps}"
+        parts = [done, f"loss {float(values['loss']):.4f}", f"grad norm {float(values['grad_norm']):.3f}"]
+        parts += [
+            f"{values['time/steps_per_second']:.2f} steps/s",
+            f"{values['time/frames_per_second']:.0f} frames/s",
+        ]
+        return "  ".join([*parts, f"ETA {duration(values['time/eta_seconds'])}"])
+
+
+def _rate(begin: tuple[int, float], end: tuple[int, float]) -> float:
+    return (end[0] - begin[0]) / max(end[1] - begin[1], 1e-9)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: "42s", "3m20s", "2h05m", "3d04h"."""
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    days, h = divmod(hours, 24)
+    if days:
+        return f"{days}d{h:02}h"
+    return f"{h}h{m:02}m" if h else f"{m}m{s:02}s" if m else f"{s}s"
+
+
+def parameter_table(params: Any) -> str:
+    """Name, shape, dtype and size of every parameter, and their sum; arrays or `jax.ShapeDtypeStruct`."""
+    from clu import parameter_overview
+
+    return parameter_overview.get_parameter_overview(params, include_stats=False)

@@ -1,0 +1,94 @@
+"""AdamW with warm-up, decay, clipping and frozen parameters; the moving average of the parameters.
+
+One call of the optimiser is one optimiser step: gradients that are accumulated over parts of a batch are averaged before.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from rad_jax.axes import Array, Float, Int
+from rad_jax.config import OptimizerConfig, TrainConfig
+from rad_jax.model import names
+
+
+def learning_rate(
+    config: OptimizerConfig, train: TrainConfig
+) -> Callable[[int | Int[Array, ""]], Float[Array, ""]]:
+    """The schedule: optimiser step (0 is the first) -> learning rate.
+
+    Linear warm-up over `config.warmup` steps; step 0 already moves, at 1/warmup of the peak. Then the peak, and from
+    `config.decay_start * train.steps` (not before the warm-up ends) down to zero at `train.steps`, along a line or half a
+    cosine; "constant" stays at the peak.
+    """
+    start = max(config.warmup, config.decay_start * train.steps)
+
+    def rate(step: int | Int[Array, ""]) -> Float[Array, ""]:
+        step = jnp.asarray(step, jnp.float32)
+        warm = jnp.minimum((step + 1) / max(config.warmup, 1), 1.0)
+        done = jnp.clip((step - start) / max(train.steps - start, 1), 0.0, 1.0)
+        left = {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1.0 + jnp.cos(jnp.pi * done))}[
+            config.decay
+        ]
+        return config.learning_rate * warm * left
+
+    return rate
+
+
+def is_matrix(name: str, leaf: Any) -> bool:
+    """Whether weight decay applies: a matrix or kernel, not a bias, gain or gate (the layer axis does not count)."""
+    return leaf.ndim - names.is_stacked(name) >= 2
+
+
+def make(
+    config: OptimizerConfig, train: TrainConfig, frozen: Callable[[str], bool] | None = None
+) -> optax.GradientTransformation:
+    """AdamW: clip by the global norm, Adam with decoupled weight decay on matrices, scheduled rate.
+
+    `frozen(name)`, with names as in `rad_jax.model.names`, marks parameters that never change: their updates are zero, they
+    have no moments, and they do not count in the norm that is clipped.
+    """
+    adamw = optax.chain(
+        optax.clip_by_global_norm(config.clip),
+        optax.adamw(
+            learning_rate(config, train),
+            b1=config.b1,
+            b2=config.b2,
+            weight_decay=config.weight_decay,
+            mask=lambda params: names.map_named(is_matrix, params),
+        ),
+    )
+    if frozen is None:
+        return adamw
+
+    def labels(params: Any) -> Any:
+        return names.map_named(lambda name, _: "frozen" if frozen(name) else "trained", params)
+
+    return optax.multi_transform({"trained": adamw, "frozen": optax.set_to_zero()}, labels)
+
+
+def ema_init(params: Any) -> Any:
+    """The average before the first step: a float32 copy (never an alias: both may be donated)."""
+    return jax.tree.map(lambda p: jnp.array(p, jnp.float32, copy=True), params)
+
+
+def ema_decay(decay: float, step: int | Int[Array, ""]) -> Float[Array, ""]:
+    """min(decay, (1 + step) / (10 + step)): short runs and first steps forget the initial weights soon.
+
+    Chosen over dividing by 1 - decay^n: the average is then at every step itself a usable set of parameters, and a
+    restored run needs nothing but the step.
+    """
+    step = jnp.asarray(step, jnp.float32)
+    return jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+
+
+def ema_update(ema: Any, params: Any, decay: float, step: int | Int[Array, ""]) -> Any:
+    """The average after optimiser step `step` (0 is the first), in float32.
+
+    Written as a correction, so that a parameter that does not move (a frozen one) stays exactly itself.
+    """
+    rate = 1.0 - ema_decay(decay, step)
+    return jax.tree.map(lambda e, p: e + rate * (p.astype(jnp.float32) - e), ema, params)

@@ -1,0 +1,114 @@
+"""One optimiser step as a pure function of the state and a batch; all randomness is a function of (seed, step)."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from einops import rearrange
+
+from rad_jax.axes import Array, Float, Int, PyTree
+from rad_jax.config import Config
+from rad_jax.model import RAD
+from rad_jax.model.names import init_params, is_memory, map_named
+from rad_jax.tokenizer import Tokenizer
+from rad_jax.training import objective, optimizer
+
+
+class TrainState(NamedTuple):
+    """Everything that a checkpoint holds.
+
+    ``ema`` is the moving average of the parameters (None without one); ``totals`` sums the metrics since the last logged step.
+    """
+
+    step: Int[Array, ""]
+    params: PyTree
+    opt: PyTree
+    ema: PyTree
+    totals: dict[str, Float[Array, ""]]
+
+
+def is_frozen(config: Config) -> Callable[[str], bool] | None:
+    """Which parameters never change (names relative to the parameters); None if all do."""
+    return None if config.train.freeze == "none" else lambda name: not is_memory(name)
+
+
+def make_optimizer(config: Config) -> optax.GradientTransformation:
+    return optimizer.make(config.optimizer, config.train, is_frozen(config))
+
+
+def init_state(model: RAD, config: Config) -> TrainState:
+    """The state before the first step."""
+    params = init_params(config.model, config.seed)
+    ema = optimizer.ema_init(params) if config.train.ema else None
+    totals = {name: jnp.zeros(()) for name in ("loss", "error", "grad_norm")}
+    return TrainState(jnp.zeros((), jnp.int32), params, make_optimizer(config).init(params), ema, totals)
+
+
+def latents_of(
+    batch: dict[str, Array], tokenizer: Tokenizer | None, dtype
+) -> Float[Array, "b t rows cols ch"]:
+    """The batch's latents: stored (then no tokenizer is needed), or encoded from its uint8 images."""
+    if "latents" in batch:
+        return batch["latents"].astype(dtype)
+    return tokenizer.encode(batch["frames"].astype(dtype) / 255).astype(dtype)
+
+
+def train_step(
+    model: RAD, config: Config, tokenizer: Tokenizer | None, state: TrainState, batch: dict[str, Array]
+) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
+    """One step of AdamW on the Diffusion Forcing loss.
+
+    If the loss or the gradient is not finite the state comes back as it was, with the metric ``finite`` 0.
+
+    Args:
+      tokenizer: what encodes the batch's images, a pytree; None where latents are stored.
+
+    Returns:
+      The new state, and the step's metrics; those in ``totals`` are means since the last logged step.
+    """
+    key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+    frames = latents_of(batch, tokenizer, config.model.state_dtype)
+    draw = objective.draw(model, config.diffusion, config.train, key, frames)
+    gradient = jax.value_and_grad(partial(_loss, model, config), has_aux=True)
+    parts = config.train.accumulate
+    if parts == 1:
+        (value, extra), grads = gradient(state.params, frames, batch["actions"], draw)
+    else:
+        split = jax.tree.map(
+            lambda x: rearrange(x, "(b g) ... -> g b ...", g=parts), (frames, batch["actions"], draw)
+        )
+        zeros = jax.tree.map(
+            jnp.zeros_like, jax.eval_shape(gradient, state.params, *jax.tree.map(lambda x: x[0], split))
+        )
+        sums, _ = jax.lax.scan(
+            lambda total, part: (_add(total, gradient(state.params, *part)), None), zeros, split
+        )
+        (value, extra), grads = jax.tree.map(lambda x: x / parts, sums)
+    grad_norm = optax.tree.norm(grads)
+    updates, opt = make_optimizer(config).update(grads, state.opt, state.params)
+    params = optax.apply_updates(state.params, updates)
+    ema = state.ema and optimizer.ema_update(state.ema, params, config.train.ema, state.step)
+    fresh = state.step % config.train.log_every == 0
+    now = {"loss": value, **extra, "grad_norm": grad_norm}
+    totals = jax.tree.map(lambda total, x: jnp.where(fresh, 0, total) + x, state.totals, now)
+    count = state.step % config.train.log_every + 1
+    metrics = {name: total / count for name, total in totals.items()}
+    metrics["learning_rate"] = optimizer.learning_rate(config.optimizer, config.train)(state.step)
+    finite = jnp.isfinite(value) & jnp.isfinite(grad_norm)
+    new = TrainState(state.step + 1, params, opt, ema, totals)
+    return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, state), metrics | {"finite": finite}
+
+
+def _loss(model, config, params, *batch):
+    """The loss; gradients of parameters that stay as they are are zero, and are not computed."""
+    frozen = is_frozen(config)
+    if frozen:
+        params = map_named(lambda name, p: jax.lax.stop_gradient(p) if frozen(name) else p, params)
+    return objective.loss(model, config.diffusion, config.train, params, *batch)
+
+
+def _add(a, b):
+    return jax.tree.map(jnp.add, a, b)

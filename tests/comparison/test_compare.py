@@ -1,0 +1,226 @@
+"""The comparison as a command: what it writes, what it does not do again, and what happens when something goes wrong."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from rad_jax.evaluation.stored import read_scores
+from rad_jax.main import main
+from tests.reports.test_report import Page
+from tests.toy_run import EXPERIMENT, ROOT, wait_for
+
+STEPS = 4
+VARIANTS = ("df", "lstm-f")
+
+
+def arguments(toy, workdir, *more, variants="df,lstm-f", **changes):
+    settings = {
+        "train__steps": STEPS,
+        "train__log_every": 1,
+        "evaluate__more": f"again={toy.mazes}",
+    } | changes
+    command = toy.arguments(
+        workdir, "--mode", "compare", "--variants", variants, "--no-ablations", *more, **settings
+    )
+    command[1] = str(EXPERIMENT)
+    return command
+
+
+@pytest.fixture(scope="module")
+def compared(toy, tmp_path_factory):
+    """A finished comparison of two variants on two sets."""
+    workdir = tmp_path_factory.mktemp("compared") / "runs"
+    assert main(arguments(toy, workdir)) == 0
+    return workdir
+
+
+def times(workdir):
+    """When every checkpoint and every file of scores was written."""
+    files = [*workdir.glob("*/checkpoints/*/manifest/*"), *workdir.glob("*/scores/*")]
+    return {str(path.relative_to(workdir)): path.stat().st_mtime_ns for path in files}
+
+
+def read_csv(path):
+    heads, *rows = csv.reader(path.read_text().splitlines())
+    return [dict(zip(heads, row, strict=True)) for row in rows]
+
+
+def test_what_is_written(compared):
+    names = {path.name for path in (compared / "comparison").iterdir()}
+    per_set = {
+        f"{table}-{name}.csv" for table in ("table1", "memory", "pairs") for name in ("return", "again")
+    }
+    pages = {"index.html", "comparison.md", "figure3.png", "figure6.png"}
+    assert names == {*per_set, *pages, "table3.csv", "episodes.csv", "videos", "scores"}
+    assert len(list((compared / "comparison" / "videos").iterdir())) == 4  # evaluate.side_by_side, two sets
+    assert {path.name for path in compared.iterdir()} == {"comparison", *VARIANTS, ".lock"}
+    assert not list(compared.rglob("*.tmp"))
+
+
+def test_the_page_is_one_file_that_says_how(compared):
+    html = (compared / "comparison" / "index.html").read_text()
+    page = Page(html)
+    assert page.open == [] and "script" not in page.tags and "link" not in page.tags
+    assert all(source.startswith("data:") for source in page.sources)
+    text = " ".join("".join(page.text).split())
+    for words in (
+        "python -m rad_jax.main",
+        "gaussian 11, sigma 1.5",
+        "DDIM, 2 steps",
+        "one seed",
+        "x86" if os.uname().machine == "x86_64" else "CPU",
+    ):
+        assert words in text, words
+    for name in (
+        *VARIANTS,
+        "repeat last",
+        "mean context",
+        "tokenizer round trip",
+        "perfect map",
+        "Table 3",
+        "Figure 6",
+    ):
+        assert name in text, name
+    markdown = (compared / "comparison" / "comparison.md").read_text()
+    assert markdown.count("\n## ") == 3 * 2 + 1 + 3  # tables, figures, how
+
+
+def test_tables_are_the_means_of_the_episodes(compared):
+    """Every episode's value is in one file; means, errors and paired differences follow from it."""
+    values = {}
+    for line in read_csv(compared / "comparison" / "episodes.csv"):
+        if (line["set"], line["metric"]) == ("return", "psnr"):
+            values.setdefault(line["row"], []).append(float(line["value"]))
+    assert {len(found) for found in values.values()} == {3}
+    for line in read_csv(compared / "comparison" / "table1-return.csv"):
+        found = np.array(values[line["row"]])
+        assert float(line["PSNR, dB"]) == pytest.approx(found.mean())
+        assert float(line["PSNR, dB: standard error"]) == pytest.approx(found.std(ddof=1) / 3**0.5)
+        if line["row"] != "df":
+            gain = found - values["df"]
+            assert float(line["PSNR \u2212 df, dB"]) == pytest.approx(gain.mean())
+            error = line["PSNR \u2212 df, dB: standard error"]
+            assert float(error) == pytest.approx(gain.std(ddof=1) / 3**0.5)
+
+
+def test_costs_were_measured_in_training(compared):
+    df, lstm = read_csv(compared / "comparison" / "table3.csv")
+    assert (df["row"], df["parameters of the memory"]) == ("df", "0")
+    assert int(lstm["parameters of the memory"]) == int(lstm["of the whole model"]) - int(
+        df["of the whole model"]
+    )
+    for line in (df, lstm):
+        assert 0 < float(line["s per training step"]) < 60
+        assert int(line["peak memory, MiB"]) > 100 and line["of the"] == "process"
+        assert "CPU core" in line["hardware"]
+
+
+def test_the_same_set_under_two_names_scores_alike(compared):
+    for name in (*VARIANTS, "comparison"):
+        first, second = (read_scores(compared / name, s) for s in ("return", "again"))
+        assert first.rows == second.rows
+
+
+def test_what_is_finished_is_not_done_again(compared, toy, capsys):
+    before = times(compared)
+    (compared / "comparison" / "table9-return.csv").write_text("of another comparison")
+    assert main(arguments(toy, compared)) == 0
+    out = capsys.readouterr().out
+    assert "finished before: df, lstm-f" in out and "to do" not in out
+    assert "Table 1: return" in out and "index.html" in out
+    assert times(compared) == before
+    assert not (compared / "comparison" / "table9-return.csv").exists()
+
+
+def test_another_sampler_is_scored_again_but_not_trained_again(compared, toy, tmp_path):
+    workdir = tmp_path / "runs"
+    shutil.copytree(compared, workdir)
+    before = times(workdir)
+    assert main(arguments(toy, workdir, variants="df", sample__steps=1, evaluate__more="")) == 0
+    changed = {name for name, time in times(workdir).items() if before[name] != time}
+    assert changed == {"df/scores/return.json", "df/scores/return.npz"}
+
+
+def test_a_failing_run_is_named_and_goes_on_later(compared, toy, tmp_path, capsys):
+    workdir = tmp_path / "runs"
+    shutil.copytree(compared, workdir)
+    checkpoints = workdir / "lstm-f" / "checkpoints"
+    checkpoints.rename(workdir / "aside")
+    checkpoints.write_text("a file where a folder should be")
+    assert main(arguments(toy, workdir)) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: lstm-f: training ended with status 1; its last lines:\n    ")
+    assert "[1/1] lstm-f: training FAILED" in captured.out and "finished before: df" in captured.out
+    checkpoints.unlink()
+    (workdir / "aside").rename(checkpoints)
+    assert main(arguments(toy, workdir)) == 0
+
+
+def test_killed_at_any_moment_the_same_command_goes_on(compared, toy, tmp_path):
+    """Killed (SIGKILL) while a run trains: the same numbers come out, to the bit, and no step is done twice."""
+    workdir = tmp_path / "runs"
+    options = arguments(toy, workdir, variants="df", checkpoint__every=1)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rad_jax.main", *options],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for(process, lambda: workdir.exists() and any(workdir.glob("df/checkpoints/[1-9]")))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert main(options) == 0
+    for name in ("df", "comparison"):
+        for found in ("return", "again"):
+            assert read_scores(workdir / name, found).rows == read_scores(compared / name, found).rows
+    lines = (workdir / "df" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(1, STEPS + 1))
+    assert not list(workdir.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--variants", "df,lstm-x"], "did you mean lstm-f?"),
+        (["--variants", ","], "expected names with commas"),
+        (["--config.memory.stride=2"], "varies this key itself"),
+        (["--config.evaluate.more=x"], "expected NAME=DIRECTORY"),
+        (["--distributed"], "--distributed"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line_before_anything_is_written(more, words, tmp_path, capsys):
+    command = ["--config", str(EXPERIMENT), "--mode", "compare", "--workdir", str(tmp_path / "runs")]
+    assert main([*command, *more]) == 2
+    captured = capsys.readouterr()
+    assert words in captured.err and len(captured.err.splitlines()) == 1 and captured.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_set_is_named_with_its_command(toy, tmp_path, capsys):
+    missing = tmp_path / "none"
+    command = arguments(
+        toy,
+        tmp_path / "runs",
+        evaluate__more=f"loop={missing}",
+        evaluate__more_make="make {name} in {path}",
+    )
+    assert main(command) == 1
+    problem, make = capsys.readouterr().err.splitlines()
+    assert problem.startswith("error: ") and str(missing) in problem
+    assert make == f"make it with: make loop in {missing}"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_another_run_is_refused(compared, toy, capsys):
+    before = times(compared)
+    assert main(arguments(toy, compared, seed=3)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "seed=3" in line and "holds a run with 0" in line
+    assert times(compared) == before

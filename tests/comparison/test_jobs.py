@@ -1,0 +1,116 @@
+"""Jobs side by side: their order, their output, their cores, and that none outlives the others."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from rad_jax.comparison.jobs import Command, Job, JobFailed, is_on_cpu, places, run_jobs, share_of_cores
+
+
+def job(name, *codes):
+    return Job(name, [Command(f"part {i}", [sys.executable, "-c", code]) for i, code in enumerate(codes)])
+
+
+def test_lines_are_marked_and_all_jobs_run(capsys):
+    run_jobs([job("df", "print('one')"), job("lstm-f", "print('two')")], 2)
+    assert set(capsys.readouterr().out.splitlines()) == {"    df | one", "lstm-f | two"}
+
+
+def test_jobs_in_two_slots_run_at_the_same_time(tmp_path):
+    """Each waits for a file that only the other writes."""
+    code = (
+        "import pathlib, time; here = pathlib.Path({0!r}); (here / {1!r}).touch()\n"
+        "while not (here / {2!r}).exists(): time.sleep(0.01)"
+    )
+    there = str(tmp_path)
+    run_jobs([job("a", code.format(there, "a", "b")), job("b", code.format(there, "b", "a"))], 2)
+
+
+def test_one_slot_runs_one_after_another_and_a_job_is_a_chain(tmp_path):
+    log = tmp_path / "log"
+    code = f"file = open({str(log)!r}, 'a'); file.write({{!r}})"
+    said = []
+    jobs = [job(name, *(code.format(f"{name}{i} ") for i in range(2))) for name in "abc"]
+    run_jobs(jobs, 1, say=said.append)
+    assert log.read_text() == "a0 a1 b0 b1 c0 c1 "
+    assert said[0] == "[1/3] a: part 0" and said[1].startswith("[1/3] a: part 0 done after ")
+    assert len(said) == 12
+
+
+def test_no_job_runs_before_a_slot_is_free(tmp_path, capsys):
+    """Three jobs in two slots: never three of them at once."""
+    code = (
+        f"import os, pathlib, time; here = pathlib.Path({str(tmp_path)!r}); mine = here / str(os.getpid()); mine.touch()\n"
+        "time.sleep(0.5); print(len(list(here.iterdir()))); mine.unlink()"
+    )
+    run_jobs([job(name, code) for name in "abc"], 2)
+    assert set(capsys.readouterr().out) & set("123") <= {"1", "2"}
+
+
+def test_a_failure_is_named_with_its_last_lines_and_the_others_finish(tmp_path, capfd):
+    done, later = tmp_path / "done", tmp_path / "later"
+    bad = "print('line one'); import sys; print('out of memory', file=sys.stderr); sys.exit(3)"
+    good = f"import time, pathlib; time.sleep(1.5); pathlib.Path({str(done)!r}).touch()"
+    touch = f"import pathlib; pathlib.Path({str(later)!r}).touch()"
+    with pytest.raises(JobFailed) as caught:
+        run_jobs([job("bad", bad, touch), job("good", good, touch), job("next", touch)], 2)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "bad: part 0 ended with status 3; its last lines:"
+    assert [line.strip() for line in lines[1:]] == ["line one", "out of memory"]
+    assert done.exists() and not later.exists()
+
+
+def test_a_failure_ends_the_others_where_that_is_wanted():
+    began = time.monotonic()
+    with pytest.raises(JobFailed, match="df: part 0 ended with status 3"):
+        run_jobs(
+            [job("df", "import sys; sys.exit(3)"), job("lstm-f", "import time; time.sleep(60)")],
+            2,
+            finish_others=False,
+        )
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_the_jobs(ending, tmp_path, root):
+    pid = tmp_path / "pid"
+    inner = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    outer = (
+        "import signal, sys; from rad_jax.comparison.jobs import *\n"
+        # Of a shell's background job, as this suite may be, children inherit that interrupts are ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "with interrupted_by_signals():\n"
+        f"    run_jobs([Job('a', [Command('wait', [sys.executable, '-c', {inner!r}])])], 1)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", outer], cwd=root, stderr=subprocess.DEVNULL)
+    while not (pid.exists() and pid.read_text()):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(ending)
+    assert process.wait(30) != 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+def test_cores_are_shared_out():
+    first, second = share_of_cores(0, 2), share_of_cores(1, 2)
+    assert not first & second
+    assert len(first) == len(second) == len(os.sched_getaffinity(0)) // 2
+
+
+def test_a_job_sees_its_cores_alone(capsys):
+    code = "import os; print(sorted(os.sched_getaffinity(0)))"
+    # The affinity is set right after the start: a moment later it holds.
+    run_jobs([job("a", f"import time; time.sleep(0.3); {code}")], len(os.sched_getaffinity(0)))
+    assert capsys.readouterr().out == f"a | {[min(os.sched_getaffinity(0))]}\n"
+
+
+def test_places_on_a_cpu_are_its_cores():
+    cores = len(os.sched_getaffinity(0))
+    assert is_on_cpu()
+    assert [places(jobs, on_cpu=True) for jobs in (0, 1, 1000)] == [1, 1, cores]
+    assert places(1000, on_cpu=False) == 1

@@ -1,0 +1,450 @@
+"""From recordings to data sets: what is kept, split, reported, refused and continued."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_prep import convert
+from data_prep.recordings import survey
+from data_prep.recordings.actions import ACTIONS
+from rad_jax.data import DataError, Episodes
+from rad_jax.data.condition import condition_dim, condition_features
+from tests.data_prep.recordings import format_files as files
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments) -> int:
+    try:
+        return convert.main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        return stop.code
+
+
+def contents(directory) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(Path(directory).iterdir())}
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """Seven recordings with poses, and what their readers must make of them."""
+    src = tmp_path_factory.mktemp("vrag")
+    names = [f"{k % 2}/00000{k}" for k in range(7)]
+    return src, {
+        name.replace("/", "-"): files.vrag(src, name=name, frames=24 + k, seed=k)
+        for k, name in enumerate(names)
+    }
+
+
+def test_episodes_are_what_was_recorded(recordings, tmp_path, capsys):
+    src, expected = recordings
+    assert run("--format", "vrag", "--src", src, "--dst", tmp_path / "d", "--size", "32x24") == 0
+    out = capsys.readouterr()
+    assert "7 of 7 recordings" in out.out and "pose: x y z cos sin" in out.out and "7/7" in out.err
+    episodes = Episodes(tmp_path / "d", "train")
+    assert episodes.ids == sorted(expected) and episodes.spec.name == "minecraft_vrag"
+    info = episodes.spec.info
+    assert info["actions"] == list(ACTIONS) and info["fps"] == 20 and info["source"] == "VRAG (MineRL)"
+    assert info["pose"] == ["x", "y", "z", "cos", "sin"] and len(info["pose_scale"]) == 5
+    for number, name in enumerate(episodes.ids):
+        wanted, episode, static = expected[name], episodes.read(number), episodes.static(number)
+        assert files.numbers(episode["frames"]) == wanted.numbers and episode["frames"].shape[1:] == (
+            24,
+            32,
+            3,
+        )
+        np.testing.assert_array_equal(episode["actions"], wanted.actions)
+        np.testing.assert_array_equal(episode["camera_deg"], wanted.camera_deg)
+        yaw, pose = np.radians(wanted.pose[1:, 3]), episode["pose"]
+        np.testing.assert_allclose(pose[1:, 3:], np.stack([np.cos(yaw), np.sin(yaw)], 1), atol=1e-5)
+        np.testing.assert_allclose(
+            pose[:, :3] + static["pose_origin"], wanted.pose[[1, *range(1, len(pose))], :3], atol=1e-4
+        )
+        before = yaw[0] - np.radians(wanted.camera_deg[1, 1])
+        np.testing.assert_allclose(pose[0, 3:], [np.cos(before), np.sin(before)], atol=1e-5)
+        assert episode["pose_known"].tolist() == [False] + [True] * (len(pose) - 1)
+
+
+def test_a_model_can_be_given_the_pose_where_it_is_known_and_is_told_where_not(recordings, tmp_path):
+    src, _ = recordings
+    assert run("--format", "vrag", "--src", src, "--dst", tmp_path / "d") == 0
+    episodes = Episodes(tmp_path / "d", "train")
+    assert condition_dim(episodes.spec, "action+pose", 1) == 25 + 3 + 2
+    features = condition_features(episodes.spec, episodes.read(0), "action+pose", 1)
+    assert features.shape == (24, 30) and np.isfinite(features).all() and np.abs(features).max() <= 1
+    files.vrag(tmp_path / "without", columns=4)
+    assert run("--format", "vrag", "--src", tmp_path / "without", "--dst", tmp_path / "e") == 0
+    spec = Episodes(tmp_path / "e", "train").spec
+    assert condition_dim(spec, "action", 1) == 25
+    with pytest.raises(DataError, match="no array 'pose', which condition 'action\\+pose' needs"):
+        condition_dim(spec, "action+pose", 1)
+
+
+def test_recordings_without_pose_among_others_leave_all_without(recordings, tmp_path, capsys):
+    src, _ = recordings
+    shutil.copytree(src, tmp_path / "src")
+    files.vrag(tmp_path / "src", columns=4, name="9")
+    assert run("--format", "vrag", "--src", tmp_path / "src", "--dst", tmp_path / "d") == 0
+    assert "8 of 8 recordings" in (out := capsys.readouterr().out) and "pose: not known" in out
+    assert "pose" not in Episodes(tmp_path / "d", "train").spec.arrays
+
+
+def test_broken_recordings_are_reported_and_the_others_kept(recordings, tmp_path, capsys):
+    src, expected = recordings
+    src = shutil.copytree(src, tmp_path / "src")
+    (src / "0/000000.npz").unlink()
+    (src / "1/000001.mp4").write_bytes((src / "1/000001.mp4").read_bytes()[:500])
+    (src / "0/000002.npz").write_bytes(b"")
+    (src / "alone.npz").write_bytes(b"")
+    assert run("--format", "vrag", "--src", src, "--dst", tmp_path / "d") == 0
+    assert (
+        Episodes(tmp_path / "d", "train").ids
+        == sorted(expected)[2:3] + sorted(expected)[3:4] + sorted(expected)[5:]
+    )
+    report = json.loads((tmp_path / "d/convert_report.json").read_text())
+    reasons = {each["id"]: each["reason"] for each in report["skipped"]}
+    assert set(reasons) == {"0-000000", "0-000002", "1-000001", "alone"}
+    assert ".npz is missing beside 000000.mp4" in reasons["0-000000"]
+    assert "cannot be decoded" in reasons["1-000001"] and "not an npz file" in reasons["0-000002"]
+    error = capsys.readouterr().err
+    assert all(f"convert: skipped {name}: " in error for name in reasons)
+    assert report["recordings"] == 8 and "Traceback" not in error
+
+
+def test_nothing_that_can_be_used_is_refused_and_reported(tmp_path, capsys):
+    files.vrag(tmp_path / "src")
+    next((tmp_path / "src").rglob("*.mp4")).unlink()
+    assert run("--format", "vrag", "--src", tmp_path / "src", "--dst", tmp_path / "d") == 2
+    error = capsys.readouterr().err
+    assert error.splitlines()[-1].startswith("convert: error: none of 1 recordings can be used; see ")
+    assert not (tmp_path / "d/index.json").exists()
+    assert len(json.loads((tmp_path / "d/convert_report.json").read_text())["skipped"]) == 1
+
+
+def test_recordings_of_another_format_are_refused(recordings, tmp_path, capsys):
+    src, _ = recordings
+    for name in ("teco", "worldmem", "vpt", "loopnav", "minerl", "memory_maze"):
+        assert run("--format", name, "--src", src, "--dst", tmp_path / name) == 2, name
+        assert "Traceback" not in capsys.readouterr().err
+
+
+def test_frames_of_another_size_are_left_out_unless_scaled(recordings, tmp_path, monkeypatch):
+    src, _ = recordings
+    src = shutil.copytree(src, tmp_path / "src")
+    monkeypatch.setattr(files, "WIDTH", 32)
+    files.video_bytes.cache_clear()
+    files.vrag(src, name="small")
+    monkeypatch.undo()
+    files.video_bytes.cache_clear()
+    assert run("--format", "vrag", "--src", src, "--dst", tmp_path / "d") == 0
+    report = json.loads((tmp_path / "d/convert_report.json").read_text())
+    assert [each["id"] for each in report["skipped"]] == ["small"] and "32x48 px" in report["skipped"][0][
+        "reason"
+    ]
+    assert run("--format", "vrag", "--src", src, "--dst", tmp_path / "e", "--size", "16x16") == 0
+    assert len(Episodes(tmp_path / "e", "train")) == 8
+
+
+def test_the_last_recordings_become_test_episodes_with_a_context(recordings, tmp_path):
+    src, expected = recordings
+    names = sorted(expected)
+    assert run("--format", "vrag", "--src", src, "--dst", tmp_path / "d", "--test-episodes", 2) == 0
+    assert Episodes(tmp_path / "d", "train").ids == names[:-2]
+    assert "n_context" not in Episodes(tmp_path / "d", "train").spec.statics
+    test = Episodes(tmp_path / "d_test", "test")
+    assert test.ids == names[-2:] and test.spec.info["protocol"] == "continue"
+    assert [int(test.static(k)["n_context"]) for k in range(2)] == [round(0.6 * n) for n in test.lengths]
+    options = ["--test-share", 0.3, "--test-dst", tmp_path / "t", "--context", 5, "--test-frames", 9]
+    assert run("--format", "vrag", "--src", src, "--dst", tmp_path / "e", *options) == 0
+    test = Episodes(tmp_path / "t", "test")
+    assert test.lengths.tolist() == [9, 9] and int(test.static(1)["n_context"]) == 5
+    assert files.numbers(test.read(1)["frames"]) == list(range(9))
+    assert Episodes(tmp_path / "e", "train").lengths.tolist() == [
+        len(expected[n].numbers) for n in names[:-2]
+    ]
+
+
+def test_what_the_recordings_say_of_their_context_and_oracle_is_kept(tmp_path):
+    src = tmp_path / "src"
+    for name in ("a", "b"):
+        files.vrag(src, name=name)
+        with np.load(src / f"{name}.npz") as arrays:
+            actions = arrays["actions"]
+        oracle = np.stack([files.bars(50 + t) for t in range(24)])
+        np.savez_compressed(src / f"{name}.npz", actions=actions, n_context=np.int32(7), oracle=oracle)
+    assert (
+        run("--format", "vrag", "--src", src, "--dst", tmp_path / "d", "--split", "test", "--size", "32x24")
+        == 0
+    )
+    test = Episodes(tmp_path / "d", "test")
+    assert int(test.static(0)["n_context"]) == 7
+    assert files.numbers(test.read(0)["oracle"]) == list(range(50, 74))
+    assert test.read(0)["oracle"].shape == (24, 24, 32, 3)
+
+
+def test_only_a_pattern_is_evaluated(tmp_path):
+    src = tmp_path / "src"
+    for k in range(3):
+        files.vrag(src, name=f"walk{k}", frames=45)
+    for k in range(2):
+        rows = np.zeros((45, 4), int)
+        rows[1:, 3] = (-1) ** k
+        states = files.walk(20.0 * rows[:, 3], rows[:, 0])
+        stored = np.concatenate([rows, states], 1).astype(np.float32)
+        stored[0] = 0
+        files.write_video(src / f"turn{k}.mp4", "mp4v", 45)
+        np.savez_compressed(src / f"turn{k}.npz", actions=stored)
+    options = ["--test-episodes", 2, "--pattern", "rotate"]
+    assert run("--format", "vrag", "--src", src, "--dst", tmp_path / "d", *options) == 0
+    assert Episodes(tmp_path / "d", "train").ids == ["walk0", "walk1", "walk2"]
+    test = Episodes(tmp_path / "d_test", "test")
+    assert test.ids == ["turn0", "turn1"] and test.spec.info["protocol"] == "rotate"
+    assert [int(test.static(k)["n_context"]) for k in range(2)] == [19, 19]
+    assert (
+        run(
+            "--format",
+            "vrag",
+            "--src",
+            src,
+            "--dst",
+            tmp_path / "e",
+            "--split",
+            "test",
+            "--pattern",
+            "rotate",
+        )
+        == 0
+    )
+    report = json.loads((tmp_path / "e/convert_report.json").read_text())
+    assert [each["id"] for each in report["skipped"]] == ["walk0", "walk1", "walk2"]
+    assert "wanted rotate" in report["skipped"][0]["reason"]
+
+
+def test_mazes_keep_their_observations(tmp_path):
+    expected = files.memory_maze(tmp_path / "src")
+    assert run("--format", "memory_maze", "--src", tmp_path / "src", "--dst", tmp_path / "d") == 0
+    episodes = Episodes(tmp_path / "d", "train")
+    episode, arrays = episodes.read(0), files.maze_arrays()
+    assert (
+        episodes.spec.info["pose"] == ["x", "y", "cos", "sin"]
+        and episodes.spec.info["pose_scale"][0] == 1 / 9
+    )
+    np.testing.assert_array_equal(episode["frames"], arrays["image"])
+    np.testing.assert_array_equal(episode["actions"], expected.actions)
+    np.testing.assert_allclose(episode["pose"], expected.pose, atol=1e-6)
+    np.testing.assert_array_equal(episodes.static(0)["maze_layout"], arrays["maze_layout"][0])
+    np.testing.assert_allclose(episode["target_color"], arrays["target_color"], atol=1e-6)
+    assert condition_dim(episodes.spec, "action+pose", 1) == 6 + 4
+
+
+def test_a_stopped_run_continues_to_the_same_bytes(recordings, tmp_path, monkeypatch, capsys):
+    src, _ = recordings
+    job = ["--format", "vrag", "--src", src, "--size", "32x24", "--test-episodes", 2, "--shard-episodes", 2]
+    assert run(*job, "--dst", tmp_path / "whole") == 0
+    made, make = [], convert.make_episode
+
+    def stop_after(count):
+        def task(*arguments):
+            if len(made) == count:
+                raise KeyboardInterrupt
+            made.append(arguments)
+            return make(*arguments)
+
+        return task
+
+    for count in (0, 3, 6):
+        monkeypatch.setattr(convert, "make_episode", stop_after(count))
+        assert run(*job, "--dst", tmp_path / "stopped", "--test-dst", tmp_path / "stopped_test") == 130
+        assert "convert: stopped; the same command continues" in capsys.readouterr().err
+    looked = []
+    monkeypatch.setattr(convert, "make_episode", make)
+    inspect = survey.inspect
+    monkeypatch.setattr(survey, "inspect", lambda *arguments: looked.append(arguments) or inspect(*arguments))
+    assert run(*job, "--dst", tmp_path / "stopped") == 0
+    assert not looked, "recordings that had been checked were checked again"
+    for suffix in ("", "_test"):
+        whole, stopped = (contents(tmp_path / f"{name}{suffix}") for name in ("whole", "stopped"))
+        for content in (whole, stopped):
+            content.pop("convert_report.json", None)  # names the directory
+        assert whole == stopped
+
+
+@pytest.mark.parametrize("moment", ["checking", "writing"])
+def test_two_processes_do_not_convert_into_one_directory(moment, recordings, tmp_path, monkeypatch, capsys):
+    src, _ = recordings
+    job = ["--format", "vrag", "--src", src, "--dst", tmp_path / "d"]
+    module, name = {"checking": (survey, "inspect"), "writing": (convert, "make_episode")}[moment]
+    task, tries = getattr(module, name), []
+
+    def meanwhile(*arguments):
+        if len(tries) == 0:
+            # Other settings, under which the journal and the report of the first one would be lost.
+            words = [*map(str, job), "--size", "32x24"]
+            command = [sys.executable, "-m", "data_prep.convert", *words]
+            tries.append(subprocess.run(command, cwd=ROOT, capture_output=True, text=True))
+        return task(*arguments)
+
+    monkeypatch.setattr(module, name, meanwhile)
+    assert run(*job) == 0
+    (second,) = tries
+    assert second.returncode == 2 and second.stdout == "", second
+    expected = f"convert: error: another process is converting into {tmp_path / 'd'}: wait until it is done"
+    assert second.stderr.startswith(expected) and second.stderr.count("\n") == 1, second.stderr
+    there = contents(tmp_path / "d")
+    monkeypatch.undo()
+    assert run(*job[:-1], tmp_path / "alone") == 0
+    alone = contents(tmp_path / "alone")
+    for content in (there, alone):
+        content.pop("convert_report.json")  # names the directory
+    assert there == alone
+    assert run(*job) == 0, "the directory is free again"
+
+
+def test_a_recording_that_has_changed_is_checked_again(recordings, tmp_path, monkeypatch):
+    src, _ = recordings
+    src = shutil.copytree(src, tmp_path / "src")
+    files.vrag(src, name="broken")
+    video = (src / "broken.mp4").read_bytes()
+    (src / "broken.mp4").write_bytes(video[:100])
+    assert (
+        run(
+            "--format",
+            "vrag",
+            "--src",
+            src,
+            "--dst",
+            tmp_path / "d",
+            "--split",
+            "test",
+            "--pattern",
+            "polygon",
+        )
+        == 2
+    )
+    with open(tmp_path / "d/checked.jsonl", "a") as journal:
+        journal.write('{"id": "0-0000')  # a run was stopped while it wrote
+    looked, inspect = [], survey.inspect
+    monkeypatch.setattr(
+        survey, "inspect", lambda *arguments: looked.append(arguments[1].id) or inspect(*arguments)
+    )
+    (src / "broken.mp4").write_bytes(video)
+    assert run("--format", "vrag", "--src", src, "--dst", tmp_path / "d") == 0
+    assert looked == ["broken"] and len(Episodes(tmp_path / "d", "train")) == 8
+
+
+def test_processes_write_the_same_bytes(recordings, tmp_path):
+    src, _ = recordings
+    src = shutil.copytree(src, tmp_path / "src")
+    (src / "0/000002.npz").write_bytes(b"")
+    for workers in (1, 2):
+        options = ["--size", "32x24", "--workers", workers, "--shard-episodes", 2]
+        assert run("--format", "vrag", "--src", src, "--dst", tmp_path / str(workers), *options) == 0
+    one, two = contents(tmp_path / "1"), contents(tmp_path / "2")
+    assert {name: one[name] for name in one if "report" not in name} == {
+        n: two[n] for n in two if "report" not in n
+    }
+
+
+def test_other_recordings_do_not_continue_a_data_set(recordings, tmp_path, capsys):
+    src, _ = recordings
+    src = shutil.copytree(src, tmp_path / "src")
+    assert run("--format", "vrag", "--src", src, "--dst", tmp_path / "d") == 0
+    before = {
+        name: data for name, data in contents(tmp_path / "d").items() if "index" in name or "array" in name
+    }
+    (src / "0/000002.npz").unlink()
+    assert run("--format", "vrag", "--src", src, "--dst", tmp_path / "d") == 2
+    assert "was written with" in capsys.readouterr().err.splitlines()[-1]
+    shutil.copy(recordings[0] / "0/000002.npz", src / "0")
+    files.vrag(src, name="0/000004", frames=28, columns=4)
+    assert run("--format", "vrag", "--src", src, "--dst", tmp_path / "d") == 2
+    files.vrag(src, name="0/000004", frames=28, seed=99)
+    assert run("--format", "vrag", "--src", src, "--dst", tmp_path / "d") == 2
+    assert "info.recordings = " in capsys.readouterr().err.splitlines()[-1]
+    files.teco(tmp_path / "teco")
+    assert run("--format", "teco", "--src", tmp_path / "teco", "--dst", tmp_path / "d") == 2
+    assert "holds the data set 'minecraft_vrag': use another directory" in capsys.readouterr().err
+    after = contents(tmp_path / "d")
+    assert all(after[name] == data for name, data in before.items())
+
+
+def test_a_recording_that_changes_while_it_is_converted_is_said(recordings, tmp_path, monkeypatch, capsys):
+    src, _ = recordings
+    src = shutil.copytree(src, tmp_path / "src")
+    write_split = convert.write_split
+
+    def cut_and_write(*arguments, **options):
+        files.write_video(src / "0/000002.mp4", "mp4v", 20)
+        write_split(*arguments, **options)
+
+    monkeypatch.setattr(convert, "write_split", cut_and_write)
+    assert run("--format", "vrag", "--src", src, "--dst", tmp_path / "d") == 2
+    assert "20 frames, expected 26" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--format vrag --src SRC",
+        "--format VRAG --src SRC --dst DST",
+        "--format vrag --src SRC/nothing --dst DST",
+        "--format loopnav --src SRC --dst DST",
+        "--format vrag --src SRC --dst DST --size 128",
+        "--format vrag --src SRC --dst DST --size 0x72",
+        "--format vrag --src SRC --dst DST --size 128x72000",
+        "--format vrag --src SRC --dst DST --split Train",
+        "--format vrag --src SRC --dst DST --workers 0",
+        "--format vrag --src SRC --dst DST --workers two",
+        "--format vrag --src SRC --dst DST --test-share 1.5",
+        "--format vrag --src SRC --dst DST --test-share 0.5 --test-episodes 2",
+        "--format vrag --src SRC --dst DST --test-dst elsewhere",
+        "--format vrag --src SRC --dst DST --test-episodes 2 --test-dst DST",
+        "--format vrag --src SRC --dst DST --test-episodes 2 --split test",
+        "--format vrag --src SRC --dst DST --context 5",
+        "--format vrag --src SRC --dst DST --pattern rotate",
+        "--format vrag --src SRC --dst DST --test-frames 5",
+        "--format vrag --src SRC --dst DST --split test --pattern spin",
+        "--format vrag --src SRC --dst DST --skip -1",
+    ],
+)
+def test_wrong_options_are_one_line_and_write_nothing(options, recordings, tmp_path, capsys):
+    src = recordings[0]
+    words = options.replace("SRC", str(src)).replace("DST", str(tmp_path / "d")).split()
+    assert run(*words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("convert: error: ") and error.count("\n") == 1, error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ("--test-episodes 8", "8 test episodes: 7 of 7 recordings can be evaluated"),
+        ("--test-episodes 7", "leave none to train on"),
+        ("--test-episodes 1 --pattern polygon", "0 of 7 recordings can be evaluated"),
+        ("--split test --context 100", "none of 7 recordings can be used"),
+        ("--split test --test-frames 5 --context 5", "none of 7 recordings can be used"),
+    ],
+)
+def test_wishes_that_the_recordings_cannot_fulfil_are_refused(options, reason, recordings, tmp_path, capsys):
+    assert run("--format", "vrag", "--src", recordings[0], "--dst", tmp_path / "d", *options.split()) == 2
+    assert reason in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "d/index.json").exists()
+
+
+def test_a_disk_that_is_too_small_is_said_before_anything_is_written(
+    recordings, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(convert.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 5, 5))
+    assert run("--format", "vrag", "--src", recordings[0], "--dst", tmp_path / "d") == 2
+    assert "choose a smaller --size" in capsys.readouterr().err.splitlines()[-1]
+    assert not list((tmp_path / "d").glob("*.array_record*"))
+
+
+def test_help_can_be_printed(capsys):
+    assert run("--help") == 0 and "60 %" in capsys.readouterr().out

@@ -1,0 +1,120 @@
+"""Episodes: determinism, observations, and the perfect-map oracle."""
+
+import math
+
+import numpy as np
+import pytest
+
+from data_prep.worlds.maze import dataset, render
+from data_prep.worlds.maze.dataset import make_episodes
+from data_prep.worlds.maze.episodes import episode_spec, world_of
+from data_prep.worlds.maze.oracle import oracle_poses
+from data_prep.worlds.maze.recipe import Recipe
+from data_prep.worlds.maze.world import stack
+from rad_jax.data.spec import check_episode
+
+ROOM = Recipe("rotate", room=True, size=3, pixels=16)
+ROOM_TEST = Recipe("rotate", split="test", room=True, size=3, pixels=16)
+TRAIN = Recipe("train", size=7, pixels=16, frames=60)
+LOOP = Recipe("loop", split="test", size=7, pixels=16, min_frames=90, max_frames=160)
+RECIPES = [ROOM, ROOM_TEST, TRAIN, LOOP]
+
+
+def equal(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: f"{recipe.protocol}-{recipe.split}")
+def test_an_episode_depends_on_its_index_alone(recipe, monkeypatch):
+    together = list(make_episodes(recipe, range(6)))
+    alone = [episode for index in range(6) for episode in make_episodes(recipe, range(index, index + 1))]
+    assert all(map(equal, together, alone))
+    monkeypatch.setattr(dataset, "_RENDERED_BYTES", 100_000)  # lots of a few episodes
+    assert all(map(equal, together, make_episodes(recipe, range(6))))
+    assert not any(equal(together[i], together[j]) for i in range(6) for j in range(i))
+
+
+def test_splits_and_seeds_share_no_world():
+    colours = set()
+    for split in ("train", "test", "validation"):
+        for seed in (0, 1):
+            recipe = Recipe("rotate", split=split, seed=seed, room=True, size=3)
+            for index in range(50):
+                world, _ = dataset.draw_walk(recipe, index)
+                colours.add(world.wall_colour.tobytes())
+    assert len(colours) == 3 * 2 * 50
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: f"{recipe.protocol}-{recipe.split}")
+def test_episodes_fit_their_schema_and_say_what_was_seen(recipe):
+    spec = episode_spec(recipe)
+    for episode in make_episodes(recipe, range(2)):
+        frames = check_episode(spec, "episode", episode)
+        assert (episode["actions"][0] == 0).all() and (episode["actions"][1:].sum(1) == 1).all()
+        assert len(spec.info["actions"]) == 6 and spec.info["pose"] == ["x", "y", "cos", "sin"]
+        for t in (0, frames // 2, frames - 1):
+            x, y, cos, sin = episode["pose"][t].astype(float)
+            assert math.hypot(cos, sin) == pytest.approx(1, abs=1e-6)
+            assert episode["maze_layout"][int(y), int(x)] == 1
+            for k, (tx, ty) in enumerate(episode["targets_pos"]):
+                angle = math.atan2(ty - y, tx - x) - math.atan2(sin, cos)  # to the left of straight ahead
+                distance = math.dist((x, y), (tx, ty))
+                seen = (-distance * math.sin(angle), distance * math.cos(angle))
+                assert episode["targets_vec"][t, k] == pytest.approx(seen, abs=1e-5)
+            target = episode["target"][t]
+            for one, many in (("target_vec", "targets_vec"), ("target_pos", None), ("target_color", None)):
+                all_targets = episode[many][t] if many else episode[one.replace("target_", "targets_")]
+                assert np.array_equal(episode[one][t], all_targets[target])
+
+
+def test_the_border_shows_the_current_target():
+    (episode,) = make_episodes(TRAIN, range(1))
+    expected = np.round(episode["target_color"] * 0.7 * 255)
+    assert np.array_equal(episode["frames"][:, 0, 5], expected)
+    assert np.array_equal(episode["frames"][:, 7, -1], expected)
+
+
+@pytest.mark.parametrize("recipe", [TRAIN, LOOP], ids=["train", "loop"])
+def test_an_episode_holds_all_that_is_needed_to_render_it_again(recipe):
+    (episode,) = make_episodes(recipe, range(3, 4))
+    frames = len(episode["pose"])
+    again = render.render(
+        stack([world_of(episode)]), np.zeros(frames, np.int32), episode["pose"], episode["target"], pixels=16
+    )
+    assert np.array_equal(again, episode["frames"])
+
+
+def test_oracle_stands_at_the_nearest_context_position_and_looks_where_the_agent_looks():
+    (episode,) = make_episodes(LOOP, range(1))
+    n_context, pose = int(episode["n_context"]), episode["pose"]
+    stand = oracle_poses(pose, n_context)
+    for t in range(len(pose)):
+        if t < n_context:
+            assert np.array_equal(stand[t], pose[t])
+            continue
+        distances = [math.dist(pose[t, :2], pose[s, :2]) for s in range(n_context)]
+        assert math.dist(stand[t, :2], pose[t, :2]) == pytest.approx(min(distances), abs=1e-6)
+        assert any(np.array_equal(stand[t, :2], pose[s, :2]) for s in range(n_context))
+        assert np.array_equal(stand[t, 2:], pose[t, 2:])
+
+
+def test_oracle_equals_the_truth_where_the_agent_has_stood_before():
+    for episode in make_episodes(LOOP, range(2)):
+        n_context = int(episode["n_context"])
+        assert np.array_equal(episode["oracle"][:n_context], episode["frames"][:n_context])
+        # Wherever a predicted frame is seen from a position of the context, which turning on the spot provides.
+        places = {tuple(place) for place in episode["pose"][:n_context, :2].tolist()}
+        known = [t for t in range(len(episode["pose"])) if tuple(episode["pose"][t, :2].tolist()) in places]
+        assert np.array_equal(episode["oracle"][known], episode["frames"][known])
+        error = (episode["oracle"][n_context:].astype(float) - episode["frames"][n_context:]) ** 2
+        assert 20 < 10 * np.log10(255**2 / error.mean()) < 45, (
+            "not a ceiling, or not different from the truth"
+        )
+    for episode in make_episodes(ROOM_TEST, range(2)):
+        assert np.array_equal(episode["oracle"], episode["frames"])
+
+
+def test_equal_views_are_equal_frames():
+    (episode,) = make_episodes(ROOM_TEST, range(1))
+    assert np.array_equal(episode["frames"][12:14], episode["frames"][:2])
+    assert len(np.unique(episode["frames"].reshape(25, -1), axis=0)) == 12

@@ -1,0 +1,127 @@
+"""One policy, any renderer: the protocols drive whatever has the interface, and nothing but the interface."""
+
+import hashlib
+import math
+
+import numpy as np
+import pytest
+
+from data_prep.common.recipe_checks import RecipeError
+from data_prep.worlds.maze.dataset import draw_walk
+from data_prep.worlds.maze.motion import FORWARD_ACTIONS, LEFT, RIGHT, State
+from data_prep.worlds.maze.recipe import Recipe
+from data_prep.worlds.maze.walks import draw
+from data_prep.worlds.maze.world import maze_world
+
+RECIPES = {
+    "train": Recipe("train", frames=200),
+    "return": Recipe("return", split="test", look_around=True),
+    "loop": Recipe("loop", split="test"),
+    "rotate": Recipe("rotate", split="test"),
+}
+
+
+class Ghost:
+    """Turns by 15 degrees and walks 0.2 cells per action, through walls if told to; a new target every tenth action."""
+
+    def __init__(self, rng: np.random.Generator):
+        self.world = maze_world(rng, 9)
+        self.calls: list[str | int] = []
+
+    def start(self, state: State) -> None:
+        self.state, self.target = state, 0
+        self.calls = ["start"]
+
+    def act(self, action: int) -> float:
+        self.calls.append(action)
+        x, y, heading, *_ = self.state
+        turn = {0: 0, 1: 0, 2: 1, 3: -1, 4: 1, 5: -1}[action]
+        heading = math.remainder(heading + math.radians(15) * turn, 2 * math.pi)  # as arctan2 gives it
+        step = 0.2 if action in FORWARD_ACTIONS else 0.0
+        self.state = State(x + step * math.cos(heading), y + step * math.sin(heading), heading)
+        if not self._free():
+            self.state = State(x, y, heading)
+        rewarded = len(self.calls) % 10 == 0
+        self.target = (self.target + rewarded) % len(self.world.targets)
+        return float(rewarded)
+
+    def _free(self) -> bool:
+        x, y = math.floor(self.state.x), math.floor(self.state.y)
+        return 0 <= x < 9 and 0 <= y < 9 and bool(self.world.free[y, x])
+
+
+@pytest.mark.parametrize("protocol", RECIPES)
+def test_a_walk_is_what_the_environment_did(protocol):
+    recipe = RECIPES[protocol]
+    ghost, walk = draw(recipe, 0, Ghost)
+    assert ghost.calls == ["start", *walk.action[1:]] and walk.action[0] == -1
+    assert np.array_equal(np.flatnonzero(walk.reward), np.arange(9, len(walk.reward), 10))
+    assert np.array_equal(walk.target, np.cumsum(walk.reward).astype(int) % 3)
+    last = (ghost.state.x, ghost.state.y, math.cos(ghost.state.heading), math.sin(ghost.state.heading))
+    assert walk.pose[-1] == pytest.approx(last, abs=1e-6)
+    if protocol == "train":
+        assert len(walk.pose) == 200 and walk.n_context is None
+        assert len({(int(x), int(y)) for x, y in walk.pose[:, :2]}) > 15, "the policy got nowhere"
+    if protocol == "return":
+        assert walk.n_context == math.floor(0.6 * len(walk.pose))
+        turns = "".join("L" if action == LEFT else "." for action in walk.action)
+        assert "L" * 20 in turns[: walk.n_context]
+        ahead = np.array(walk.path[-2]) + 0.5 - walk.pose[walk.n_context - 1, :2]
+        cosine = walk.pose[walk.n_context - 1, 2:] @ ahead / np.linalg.norm(ahead)
+        assert cosine > math.cos(math.radians(9.4)), "does not face the way back"
+    if protocol == "loop":
+        again = walk.pose[walk.n_context :, None, :2] - walk.pose[: walk.n_context, :2]
+        assert np.linalg.norm(again, axis=-1).min(1).mean() < 0.15, "the second lap is another way"
+    if protocol == "rotate":
+        assert set(walk.action[1:]) <= {LEFT, RIGHT} and np.ptp(walk.pose[:, :2], axis=0).max() == 0
+
+
+def test_an_environment_without_a_walk_is_replaced_and_at_last_reported(monkeypatch):
+    made = []
+
+    class Stuck(Ghost):
+        """Nobody gets anywhere in the first two."""
+
+        def __init__(self, rng):
+            super().__init__(rng)
+            made.append(self)
+
+        def act(self, action: int) -> float:
+            before = self.state
+            reward = super().act(action)
+            if self in made[:2]:
+                self.state = State(before.x, before.y, self.state.heading)
+            return reward
+
+    environment, _ = draw(RECIPES["return"], 5, Stuck)
+    assert environment is made[-1] and len(made) > 2
+    monkeypatch.setattr("data_prep.worlds.maze.walks._TRIES", 2)
+    made.clear()
+    with pytest.raises(RecipeError, match="episode 5: no return walk in 2 mazes, in the last one because"):
+        draw(RECIPES["return"], 5, Stuck)
+
+
+def test_exact_turns_are_poses_and_move_nobody():
+    ghost, walk = draw(Recipe("rotate", split="test", turn_degrees=30.0), 0, Ghost)
+    assert ghost.calls == []
+    assert np.array_equal(walk.pose[12], walk.pose[0]) or np.array_equal(walk.pose[13], walk.pose[1])
+
+
+@pytest.mark.parametrize(
+    ("protocol", "digest"),
+    [
+        ("train", "b85c0c7e1f138863"),
+        ("return", "e65df42d985e3a23"),
+        ("loop", "2648f64937997364"),
+        ("rotate", "36d70d1db2fdb7ff"),
+    ],
+)
+def test_the_walks_of_the_ray_cast_maze_stay_what_they_are(protocol, digest):
+    """Data sets exist. If you mean to change them all, put the new digests here and say so in the change."""
+    seen = hashlib.sha256()
+    for index in range(3):
+        world, walk = draw_walk(RECIPES[protocol], index)
+        for array in (world.wall, walk.action, walk.target, walk.reward.astype(np.int32)):
+            seen.update(array.tobytes())
+        seen.update(np.round(walk.pose * 1000).astype(np.int32).tobytes())
+    assert seen.hexdigest()[:16] == digest

@@ -1,0 +1,202 @@
+"""The command and its files: layout, what the reader of VRAG's files makes of them, continuing after a kill, refusals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from data_prep import make_voxel, recordings
+from data_prep.recordings.actions import ACTIONS
+from data_prep.recordings.video import scale
+from data_prep.worlds.voxel.episodes import make_episode
+from data_prep.worlds.voxel.files import action_rows
+from data_prep.worlds.voxel.recipe import Recipe
+from data_prep.worlds.voxel.terrain import SIZE
+
+TINY = ["--size", "32x32", "--frames", "30"]
+
+
+def run(*arguments) -> int:
+    try:
+        return make_voxel.main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        return stop.code
+
+
+def contents(directory) -> dict[str, bytes]:
+    return {
+        str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()
+    }
+
+
+def psnr(a, b) -> float:
+    return float(-10 * np.log10(np.mean((a / 255.0 - b / 255.0) ** 2) + 1e-10))
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory):
+    """Two workers of random walks and a rotation, as written."""
+    directory = tmp_path_factory.mktemp("voxel")
+    job = ["--protocol", "train", *TINY, "--turn-probability", "0.4"]
+    assert run("--out", directory, *job, "--episodes", 2) == 0
+    assert run("--out", directory, *job, "--episodes", 1, "--worker", 1, "--first", 2) == 0
+    return directory
+
+
+def test_layout_is_that_of_vrag(walked):
+    assert sorted(contents(walked)) == [
+        *("0/000000.mp4", "0/000000.npz", "0/000001.mp4", "0/000001.npz", "0/recipe.json"),
+        *("1/000002.mp4", "1/000002.npz", "1/recipe.json"),
+    ]
+    with np.load(walked / "0/000000.npz") as arrays:
+        assert list(arrays) == ["actions", "pose"]
+        rows, pose = arrays["actions"], arrays["pose"]
+    assert rows.shape == (30, 8) and rows.dtype == np.float32 and not rows[0].any()
+    assert set(np.unique(rows[:, :3])) <= {0, 1} and set(np.unique(rows[:, 3])) == {-1, 0, 1}
+    turned = (np.diff(rows[1:, 7]) + 180) % 360 - 180
+    assert np.array_equal(turned, 20 * rows[2:, 3])
+    assert np.array_equal(rows[1:, 4:], pose[1:, :4]) and pose[0].any() and not pose[:, 4].any()
+
+
+def test_the_reader_of_vrag_reads_them(walked):
+    candidates = recordings.find("vrag", walked)
+    assert [candidate.id for candidate in candidates] == ["0-000000", "0-000001", "1-000002"]
+    recipe = Recipe("train", size="32x32", frames=30, turn_probability=0.4)
+    for index, candidate in enumerate(candidates):
+        recording = recordings.read("vrag", candidate)
+        episode = make_episode(recipe, index)
+        assert (recording.num_frames, recording.notes) == (30, ())
+        for name, column in (("forward", 0), ("back", 1), ("jump", 2), ("cameraY", 3)):
+            assert np.array_equal(recording.actions[:, ACTIONS.index(name)], episode.walk.action[:, column])
+        np.testing.assert_allclose(recording.pose[1:, :4], episode.walk.pose[1:], atol=1e-4)
+        decoded, truth = (
+            np.concatenate(list(recordings.frames(recording, (16, 16)))),
+            scale(episode.frames, (16, 16)),
+        )
+        assert decoded.shape == truth.shape == (30, 16, 16, 3)
+        scores = [psnr(decoded[t], truth[t]) for t in range(30)]
+        assert min(scores) > 35
+        # Frame t shows what action t led to: a frame off, and the pictures differ more.
+        assert np.mean(scores) > 10 + psnr(decoded[1:].astype(float), truth[:-1])
+
+
+def test_evaluations_say_what_is_given_and_what_a_perfect_map_shows(tmp_path):
+    assert run("--out", tmp_path, "--protocol", "rotate", "--episodes", 1, "--size", "32x32") == 0
+    (candidate,) = recordings.find("vrag", tmp_path)
+    recording = recordings.read("vrag", candidate)
+    assert (recording.n_context, recording.num_frames) == (60, 100)
+    with np.load(tmp_path / "0/000000.npz") as arrays:
+        n_context, oracle, pose = arrays["n_context"], arrays["oracle"], arrays["pose"]
+    assert n_context == 60 and n_context.dtype == np.int32
+    episode = make_episode(Recipe("rotate", "test", size="32x32"), 0)
+    assert np.array_equal(oracle, episode.oracle) and np.array_equal(oracle, episode.frames)
+    np.testing.assert_allclose(pose[:, :4], episode.walk.pose)
+
+
+def test_the_oracle_of_a_way_back_is_near_the_truth_and_not_it():
+    episode = make_episode(Recipe("return", "test", size="32x32"), 1)
+    n = episode.walk.n_context
+    assert np.array_equal(episode.oracle[:n], episode.frames[:n])
+    near, far = (
+        psnr(episode.oracle[n:], episode.frames[n:]),
+        psnr(episode.frames[: 100 - n], episode.frames[n:]),
+    )
+    assert near > far + 3
+
+
+def test_a_killed_run_continues_to_the_same_bytes(tmp_path, root):
+    job = ["--protocol", "rotate", "--split", "train", "--size", "16x16", "--frames", "20", "--episodes", "8"]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "data_prep.make_voxel", "--out", killed, *job],
+        cwd=root,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        stderr=subprocess.PIPE,
+    )
+    while len(list(killed.rglob("*.npz"))) < 2:
+        assert process.poll() is None, process.stderr.read().decode()
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    finished = {path: path.stat().st_mtime_ns for path in killed.rglob("*.npz")}
+    assert len(finished) < 8
+    assert run("--out", killed, *job) == 0
+    assert run("--out", whole, *job) == 0
+    assert {name for name in contents(killed) if not name.startswith("0/.")} == set(contents(whole))
+    assert all(contents(killed)[name] == data for name, data in contents(whole).items())
+    assert all(path.stat().st_mtime_ns == then for path, then in finished.items()), "what was there is kept"
+
+
+@pytest.mark.parametrize("lost", ["000001.mp4", "000001.npz"])
+def test_half_a_pair_is_written_again(lost, tmp_path):
+    job = ["--protocol", "rotate", "--split", "train", "--size", "16x16", "--frames", "20", "--episodes", "2"]
+    assert run("--out", tmp_path, *job) == 0
+    before = contents(tmp_path)
+    (tmp_path / "0" / lost).unlink()
+    assert run("--out", tmp_path, *job) == 0
+    assert contents(tmp_path) == before
+
+
+def test_episodes_do_not_depend_on_who_writes_them(walked, tmp_path):
+    job = ["--protocol", "train", *TINY, "--turn-probability", "0.4"]
+    assert run("--out", tmp_path, *job, "--episodes", 1, "--first", 2) == 0
+    for suffix in ("mp4", "npz"):
+        name = f"000002.{suffix}"
+        assert (tmp_path / "0" / name).read_bytes() == (walked / "1" / name).read_bytes()
+
+
+def test_another_recipe_in_the_directory_is_refused(walked, capsys):
+    before = contents(walked)
+    assert run("--out", walked, "--protocol", "train", *TINY, "--episodes", 1, "--seed", 1) == 2
+    error = capsys.readouterr().err
+    assert "holds other episodes: seed = 0, not 1" in error and error.count("\n") == 1
+    assert contents(walked) == before
+    assert json.loads((walked / "0/recipe.json").read_text())["turn_probability"] == 0.4
+
+
+def test_two_processes_do_not_write_the_same_episodes(tmp_path, capsys):
+    (tmp_path / "0").mkdir()
+    with make_voxel._alone_in(tmp_path / "0"):
+        assert run("--out", tmp_path, "--protocol", "train", *TINY, "--episodes", 1) == 2
+    assert "give each a --worker of its own" in capsys.readouterr().err
+    assert contents(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--protocol spin --episodes 1",
+        "--protocol train",
+        "--episodes 1",
+        "--protocol train --episodes 0",
+        "--protocol train --episodes many",
+        "--protocol train --episodes 1 --first -1",
+        "--protocol train --episodes 2 --first 999999",
+        "--protocol train --episodes 1 --size 15x16",
+        "--protocol train --episodes 1 --worker a/b",
+        "--protocol train --episodes 1 --worker ..",
+        "--protocol rotate --episodes 1 --context 100",
+        "--protocol train --episodes 1 --colour red",
+    ],
+)
+def test_wrong_options_are_one_line_and_write_nothing(options, tmp_path, capsys):
+    assert run("--out", tmp_path / "data", *options.split()) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("make_voxel: error: ") and error.count("\n") == 1, error
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_are_what_a_walk_says():
+    walk = make_episode(Recipe("rotate", size="32x32", frames=5), 0).walk
+    rows = action_rows(walk)
+    assert np.array_equal(rows[1:], np.concatenate([walk.action, walk.pose], 1)[1:].astype(np.float32))
+    assert 0 <= walk.pose[0, 0] < SIZE
+
+
+def test_help_can_be_printed(capsys):
+    assert run("--help") == 0 and "60 %" in capsys.readouterr().out

@@ -1,0 +1,199 @@
+"""An evaluation from two runs to numbers and a page, and what is said when something for it is missing."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from rad_jax.data import Episodes
+from rad_jax.main import main
+from rad_jax.media import read_video
+from rad_jax.model.names import named_leaves
+from rad_jax.rollout.predict import predict, read_clip
+from rad_jax.runs.checkpoints import Checkpoints
+from rad_jax.runs.open import load_trained, open_training_run
+from tests.toy_run import STEPS, assert_same, read_state
+
+MODEL, TWIN = "lstm-f", "df (no memory)"
+
+
+@pytest.fixture(scope="module")
+def evaluated(toy):
+    """A model and its twin on three mazes; returns the work directory and metrics.json."""
+    workdir = toy.written("lstm-f")
+    arguments = toy.arguments(workdir, "--mode", "evaluate", "--baseline", str(toy.written("df")))
+    assert main(arguments) == 0
+
+    def refuse(name):
+        raise AssertionError(f"{name} is not JSON")
+
+    text = (workdir / "evaluation" / "metrics.json").read_text()
+    return workdir, json.loads(text, parse_constant=refuse)
+
+
+def test_every_row_and_every_file_is_there(evaluated, toy):
+    workdir, metrics = evaluated
+    kinds = {name: row["kind"] for name, row in metrics["rows"].items()}
+    assert kinds == {
+        MODEL: "model",
+        TWIN: "baseline",
+        "repeat last": "floor",
+        "mean context": "floor",
+        "tokenizer round trip": "ceiling",
+        "perfect map": "oracle",
+    }
+    assert metrics["model"] == MODEL and set(metrics["differences"]) == set(kinds) - {MODEL}
+    mazes = Episodes(toy.mazes, "test")
+    assert [video["name"] for video in metrics["videos"]] == mazes.ids
+    assert [video["context_frames"] for video in metrics["videos"]] == [36, 33, 34]
+    assert metrics["metrics_spec"]["videos"] == 3 and metrics["run"]["protocol"] == "return"
+    directory = workdir / "evaluation"
+    assert (directory / "curves.png").stat().st_size > 1000
+    page = (directory / "report.html").read_text()
+    for name in kinds:
+        assert name in page
+    assert f"{metrics['rows'][MODEL]['mean']['psnr']:.1f}" in page
+    videos = sorted(directory.rglob("*.mp4"))
+    assert len(videos) == 2  # evaluate.side_by_side
+    lengths = {len(mazes.read(index)["frames"]) for index in range(2)}
+    assert {len(read_video(video)) for video in videos} == lengths
+
+
+def psnr(prediction, truth):
+    """By the formula, in float64: frames (t, H, W, 3) in [0, 1] -> (t,)."""
+    error = np.square(np.clip(np.float64(prediction), 0, 1) - np.float64(truth)).mean((1, 2, 3))
+    return -10 * np.log10(error)
+
+
+def ssim(prediction, truth):
+    """One frame by the formula, in loops over windows and channels: gaussian of 11, sigma 1.5, inside the image."""
+    weights = np.exp(-np.square(np.arange(11) - 5) / (2 * 1.5**2))
+    weights = np.outer(weights, weights) / weights.sum() ** 2
+    values = []
+    for row in range(truth.shape[0] - 10):
+        for column in range(truth.shape[1] - 10):
+            for channel in range(3):
+                x, y = (
+                    np.float64(f[row : row + 11, column : column + 11, channel]) for f in (prediction, truth)
+                )
+                mx, my = (weights * x).sum(), (weights * y).sum()
+                vx, vy = (weights * x**2).sum() - mx**2, (weights * y**2).sum() - my**2
+                cov = (weights * x * y).sum() - mx * my
+                similar = (2 * mx * my + 0.01**2) * (2 * cov + 0.03**2)
+                values.append(similar / ((mx**2 + my**2 + 0.01**2) * (vx + vy + 0.03**2)))
+    return np.mean(values)
+
+
+def test_the_numbers_are_those_of_the_predictions(evaluated, toy):
+    """One video again from the frames that are predicted, by formulas written here."""
+    workdir, metrics = evaluated
+    episodes, video = Episodes(toy.mazes, "test"), 1
+    found = {}
+    for name, run in ((MODEL, workdir), (TWIN, toy.written("df"))):
+        trained = load_trained(run)
+        clips = [read_clip(episodes, index, trained.config, trained.tokenizer) for index in range(3)]
+        found[name] = predict(trained.model, trained.params, trained.tokenizer, trained.config, clips, 2)[
+            video
+        ]
+    whole = episodes.read(video)
+    frames, oracle = np.float64(whole["frames"]) / 255, np.float64(whole["oracle"]) / 255
+    context, truth = frames[:33], frames[33:]
+    tokenizer = open_training_run(toy.config()).tokenizer
+    found["repeat last"] = np.repeat(context[-1:], len(truth), axis=0)
+    found["mean context"] = np.repeat(context.mean(0, keepdims=True), len(truth), axis=0)
+    found["tokenizer round trip"] = tokenizer.decode(tokenizer.encode(truth.astype(np.float32)))
+    found["perfect map"] = oracle[33:]
+    for name, prediction in found.items():
+        row = metrics["rows"][name]
+        assert row["per_video"]["psnr"][video] == pytest.approx(psnr(prediction, truth).mean(), abs=1e-3), (
+            name
+        )
+        assert row["mean"]["psnr"] == pytest.approx(np.mean(row["per_video"]["psnr"])), name
+    for name in (MODEL, "tokenizer round trip"):
+        clipped = np.clip(found[name], 0, 1)
+        values = [ssim(p, t) for p, t in zip(clipped, truth, strict=True)]
+        assert metrics["rows"][name]["per_video"]["ssim"][video] == pytest.approx(np.mean(values), abs=1e-4)
+    assert np.abs(found[MODEL] - found[TWIN]).mean() > 0.01
+    gain = metrics["differences"][TWIN]["psnr"]["mean"]
+    assert gain == pytest.approx(
+        metrics["rows"][MODEL]["mean"]["psnr"] - metrics["rows"][TWIN]["mean"]["psnr"]
+    )
+
+
+def test_what_is_evaluated_is_the_average_of_the_last_checkpoint(toy):
+    parts = open_training_run(toy.config())
+    for workdir in (toy.trained, toy.written()):
+        trained = load_trained(workdir)
+        state, step = read_state(workdir, parts)
+        assert trained.step == step == STEPS
+        assert_same(named_leaves(trained.params), named_leaves(state.ema))
+        assert any(
+            np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (state.ema, state.params)), strict=True)
+        )
+
+
+def errors_of(arguments, capsys) -> tuple[int, list[str]]:
+    capsys.readouterr()
+    status = main(arguments)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return status, captured.err.splitlines()
+
+
+@pytest.mark.parametrize("mode", ["evaluate", "rollout"])
+def test_a_missing_evaluation_data_set_is_named_with_its_command(mode, toy, tmp_path, capsys):
+    arguments = toy.arguments(toy.written(), "--mode", mode, evaluate__path=tmp_path / "none")
+    status, (problem, command) = errors_of(arguments, capsys)
+    assert status == 1 and problem.startswith("error: ") and str(tmp_path / "none") in problem
+    assert command.startswith("make it with: ") and f"--out {tmp_path / 'none'}" in command
+
+
+@pytest.mark.parametrize("mode", ["evaluate", "rollout"])
+def test_a_missing_run_is_one_line(mode, toy, tmp_path, capsys):
+    status, (line,) = errors_of(toy.arguments(tmp_path / "none", "--mode", mode), capsys)
+    assert status == 2 and line.startswith(f"error: {tmp_path / 'none'} holds no run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_without_a_checkpoint_is_one_line(toy, tmp_path, capsys):
+    shutil.copy(toy.written() / "config.json", tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    status, (line,) = errors_of(toy.arguments(tmp_path, "--mode", "evaluate"), capsys)
+    assert status == 2 and line == f"error: {tmp_path} holds no checkpoint yet: train first"
+
+
+def test_another_model_than_the_run_holds_is_refused_by_key(toy, capsys):
+    arguments = toy.arguments(toy.written(), "--mode", "evaluate", memory__gate_init=0.25)
+    status, (line,) = errors_of(arguments, capsys)
+    assert status == 2 and "memory.gate_init=0.25" in line
+
+
+def test_a_wrong_baseline_is_one_line(toy, tmp_path, capsys):
+    status, (line,) = errors_of(with_baseline(toy, tmp_path / "none"), capsys)
+    assert status == 2 and line.startswith(f"error: {tmp_path / 'none'} holds no run")
+    status, (line,) = errors_of(with_baseline(toy, toy.written("df", "action+pose")), capsys)
+    assert status == 2 and line.startswith("error: --baseline ") and "action+pose" in line
+
+
+def with_baseline(toy, workdir):
+    return toy.arguments(toy.written(), "--mode", "evaluate", "--baseline", str(workdir))
+
+
+def test_another_tokenizer_than_that_of_training_is_refused(toy, tmp_path, capsys):
+    parts = open_training_run(toy.config())
+    state, _ = read_state(toy.written(), parts)
+    shutil.copy(toy.written() / "config.json", tmp_path)
+    with Checkpoints(tmp_path / "checkpoints", parts.config.checkpoint) as checkpoints:
+        checkpoints.save(1, state, {"tokenizer": {"name": "patch_pca", "fingerprint": "0" * 64}})
+    status, (line,) = errors_of(toy.arguments(tmp_path, "--mode", "evaluate"), capsys)
+    assert status == 1 and "was trained with tokenizer 000000000000" in line
+
+
+def test_training_data_are_not_for_evaluation(toy, capsys):
+    arguments = toy.arguments(
+        toy.written(), "--mode", "evaluate", evaluate__path=toy.rooms, evaluate__split="train"
+    )
+    status, (line,) = errors_of(arguments, capsys)
+    assert status == 1 and "not made for evaluation" in line

@@ -1,0 +1,190 @@
+"""Averages are computed again by hand; lengths, blocks and order of the videos must not matter."""
+
+import json
+
+import numpy as np
+import pytest
+
+from rad_jax import metrics
+from rad_jax.evaluation.scores import Row, ScoreError, floors, score_rows, score_video, write_metrics
+from rad_jax.metrics import video as video_metrics
+
+LENGTHS = (5, 3, 41)  # the last is longer than a block
+
+
+def videos(seed, lengths=LENGTHS, size=16):
+    rng = np.random.default_rng(seed)
+    return [rng.random((t, size, size, 3), dtype=np.float32) for t in lengths]
+
+
+def table(truth=None, **more):
+    truth = videos(0) if truth is None else truth
+    lengths = [len(video) for video in truth]
+    rows = {
+        "lstm-f": Row(
+            "model", [t + 0.1 * (n - 0.5) for t, n in zip(truth, videos(1, lengths))], "1000 steps"
+        ),
+        "no memory": Row("baseline", videos(2, lengths)),
+        "perfect": Row("oracle", truth),
+    }
+    return score_rows(rows | more, truth, context_frames=[4 + i for i in range(len(truth))]), rows, truth
+
+
+def decibels(a, b):
+    return -10 * np.log10(np.mean((np.clip(a, 0, 1).astype(np.float64) - b) ** 2, axis=(1, 2, 3)))
+
+
+def test_score_video_is_frame_by_frame():
+    truth, prediction = videos(0)[2], videos(1)[2] * 1.4 - 0.2
+    score = score_video(prediction, truth)
+    clipped = np.clip(prediction, 0, 1)
+    pairs = {
+        "psnr": metrics.psnr,
+        "ssim": metrics.ssim,
+        "psnr_coarse": metrics.coarse_psnr,
+        "histogram_intersection": metrics.histogram_intersection,
+    }
+    for name, metric in pairs.items():
+        np.testing.assert_allclose(score.frames[name], metric(clipped, truth), rtol=1e-4, atol=1e-5)
+        assert score.video[name] == pytest.approx(score.frames[name].mean())
+    sharpness = metrics.laplacian_energy(clipped) / metrics.laplacian_energy(truth)
+    assert score.video["sharpness"] == pytest.approx(float(np.median(sharpness)), rel=1e-5)
+    turns = [np.asarray(metrics.horizontal_shift(v[:-1], v[1:])) for v in (clipped, truth)]
+    np.testing.assert_array_equal(score.frames["yaw_error"][1:], np.abs(turns[0] - turns[1]))
+    assert np.isnan(score.frames["yaw_error"][0]) and np.isnan(score.frames["motion"][0])
+    change = [np.abs(np.diff(v, axis=0)).mean() for v in (clipped, truth)]
+    assert score.video["motion"] == pytest.approx(change[0] / change[1], rel=1e-5)
+    late = np.abs(metrics.nearest_frame(clipped, truth) - np.arange(len(truth)))
+    assert score.video["retrieval_error"] == np.median(late)
+
+
+def test_uint8_and_floats_score_alike():
+    truth = [np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)]
+    prediction = [np.random.default_rng(1).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)]
+    one = score_video(prediction[0], truth[0]).video
+    other = score_video(prediction[0] / np.float32(255), truth[0] / np.float32(255)).video
+    assert one == pytest.approx(other)
+
+
+def test_videos_of_other_lengths_change_nothing():
+    truth, prediction = videos(0), videos(1)
+    together = video_metrics.score_videos(prediction, truth)
+    for index in range(3):
+        alone = score_video(prediction[index], truth[index])
+        assert together[index].video == pytest.approx(alone.video, rel=1e-6)
+
+
+def test_every_length_shares_one_compilation():
+    for lengths in [(3,), (4, 7), (50,)]:
+        video_metrics.score_videos(videos(0, lengths, 20), videos(1, lengths, 20))
+    sizes = {compiled._cache_size() for compiled in (video_metrics._compare, video_metrics._step)}
+    video_metrics.score_videos(videos(0, (9, 33), 20), videos(1, (9, 33), 20))
+    assert {compiled._cache_size() for compiled in (video_metrics._compare, video_metrics._step)} == sizes
+
+
+def test_average_is_over_frames_then_videos():
+    result, rows, truth = table()
+    per_frame = [decibels(p, t) for p, t in zip(rows["no memory"].frames, truth)]
+    per_video = [frames.mean() for frames in per_frame]
+    row = result["rows"]["no memory"]
+    assert row["per_video"]["psnr"] == pytest.approx(per_video, abs=1e-4)
+    assert row["mean"]["psnr"] == pytest.approx(np.mean(per_video), abs=1e-4)
+    assert row["standard_error"]["psnr"] == pytest.approx(np.std(per_video, ddof=1) / 3**0.5, abs=1e-4)
+    pooled = -10 * np.log10(np.mean(10 ** (-np.concatenate(per_frame) / 10)))
+    assert row["mean"]["psnr_pooled"] == pytest.approx(pooled, abs=1e-4)
+    assert (
+        abs(np.mean(np.concatenate(per_frame)) - row["mean"]["psnr"]) > 1e-3
+    )  # the other order differs here
+
+
+def test_curves_run_over_the_videos_that_are_long_enough():
+    result, rows, truth = table()
+    per_frame = [decibels(p, t) for p, t in zip(rows["no memory"].frames, truth)]
+    curve = result["rows"]["no memory"]["per_frame"]["psnr"]
+    assert curve["count"] == [3] * 3 + [2] * 2 + [1] * 36
+    assert curve["value"][2] == pytest.approx(np.mean([frames[2] for frames in per_frame]), abs=1e-4)
+    assert curve["value"][4] == pytest.approx(np.mean([per_frame[0][4], per_frame[2][4]]), abs=1e-4)
+    assert curve["value"][40] == pytest.approx(per_frame[2][40], abs=1e-4)
+    assert curve["standard_error"][4] is not None and curve["standard_error"][5] is None
+    yaw = result["rows"]["no memory"]["per_frame"]["yaw_error"]
+    assert (yaw["value"][0], yaw["count"][0], yaw["count"][1]) == (None, 0, 3)
+
+
+def test_differences_are_paired_by_video():
+    result, rows, truth = table()
+    assert result["model"] == "lstm-f" and "lstm-f" not in result["differences"]
+    gain = [
+        decibels(m, t).mean() - decibels(p, t).mean()
+        for m, p, t in zip(rows["lstm-f"].frames, rows["no memory"].frames, truth)
+    ]
+    difference = result["differences"]["no memory"]["psnr"]
+    assert difference["mean"] == pytest.approx(np.mean(gain), abs=1e-3)
+    assert difference["standard_error"] == pytest.approx(np.std(gain, ddof=1) / 3**0.5, abs=1e-3)
+    assert difference["videos"] == 3
+
+
+def test_the_truth_scores_perfectly():
+    mean = table()[0]["rows"]["perfect"]["mean"]
+    assert (mean["psnr"], mean["psnr_pooled"], mean["psnr_coarse"]) == (100.0, 100.0, 100.0)
+    assert mean["ssim"] == pytest.approx(1, abs=1e-6) and mean["histogram_intersection"] == pytest.approx(1)
+    assert (mean["retrieval_error"], mean["yaw_error"]) == (0, 0)
+    assert (mean["sharpness"], mean["motion"]) == (1, 1)
+
+
+def test_result_is_strict_json_even_when_nothing_is_defined(tmp_path):
+    still = [np.full((1, 16, 16, 3), 0.5, np.float32)]  # flat, and too short to move
+    result, _, _ = table(truth=still)
+    write_metrics(tmp_path / "metrics.json", result)
+    assert json.loads((tmp_path / "metrics.json").read_text()) == result
+    row = result["rows"]["perfect"]
+    assert row["mean"]["motion"] is None and row["mean"]["sharpness"] is None
+    assert row["standard_error"]["psnr"] is None
+
+
+def test_the_convention_travels_with_the_numbers():
+    spec = table()[0]["metrics_spec"]
+    assert spec["psnr"] == {"data_range": 1.0, "reduce": "frame>video", "cap_db": 100}
+    assert spec["ssim"] == {
+        "window": "gaussian 11, sigma 1.5",
+        "k": [0.01, 0.03],
+        "region": "valid",
+        "channels": "rgb mean",
+    }
+    assert spec["lpips"] == {"status": "absent: no weights"}
+    assert spec["psnr_coarse"] == {"blur_sigma": 1.0, "decimation": 2}
+    assert (spec["videos"], spec["predicted_frames"], spec["context_frames"]) == (3, [3, 41], [4, 6])
+
+
+def test_floors():
+    context = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3), dtype=np.uint8)
+    made = floors(context, 3)
+    np.testing.assert_allclose(made["repeat last"], np.stack([context[-1]] * 3) / 255, rtol=1e-6)
+    np.testing.assert_allclose(made["mean context"], np.stack([context.mean(axis=0)] * 3) / 255, rtol=1e-5)
+
+
+def test_bad_rows_are_named():
+    truth = videos(0)
+    with pytest.raises(ScoreError, match="row 'short' has 2 videos, the truth 3"):
+        table(short=Row("floor", truth[:2]))
+    with pytest.raises(ScoreError, match=r"row 'small', video 1: shape \(3, 8, 8, 3\)"):
+        table(small=Row("floor", [truth[0], truth[1][:, :8, :8], truth[2]]))
+    broken = [video.copy() for video in truth]
+    broken[2][7, 0, 0, 0] = np.nan
+    with pytest.raises(
+        ScoreError, match="row 'broken', video 2: predicted frame 7 holds values that are not finite"
+    ):
+        table(broken=Row("floor", broken))
+    with pytest.raises(ScoreError, match="row kind 'best': expected one of model, baseline"):
+        Row("best", truth)
+
+
+def test_a_table_needs_videos_and_a_model():
+    truth = videos(0)
+    with pytest.raises(ScoreError, match="0 videos"):
+        score_rows({"m": Row("model", [])}, [], context_frames=[])
+    with pytest.raises(ScoreError, match="no row of kind model among floor"):
+        score_rows({"floor": Row("floor", truth)}, truth, context_frames=[1, 1, 1])
+    with pytest.raises(ScoreError, match="no row 'x' among m"):
+        score_rows({"m": Row("model", truth)}, truth, context_frames=[1, 1, 1], model="x")
+    with pytest.raises(ScoreError, match="2 context lengths"):
+        score_rows({"m": Row("model", truth)}, truth, context_frames=[1, 1])

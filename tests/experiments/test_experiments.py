@@ -1,0 +1,234 @@
+"""The shipped experiments in all their variants."""
+
+import dataclasses
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from data_prep import convert, encode_latents, make_maze, make_voxel
+from data_prep.recordings.actions import ACTIONS
+from experiments import base, quickstart
+from rad_jax.config import (
+    NAMES,
+    Config,
+    ConfigError,
+    config_from_dict,
+    config_from_json,
+    load_config,
+    window_starts,
+)
+from rad_jax.data import EpisodeSpec
+from rad_jax.data.condition import condition_dim
+from rad_jax.main import main
+from rad_jax.runs.open import further_sets
+from rad_jax.weights import oasis_dit
+
+SHIPPED = {
+    "base": 10,
+    "maze": 10,
+    "maze_small": 10,
+    "maze_toy": 4,
+    "minecraft": 10,
+    "minecraft_debug": 2,
+    "minecraft_voxel": 4,
+    "quickstart": quickstart.STRIDED,
+}
+MEMORIES = [name for name in NAMES if name != "none"]
+CASES = [(name, variant) for name, stride in SHIPPED.items() for variant in base.variants(stride)]
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(root, monkeypatch):
+    monkeypatch.chdir(root)
+
+
+def test_all_files_are_listed_here(root):
+    files = {file.stem for file in (root / "experiments").glob("*.py")} - {"__init__", "twins"}
+    assert files == set(SHIPPED)
+
+
+def test_base_names_every_key_with_its_default():
+    """The experiment that documents all keys and the classes that declare them agree."""
+    written = base.defaults().to_dict()
+    assert config_from_dict(written) == Config()
+    assert written == Config().to_dict()
+
+
+def test_base_explains_every_key_once(root):
+    """Each key has one line, with a comment."""
+    source = (root / "experiments/base.py").read_text()
+    for section, values in base.defaults().to_dict().items():
+        for key in values if isinstance(values, dict) else ():
+            assert len(re.findall(rf"^    {section}\.{key} = .+  # .{{4,}}$", source, re.MULTILINE)) == 1, (
+                section,
+                key,
+            )
+
+
+@pytest.mark.parametrize(("name", "variant"), CASES)
+def test_loads_and_survives_json(name, variant):
+    config = load_config(f"experiments/{name}.py:{variant}")
+    assert config.name == f"{name}:{variant}"
+    assert config_from_json(config.to_json()) == config
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+@pytest.mark.parametrize("name", SHIPPED)
+def test_variants_differ_in_the_memory_alone(name, memory):
+    """What a comparison compares: the same model, data, noise and optimizer, but for the number of windows that fit.
+
+    What is trained (`train.freeze`) and how much at once (`train.accumulate`) follows from the memory.
+    """
+    stride = SHIPPED[name]
+    modes = ("f", "c", f"s{stride}")
+    df, frame, chunk, strided = (
+        load_config(f"experiments/{name}.py:{v}") for v in ("df", *(f"{memory}-{mode}" for mode in modes))
+    )
+    window = frame.model.window
+    seen = [(c.memory.kind, c.memory.stride, c.memory.window) for c in (df, frame, chunk, strided)]
+    assert seen == [
+        ("none", 1, "shared"),
+        (memory, 1, "shared"),
+        (memory, window, "rollout"),
+        (memory, stride, "rollout"),
+    ]
+    for config in (frame, chunk, strided):
+        same = {"memory", "name", "train"}
+        assert {k: v for k, v in config.to_dict().items() if k not in same} == {
+            k: v for k, v in df.to_dict().items() if k not in same
+        }
+        assert config.memory.prefetch_segment % config.memory.stride == 0
+        assert config.train.windows <= df.train.windows
+        assert config.train.windows <= len(
+            window_starts(config.data.clip, window, config.memory.stride, config.train.first_start)
+        )
+    follows = {"freeze": df.train.freeze, "accumulate": df.train.accumulate}
+    assert dataclasses.replace(frame.train, **follows) == df.train
+
+
+def test_a_variant_need_not_be_named():
+    assert load_config("experiments/maze.py") == load_config("experiments/maze.py:lstm-f")
+
+
+@pytest.mark.parametrize(
+    ("variant", "nearest"),
+    [
+        ("lstm", "lstm-f?"),
+        ("lstm-g", "lstm-"),
+        ("none-f", "lstm"),
+        ("lstm-s0", "lstm-s"),
+        ("DF", "df?"),
+        ("-f", "lstm"),
+        ("xyz", "lstm"),
+    ],
+)
+def test_unknown_variants_are_named(variant, nearest):
+    with pytest.raises(ConfigError) as caught:
+        load_config(f"experiments/quickstart.py:{variant}")
+    message = str(caught.value)
+    assert repr(variant) in message and "expected df or <memory>-f" in message and nearest in message
+    assert len(message.splitlines()) == 1
+
+
+def test_a_stride_longer_than_the_window_is_refused():
+    with pytest.raises(ConfigError, match=r"memory.stride=10: expected 1 .. 4 \(model.window\)"):
+        load_config("experiments/quickstart.py:lstm-s10")
+
+
+def commands(section):
+    """The programs that a section's command runs, with their arguments."""
+    calls = [shlex.split(call) for call in section.make.split("&&")]
+    assert all(call[:2] == ["python", "-m"] for call in calls)
+    return [(call[2].removeprefix("data_prep."), call[3:]) for call in calls]
+
+
+def evaluations(config):
+    return [config.evaluate, *further_sets(config.evaluate).values()]
+
+
+@pytest.mark.parametrize("name", [name for name in SHIPPED if name.startswith(("maze", "quickstart"))])
+def test_commands_that_make_mazes_are_understood(name):
+    """Every make_maze call in a configuration is one that its command line accepts, into the path that will be read."""
+    config = load_config(f"experiments/{name}.py")
+    for section in (config.data, *evaluations(config)):
+        (program, arguments), *others = commands(section)
+        assert program == "make_maze" and all(section.path in rest for _, rest in others)
+        ((directory, recipe, episodes),) = make_maze._jobs(make_maze._parser().parse_args(arguments))
+        assert (directory, recipe.split) == (section.path, section.split)
+        assert episodes >= 32
+    assert config.data.clip <= recipe_frames(config.data.make)
+
+
+def recipe_frames(command):
+    """Frames of an episode that a make_maze command writes."""
+    arguments = shlex.split(command.partition("&&")[0])[3:]
+    ((_, recipe, _),) = make_maze._jobs(make_maze._parser().parse_args(arguments))
+    return recipe.num_frames
+
+
+@pytest.mark.parametrize("name", ["minecraft_debug", "minecraft_voxel"])
+def test_commands_that_make_voxel_walks_are_understood(name):
+    """Walks are recorded where they are converted from, into the path that will be read; all are as long as a clip."""
+    config = load_config(f"experiments/{name}.py")
+    for section in (config.data, *evaluations(config)):
+        *recorded, (program, arguments) = [c for c in commands(section) if c[0] != "fit_tokenizer"]
+        converted = convert.parser().parse_args(arguments)
+        assert (program, converted.format, str(converted.dst)) == ("convert", "vrag", section.path)
+        assert converted.split == section.split and converted.size is not None
+        workers = set()
+        for program, arguments in recorded:
+            options = make_voxel._parser().parse_args(arguments)
+            recipe = make_voxel._recipe(options)
+            assert program == "make_voxel" and options.out == converted.src and recipe.split == section.split
+            assert recipe.num_frames >= config.data.clip or section is not config.data
+            assert converted.context in (None, recipe.num_context) and recipe.has_context == (
+                section is not config.data
+            )
+            assert (recipe.height, recipe.width) == (2 * converted.size[0], 2 * converted.size[1])
+            workers.add(options.worker)
+        assert len(workers) == len(recorded)
+
+
+def test_minecraft_says_how_to_get_or_make_its_data(capsys, tmp_path):
+    """A line that names what is missing, and one with the command; the command is one that is understood."""
+    arguments = ["--config", "experiments/minecraft.py", "--workdir", str(tmp_path / "run")]
+    assert main([*arguments, f"--config.data.path={tmp_path / 'none'}"]) == 1
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 2 and "make it with: python -m data_prep.encode_latents" in error
+    assert not list(tmp_path.iterdir())
+    config = load_config("experiments/minecraft.py")
+    for section in (config.data, config.evaluate):
+        ((program, words),) = commands(section)
+        options = encode_latents.parse(program, "", words)
+        assert program == "encode_latents" and str(options.dst) == str(Path(section.path).absolute())
+        assert (options.tokenizer, options.recordings.size) == (config.tokenizer.name, (360, 640))
+        assert (options.recordings.split, options.recordings.format) == (section.split, "vrag")
+    assert config.model.latent == (18, 32, 16)
+
+
+def test_minecraft_takes_the_weights_and_the_actions_of_oasis():
+    """Shapes of the published base (`rad_jax.weights.oasis_dit`) and the actions of converted recordings."""
+    model = load_config("experiments/minecraft.py:df").model
+    assert model.action_dim == len(ACTIONS) == oasis_dit.PUBLISHED["action_dim"] == 25
+    assert (model.width, model.depth, model.patch) == tuple(
+        oasis_dit.PUBLISHED[key] for key in ("width", "depth", "patch")
+    )
+    assert model.latent[-1] == oasis_dit.PUBLISHED["channels"]
+    assert model.mlp_ratio * model.width == oasis_dit.PUBLISHED["hidden"]
+
+
+def test_the_size_of_the_voxel_model_is_that_of_its_data():
+    config = load_config("experiments/minecraft_voxel.py")
+    positions = ("x", "y", "z", "pitch")
+    pose = EpisodeSpec(
+        "minecraft_vrag",
+        {"actions": ((25,), "float32"), "pose": ((6,), "float32")},
+        info={"actions": list(ACTIONS), "pose": [*positions, "cos", "sin"], "pose_scale": [1.0] * 6},
+    )
+    assert config.model.action_dim == condition_dim(
+        pose, config.data.condition, config.data.heading_harmonics
+    )
+    assert config.model.latent == (8, 8, 16), "64 pixels in patches of 8, 16 channels"
+    assert config.model.window < 18, "a whole turn does not fit into the window"

@@ -1,0 +1,195 @@
+"""What every memory must do, whatever it computes (see `rad_jax.model.mixers`): checks for the tests of all of them.
+
+The test of a mixer makes a `Subject` of it, in float64, and calls every function of `CHECKS` with it::
+
+    @pytest.mark.parametrize("check", contract.CHECKS)
+    def test_contract(check):
+        with jax.enable_x64(True):
+            check(contract.subject(MemoryConfig(kind="lstm")))
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from rad_jax.config import MemoryConfig, ModelConfig
+from rad_jax.model import mixers
+
+WIDTH, BATCH, FRAMES, TOKENS = 8, 2, 6, 3
+STOPS = ((1, 4), (6, 2))  # in no order, different for the two videos
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A mixer with weights, inputs, and a state that has seen other frames. Calling it runs a method of the mixer."""
+
+    config: MemoryConfig
+    mixer: nn.Module
+    variables: dict
+    state: object
+    x: jax.Array
+
+    def __call__(self, method, *args):
+        return call(self.mixer, method, self.variables, *args)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def call(mixer, method, variables, *args):
+    return mixer.apply(variables, *args, method=method)
+
+
+@functools.cache
+def subject(config, dtype="float64") -> Subject:
+    """The mixer of a ``MemoryConfig``, every weight of it moved away from its start, at which some are zero."""
+    model = ModelConfig(latent=(2, 2 * TOKENS, 3), width=WIDTH, heads=2, dtype=dtype, memory=config)
+    mixer = mixers.build(model)
+    shape = (BATCH, FRAMES, TOKENS, WIDTH + config.features)
+    x, earlier = (jnp.asarray(noise(seed, *shape), model.compute_dtype) for seed in (0, 1))
+    empty = mixer.initial_state(BATCH, TOKENS)
+    variables = jax.jit(lambda key: mixer.init(key, empty, x, method="run"))(jax.random.key(1))
+    leaves, structure = jax.tree.flatten(variables)
+    leaves = [np.asarray(leaf) + 0.3 * noise(2 + i, *leaf.shape) for i, leaf in enumerate(leaves)]
+    variables = structure.unflatten([jnp.asarray(leaf, model.state_dtype) for leaf in leaves])
+    state, _ = call(mixer, "run", variables, empty, earlier)
+    return Subject(config, mixer, variables, state, x)
+
+
+def noise(seed, *shape) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def distance(a, b) -> float:
+    """The largest difference between two trees, leaf by leaf relative to the largest value of the second one, if not 0."""
+    a, b = jax.tree.leaves(a), jax.tree.leaves(b)
+    assert [x.shape for x in a] == [x.shape for x in b]
+    pairs = [(np.asarray(x, np.float64), np.asarray(y, np.float64)) for x, y in zip(a, b, strict=True)]
+    assert all(np.isfinite(x).all() and np.isfinite(y).all() for x, y in pairs)
+    return max(float(np.abs(x - y).max() / (np.abs(y).max() or 1)) for x, y in pairs)
+
+
+def state_has_one_shape(s):
+    """A state has the same leaves before and after any number of frames, the batch axis first."""
+
+    def shape(tree):
+        return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
+
+    empty = s.mixer.initial_state(BATCH, TOKENS)
+    after, _ = s("run", s.state, s.x)
+    kept = s("run_keeping", s.state, s.x, jnp.array(STOPS))[2]
+    assert shape(empty) == shape(s.state) == shape(after)
+    assert all(leaf.shape[0] == BATCH for leaf in jax.tree.leaves(empty))
+    assert shape(jax.tree.map(lambda leaf: leaf[:, 0], kept)) == shape(empty)
+
+
+def state_is_float32(s):
+    """States are float32 if the matrix products are bfloat16, and outputs are bfloat16."""
+    with jax.enable_x64(False):
+        s = subject(s.config, "bfloat16")
+        after, y = s("run", s.state, s.x)
+        kept = s("run_keeping", s.state, s.x, jnp.array(STOPS))[2]
+        states = (s.mixer.initial_state(BATCH, TOKENS), s.state, after, kept)
+        assert {leaf.dtype for leaf in jax.tree.leaves(states)} == {jnp.dtype("float32")}
+        assert y.dtype == s("read", s.state, s.x).dtype == jnp.bfloat16
+
+
+def empty_state_knows_nothing(s):
+    """The empty state is one and the same for all videos and tokens, and differs from that after a frame."""
+    empty = s.mixer.initial_state(BATCH, TOKENS)
+    alone = s.mixer.initial_state(1, 1)
+    assert all(np.all(a == b) for a, b in zip(jax.tree.leaves(empty), jax.tree.leaves(alone)))
+    assert distance(empty, s("run", empty, s.x[:, :1])[0]) > 0.1
+
+
+def run_can_be_split(s):
+    """Running k frames and then the rest is running all, for the outputs and the state."""
+    whole, y = s("run", s.state, s.x)
+    for k in (1, 4):
+        middle, first = s("run", s.state, s.x[:, :k])
+        end, second = s("run", middle, s.x[:, k:])
+        assert distance(jnp.concatenate([first, second], axis=1), y) < 1e-12
+        assert distance(end, whole) < 1e-12
+
+
+def read_is_one_step_of_every_frame(s):
+    """``read`` gives for each frame what running this frame alone gives, and ``run`` over many frames does not."""
+    y = s("read", s.state, s.x)
+    steps = [s("run", s.state, s.x[:, i : i + 1])[1] for i in range(FRAMES)]
+    assert distance(y, jnp.concatenate(steps, axis=1)) < 1e-12
+    assert distance(y[:, 1:], s("run", s.state, s.x)[1][:, 1:]) > 1e-3
+
+
+def kept_states_are_those_of_prefixes(s):
+    """``run_keeping`` runs as ``run`` does, and keeps for each video the states after its first ``stops`` frames."""
+    state, y, kept = s("run_keeping", s.state, s.x, jnp.array(STOPS))
+    assert distance((state, y), s("run", s.state, s.x)) < 1e-12
+    for b, stops in enumerate(STOPS):
+        for k, stop in enumerate(stops):
+            prefix, _ = s("run", s.state, s.x[:, :stop])
+            here = jax.tree.map(lambda leaf, b=b, k=k: leaf[b, k], kept)
+            assert distance(here, jax.tree.map(lambda leaf, b=b: leaf[b], prefix)) < 1e-12
+
+
+def stops_elsewhere_are_harmless(s):
+    """What is kept for a stop outside 1..t is finite and so is its gradient: the model drops it with a ``where``."""
+    stops = jnp.array([[0, FRAMES + 1], [-FRAMES, 3 * FRAMES]])
+
+    def total(variables, state, x):
+        kept = call(s.mixer, "run_keeping", variables, state, x, stops)[2]
+        return sum(leaf.sum() for leaf in jax.tree.leaves(kept))
+
+    value, gradient = jax.jit(jax.value_and_grad(total, (0, 1, 2)))(s.variables, s.state, s.x)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((value, gradient)))
+
+
+def time_flows_one_way(s):
+    """An output depends on every frame up to its own, on the state, and on no later frame and no other video."""
+
+    @jax.jit
+    def gradients(state, x):
+        y, pull = jax.vjp(lambda state, x: call(s.mixer, "run", s.variables, state, x)[1], state, x)
+        one_frame = np.eye(BATCH * FRAMES).reshape(BATCH, FRAMES, BATCH, FRAMES, 1, 1)
+        return jax.vmap(jax.vmap(pull))(jnp.asarray(one_frame * noise(3, *y.shape)))
+
+    by_state, by_x = gradients(s.state, s.x)
+    influence = np.abs(by_x).max((-1, -2))  # of (video, frame) on output (video, frame): output axes first
+    same_video = np.eye(BATCH, dtype=bool)[:, None, :, None]
+    earlier = np.tril(np.ones((FRAMES, FRAMES), bool))[None, :, None, :]
+    assert np.all((influence > 0) == (same_video & earlier))
+    for leaf in jax.tree.leaves(by_state):  # (output video, output frame, state video, ...)
+        influence = np.abs(leaf).max(tuple(range(3, leaf.ndim)))
+        assert np.all((influence > 0) == same_video[..., 0])
+
+
+def kept_states_know_no_later_frame(s):
+    """A kept state depends on every frame before its stop and on no later one."""
+
+    @jax.jit
+    def gradients(x):
+        kept, pull = jax.vjp(
+            lambda x: call(s.mixer, "run_keeping", s.variables, s.state, x, jnp.array(STOPS))[2], x
+        )
+        probes = [np.broadcast_to(noise(4, *leaf.shape), (2, *leaf.shape)) for leaf in jax.tree.leaves(kept)]
+        one_stop = [np.eye(2).reshape(2, 1, 2, *[1] * (probe.ndim - 3)) for probe in probes]
+        weights = [jnp.asarray(one * probe) for one, probe in zip(one_stop, probes)]
+        return jax.vmap(lambda *w: pull(jax.tree.structure(kept).unflatten(w))[0])(*weights)
+
+    influence = np.abs(gradients(s.x)).max((-1, -2))  # (stop, video, frame)
+    before = np.arange(FRAMES) < np.array(STOPS).T[:, :, None]
+    assert np.all((influence > 0) == before)
+
+
+CHECKS = (
+    state_has_one_shape,
+    state_is_float32,
+    empty_state_knows_nothing,
+    run_can_be_split,
+    read_is_one_step_of_every_frame,
+    kept_states_are_those_of_prefixes,
+    stops_elsewhere_are_harmless,
+    time_flows_one_way,
+    kept_states_know_no_later_frame,
+)

@@ -1,0 +1,171 @@
+"""Both attentions against `torch` or a literal loop, with the rotations written out as complex numbers; in float64."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rad_jax.model.attention import Past, SpatialAttention, TemporalAttention, softmax
+
+BATCH, FRAMES, WIDTH, HEADS, GRID = 2, 6, 16, 2, (2, 3)
+TOKENS, HEAD = GRID[0] * GRID[1], WIDTH // HEADS
+FLOAT64 = jnp.dtype("float64")
+SPATIAL = SpatialAttention(WIDTH, HEADS, FLOAT64, FLOAT64, grid=GRID)
+TEMPORAL = TemporalAttention(WIDTH, HEADS, FLOAT64, FLOAT64, window=FRAMES)
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def normal(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+WEIGHTS = {"qkv": normal(0, WIDTH, 3 * WIDTH) / 2, "out": normal(1, WIDTH, WIDTH), "bias": normal(2, WIDTH)}
+X = normal(3, BATCH, FRAMES, TOKENS, WIDTH)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def call(module, method, span, *args):
+    params = {
+        "qkv": {"kernel": jnp.asarray(WEIGHTS["qkv"])},
+        "out": {"kernel": jnp.asarray(WEIGHTS["out"]), "bias": jnp.asarray(WEIGHTS["bias"])},
+    }
+    args = jax.tree.map(jnp.asarray, args)
+    return module.apply({"params": params}, *args, *([span] if span else []), method=method)
+
+
+def heads(x):
+    """Queries, keys and values, each (..., head, features): the thirds of the projection, then the heads."""
+    thirds = np.split(x @ WEIGHTS["qkv"], 3, axis=-1)
+    return [third.reshape(*x.shape[:-1], HEADS, HEAD) for third in thirds]
+
+
+def turned(x, angles):
+    """Feature pairs as complex numbers, multiplied by exp(i angle)."""
+    z = (x[..., ::2] + 1j * x[..., 1::2]) * np.exp(1j * angles)
+    return np.stack([z.real, z.imag], axis=-1).reshape(x.shape)
+
+
+def merged(y):
+    return y.reshape(*y.shape[:-2], WIDTH) @ WEIGHTS["out"] + WEIGHTS["bias"]
+
+
+def time_angles(position):
+    return position * 10_000.0 ** (-np.arange(0, HEAD, 2) / HEAD)
+
+
+def literal_temporal(x):
+    """Every query on its own, over the frames up to its own; positions count from the first frame of ``x``."""
+    q, k, v = heads(x)
+    y = np.zeros_like(q)
+    for b, i, n, h in np.ndindex(q.shape[:-1]):
+        keys = [turned(k[b, j, n, h], time_angles(j)) for j in range(i + 1)]
+        scores = np.exp([turned(q[b, i, n, h], time_angles(i)) @ key / np.sqrt(HEAD) for key in keys])
+        y[b, i, n, h] = sum(s * v[b, j, n, h] for j, s in enumerate(scores)) / scores.sum()
+    return merged(y)
+
+
+def test_spatial_attention_equals_that_of_torch():
+    torch = pytest.importorskip("torch")
+    frequency = torch.linspace(1, 128, HEAD // 4) * np.pi  # in float32, as the weights of Oasis know them
+    angles = [
+        np.concatenate([y * frequency, x * frequency], dtype=np.float64)
+        for y in torch.linspace(-1, 1, GRID[0])
+        for x in torch.linspace(-1, 1, GRID[1])
+    ]
+    q, k, v = heads(X)
+    q, k = (turned(part, np.array(angles)[:, None]) for part in (q, k))
+    y = torch.nn.functional.scaled_dot_product_attention(
+        *(torch.from_numpy(part.swapaxes(2, 3)) for part in (q, k, v))
+    )
+    expected = merged(y.numpy().swapaxes(2, 3))
+    np.testing.assert_allclose(call(SPATIAL, "__call__", None, X), expected, rtol=0, atol=1e-11)
+
+
+def test_spatial_attention_sees_one_frame_at_a_time():
+    changed = X.copy()
+    changed[0, 2, 1] += 1.0
+    same = call(SPATIAL, "__call__", None, X) == call(SPATIAL, "__call__", None, changed)
+    expected = np.ones((BATCH, FRAMES), bool)
+    expected[0, 2] = False
+    np.testing.assert_array_equal(np.all(same, axis=(2, 3)), expected)
+    assert not np.any(np.all(same[0, 2], axis=-1))  # in that frame, every token
+
+
+@pytest.mark.parametrize("span", [1, 2, 3, 6])
+def test_temporal_attention_equals_a_literal_loop_in_each_window(span):
+    y, _ = call(TEMPORAL, "__call__", span, X)
+    expected = [literal_temporal(X[:, start : start + span]) for start in range(0, FRAMES, span)]
+    np.testing.assert_allclose(y, np.concatenate(expected, axis=1), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("span", [1, 3])
+def test_windows_side_by_side_equal_windows_on_their_own(span):
+    y, past = call(TEMPORAL, "__call__", span, X)
+    parts = [call(TEMPORAL, "__call__", span, X[:, i : i + span]) for i in range(0, FRAMES, span)]
+    np.testing.assert_allclose(y, np.concatenate([part[0] for part in parts], axis=1), atol=1e-12)
+    for i in range(2):  # keys and values have the time axis fourth
+        alone = np.concatenate([part[1][i] for part in parts], axis=3)
+        np.testing.assert_allclose(past[i], alone, rtol=0, atol=1e-12)
+
+
+def test_keys_are_kept_rotated_and_values_as_they_are():
+    for span in (1, 3, 6):
+        _, past = call(TEMPORAL, "__call__", span, X)
+        _, k, v = heads(X)
+        angles = np.stack([time_angles(t % span) for t in range(FRAMES)])[:, None, None]
+        np.testing.assert_allclose(past.keys, turned(k, angles).transpose(0, 2, 3, 1, 4), atol=1e-12)
+        np.testing.assert_allclose(past.values, v.transpose(0, 2, 3, 1, 4), rtol=0, atol=1e-12)
+
+
+def test_time_is_causal_and_tokens_do_not_meet():
+    """Of frame i's output in frame j's input: exactly zero for j > i and for other tokens, never zero for the rest."""
+
+    @jax.jit
+    def gradients(x):
+        y, pull = jax.vjp(lambda x: call(TEMPORAL, "__call__", FRAMES, x)[0], x)
+        one_output = np.eye(FRAMES * TOKENS).reshape(FRAMES * TOKENS, 1, FRAMES, TOKENS, 1)
+        return jax.vmap(pull)(jnp.asarray(one_output * normal(4, *y.shape)))[0]
+
+    influence = np.abs(gradients(jnp.asarray(X))).max(-1).min(1)  # over features; in both videos
+    influence = influence.reshape(FRAMES, TOKENS, FRAMES, TOKENS)
+    frames = np.tril(np.ones((FRAMES, FRAMES), bool))[:, None, :, None]
+    tokens = np.eye(TOKENS, dtype=bool)[None, :, None, :]
+    np.testing.assert_array_equal(influence > 0, frames & tokens)
+
+
+@pytest.mark.parametrize("slots", [FRAMES - 1, FRAMES])
+def test_a_new_frame_after_a_past_equals_the_last_row_of_the_window(slots):
+    """At every position of the window, whatever the slots hold that are not yet filled."""
+    y, past = call(TEMPORAL, "__call__", FRAMES, X)
+    for position in range(slots + 1 if slots < FRAMES else FRAMES):
+        frame = X[:, position : position + 1]
+        found = []
+        for garbage in (0.0, 1e6):
+            filled = (np.arange(slots) < position)[:, None]
+            padded = Past(*(np.where(filled, part[:, :, :, :slots], garbage) for part in past))
+            found.append(call(TEMPORAL, "after", None, frame, padded, np.int32(position)))
+        (row, own), (other, _) = found
+        np.testing.assert_allclose(row, y[:, position : position + 1], rtol=0, atol=1e-12)
+        np.testing.assert_array_equal(row, other)
+        for kept, whole in zip(own, past):
+            np.testing.assert_allclose(kept, whole[:, :, :, position : position + 1], atol=1e-12)
+
+
+def test_a_new_frame_without_a_past_sees_itself_alone():
+    nothing = Past(*(np.zeros((BATCH, TOKENS, HEADS, 0, HEAD)) for _ in range(2)))
+    row, _ = call(TEMPORAL, "after", None, X[:, :1], nothing, np.int32(0))
+    np.testing.assert_allclose(row, call(TEMPORAL, "__call__", 1, X[:, :1])[0], rtol=0, atol=1e-12)
+
+
+def test_weights_are_float32_for_bfloat16_logits():
+    logits = jnp.asarray([[0.0, 1.0, 2.0, 50.0]], jnp.bfloat16)
+    weights = softmax(logits, jnp.array([True, True, True, False]))
+    assert weights.dtype == jnp.float32
+    np.testing.assert_allclose(weights, [[0.09003057, 0.24472847, 0.66524096, 0]], rtol=1e-5)

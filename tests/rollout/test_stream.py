@@ -1,0 +1,160 @@
+"""Streaming generation against the full window at every sampler step, written out."""
+
+import itertools
+import resource
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rad_jax import diffusion, rollout
+from rad_jax.config import NAMES, DiffusionConfig
+from tests.toy_model import LATENT, WINDOW, toy_clip, toy_model, toy_params
+
+DIFFUSION = DiffusionConfig(levels=20)
+STEPS, FUTURE, BATCH = 3, 6, 2
+
+
+@pytest.fixture(autouse=True, scope="module")
+def double_precision():
+    """Two orders of the same sums are compared: how far float32 is off depends on the processor."""
+    with jax.enable_x64(True):
+        yield
+
+
+class LiteralRollout:
+    """A list of clean frames; each new one is denoised at the end of the window by `RAD.__call__` on all of them."""
+
+    def __init__(self, model, params):
+        self.model, self.memory = model, model.initial_memory(BATCH)
+        self.frames, self.actions = [], []
+        self.apply = jax.jit(lambda *window: model.apply({"params": params}, *window))
+
+    def push(self, frame, action):
+        self.frames.append(frame)
+        self.actions.append(action)
+        if len(self.frames) == WINDOW:
+            clean = jnp.full((BATCH, WINDOW), self.model.config.context_level)
+            _, self.memory = self._window(self.frames, self.actions, clean)
+            stride = self.model.config.memory.stride
+            self.frames, self.actions = self.frames[stride:], self.actions[stride:]
+
+    def generate(self, action, key):
+        frame = jax.random.normal(key, (BATCH, *LATENT), action.dtype)
+        levels = diffusion.sampler_levels(DIFFUSION, STEPS)
+        for level, next_level in itertools.pairwise(levels):
+            window_levels = jnp.full((BATCH, len(self.frames) + 1), self.model.config.context_level)
+            window_levels = window_levels.at[:, -1].set(level)
+            prediction, _ = self._window([*self.frames, frame], [*self.actions, action], window_levels)
+            frame = diffusion.ddim_step(
+                DIFFUSION, frame, prediction[:, -1], jnp.asarray(level), jnp.asarray(next_level)
+            )
+        self.push(frame, action)
+        return frame
+
+    def _window(self, frames, actions, levels):
+        return self.apply(jnp.stack(frames, 1), levels, jnp.stack(actions, 1), self.memory)
+
+
+MEMORIES = [kind for kind in NAMES if kind != "none"]
+
+
+@pytest.mark.parametrize(
+    "stride, window, kind",
+    [
+        *[(1, "shared", kind) for kind in NAMES],
+        *[(WINDOW, "rollout", kind) for kind in MEMORIES],
+        (1, "rollout", "lstm"),
+        (2, "rollout", "lstm"),
+    ],
+)
+def test_cached_generation_is_the_full_window_at_every_step(stride, window, kind):
+    model = toy_model(stride, window, kind=kind, dtype="float64")
+    params = toy_params(model)
+    for context in (2, 7):  # shorter than the window, and longer than one slide
+        frames, actions = toy_clip(BATCH, context + FUTURE, "float64")
+        state = rollout.start(
+            model, params, frames[:, :context], actions[:, :context], diffusion=DIFFUSION, steps=STEPS
+        )
+        key = jax.random.key(5)
+        _, found = rollout.generate(state, actions[:, context:], key)
+        literal = LiteralRollout(model, params)
+        for t in range(context):
+            literal.push(frames[:, t], actions[:, t])
+        for i in range(FUTURE):
+            wanted = literal.generate(actions[:, context + i], jax.random.fold_in(key, i))
+            np.testing.assert_allclose(found[:, i], wanted, atol=1e-11)
+
+
+@pytest.fixture(scope="module")
+def walk():
+    """A model, and a rollout after a context of 7 frames."""
+    model = toy_model(dtype="float64")
+    params = toy_params(model)
+    frames, actions = toy_clip(BATCH, 7 + FUTURE, "float64")
+    state = rollout.start(model, params, frames[:, :7], actions[:, :7], diffusion=DIFFUSION, steps=STEPS)
+    return model, params, frames, actions, state
+
+
+def test_steps_one_by_one_are_the_compiled_walk(walk):
+    *_, actions, state = walk
+    key = jax.random.key(2)
+    _, whole = rollout.generate(state, actions[:, 7:], key)
+    for i in range(FUTURE):
+        state, frame = rollout.step(state, actions[:, 7 + i], jax.random.fold_in(key, i))
+        np.testing.assert_allclose(frame, whole[:, i], atol=1e-11)
+
+
+def test_the_state_has_constant_size_and_step_compiles_once(walk):
+    *_, actions, state = walk
+    shapes = jax.tree.map(lambda x: (x.shape, x.dtype), state)
+    before = rollout.step._cache_size()
+    for i in range(12):
+        state, _ = rollout.step(state, actions[:, i % 7], jax.random.key(i))
+        assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == shapes
+    assert rollout.step._cache_size() <= before + 1
+
+
+def test_padding_behind_a_context_is_never_read(walk):
+    model, params, frames, actions, state = walk
+    lengths = np.array([7, 5])
+    settings = {"diffusion": DIFFUSION, "steps": STEPS}
+    together = rollout.start(model, params, frames, actions, lengths=lengths, **settings)
+    _, found = rollout.generate(together, actions[:, :2], jax.random.key(0))
+    _, first = rollout.generate(state, actions[:, :2], jax.random.key(0))
+    np.testing.assert_allclose(found[0], first[0], atol=1e-11)
+    short = rollout.start(model, params, frames[:, :5], actions[:, :5], **settings)
+    _, second = rollout.generate(short, actions[:, :2], jax.random.key(0))
+    np.testing.assert_allclose(found[1], second[1], atol=1e-11)
+
+
+def test_contexts_that_leave_unequal_windows_are_refused():
+    model = toy_model(2, "rollout")
+    frames, actions = toy_clip(2, 7)
+    with pytest.raises(ValueError, match=r"contexts of \[6, 7\] frames leave \[2, 3\] frames"):
+        rollout.start(model, {}, frames, actions, diffusion=DIFFUSION, steps=STEPS, lengths=np.array([6, 7]))
+
+
+@pytest.mark.parametrize("stride, left", [(1, 3), (2, 2), (4, 1)])
+def test_frames_in_window(stride, left):
+    model = toy_model(stride, "rollout")
+    assert [rollout.frames_in_window(model, n) for n in (1, 3)] == [1, 3]
+    assert rollout.frames_in_window(model, 4) == 4 - stride
+    assert rollout.frames_in_window(model, 9) == {1: 3, 2: 3, 4: 1}[stride]
+    assert rollout.frames_in_window(model, 4 + stride) in (4 - stride, left)
+
+
+def test_two_thousand_frames_leave_memory_flat(walk):
+    *_, actions, state = walk
+    action = actions[:, 0]
+
+    held, peaks = [], []
+    for i in range(2000):
+        state, frame = rollout.step(state, action, jax.random.key(0))
+        if i in (100, 1999):
+            held.append(sum(x.nbytes for x in jax.live_arrays()))
+            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # KiB
+    assert jnp.isfinite(frame).all()
+    assert held[0] == held[1]
+    assert peaks[1] - peaks[0] < 16 * 1024

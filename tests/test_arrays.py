@@ -1,0 +1,33 @@
+"""Cut into pieces or not: the same results, from pieces of bounded size."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rad_jax.arrays import in_pieces
+
+
+@pytest.mark.parametrize("leading", [(), (1,), (7,), (2, 7), (3, 1, 5), (0,), (2, 0)])
+@pytest.mark.parametrize("at_once", [1, 3, 4, 100])
+def test_results_are_those_of_one_call(leading, at_once):
+    rng = np.random.default_rng(0)
+    a, b = (jnp.asarray(rng.random((*leading, 4, 6, 3)), jnp.float32) for _ in range(2))
+    seen = []
+
+    def function(x, y):
+        seen.append(len(x))
+        assert x.ndim == 4 and x.shape == y.shape
+        return (x * y)[:, ::2, ::3, :1] + 1
+
+    found = jax.jit(lambda a, b: in_pieces(function, at_once, a, b))(a, b)
+    np.testing.assert_array_equal(found, (a * b)[..., ::2, ::3, :1] + 1)
+    whole, frames = int(np.prod(leading)), leading[-1] if leading else 1
+    least = whole // frames if frames else 0  # only the last leading axis is cut
+    assert max(seen) <= max(at_once, least)
+
+
+def test_results_may_be_single_numbers():
+    x = jnp.arange(2 * 5 * 3.0).reshape(2, 5, 1, 3, 1)
+    found = in_pieces(lambda x: x.sum((1, 2, 3)), 3, x)
+    np.testing.assert_array_equal(found, x.sum((2, 3, 4)))

@@ -1,0 +1,75 @@
+"""What a step needs, against sizes and products counted by hand."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from rad_jax.config import config_from_dict
+from rad_jax.training.estimate import make_plan, matrix_flops
+
+TOY = {
+    "data.clip": 8,
+    "model.latent": (4, 4, 3),
+    "model.action_dim": 3,
+    "model.width": 16,
+    "model.depth": 2,
+    "model.heads": 2,
+    "model.window": 4,
+    "model.dtype": "float32",
+    "memory.action_width": 8,
+    "train.batch": 2,
+    "train.windows": 2,
+}
+
+
+def test_products_in_loops_count_as_often_as_they_run():
+    a, b = jnp.zeros((3, 4)), jnp.zeros((4, 4))
+
+    def loop(a, b):
+        return jax.lax.scan(lambda x, _: (x @ b, None), a, length=5)[0]
+
+    once = 2 * 3 * 4 * 4
+    assert matrix_flops(jax.make_jaxpr(loop)(a, b)) == 5 * once
+    assert matrix_flops(jax.make_jaxpr(jax.jit(jax.checkpoint(loop)))(a, b)) == 5 * once
+    batched = jax.make_jaxpr(jax.vmap(loop, (0, None)))(jnp.zeros((7, 3, 4)), b)
+    assert matrix_flops(batched) == 7 * 5 * once
+    # Forward, forward again, and two products backward.
+    gradient = jax.make_jaxpr(
+        jax.grad(lambda a, b: jax.checkpoint(lambda x: jnp.sin(x @ b))(a).sum(), (0, 1))
+    )(a, b)
+    assert matrix_flops(gradient) == 4 * once
+    choice = jax.make_jaxpr(lambda a, b: jax.lax.cond(a.sum() > 0, lambda: a @ b @ b, lambda: a))(a, b)
+    assert matrix_flops(choice) == 2 * once
+
+
+@pytest.fixture(scope="module")
+def plans():
+    base = config_from_dict(TOY)
+    frozen = dataclasses.replace(base, train=dataclasses.replace(base.train, freeze="base"))
+    return make_plan(base), make_plan(frozen)
+
+
+def test_sizes_of_a_small_model(plans):
+    plan, _ = plans
+    d, gates = 16, 64
+    branch = (d + 8) * gates + d * gates + gates + (3 * d * d + 3 * d) + (8 * d + 8)
+    assert plan.branch == 2 * branch
+    assert plan.devices == 1 and plan.device_kind == "cpu"
+    # Parameters, two moments and the average, all float32, and a few scalars.
+    assert 0 <= plan.state - 4 * 4 * (plan.base + plan.branch) < 100
+    assert plan.batch == 2 * 8 * (2 * 4 * 4 * 3 + 4 * 3)
+    assert plan.peak >= plan.state + plan.temporary > plan.state > 0
+
+
+def test_a_frozen_base_needs_no_moments_and_no_gradients_of_weights(plans):
+    full, frozen = plans
+    assert full.state - frozen.state == pytest.approx(2 * 4 * full.base, abs=100)
+    assert frozen.flops < 0.85 * full.flops
+
+
+def test_it_reads_as_a_table(plans):
+    text = str(plans[0])
+    assert f"{plans[0].branch / 1e6:.1f} M" in text and "peak per device" in text
+    assert len(text.splitlines()) == 8

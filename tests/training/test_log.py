@@ -1,0 +1,208 @@
+"""The record of a run: what is in it, what a restart and a full disk make of it."""
+
+import io
+import json
+import logging
+import math
+import os
+import struct
+import subprocess
+import sys
+import textwrap
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+from tensorboardX.proto.event_pb2 import Event
+
+from rad_jax.training import log
+from rad_jax.training.log import Progress, Writer
+
+
+def lines(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def events(workdir):
+    """All events, parsed from the record format: length, checksum, body, checksum."""
+    found = []
+    for path in sorted((workdir / "tensorboard").iterdir()):
+        data = path.read_bytes()
+        while data:
+            (length,) = struct.unpack("<Q", data[:8])
+            found.append(Event.FromString(data[12 : 12 + length]))
+            data = data[16 + length :]
+    return found
+
+
+def test_one_line_and_one_point_per_value(tmp_path):
+    writer = Writer(tmp_path)
+    writer.scalars(10, {"loss": jnp.float32(0.5), "grad_norm": np.float64(2.25), "time/seconds": 3})
+    writer.scalars(20, {"loss": 0.25})
+    assert lines(tmp_path) == [
+        {"step": 10, "loss": 0.5, "grad_norm": 2.25, "time/seconds": 3.0},
+        {"step": 20, "loss": 0.25},
+    ]
+    points = [(e.step, v.tag, v.simple_value) for e in events(tmp_path) for v in e.summary.value]
+    assert points == [
+        (10, "loss", 0.5),
+        (10, "grad_norm", 2.25),
+        (10, "time/seconds", 3.0),
+        (20, "loss", 0.25),
+    ]
+    writer.close()
+
+
+def test_what_is_not_finite_is_valid_json(tmp_path):
+    writer = Writer(tmp_path)
+    writer.scalars(1, {"a": math.nan, "b": math.inf, "c": jnp.float32(-jnp.inf), "d": 1e-30})
+    writer.close()
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    text = (tmp_path / "metrics.jsonl").read_text()
+    assert json.loads(text, parse_constant=refuse) == {"step": 1, "a": None, "b": None, "c": None, "d": 1e-30}
+
+
+def test_pictures_and_videos(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (5, 8, 12, 3)).astype(np.uint8)
+    writer = Writer(tmp_path)
+    writer.image(3, "frame", frames[0])
+    writer.video(4, "walk", frames, fps=10)
+    writer.close()
+    still, moving = (v.image for e in events(tmp_path) for v in e.summary.value)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(still.encoded_image_string))), frames[0])
+    assert (still.height, still.width) == (moving.height, moving.width) == (8, 12)
+    gif = Image.open(io.BytesIO(moving.encoded_image_string))
+    assert (gif.format, gif.n_frames, gif.info["duration"]) == ("GIF", 5, 100)
+
+
+def test_a_restart_drops_what_was_ahead_of_the_checkpoint(tmp_path):
+    def train(workdir, first, last, resume_step):
+        writer = Writer(workdir, resume_step)
+        for step in range(first, last + 1):
+            writer.scalars(step, {"loss": 1 / step, "time/seconds": resume_step + 0.1})
+        writer.close()
+
+    train(tmp_path / "straight", 1, 9, 0)
+    train(tmp_path / "killed", 1, 7, 0)
+    with open(tmp_path / "killed" / "metrics.jsonl", "a") as file:
+        file.write('{"step": 8, "lo')
+    train(tmp_path / "killed", 5, 9, 4)
+
+    def timeless(workdir):
+        return [{k: v for k, v in line.items() if not k.startswith(log.TIMING)} for line in lines(workdir)]
+
+    assert timeless(tmp_path / "killed") == timeless(tmp_path / "straight")
+    # TensorBoard is told to forget the same steps, and the events of both processes are kept.
+    starts = [e.step for e in events(tmp_path / "killed") if e.session_log.status]
+    assert starts == [1, 5] and len(list((tmp_path / "killed" / "tensorboard").iterdir())) == 2
+    assert sorted(os.listdir(tmp_path / "killed")) == ["metrics.jsonl", "tensorboard"]
+
+
+def test_a_new_start_in_a_used_directory_begins_anew(tmp_path):
+    for _ in range(2):
+        writer = Writer(tmp_path)
+        writer.scalars(1, {"loss": 1.0})
+        writer.close()
+    assert len(lines(tmp_path)) == 1
+
+
+def test_half_a_line_at_the_right_step_is_dropped(tmp_path):
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1, "a": 1.0}\n\xff\xfe\n[1]\n{"step": 2, "a": 2.0}')
+    Writer(tmp_path, 2).close()
+    assert lines(tmp_path) == [{"step": 1, "a": 1.0}]
+
+
+def test_a_full_disk_warns_once_and_training_goes_on(tmp_path, caplog):
+    writer = Writer(tmp_path)
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")  # not before: it can be read without end
+    with caplog.at_level(logging.WARNING, "rad_jax"):
+        for step in range(3):
+            writer.scalars(step, {"loss": 1.0})
+        writer.close()
+    [warning] = [r.getMessage() for r in caplog.records]
+    assert "metrics.jsonl is not complete, training goes on" in warning and "No space left" in warning
+    assert [v.simple_value for e in events(tmp_path) for v in e.summary.value] == [1.0] * 3
+
+
+def test_a_working_directory_that_cannot_be_written_warns_once_each(tmp_path, caplog):
+    (tmp_path / "file").write_text("not a directory")
+    with caplog.at_level(logging.WARNING, "rad_jax"):
+        writer = Writer(tmp_path / "file")
+        for step in range(3):
+            writer.scalars(step, {"loss": 1.0})
+            writer.image(step, "x", np.zeros((2, 2, 3), np.uint8))
+        writer.close()
+    assert len(caplog.records) == 2
+    assert (tmp_path / "file").read_text() == "not a directory"
+
+
+def test_other_processes_write_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    writer = Writer(tmp_path)
+    writer.scalars(1, {"loss": 1.0})
+    writer.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_progress_counts_speed_and_remaining_time():
+    now = [100.0]
+    progress = Progress(1000, frames_per_step=40, first_step=200, clock=lambda: now[0])
+    now[0] += 50  # ten steps, most of the time is compilation
+    assert progress.report(210) == {
+        "time/seconds": 50.0,
+        "time/steps_per_second": 0.2,
+        "time/frames_per_second": 8.0,
+        "time/eta_seconds": 790 / 0.2,
+    }
+    now[0] += 5
+    second = progress.report(220)
+    assert second["time/steps_per_second"] == 2.0 and second["time/eta_seconds"] == 780 / 2
+    assert second[log.STEP_SECONDS] == 0.5
+    now[0] += 10
+    third = progress.report(260)
+    assert third["time/steps_per_second"] == 4.0 and third["time/frames_per_second"] == 160.0
+    assert third["time/eta_seconds"] == pytest.approx(740 / (50 / 15)) and third["time/seconds"] == 65.0
+    line = progress.line(260, {"loss": jnp.float32(0.12345), "grad_norm": 1.5, **third})
+    assert line == "step  260/1000  loss 0.1235  grad norm 1.500  4.00 steps/s  160 frames/s  ETA 3m42s"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.2, "0s"),
+        (42.0, "42s"),
+        (59.7, "1m00s"),
+        (3599.6, "1h00m"),
+        (7500.0, "2h05m"),
+        (273600.0, "3d04h"),
+        (math.inf, "?"),
+    ],
+)
+def test_durations(seconds, words):
+    assert log.duration(seconds) == words
+
+
+def test_parameter_table():
+    shapes = {"block": {"kernel": jax.ShapeDtypeStruct((4, 1000, 10), jnp.float32)}, "bias": jnp.zeros(3)}
+    table = log.parameter_table(shapes)
+    assert "block/kernel" in table and "(4, 1000, 10)" in table and "40,003" in table
+
+
+def test_nothing_needs_tensorflow_or_torch(tmp_path):
+    program = """
+        import sys
+        sys.modules["tensorflow"] = sys.modules["torch"] = None
+        import jax.numpy as jnp
+        from rad_jax.training import log
+        writer = log.Writer(sys.argv[1])
+        writer.scalars(1, {"loss": 1.0})
+        writer.close()
+        assert "Total" in log.parameter_table({"a": jnp.zeros(2)})
+    """
+    subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(program), tmp_path], check=True)
+    assert len(lines(tmp_path)) == 1

@@ -1,0 +1,334 @@
+"""Runs that are killed, stopped, continued, refused or poisoned, and one on eight devices, against one that just ran."""
+
+import contextlib
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rad_jax.config import ConfigError, MeshConfig, config_from_json
+from rad_jax.data import DataError
+from rad_jax.main import main
+from rad_jax.media import read_video
+from rad_jax.model import RAD
+from rad_jax.model.names import named_leaves
+from rad_jax.runs import restore
+from rad_jax.runs.checkpoints import Checkpoints
+from rad_jax.runs.open import open_training_run
+from rad_jax.training import loop, samples, sharding
+from rad_jax.training.log import Writer
+from rad_jax.training.start import start_state
+from tests.toy_run import (
+    EXPERIMENT,
+    ROOT,
+    SAVED,
+    SETTINGS,
+    STEPS,
+    assert_same,
+    read_metrics,
+    read_state,
+    stop_during,
+    wait_for,
+)
+
+
+class Interrupted(NamedTuple):
+    """What was seen of a run that was interrupted several times."""
+
+    workdir: os.PathLike
+    refused: tuple[
+        int, str, bool
+    ]  # exit status and message of a second process, whether the run was left alone
+    unfinished_saves: int
+    first_steps: list[int]  # newest checkpoint at each start
+    stopped: tuple[
+        int, str, int, int
+    ]  # exit status, message, newest checkpoint, first line missing in metrics.jsonl
+
+
+@pytest.fixture(scope="module")
+def interrupted(toy) -> Interrupted:
+    """Killed at some step, killed inside a save, stopped by SIGTERM, then left to end; always the same command."""
+    workdir = toy.directory / "interrupted"
+    command = toy.arguments(workdir)
+    toy.trained  # noqa: B018 (compiles what the processes need)
+    saves, first_steps = workdir / "checkpoints", []
+
+    def steps():
+        return sorted(int(p.name) for p in saves.glob("*") if p.name.isdecimal())
+
+    def lines():
+        path = workdir / "metrics.jsonl"
+        return path.read_bytes().count(b"\n") if path.exists() else 0
+
+    def start():
+        first_steps.append(max(steps(), default=0))
+        return toy.process(command)
+
+    process = start()
+    wait_for(process, lambda: lines() >= 2)
+    process.kill()
+    process.communicate()
+
+    process = start()
+    begin = first_steps[-1]
+    stop_during(
+        process, lambda: max(steps(), default=0) > begin and any(saves.glob("*.orbax-checkpoint-tmp*"))
+    )
+    before = workdir.joinpath("config.json").read_bytes(), lines()
+    with contextlib.redirect_stderr(io.StringIO()) as error:
+        status = main(command)
+    alone = (workdir.joinpath("config.json").read_bytes(), lines()) == before
+    process.kill()
+    process.communicate()
+    unfinished = len(list(saves.glob("*.orbax-checkpoint-tmp*")))
+
+    process = start()
+    begin = lines()
+    wait_for(process, lambda: lines() > begin)
+    process.send_signal(signal.SIGTERM)
+    message = process.communicate()[1]
+    last_line = read_metrics(workdir)[-1]["step"]
+    stopped = process.returncode, message, max(steps()), last_line
+
+    process = start()
+    errors = process.communicate()[1]
+    assert process.returncode == 0, errors
+    return Interrupted(workdir, (status, error.getvalue(), alone), unfinished, first_steps, stopped)
+
+
+def test_a_run_that_was_killed_and_stopped_ends_with_the_bits_of_one_that_was_not(interrupted, toy):
+    assert interrupted.unfinished_saves == 1, "not killed inside a save"
+    assert 0 < interrupted.first_steps[2] < interrupted.first_steps[3] < STEPS
+    parts = open_training_run(toy.config())
+    state, step = read_state(interrupted.workdir, parts)
+    expected, _ = read_state(toy.trained, parts)
+    assert step == state.step == STEPS
+    assert_same(state, expected)
+    assert sum(np.ptp(x) > 0 for x in jax.tree.leaves((state.opt, state.ema))) > 50
+    assert read_metrics(interrupted.workdir) == read_metrics(toy.trained)
+    assert [line["step"] for line in read_metrics(toy.trained)] == list(range(2, STEPS + 1, 2))
+
+
+def test_sigterm_saves_the_last_step_and_exits_130(interrupted):
+    status, message, saved, last_line = interrupted.stopped
+    assert status == 130
+    named = re.fullmatch(
+        r"stopped by SIGTERM after step (\d+), which is saved; the same command goes on\n", message
+    )
+    assert named, message
+    assert int(named[1]) == saved == interrupted.first_steps[-1]
+    assert saved - last_line in (0, 1), "a step was done that is not saved"
+
+
+def test_a_second_process_on_a_work_directory_is_refused_and_changes_nothing(interrupted):
+    status, message, alone = interrupted.refused
+    assert status == 1 and alone
+    assert re.fullmatch(r"error: .* is in use by process \d+ on .*\n", message), message
+
+
+def test_samples_show_truth_above_prediction(toy, monkeypatch, tmp_path):
+    """With negatives in place of predictions, because those of a model that hardly learned look like anything."""
+
+    def negatives(model, params, tokenizer, config, clips, batch):
+        return [1 - clip.frames[clip.context :] / np.float32(255) for clip in clips]
+
+    assert [video.name for video in (toy.trained / "samples").iterdir()] == [f"{STEPS:08d}.mp4"]
+    parts = open_training_run(toy.config())
+    monkeypatch.setattr(samples, "predict", negatives)
+    with contextlib.closing(Writer(tmp_path)) as writer:
+        samples.write_sample(parts, None, 7, tmp_path, writer)
+    frames = read_video(tmp_path / "samples" / "00000007.mp4").astype(int)
+    assert len(frames) == SETTINGS["data.clip"]
+    top, bottom = np.split(frames, 2, axis=1)
+    context = int(0.6 * SETTINGS["data.clip"])
+    assert np.abs(top - bottom)[:context].mean((1, 2, 3)).max() < 10 < np.ptp(top[0])
+    assert np.abs(255 - top - bottom)[context:].mean((1, 2, 3)).max() < 10
+    last = parts.episodes.read(3, 0, SETTINGS["data.clip"])["frames"]
+    size = top.shape[1] // 16
+    shown = top[:, size // 2 :: size, -16 * size + size // 2 :: size]
+    assert np.abs(shown - last).mean() < 10
+
+
+def test_eight_devices_agree_with_one(toy):
+    program = """
+        import sys
+        from functools import partial
+        from pathlib import Path
+        import numpy as np
+        from rad_jax.training import sharding
+        from rad_jax.config import load_config
+        from rad_jax.training.loop import train
+        sharding.state_shardings = partial(sharding.state_shardings, replicated_below=256)
+        config, workdir, *overrides = sys.argv[1:]
+        state = train(load_config(config, overrides), Path(workdir))
+        kernel = state.params["block"]["spatial_attention"]["qkv"]["kernel"]
+        assert [kernel.shape[2] // s.data.shape[2] for s in kernel.addressable_shards] == [2] * 8, kernel.sharding
+        assert len(state.step.sharding.device_set) == 8
+    """
+    workdir = toy.directory / "eight"
+    changes = {"train.steps": SAVED, "train.sample_every": 0, "mesh.data": 4, "mesh.fsdp": 2}
+    overrides = [f"{key}={value}" for key, value in toy.settings(changes).items()]
+    flags = os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8"
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-c",
+            textwrap.dedent(program),
+            f"{EXPERIMENT}:lstm-f",
+            workdir,
+            *overrides,
+        ],
+        cwd=ROOT,
+        env={**os.environ, "XLA_FLAGS": flags},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "8 device(s)" in result.stdout
+    parts = open_training_run(toy.config())
+    state, step = read_state(workdir, parts)
+    expected, _ = read_state(toy.trained, parts, step=SAVED)
+    assert step == SAVED
+    for name, value in named_leaves(expected).items():
+        np.testing.assert_allclose(named_leaves(state)[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
+    for line, alone in zip(read_metrics(workdir), read_metrics(toy.trained), strict=False):
+        assert line == pytest.approx(alone, rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_what_was_finite_stays(toy, monkeypatch, capsys):
+    """Step 8 is poisoned: 7 is neither logged nor saved, 6 is."""
+    batches, clips = loop.open_batches, []
+
+    def poisoned(parts, first_step):
+        for step, batch in enumerate(batches(parts, first_step), first_step + 1):
+            if step == 8:
+                batch["actions"][3, 5, 0] = np.nan
+                clips[:] = batch["clip_id"].tolist()
+            yield batch
+
+    monkeypatch.setattr(loop, "open_batches", poisoned)
+    workdir = toy.directory / "poisoned"
+    assert main(toy.arguments(workdir)) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("error: step 8: loss nan, grad_norm nan: not finite")
+    assert second == f"clips (episode, first frame): {clips}"
+    parts = open_training_run(toy.config())
+    state, step = read_state(workdir, parts)
+    assert step == SAVED
+    assert_same(state, read_state(toy.trained, parts, step=SAVED)[0])
+    metrics = read_metrics(workdir)
+    assert metrics[:3] == read_metrics(toy.trained)[:3]
+    assert [line["loss"] for line in metrics[3:]] in ([], [None])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "old"),
+    [
+        ("train.batch", 16, 8),
+        ("optimizer.learning_rate", 1.0, 2e-3),
+        ("memory.gates", "standard", "slots"),
+        ("seed", 5, 0),
+    ],
+)
+def test_continuing_with_another_value_is_refused_by_name(key, value, old, toy, capsys):
+    before = (toy.trained / "config.json").read_bytes()
+    assert main(toy.arguments(toy.trained, **{key.replace(".", "__"): value})) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert f"error: {key}={value}: {toy.trained} holds a run with {old};" in error
+    assert (toy.trained / "config.json").read_bytes() == before
+
+
+def test_what_no_number_depends_on_may_change(toy):
+    free = {
+        "data.threads": 1,
+        "checkpoint.keep": 1,
+        "evaluate.fps": 9,
+        "sample.steps": 3,
+        "data.make": "true",
+        "train.accumulate": 2,
+        "model.remat": False,
+        "memory.prefetch_segment": 4,
+    }
+    arguments = toy.arguments(toy.trained, **{key.replace(".", "__"): value for key, value in free.items()})
+    before = read_state(toy.trained, open_training_run(toy.config()))
+    assert main(arguments) == 0
+    assert_same(read_state(toy.trained, open_training_run(toy.config())), before)
+    config = config_from_json((toy.trained / "config.json").read_text())
+    assert (config.data.threads, config.evaluate.fps, config.sample.steps) == (1, 9, 3)
+    assert main(toy.arguments(toy.trained)) == 0
+
+
+def test_a_base_model_is_itself_when_a_closed_memory_is_added(toy):
+    """``train.init_from``: averages of a run without memory; with the gate closed the first prediction is the same."""
+    base = toy.written("df")
+    parts = open_training_run(toy.config(changes={"train.init_from": str(base), "memory.gate_init": 0.0}))
+    mesh = sharding.make_mesh(MeshConfig())
+    with Checkpoints(toy.directory / "from_base", parts.config.checkpoint) as checkpoints:
+        state, _ = start_state(parts, mesh, checkpoints)
+    df = open_training_run(toy.config("df"))
+    base_params = read_state(base, df)[0].ema
+    new = named_leaves(state.params)
+    assert_same({name: new[name] for name in named_leaves(base_params)}, named_leaves(base_params))
+    assert all("block/memory/" in name for name in set(new) - set(named_leaves(base_params)))
+    assert_same(state.ema, state.params)
+    assert state.step == 0
+
+    rng = np.random.default_rng(0)
+    frames, actions = (
+        jnp.asarray(rng.normal(size=(2, 4, *shape)), jnp.float32)
+        for shape in ((2, 2, 8), (parts.config.model.action_dim,))
+    )
+    levels = jnp.asarray(rng.integers(0, 100, (2, 4)))
+
+    def predict(model: RAD, params, memory=None):
+        return jax.jit(lambda p, m: model.apply({"params": p}, frames, levels, actions, m)[0])(params, memory)
+
+    full = jax.tree.map(lambda m: m + 1, parts.model.initial_memory(2))
+    expected = predict(df.model, base_params)
+    assert np.std(expected) > 0.01
+    np.testing.assert_array_equal(predict(parts.model, state.params, full), expected)
+
+
+@pytest.mark.parametrize(("source", "words"), [("nowhere", "does not exist"), ("empty", "there is no run")])
+def test_a_run_to_start_from_that_is_not_there_leaves_the_work_directory_free(
+    source, words, toy, tmp_path, capsys
+):
+    (tmp_path / "empty" / "checkpoints").mkdir(parents=True)
+    arguments = toy.arguments(tmp_path / "run", train__init_from=tmp_path / source)
+    assert main(arguments) != 0
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1 and words in error and str(tmp_path / source) in error
+    restore.check_same_run(open_training_run(toy.config()).config, tmp_path / "run")
+
+
+def test_a_random_base_is_not_frozen(toy, tmp_path):
+    with pytest.raises(ConfigError, match=r"train.freeze=base: .* train.init_from"):
+        loop.train(toy.config(changes={"train.freeze": "base"}), tmp_path / "run")
+
+
+def test_a_clip_longer_than_an_episode_is_refused(toy, tmp_path):
+    with pytest.raises(DataError, match="shorten the clip"):
+        loop.train(toy.config(changes={"data.clip": 30}), tmp_path / "run")
+
+
+def test_changed_keys_are_counted(toy, tmp_path):
+    config = open_training_run(toy.config()).config
+    (tmp_path / "config.json").write_text(config.to_json())
+    other = open_training_run(toy.config(changes={"train.windows": 3, "seed": 1})).config
+    with pytest.raises(
+        ConfigError, match=r"seed=1: .* holds a run with 0 \(and 1 more\); choose another --workdir"
+    ):
+        restore.check_same_run(other, tmp_path)

@@ -1,0 +1,154 @@
+"""The training loss against the loop it stands for: slide the window over the clip, carry the memory from slide to slide."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rad_jax import diffusion
+from rad_jax.config import NAMES, DiffusionConfig, TrainConfig
+from rad_jax.training import objective
+from tests.toy_model import WINDOW, toy_clip, toy_model, toy_params
+
+DIFFUSION = DiffusionConfig(levels=50)
+LENGTH, BATCH = 8, 2
+
+
+@pytest.fixture(autouse=True, scope="module")
+def double_precision():
+    with jax.enable_x64(True):
+        yield
+
+
+def literal_loss(model, params, frames, actions, draw):
+    """Slides by the stride; every window of which a video drew the start is noised and scored as `RAD.__call__` says.
+
+    Only `RAD.__call__` is compiled, so that the loop is one.
+    """
+    stride, level = model.config.memory.stride, model.config.context_level
+    apply = jax.jit(lambda params, *window: model.apply({"params": params}, *window))
+    starts = np.asarray(draw.starts)
+    memory, losses = model.initial_memory(BATCH), []
+    for start in range(0, LENGTH - WINDOW + 1, stride):
+        cut = slice(start, start + WINDOW)
+        for video, k in zip(*np.nonzero(starts == start)):
+            own = jax.tree.map(lambda s, video=video: s[video : video + 1], memory)
+            levels, noise = draw.levels[video, k][None], draw.noise[video, k][None]
+            clean, action = frames[video, cut][None], actions[video, cut][None]
+            noised = diffusion.add_noise(DIFFUSION, clean, noise, levels)
+            prediction, _ = apply(params, noised, levels, action, own)
+            error = jnp.square(prediction - diffusion.target(DIFFUSION, clean, noise, levels)).mean(
+                (-3, -2, -1)
+            )
+            losses.append((diffusion.loss_weight(DIFFUSION, levels) * error).mean())
+        clean_levels = jnp.full((BATCH, WINDOW), level)
+        _, memory = apply(params, frames[:, cut], clean_levels, actions[:, cut], memory)
+    assert len(losses) == starts.size
+    return jnp.stack(losses).mean()
+
+
+def loss_and_gradient(model, train, params, frames, actions, draw):
+    def loss(params):
+        return objective.loss(model, DIFFUSION, train, params, frames, actions, draw)[0]
+
+    return jax.jit(jax.value_and_grad(loss))(params)
+
+
+def assert_same(found, wanted, tolerance):
+    """Values, and every gradient relative to its largest entry."""
+    np.testing.assert_allclose(found[0], wanted[0], rtol=tolerance)
+    for a, b in zip(jax.tree.leaves(found[1]), jax.tree.leaves(wanted[1]), strict=True):
+        assert jnp.abs(a - b).max() <= tolerance * jnp.abs(b).max()
+
+
+MEMORIES = [kind for kind in NAMES if kind != "none"]
+
+
+@pytest.mark.parametrize(
+    "kind, stride, window, segment, dtype, tolerance",
+    [
+        *[(kind, 1, "shared", 3, "float64", 1e-12) for kind in MEMORIES],
+        *[(kind, WINDOW, "rollout", WINDOW, "float64", 1e-12) for kind in MEMORIES],
+        ("lstm", 1, "rollout", 100, "float64", 1e-12),
+        ("lstm", 2, "rollout", 4, "float64", 1e-12),
+        ("lstm", 1, "shared", 1, "float32", 1e-5),
+    ],
+)
+def test_prefetched_training_is_the_slide_by_stride_loop(kind, stride, window, segment, dtype, tolerance):
+    model = toy_model(stride, window, kind=kind, dtype=dtype, prefetch_segment=segment, remat=segment == 3)
+    params = toy_params(model)
+    frames, actions = toy_clip(BATCH, LENGTH, dtype)
+    train = TrainConfig(windows=2)
+    draw = objective.draw(model, DIFFUSION, train, jax.random.key(0), frames)
+    found = loss_and_gradient(model, train, params, frames, actions, draw)
+    literal = jax.value_and_grad(lambda p: literal_loss(model, p, frames, actions, draw))
+    assert_same(found, literal(params), tolerance)
+
+
+def exact_model(**memory):
+    return toy_model(dtype="float64", **memory)
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """One model, its clip and draw, and the loss and gradient that no setting below may change."""
+    model, train = exact_model(), TrainConfig(windows=4)
+    params, (frames, actions) = toy_params(model), toy_clip(BATCH, LENGTH, "float64")
+    draw = objective.draw(model, DIFFUSION, train, jax.random.key(1), frames)
+    return params, frames, actions, draw, loss_and_gradient(model, train, params, frames, actions, draw)
+
+
+@pytest.mark.parametrize("segment, remat, together", [(1, True, 2), (100, True, 1), (2, False, 0)])
+def test_speed_knobs_change_nothing(reference, segment, remat, together):
+    params, frames, actions, draw, wanted = reference
+    model = exact_model(prefetch_segment=segment, remat=remat)
+    train = TrainConfig(windows=4, window_batch=together)
+    assert_same(loss_and_gradient(model, train, params, frames, actions, draw), wanted, 1e-12)
+
+
+def test_gradient_reaches_frames_that_only_the_memory_saw(reference):
+    params, frames, actions, draw, _ = reference
+    late = draw._replace(starts=jnp.full_like(draw.starts, LENGTH - WINDOW))
+
+    def gradient(**memory):
+        model = exact_model(**memory)
+
+        def loss(frames):
+            return objective.loss(model, DIFFUSION, TrainConfig(windows=4), params, frames, actions, late)[0]
+
+        return jnp.abs(jax.jit(jax.grad(loss))(frames)).max(axis=(2, 3, 4))
+
+    full = gradient(bptt="full")
+    assert (full > 0).all()
+    assert (gradient(bptt="none")[:, : LENGTH - WINDOW] == 0).all()
+    cut = gradient(bptt="truncated", bptt_frames=2, prefetch_segment=2)
+    assert (cut[:, :2] == 0).all() and (cut[:, 2:] > 0).all()
+    np.testing.assert_allclose(cut[:, 2:], full[:, 2:], rtol=1e-9)
+
+
+def test_draw_is_distinct_starts_in_range_and_independent_levels():
+    model, train = toy_model(2, "rollout"), TrainConfig(windows=3, first_start=1)
+    frames, _ = toy_clip(64, 12)
+    draw = objective.draw(model, DIFFUSION, train, jax.random.key(0), frames)
+    starts = np.asarray(draw.starts)
+    assert set(starts.ravel().tolist()) == {2, 4, 6, 8}
+    assert all(len(set(row)) == 3 for row in starts.tolist())
+    levels = np.asarray(draw.levels)
+    assert levels.shape == (64, 3, WINDOW) and levels.min() == 0 and levels.max() == DIFFUSION.levels - 1
+    assert abs(np.corrcoef(levels[..., 0].ravel(), levels[..., 1].ravel())[0, 1]) < 0.2
+    assert draw.noise.shape == (64, 3, WINDOW, 4, 4, 3)
+    np.testing.assert_allclose(draw.noise.std(), 1, atol=0.02)
+
+
+def test_noised_memory_frames_change_the_loss_through_the_memory_alone(reference):
+    params, frames, actions, draw, (clean, _) = reference
+    model, train = exact_model(frames="noised", noised_levels=40), TrainConfig(windows=4)
+
+    def loss(draw):
+        return objective.loss(model, DIFFUSION, train, params, frames, actions, draw)[0]
+
+    noised = loss(draw)
+    assert abs(noised - clean) > 1e-4
+    np.testing.assert_allclose(loss(draw._replace(starts=jnp.zeros_like(draw.starts))),
+                               objective.loss(exact_model(), DIFFUSION, train, params, frames, actions,
+                                              draw._replace(starts=jnp.zeros_like(draw.starts)))[0], rtol=1e-6)  # fmt: skip
