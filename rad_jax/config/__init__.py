@@ -4,32 +4,23 @@ config = load_config("experiments/maze.py:lstm-f", ["train.steps=200", "mesh.fsd
 config.model.width, config.memory.stride
 """
 
+from rad_jax.config.config import Config, diff_configs, flatten, window_starts
 from rad_jax.config.keys import ConfigError
-from rad_jax.config.load import (
-    Config,
-    config_from_dict,
-    config_from_json,
-    diff_configs,
-    flatten,
-    format_config,
-    load_config,
-    override,
-    window_starts,
-)
+from rad_jax.config.load import config_from_dict, config_from_json, load_config, override
 from rad_jax.config.memories import NAMES
+from rad_jax.config.model import MemoryConfig, ModelConfig
 from rad_jax.config.sections import (
     CheckpointConfig,
     DataConfig,
     DiffusionConfig,
     EvaluateConfig,
-    MemoryConfig,
     MeshConfig,
-    ModelConfig,
     OptimizerConfig,
     SampleConfig,
     TokenizerConfig,
     TrainConfig,
 )
+from rad_jax.config.show import format_config
 
 __all__ = [
     "NAMES",

@@ -1,126 +1,135 @@
-"""How one configuration key is declared, checked and read from text; what the keys are is in `rad_jax.config.sections`.
+"""How a configuration key is declared, checked and read from text.
+
+Keys are declared in `rad_jax.config.model`, `rad_jax.config.sections` and `rad_jax.config.config`:
 
     @dataclass(frozen=True)
     class SampleConfig(Section):
         section = "sample"
-        steps: int = key(50, "steps of the DDIM sampler", low=1)
+        steps: int = key(50, "DDIM steps for each frame", low=1, source="paper")
 
-Every `Section` checks itself when it is made, also by ``dataclasses.replace``: type, range and choices of each key from its
-declaration, then whatever the section's own `Section.check` says about combinations.
+A `Section` checks itself whenever it is made, also by ``dataclasses.replace``: first the type, range and choices of each key,
+then the combinations that its own `Section.check` refuses.
 """
 
 import ast
 import dataclasses
 import difflib
 import functools
-import math
 import numbers
+import operator
+import sys
 import types
 import typing
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
-LARGEST_INTEGER = 2**31 - 1
-NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four"}
+# Where the default of a key comes from.
+SOURCES = {
+    "paper": "arXiv 2511.12940",
+    "code": "public code of the paper's authors, yeyutaihan/vrag and christinaz21/mem-consistency-oasis, read for facts",
+    "thesis": "arXiv 2607.17560, chapters 9 and 10",
+    "oasis": "etched-ai/open-oasis",
+    "authors": "default of the authors of that memory",
+    "ours": "a choice of this project",
+}
+
+LARGEST = {int: 2**31 - 1, float: sys.float_info.max}  # also refuses infinity and NaN
+BOUNDS = {
+    "low": (">=", operator.ge),
+    "above": (">", operator.gt),
+    "high": ("<=", operator.le),
+    "below": ("<", operator.lt),
+}
 
 
 class ConfigError(ValueError):
     """A configuration that cannot be used. The message has one or two lines and names the key and what is allowed."""
 
 
-def key(default: Any, help: str, **rule) -> Any:
+def key(default: Any, help: str, *, source: str = "ours", **rule: Any) -> Any:
     """Declares a configuration key as a dataclass field.
 
     Args:
       default: its value unless an experiment says otherwise.
-      help: one line that says what it is, with its unit.
+      help: what it means, with its unit.
+      source: where the default comes from: one of `SOURCES`, with further words behind it if needed.
       **rule: ``low`` and ``high`` (inclusive), ``above`` and ``below`` (exclusive) bound a number or every number of a
         tuple; ``choices`` lists the values allowed; ``filled=True`` forbids empty text.
     """
-    return dataclasses.field(default=default, metadata={"help": help, **rule})
+    return dataclasses.field(default=default, metadata={"help": help, "source": source, **rule})
 
 
 @dataclasses.dataclass(frozen=True)
 class Key:
-    """One declared key: where it is, what it may be.
+    """A declared key.
 
-    ``kind`` is bool, int, float or str; ``length`` is None for a single value and the number of entries for a tuple.
+    Attributes:
+      path: its dotted name, such as "train.steps".
+      kind: bool, int, float or str, of the value or of the entries of a tuple.
+      length: number of entries of a tuple; None for a single value.
+      optional: whether None is allowed.
     """
 
     path: str
+    default: Any
     kind: type
     length: int | None
     optional: bool
     help: str
+    source: str
     low: int | float | None = None
     high: int | float | None = None
     above: int | float | None = None
     below: int | float | None = None
-    choices: tuple | None = None
+    choices: tuple[str, ...] | None = None
     filled: bool = False
 
     @property
     def allowed(self) -> str:
         """What the key may be, in words."""
         if self.choices is not None:
-            words = "one of " + ", ".join(map(str, self.choices))
+            words = "one of " + ", ".join(self.choices)
         elif self.kind is bool:
             words = "true or false"
         elif self.kind is str:
             words = "text that is not empty" if self.filled else "text"
-        elif self.length is not None:
-            example = ",".join(str(2 ** (3 - i // 2)) for i in range(self.length))
-            words = f"{NUMBERS.get(self.length, self.length)} integers{self._range()} such as ({example})"
         else:
-            words = ("an integer" if self.kind is int else "a number") + self._range()
+            one, many = ("an integer", "integers") if self.kind is int else ("a number", "numbers")
+            words = one if self.length is None else f"{self.length} {many}"
+            bounds = [f"{sign} {limit}" for sign, _, limit in self._bounds()]
+            words += " " + " and ".join(bounds) if bounds else ""
+            words += " (32 bits)" if self.kind is int else ""
+            words += "" if self.length is None else f" such as ({','.join('8' * self.length)})"
         return words + " or none" if self.optional else words
 
-    def _range(self) -> str:
-        bounds = ((">=", self.low), (">", self.above), ("<=", self.high), ("<", self.below))
-        text = " and ".join(f"{sign} {bound}" for sign, bound in bounds if bound is not None)
-        return f" {text}" if text else ""
+    def _bounds(self) -> list[tuple[str, Any, int | float]]:
+        limits = ((sign, holds, getattr(self, name)) for name, (sign, holds) in BOUNDS.items())
+        return [bound for bound in limits if bound[2] is not None]
 
     def check(self, value: Any) -> Any:
         """Returns ``value`` as the declared type (an int becomes a float, a list a tuple) or raises `ConfigError`."""
         if value is None and self.optional:
             return None
-        if isinstance(value, str) and self.kind is not str:
-            raise self.error(repr(value))
-        if self.length is None:
-            return self._check_one(value, value)
-        if not isinstance(value, list | tuple) or len(value) != self.length:
-            raise self.error(value)
-        return tuple(self._check_one(entry, value) for entry in value)
+        entries = [value] if self.length is None else value
+        fits = isinstance(entries, list | tuple) and len(entries) == (self.length or 1)
+        if not fits or not all(map(self._accepts, entries)):
+            # Quoted, because steps="7" would otherwise read as the number that was asked for.
+            text = isinstance(value, str) and self.kind is not str
+            raise self.error(repr(value) if text else value)
+        entries = tuple(map(self.kind, entries))
+        return entries[0] if self.length is None else entries
 
-    def _check_one(self, entry: Any, value: Any) -> Any:
-        if self.kind in (int, float):
-            wanted = numbers.Integral if self.kind is int else numbers.Real
-            if isinstance(entry, bool) or not isinstance(entry, wanted):
-                raise self.error(value)
-            try:
-                entry = self.kind(entry)
-            except OverflowError:  # an integer too large for a float
-                raise self.error(value) from None
-            if not self._in_range(entry):
-                raise self.error(value)
-            if self.kind is int and abs(entry) > LARGEST_INTEGER:
-                raise ConfigError(
-                    f"{self.path}={shorten(entry)}: expected an integer of 32 bits, <= {LARGEST_INTEGER}"
-                )
-        elif not isinstance(entry, self.kind):
-            raise self.error(value)
-        if self.choices is not None and entry not in self.choices:
-            raise self.error(value)
-        if self.filled and not entry.strip():
-            raise self.error(value)
-        return entry
-
-    def _in_range(self, number: int | float) -> bool:
+    def _accepts(self, entry: Any) -> bool:
+        if self.kind in (bool, str):
+            if not isinstance(entry, self.kind) or (self.filled and not entry.strip()):
+                return False
+            return self.choices is None or entry in self.choices
+        wanted = numbers.Integral if self.kind is int else numbers.Real
         return (
-            (self.kind is int or math.isfinite(number))
-            and (self.low is None or number >= self.low)
-            and (self.high is None or number <= self.high)
-            and (self.above is None or number > self.above)
-            and (self.below is None or number < self.below)
+            isinstance(entry, wanted)
+            and not isinstance(entry, bool)
+            and abs(entry) <= LARGEST[self.kind]
+            and all(holds(entry, limit) for _, holds, limit in self._bounds())
         )
 
     def parse(self, text: str) -> Any:
@@ -129,10 +138,10 @@ class Key:
         if self.optional and word.lower() in ("none", "null"):
             return None
         if self.kind is str:
-            return self.check(unquote(word))
-        if self.kind is bool:
-            if word.lower() not in ("true", "false"):
-                raise self.error(text)
+            # A pair of quotes around the whole text survives a shell that was given two.
+            quoted = len(word) >= 2 and word[0] == word[-1] and word[0] in "'\""
+            return self.check(word[1:-1] if quoted else word)
+        if self.kind is bool and word.lower() in ("true", "false"):
             return word.lower() == "true"
         try:
             value = ast.literal_eval(word)
@@ -143,13 +152,12 @@ class Key:
     def error(self, value: Any) -> ConfigError:
         """The error for ``value`` (or the text it was typed as), with the nearest choice if there are choices."""
         close = nearest(value, self.choices) if isinstance(value, str) and self.choices else None
-        return ConfigError(
-            f"{self.path}={shorten(show_value(value))}: expected {self.allowed}" + did_you_mean(close)
-        )
+        found = shorten(show_value(value))
+        return ConfigError(f"{self.path}={found}: expected {self.allowed}{did_you_mean(close)}")
 
 
 class Section:
-    """Base of the frozen dataclasses of `rad_jax.config.sections`: checks itself when it is made."""
+    """Base of the frozen dataclasses of `rad_jax.config`, whose fields are keys or further sections."""
 
     section: ClassVar[str]
 
@@ -166,12 +174,14 @@ class Section:
 def keys(section: type[Section]) -> dict[str, Key]:
     """The declared keys of a section by name, in the order of their declaration."""
     hints = typing.get_type_hints(section)
-    found = {}
-    for field in dataclasses.fields(section):
-        if "help" in field.metadata:  # the others hold sections
-            path = f"{section.section}.{field.name}" if section.section else field.name
-            found[field.name] = Key(path, *_kind_of(hints[field.name]), **field.metadata)
-    return found
+    prefix = f"{section.section}." if section.section else ""
+    return {
+        field.name: Key(
+            f"{prefix}{field.name}", field.default, *_kind_of(hints[field.name]), **field.metadata
+        )
+        for field in dataclasses.fields(section)
+        if field.metadata  # other fields hold sections
+    }
 
 
 def _kind_of(hint: Any) -> tuple[type, int | None, bool]:
@@ -185,15 +195,9 @@ def _kind_of(hint: Any) -> tuple[type, int | None, bool]:
     return hint, None, optional
 
 
-def unquote(text: str) -> str:
-    """Drops one pair of quotes around the whole text, which a careful shell user may have typed."""
-    quoted = len(text) >= 2 and text[0] == text[-1] and text[0] in "'\""
-    return text[1:-1] if quoted else text
-
-
-def nearest(name: str, names) -> str | None:
+def nearest(name: str, names: Iterable[str]) -> str | None:
     """The entry of ``names`` that ``name`` was probably meant to be, or None."""
-    by_lower = {str(n).lower(): str(n) for n in names}
+    by_lower = {known.lower(): known for known in names}
     close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     return by_lower[close[0]] if close else None
 
@@ -204,7 +208,7 @@ def did_you_mean(name: str | None) -> str:
 
 
 def shorten(value: Any, limit: int = 60) -> str:
-    """``value`` as one short line."""
+    """``value`` as one line of at most ``limit`` characters."""
     text = " ".join(str(value).split())
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
@@ -218,8 +222,15 @@ def show_value(value: Any) -> str:
     return str(value)
 
 
+def require(condition: bool, message: str) -> None:
+    """Raises `ConfigError` with ``message`` unless ``condition`` holds."""
+    if not condition:
+        raise ConfigError(message)
+
+
 def multiple(name: str, value: int, of: str, unit: int) -> None:
     """Raises `ConfigError` unless ``value`` is a multiple of ``unit``; names the nearest multiple."""
-    if value % unit:
-        close = max(1, round(value / unit)) * unit
-        raise ConfigError(f"{name}={value}: expected a multiple of {of} ({unit}); the nearest is {close}")
+    close = max(1, round(value / unit)) * unit
+    require(
+        value % unit == 0, f"{name}={value}: expected a multiple of {of} ({unit}); the nearest is {close}"
+    )

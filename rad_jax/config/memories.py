@@ -1,56 +1,61 @@
-"""The memories that there are, each with what it asks of the configuration.
+"""The memories by name, each with the check of the settings that it cannot have.
 
-A memory is one file of `rad_jax.model.mixers` and a line in `MEMORIES`, whose name is that of the file.
+To add a memory, add a file to `rad_jax.model.mixers` and a line to `MEMORIES` with the name of that file.
 """
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rad_jax.config.keys import ConfigError, multiple
+from rad_jax.config.keys import multiple, require
 
 if TYPE_CHECKING:
-    from rad_jax.config.sections import ModelConfig
+    from rad_jax.config.model import ModelConfig
 
 
 def check_lstm(config: "ModelConfig") -> None:
-    """Raises `ConfigError` for slots without what they are functions of."""
-    if config.memory.gates == "slots" and not config.memory.features:
-        raise ConfigError(
-            "memory.gates=slots: the slots are functions of the action feature; set memory.action=true"
-        )
+    """Slots are functions of the action feature."""
+    slots = config.memory.gates == "slots"
+    require(
+        not slots or config.memory.features > 0,
+        "memory.gates=slots: the slots are functions of the action feature; set memory.action=true",
+    )
 
 
 def check_mamba2(config: "ModelConfig") -> None:
-    """Raises `ConfigError` for heads that do not fill the inner width, or no convolution."""
+    """Heads fill the inner width, and the convolution sees more than the frame itself."""
     memory = config.memory
     inner = memory.expand * config.width
     multiple("memory.expand * model.width", inner, "memory.head_width", memory.head_width)
-    if memory.conv < 2:
-        raise ConfigError(f"memory.conv={memory.conv}: mamba2 expects an integer >= 2")
+    require(memory.conv >= 2, f"memory.conv={memory.conv}: mamba2 expects an integer >= 2")
 
 
 def check_ttt(config: "ModelConfig") -> None:
-    """Raises `ConfigError` for heads that do not divide the width."""
+    """Heads share the width of the model."""
     multiple("model.width", config.width, "memory.heads", config.memory.heads or config.heads)
 
 
 def check_arl2(config: "ModelConfig") -> None:
-    """Raises `ConfigError` if the heads do not share the width, or cannot be rotated in two dimensions."""
-    heads = config.memory.heads or config.heads
-    multiple("model.width", config.width, "memory.heads", heads)
-    if config.width // heads % 4:
-        raise ConfigError(
-            f"memory.heads={heads}: width {config.width} gives heads of {config.width // heads} features; "
-            "rotary positions in two dimensions need a multiple of 4"
-        )
+    """Heads share the width of the model and can be rotated in two dimensions."""
+    check_rotary_heads("memory.heads", config.memory.heads or config.heads, config.width)
 
 
-MEMORIES: dict[str, Callable[["ModelConfig"], None]] = {
+def check_rotary_heads(name: str, heads: int, width: int) -> None:
+    """Raises `ConfigError` unless ``heads`` divide ``width`` into multiples of 4, a pair of features for each direction."""
+    multiple("model.width", width, name, heads)
+    require(
+        width // heads % 4 == 0,
+        f"{name}={heads}: width {width} gives heads of {width // heads} features; "
+        "rotary positions in two dimensions need a multiple of 4",
+    )
+
+
+# None: the memory can have any settings.
+MEMORIES: dict[str, Callable[["ModelConfig"], None] | None] = {
+    "none": None,
     "lstm": check_lstm,
     "mamba2": check_mamba2,
     "ttt": check_ttt,
     "arl2": check_arl2,
 }
-"""Name of a memory -> raises `ConfigError` for settings that it cannot have."""
 
-NAMES = ("none", *MEMORIES)
+NAMES = tuple(MEMORIES)

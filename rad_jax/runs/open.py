@@ -125,11 +125,11 @@ def open_episodes(config: DataConfig | EvaluateConfig, tokenizer: str = "") -> E
         problem = f"{config.path} has no tokenizer"
     except DataError as error:
         problem = str(error)
-    if not config.make:
+    if not config.command:
         raise DataError(problem)
     if not config.auto_make:
-        raise DataError(f"{problem}\nmake it with: {config.make}")
-    run_command(config.make)
+        raise DataError(f"{problem}\nmake it with: {config.command}")
+    run_command(config.command)
     return Episodes(config.path, config.split)
 
 
@@ -150,7 +150,7 @@ def further_sets(config: EvaluateConfig) -> dict[str, EvaluateConfig]:
     """The settings of every evaluation set of ``more``, by name, as if it were the only one."""
     sets = {}
     for name, path in config.others.items():
-        make = config.more_make.replace("{path}", shlex.quote(path)).replace("{name}", shlex.quote(name))
+        make = config.more_make.replace("{name}", shlex.quote(name))
         sets[name] = dataclasses.replace(config, path=path, make=make, more="")
     return sets
 

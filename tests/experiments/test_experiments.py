@@ -1,7 +1,6 @@
 """The shipped experiments in all their variants."""
 
 import dataclasses
-import re
 import shlex
 from pathlib import Path
 
@@ -12,9 +11,7 @@ from data_prep.recordings.actions import ACTIONS
 from experiments import base, quickstart
 from rad_jax.config import (
     NAMES,
-    Config,
     ConfigError,
-    config_from_dict,
     config_from_json,
     load_config,
     window_starts,
@@ -47,24 +44,6 @@ def at_the_root(root, monkeypatch):
 def test_all_files_are_listed_here(root):
     files = {file.stem for file in (root / "experiments").glob("*.py")} - {"__init__", "twins"}
     assert files == set(SHIPPED)
-
-
-def test_base_names_every_key_with_its_default():
-    """The experiment that documents all keys and the classes that declare them agree."""
-    written = base.defaults().to_dict()
-    assert config_from_dict(written) == Config()
-    assert written == Config().to_dict()
-
-
-def test_base_explains_every_key_once(root):
-    """Each key has one line, with a comment."""
-    source = (root / "experiments/base.py").read_text()
-    for section, values in base.defaults().to_dict().items():
-        for key in values if isinstance(values, dict) else ():
-            assert len(re.findall(rf"^    {section}\.{key} = .+  # .{{4,}}$", source, re.MULTILINE)) == 1, (
-                section,
-                key,
-            )
 
 
 @pytest.mark.parametrize(("name", "variant"), CASES)
@@ -133,13 +112,13 @@ def test_unknown_variants_are_named(variant, nearest):
 
 
 def test_a_stride_longer_than_the_window_is_refused():
-    with pytest.raises(ConfigError, match=r"memory.stride=10: expected 1 .. 4 \(model.window\)"):
+    with pytest.raises(ConfigError, match=r"memory\.stride=10.*model\.window"):
         load_config("experiments/quickstart.py:lstm-s10")
 
 
 def commands(section):
     """The programs that a section's command runs, with their arguments."""
-    calls = [shlex.split(call) for call in section.make.split("&&")]
+    calls = [shlex.split(call) for call in section.command.split("&&")]
     assert all(call[:2] == ["python", "-m"] for call in calls)
     return [(call[2].removeprefix("data_prep."), call[3:]) for call in calls]
 
@@ -158,7 +137,7 @@ def test_commands_that_make_mazes_are_understood(name):
         ((directory, recipe, episodes),) = make_maze._jobs(make_maze._parser().parse_args(arguments))
         assert (directory, recipe.split) == (section.path, section.split)
         assert episodes >= 32
-    assert config.data.clip <= recipe_frames(config.data.make)
+    assert config.data.clip <= recipe_frames(config.data.command)
 
 
 def recipe_frames(command):

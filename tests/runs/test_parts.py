@@ -49,4 +49,4 @@ def test_missing_data_are_named_with_the_command_that_makes_them(toy, tmp_path):
         open_training_run(config)
     problem, command = str(info.value).splitlines()
     assert str(tmp_path / "none") in problem
-    assert command == f"make it with: {config.data.make}" and str(tmp_path / "none") in command
+    assert command == f"make it with: {config.data.command}" and str(tmp_path / "none") in command

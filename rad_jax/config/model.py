@@ -1,0 +1,187 @@
+"""The keys of the model and of its memory: type, range, default, meaning and source; and which combinations cannot be."""
+
+import dataclasses
+
+import ml_dtypes  # noqa: F401 (teaches NumPy the name bfloat16)
+import numpy as np
+
+from rad_jax.config.keys import ConfigError, Section, key, multiple, require
+from rad_jax.config.memories import MEMORIES, NAMES, check_rotary_heads
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryConfig(Section):
+    """The recurrent branch of every block: everything older than the window."""
+
+    section = "memory"
+    kind: str = key(
+        "lstm", "network of the branch; none: Diffusion Forcing; set by the variant", choices=NAMES
+    )
+    stride: int = key(
+        1,
+        "frames by which the window slides and that enter the memory at once (s); set by the variant",
+        low=1,
+        source="paper: 1 frame-wise, model.window chunk-wise; thesis: between the two",
+    )
+    window: str = key(
+        "shared",
+        "shared: the frames of a window read the one state from before it; rollout: the memory runs on through the window; "
+        "set by the variant",
+        choices=("shared", "rollout"),
+        source="code",
+    )
+    action: bool | None = key(
+        None,
+        "concatenate an action feature to the input of the memory; none: for the LSTM alone",
+        source="code; Table 4 of the paper compares",
+    )
+    action_width: int = key(
+        128,
+        "width of that action feature",
+        low=1,
+        source="code; also the best fit to the paper's parameter counts",
+    )
+    gate_init: float = key(
+        0.0, "start of the branch's output gate; 0 leaves a pretrained model as it is", source="code"
+    )
+    bptt: str = key("full", "gradient through prefetch", choices=("full", "truncated", "none"), source="code")
+    bptt_frames: int = key(100, "with truncated: frames between two cuts of the gradient", low=1)
+    frames: str = key(
+        "clean",
+        "what prefetch sees of earlier frames",
+        choices=("clean", "noised"),
+        source="paper, Table 5: better than noised",
+    )
+    noised_levels: int = key(
+        100, "with noised: their level is drawn from 0 .. this - 1", low=1, source="code"
+    )
+    prefetch_segment: int = key(
+        20, "frames of one step of prefetch: trades speed for space, same numbers", low=1
+    )
+    mixer_segment: int = key(
+        16, "mamba2, ttt: frames of one step of their scans: trades speed for space, same numbers", low=1
+    )
+    hidden: int = key(0, "lstm: units; 0: model.width", low=0, source="paper: 1024")
+    gates: str = key(
+        "standard",
+        "lstm: how the gates start; slots: as functions of the action, which learn far sooner, see model/mixers/lstm.py",
+        choices=("standard", "slots"),
+        source="paper; slots are ours",
+    )
+    heads: int = key(0, "ttt, arl2: heads; 0: model.heads", low=0, source="paper: 16")
+    state: int = key(64, "mamba2: size of B and C, columns of a head's state", low=1, source="paper")
+    expand: int = key(2, "mamba2: inner width over model.width", low=1, source="paper")
+    head_width: int = key(64, "mamba2: features of a head, rows of its state", low=1, source="authors")
+    conv: int = key(4, "mamba2: frames the causal convolution sees", low=1, source="paper")
+    mini_batch: int = key(
+        1,
+        "ttt: frames of one inner step, whose gradients are taken at the same weights",
+        low=1,
+        source="paper",
+    )
+    inner_rate: float = key(
+        1.0,
+        "ttt: learning rate of the inner steps, before its learned factor",
+        above=0,
+        source="authors",
+    )
+
+    def check(self):
+        require(
+            self.window == "rollout" or self.stride == 1,
+            f"memory.window=shared: needs memory.stride=1, not {self.stride}; "
+            "frames that enter the memory together take memory.window=rollout",
+        )
+        multiple("memory.prefetch_segment", self.prefetch_segment, "memory.stride", self.stride)
+        if self.bptt == "truncated":
+            multiple("memory.bptt_frames", self.bptt_frames, "memory.prefetch_segment", self.prefetch_segment)
+
+    @property
+    def shared(self) -> bool:
+        """Whether all frames of a window read the one state from before it."""
+        return self.window == "shared"
+
+    @property
+    def features(self) -> int:
+        """Width of the action feature that the memory is given; 0: none."""
+        wanted = self.kind == "lstm" if self.action is None else self.action
+        return self.action_width if wanted else 0
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig(Section):
+    """The latent video transformer."""
+
+    section = "model"
+    latent: tuple[int, int, int] | None = key(
+        None, "rows, columns and channels of a latent frame; none: from the data and the tokenizer", low=1
+    )
+    action_dim: int | None = key(None, "size of the condition of a frame; none: from the data", low=1)
+    patch: int = key(2, "rows and columns of latents that make one token", low=1, source="code, oasis")
+    width: int = key(
+        1024,
+        "features of a token (D)",
+        low=4,
+        source="code, oasis; the only width that fits the paper's parameter counts",
+    )
+    depth: int = key(16, "blocks", low=1, source="oasis: 16, for Minecraft; code: 12 for Maze")
+    heads: int = key(16, "attention heads", low=1, source="code, oasis")
+    mlp_ratio: float = key(
+        4.0, "hidden width of an MLP over the width of the model", above=0, source="code, oasis"
+    )
+    window: int = key(20, "frames that attention sees (W)", low=1, source="paper")
+    context_level: int = key(
+        14, "level given to clean frames, in prefetch and in generation", low=0, source="code, oasis"
+    )
+    dtype: str = key(
+        "bfloat16",
+        "type of the matrix products; parameters and state are at least float32",
+        choices=("bfloat16", "float32", "float64"),
+        source="code",
+    )
+    remat: bool = key(
+        True, "recompute activations in the backward pass instead of keeping them", source="code"
+    )
+    memory: MemoryConfig = dataclasses.field(default_factory=MemoryConfig)
+
+    def check(self):
+        check_rotary_heads("model.heads", self.heads, self.width)
+        require(
+            int(self.mlp_ratio * self.width) >= 1,
+            f"model.mlp_ratio={self.mlp_ratio}: leaves no hidden feature at model.width={self.width}",
+        )
+        stride = self.memory.stride
+        require(stride <= self.window, f"memory.stride={stride}: expected 1 .. {self.window} (model.window)")
+        check_memory = MEMORIES[self.memory.kind]
+        if check_memory:
+            check_memory(self)
+        if self.latent is not None:
+            rows, columns, _ = self.latent
+            require(
+                rows % self.patch == columns % self.patch == 0,
+                f"model.patch={self.patch}: does not divide latents of {rows} x {columns} (model.latent)",
+            )
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the tokens of a frame."""
+        if self.latent is None:
+            raise ConfigError(
+                "model.latent=none: a model needs its rows, columns and channels, such as (8,8,16)"
+            )
+        return self.latent[0] // self.patch, self.latent[1] // self.patch
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a frame (N)."""
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def compute_dtype(self) -> np.dtype:
+        """Type of the operands of matrix products."""
+        return np.dtype(self.dtype)
+
+    @property
+    def state_dtype(self) -> np.dtype:
+        """Type of parameters, statistics, gates and memory states: at least float32."""
+        return np.promote_types(self.compute_dtype, np.float32)
