@@ -4,10 +4,10 @@
     python -m data_prep.make_luanti --out recordings/luanti_rotate --protocol rotate --episodes 10 --size 128x72
     python -m data_prep.convert --format vrag --src recordings/luanti --dst datasets/luanti
 
-It needs the engine and a virtual display; on Debian: apt-get install minetest xvfb libgl1-mesa-dri. A run that was stopped
-continues when the same command is given again. Places and actions are functions of the seed, the protocol and the index of
-an episode; plants are where the engine put them this time. Several processes share the work if each gets a worker and a
-first index of its own: --worker 1 --first 100 --episodes 100.
+It needs the engine and a virtual display; on Debian: apt-get install minetest xvfb libgl1-mesa-dri. The same command resumes a
+run that was stopped. Places and actions are functions of the seed, the protocol and the index of an episode; where plants grow
+is up to the engine and differs from run to run. Several processes share the work if each gets a worker and a first index of its
+own: --worker 1 --first 100 --episodes 100.
 """
 
 import argparse
@@ -15,17 +15,16 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import fields
 from functools import cache, partial
 from pathlib import Path
 
 from data_prep.common.command import Parser, run
 from data_prep.common.recipe_checks import RecipeError
-from data_prep.make_voxel import add_options, episode_indices, write
 from data_prep.worlds.luanti.display import LuantiError
 from data_prep.worlds.luanti.engine import Engine, expect_installed
 from data_prep.worlds.luanti.recipe import Recipe
 from data_prep.worlds.luanti.session import record
+from data_prep.worlds.voxel.command_line import add_options, episode_indices, recipe_from, write
 from rad_jax.data import DataError
 
 PROGRAM = "make_luanti"
@@ -33,34 +32,26 @@ PROGRAM = "make_luanti"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    options = _parser().parse_args(arguments)
-    return run(PROGRAM, partial(_make, options), RecipeError, LuantiError, DataError)
+    parser = Parser(PROGRAM, __doc__)
+    add_options(parser)
+    parser.add_argument(
+        "--map-seed", type=int, help="of the landscape; every episode starts at another place in it (1)"
+    )
+    return run(PROGRAM, partial(_make, parser.parse_args(arguments)), RecipeError, LuantiError, DataError)
 
 
 def _make(options: argparse.Namespace) -> None:
-    given = {f.name: getattr(options, f.name, None) for f in fields(Recipe)}
-    given = {name: value for name, value in given.items() if value is not None}
-    given.setdefault("split", "train" if options.protocol == "train" else "test")
-    recipe = Recipe(**given)
+    recipe = recipe_from(options, Recipe)
     indices = episode_indices(options.first, options.episodes)
     expect_installed()
     with ExitStack() as stack:
 
         @cache
-        def engine() -> Engine:  # not started where nothing is missing, or nothing may be written
+        def engine() -> Engine:  # starts with the first missing episode, so not if none is missing
             home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="luanti-")))
             return stack.enter_context(Engine(home, recipe.map_seed, recipe.width, recipe.height))
 
-        write(options.out, recipe, indices, options.worker, lambda r, i: record(r, i, engine()))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(PROGRAM, __doc__)
-    add_options(parser)
-    parser.add_argument(
-        "--map-seed", type=int, help="of the landscape; every episode has a place of its own in it (1)"
-    )
-    return parser
+        write(options.out / options.worker, recipe, indices, lambda r, i: record(r, i, engine()))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ from pathlib import Path
 from data_prep.common.command import Parser, run
 from data_prep.common.recipe_checks import RecipeError
 from data_prep.worlds.maze.command_line import add_recipe_options, expect_positive, recipe_from, write
-from data_prep.worlds.maze.dataset import draw_walk, make_episodes
+from data_prep.worlds.maze.dataset import make_episodes
+from data_prep.worlds.maze.protocols import draw_walk
 from data_prep.worlds.maze.recipe import Recipe
 from data_prep.worlds.maze.world import ROOM_SIZE
 from rad_jax.data import DataError

@@ -16,10 +16,7 @@ from functools import partial
 from data_prep.common.command import Parser, run
 from data_prep.common.recipe_checks import RecipeError
 from data_prep.worlds.maze.command_line import add_recipe_options, expect_positive, recipe_from, write
-from data_prep.worlds.maze.environment import RayCastMaze
-from data_prep.worlds.maze.recipe import Recipe
-from data_prep.worlds.maze.walks import draw
-from data_prep.worlds.maze.world import maze_world
+from data_prep.worlds.maze.protocols import draw_walk
 from data_prep.worlds.memory_maze.package import MemoryMazeError, check_installed
 from data_prep.worlds.memory_maze.recipe import MemoryMazeRecipe
 from data_prep.worlds.memory_maze.workers import WORKER_BYTES, Workers, default_count
@@ -38,7 +35,7 @@ def _make(options: argparse.Namespace) -> None:
     recipe = recipe_from(options, MemoryMazeRecipe)
     expect_positive("workers", options.workers)
     check_installed()
-    _expect_walks(recipe)
+    draw_walk(recipe, 0)  # in the ray-cast maze, where a recipe without walks is found out in no time
     count = min(options.workers or default_count(), options.episodes)
     with Workers(partial(make_episode, recipe), options.episodes, count) as workers:
         write(PROGRAM, options.out, recipe, workers.episodes, options.episodes, options.shard_episodes)
@@ -49,11 +46,6 @@ def make_episode(recipe: MemoryMazeRecipe, index: int) -> Episode:
     from data_prep.worlds.memory_maze import dataset
 
     return dataset.make_episode(recipe, index)
-
-
-def _expect_walks(recipe: Recipe) -> None:
-    """A recipe without walks is found out in the ray-cast maze, where looking for one takes no time."""
-    draw(recipe, 0, lambda rng: RayCastMaze(rng, maze_world(rng, recipe.size)))
 
 
 def _parser() -> argparse.ArgumentParser:

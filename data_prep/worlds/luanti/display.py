@@ -1,7 +1,7 @@
-"""A virtual display as large as a frame, and the picture in it.
+"""A virtual display as large as a frame, and the picture on it.
 
-Xvfb keeps what is on the screen in a file in the format XWD: a header of big-endian numbers, a table of colours, then the
-lines of the picture with four bytes per pixel, blue first.
+Xvfb keeps its screen in a file in the format XWD: a header of big-endian numbers, a table of colours, then the lines of the
+picture with four bytes per pixel, blue first.
 """
 
 import os
@@ -20,11 +20,11 @@ _START_SECONDS = 20
 
 
 class LuantiError(RuntimeError):
-    """The engine or its display cannot be used; the message says in one line why, and what to install if it is missing."""
+    """The engine or its display failed; the message says why in one line, and what to install if it is missing."""
 
 
 class Picture:
-    """The screen of a display, as often as it is asked for.
+    """The screen of a display.
 
     Raises:
       LuantiError: the file is not a screen of this size with 32 bits per pixel.
@@ -65,9 +65,8 @@ class Display:
             self._process = subprocess.Popen(command, pass_fds=[writer], stdout=log, stderr=log)
         os.close(writer)
         with open(reader) as answer:
-            number = (
-                answer.readline().strip()
-            )  # Xvfb takes a number that is free and writes it when it is ready
+            # Xvfb takes a free number, and writes it when the display is ready.
+            number = answer.readline().strip()
         if not number:
             self.close()
             raise LuantiError(f"Xvfb did not start, see {directory / 'xvfb.log'}")
@@ -85,9 +84,11 @@ class Display:
             raise
 
     def close(self) -> None:
+        """End the display."""
         self._process.terminate()
         self._process.wait()
 
 
 def missing(program: str) -> str:
+    """What to say where a program is not installed."""
     return f"{program} is not installed; on Debian: apt-get install minetest xvfb libgl1-mesa-dri"

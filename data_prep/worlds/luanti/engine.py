@@ -36,7 +36,7 @@ class Engine:
     """A running engine with a world of its own; use it as a context manager.
 
     Args:
-      home: a directory for its files, which must not be another engine's.
+      home: a directory for its files, which no other engine may use.
       map_seed: the seed of the landscape.
       width, height: of the frames in pixels.
 
@@ -62,7 +62,7 @@ class Engine:
             raise
 
     def reset(self, seed: int) -> Seen:
-        """Go to a place and heading drawn from a seed below 2**31; takes some seconds, until the terrain is there."""
+        """Go to a place and heading drawn from a seed below 2**31; takes some seconds, until the terrain has loaded."""
         self._count = 0
         return self._ask(f"reset {seed}")
 
@@ -89,7 +89,7 @@ class Engine:
                 stderr=log,
                 cwd=home,
             )
-        # The end to read from first: the engine opens the other one second.
+        # Open the poses first and without waiting: the engine opens them last.
         self._answers = os.open(poses, os.O_RDONLY | os.O_NONBLOCK)
         self._text = b""
         deadline = time.monotonic() + _START_SECONDS
@@ -98,7 +98,7 @@ class Engine:
             try:
                 self._actions = os.open(actions, os.O_WRONLY | os.O_NONBLOCK)
             except OSError as error:
-                if error.errno != errno.ENXIO:  # nobody reads yet
+                if error.errno != errno.ENXIO:  # which says that the engine does not read yet
                     raise
                 time.sleep(0.1)
 
@@ -118,7 +118,7 @@ class Engine:
             self._expect_running(deadline, "answer")
             if select.select([self._answers], [], [], 0.5)[0]:
                 more = os.read(self._answers, 4096)
-                if not more:  # nobody writes (any more)
+                if not more:  # the engine has not opened the pipe yet, or has ended
                     time.sleep(0.05)
                 self._text += more
         line, _, self._text = self._text.partition(b"\n")

@@ -1,4 +1,4 @@
-"""What of a voxel recipe the engine can follow."""
+"""What the engine can record of a voxel recipe."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,8 @@ _SMALLEST = 64  # pixels of a side
 class Recipe(voxel.Recipe):
     """A recipe for Luanti: the protocols of the voxel landscape in a landscape of the engine's.
 
-    map_seed: of the landscape. All episodes walk in one, each from a place of its own.
+    Attributes:
+      map_seed: seed of the landscape. All episodes walk in the same one, each from a place of its own.
 
     Raises:
       RecipeError: a value, or a combination, that is not possible.
@@ -21,7 +22,7 @@ class Recipe(voxel.Recipe):
 
     map_seed: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.supersample != 1:
             raise RecipeError(f"supersample: {self.supersample} has no meaning, the engine draws the pixels")
@@ -32,5 +33,5 @@ class Recipe(voxel.Recipe):
 
     @property
     def stream(self) -> tuple[int, int, int]:
-        """What the random generators of all episodes have in common."""
+        """Seed, split and protocol: what the random generators of all episodes share."""
         return self.seed, SPLITS.index(self.split), PROTOCOLS.index(self.protocol)

@@ -1,4 +1,4 @@
-"""A walk of the policies of `data_prep.worlds.voxel`, recorded."""
+"""Records a walk of the policies of `data_prep.worlds.voxel`."""
 
 from collections.abc import Iterable
 from itertools import cycle, islice
@@ -11,18 +11,18 @@ from data_prep.worlds.luanti.engine import Seen
 from data_prep.worlds.luanti.recipe import Recipe
 from data_prep.worlds.voxel import policy
 from data_prep.worlds.voxel.episodes import VoxelEpisode
-from data_prep.worlds.voxel.motion import WALK, Action
-from data_prep.worlds.voxel.protocols import Walk, way_out
+from data_prep.worlds.voxel.motion import Action
+from data_prep.worlds.voxel.protocols import Walk, is_blocked, way_out
 
 _PLACES = 40  # that are tried for one episode
-_ATTEMPTS = 3  # at one place: what arrived late once is there the next time
-_REVOLUTIONS = 24  # that are waited for, until the terrain is complete
-_REPEATED = 4  # one is not enough: terrain arrives in lots
-_TOLERANCE = 1e-3  # blocks; positions are told to six decimals, as the engine rounds them
+_ATTEMPTS = 3  # at one place: terrain that arrived late in one attempt is there in the next
+_REVOLUTIONS = 24  # at most, until the terrain is complete
+_REPEATED = 4  # equal revolutions; one is not enough, because terrain arrives in batches
+_TOLERANCE = 1e-3  # blocks: the engine rounds positions
 
 
 class Recorder(Protocol):
-    """What an episode is recorded with: `engine.Engine`."""
+    """A game that does one action at a time, such as `engine.Engine`."""
 
     def reset(self, seed: int) -> Seen: ...
 
@@ -32,8 +32,8 @@ class Recorder(Protocol):
 def record(recipe: Recipe, index: int, engine: Recorder) -> VoxelEpisode:
     """Record one episode. The places that are tried and the actions are a function of the recipe and its index.
 
-    The frames are not, bit for bit: where the engine plants a tree depends on the order in which it made the terrain, and
-    on long walks the far terrain arrives when it does.
+    The frames are not: where the engine plants a tree depends on the order in which it made the terrain, and on long walks the
+    time at which far terrain arrives varies.
 
     Raises:
       LuantiError: the engine failed, or no place was found for the episode.
@@ -41,11 +41,11 @@ def record(recipe: Recipe, index: int, engine: Recorder) -> VoxelEpisode:
     rng = np.random.default_rng((*recipe.stream, index))
     reason = ""
     for _ in range(_PLACES):
-        place, actions = int(rng.integers(2**31)), tuple(_draw(recipe, rng))
+        place, actions = int(rng.integers(2**31)), tuple(_actions(recipe, rng))
         for _ in range(_ATTEMPTS):
             seen = engine.reset(place)
-            still, seen = _settle(engine, seen)
-            if not still and recipe.protocol != "train":
+            still, seen = _wait_for_terrain(engine, seen)
+            if not still and recipe.protocol != "train":  # training walks see new terrain anyway
                 reason = "the picture did not stand still"
                 break
             episode = _walk(recipe, engine, seen, actions)
@@ -60,8 +60,8 @@ def record(recipe: Recipe, index: int, engine: Recorder) -> VoxelEpisode:
     )
 
 
-def _draw(recipe: Recipe, rng: np.random.Generator) -> Iterable[Action]:
-    """The actions of an episode, as the voxel landscape has them; training walks turn one way only."""
+def _actions(recipe: Recipe, rng: np.random.Generator) -> Iterable[Action]:
+    """The actions of an episode, those of the voxel landscape, but that training rotations turn one way only."""
     n_context = recipe.num_context if recipe.has_context else None
     if recipe.protocol == "train":
         actions = policy.random_actions(rng, recipe.turns)
@@ -76,8 +76,11 @@ def _draw(recipe: Recipe, rng: np.random.Generator) -> Iterable[Action]:
     return islice(actions, recipe.num_frames - 1)
 
 
-def _settle(engine: Recorder, seen: Seen) -> tuple[bool, Seen]:
-    """Turn until whole revolutions repeat bit for bit: then no terrain is missing and nothing in sight moves."""
+def _wait_for_terrain(engine: Recorder, seen: Seen) -> tuple[bool, Seen]:
+    """Turn until revolutions repeat bit for bit, which says that no terrain is missing and nothing in sight moves.
+
+    Returns whether they did, and what is seen now.
+    """
     before, repeated = None, 0
     for _ in range(_REVOLUTIONS):
         views = []
@@ -92,20 +95,20 @@ def _settle(engine: Recorder, seen: Seen) -> tuple[bool, Seen]:
 
 
 def _repeats(episode: VoxelEpisode) -> bool:
-    """Whether a pose has one picture. On a busy machine terrain can arrive after revolutions that repeated."""
+    """Whether equal poses have equal pictures. On a busy machine terrain can arrive even after revolutions that repeated."""
     seen: dict[bytes, np.ndarray] = {}
     pairs = zip(episode.walk.pose, episode.frames, strict=True)
     return all(np.array_equal(frame, seen.setdefault(pose.tobytes(), frame)) for pose, frame in pairs)
 
 
 def _walk(recipe: Recipe, engine: Recorder, seen: Seen, actions: Iterable[Action]) -> VoxelEpisode | None:
-    """The recorded walk; None if a block stopped a step of one that is to be free of collisions."""
+    """The recorded walk; None if a block stopped a step, which is allowed in training walks only."""
     poses, frames, done = [seen.pose], [seen.frame], [Action()]
     for action in actions:
         before, seen = seen, engine.step(action)
         if recipe.protocol != "train":
             moved = np.hypot(seen.pose[0] - before.pose[0], seen.pose[2] - before.pose[2])
-            if abs(moved - WALK * abs(action.forward - action.back)) > _TOLERANCE:
+            if is_blocked(moved, action, _TOLERANCE):
                 return None
         poses.append(seen.pose)
         frames.append(seen.frame)

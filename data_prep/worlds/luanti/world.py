@@ -1,4 +1,4 @@
-"""The directory the engine runs in: settings, a world, and the two mods."""
+"""The home directory of the engine: settings, a world, and the two mods."""
 
 import shutil
 from pathlib import Path
@@ -18,7 +18,7 @@ _SETTINGS = {
     "secure.trusted_mods": "raddrv",
     "dedicated_server_step": 0.02,
     "mg_name": "v7",
-    # Nothing changes by itself: no growing, no flowing, no butterflies; the pictures of nodes are stilled by the mod.
+    # Nothing may change by itself: no growing, no flowing, no butterflies; the mod stops the animation of nodes.
     "time_speed": 0,
     "abm_interval": 1000000,
     "nodetimer_interval": 1000000,
@@ -32,7 +32,7 @@ _SETTINGS = {
     "enable_sound": "false",
     "node_highlighting": "none",
     "show_statusline_on_connect": "false",
-    "chat_log_level": "none",  # or errors of the engine are written over the picture
+    "chat_log_level": "none",  # else the engine writes its errors over the picture
     "client_unload_unused_data_timeout": 6000,
     "server_unload_unused_data_timeout": 6000,
     "max_block_send_distance": 8,
@@ -53,7 +53,7 @@ _WORLD = {
 
 
 def make_home(home: Path, map_seed: int, width: int, height: int) -> None:
-    """Write what the engine needs below a home directory of its own; a world that was there is deleted."""
+    """Write the files of an engine below its home directory; a world that was there is deleted."""
     base = home / ".minetest"
     shutil.rmtree(base, ignore_errors=True)
     world, client = base / "worlds" / "rad", base / "clientmods"
@@ -67,10 +67,12 @@ def make_home(home: Path, map_seed: int, width: int, height: int) -> None:
 
 
 def settings(home: Path) -> Path:
+    """The file of settings."""
     return home / "run.conf"
 
 
 def world(home: Path) -> Path:
+    """The directory of the world."""
     return home / ".minetest" / "worlds" / "rad"
 
 

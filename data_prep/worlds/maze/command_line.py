@@ -1,4 +1,4 @@
-"""What the commands that write maze episodes share: options, the recorded command, writing with a progress bar."""
+"""What the commands that write maze episodes share: their options, the recorded command, the writing of a split."""
 
 import argparse
 from collections.abc import Callable, Iterable
@@ -10,8 +10,7 @@ from data_prep.common.progress_bar import ProgressBar
 from data_prep.common.recipe_checks import RecipeError
 from data_prep.worlds.maze.episodes import episode_spec
 from data_prep.worlds.maze.layout import LARGEST_SIZE
-from data_prep.worlds.maze.protocols import CONTEXT_SHARE
-from data_prep.worlds.maze.recipe import PROTOCOLS, SPLIT_OFFSETS, Recipe
+from data_prep.worlds.maze.recipe import CONTEXT_SHARE, PROTOCOLS, SPLIT_OFFSETS, Recipe
 from rad_jax.data import Episode, write_split
 
 _SHARD_BYTES = 2**27
@@ -40,11 +39,11 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     add("--shard-episodes", type=int, help="episodes of a shard file (about 128 MiB of frames)")
 
 
-def recipe_from(options: argparse.Namespace, kind: type[Recipe], **defaults) -> Recipe:
-    """The recipe that was asked for; its split is by default the one that the protocol is for.
+def recipe_from(options: argparse.Namespace, kind: type[Recipe], **defaults: object) -> Recipe:
+    """The recipe that the options ask for; without --split, the split that the protocol is for.
 
     Raises:
-      RecipeError: it is not possible.
+      RecipeError: see `Recipe`.
     """
     given = {f.name: getattr(options, f.name, None) for f in fields(kind)}
     given = defaults | {name: value for name, value in given.items() if value is not None}
@@ -55,12 +54,13 @@ def recipe_from(options: argparse.Namespace, kind: type[Recipe], **defaults) -> 
 
 
 def expect_positive(name: str, value: int | None) -> None:
+    """Raises `RecipeError` for a number below 1."""
     if value is not None and value < 1:
         raise RecipeError(f"{name}: {value} is out of range, expected at least 1")
 
 
 def recorded_command(program: str, recipe: Recipe, episodes: int) -> str:
-    """The command line that writes the same split; only the directory is left open."""
+    """The command line that writes the same split, with DIR for the directory."""
     words = [f"python -m data_prep.{program} --out DIR", f"--episodes {episodes}"]
     for field in fields(recipe):
         value = getattr(recipe, field.name)
@@ -82,14 +82,15 @@ def write(
     episodes: int,
     shard_episodes: int | None = None,
 ) -> None:
-    """Write the split of a recipe, or what is missing of it, with a progress bar.
+    """Write the split of a recipe, or the shards that are missing, with a progress bar.
 
     Raises:
       DataError: the directory holds another data set, or another process is writing to it.
     """
-    frame_bytes = 3 * recipe.pixels**2 * (2 if recipe.has_context else 1)
     if shard_episodes is None:
-        shard_episodes = min(max(_SHARD_BYTES // (frame_bytes * recipe.num_frames), 1), _SHARD_EPISODES)
+        shard_episodes = min(
+            max(_SHARD_BYTES // (recipe.frame_bytes * recipe.num_frames), 1), _SHARD_EPISODES
+        )
     with closing(ProgressBar(f"{directory} {recipe.split}")) as bar:
         write_split(
             directory,

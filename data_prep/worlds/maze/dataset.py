@@ -5,69 +5,54 @@ from collections.abc import Iterator
 import numpy as np
 
 from data_prep.worlds.maze import render
-from data_prep.worlds.maze.environment import RayCastMaze
-from data_prep.worlds.maze.episodes import dress
-from data_prep.worlds.maze.oracle import oracle_poses
-from data_prep.worlds.maze.protocols import Walk
+from data_prep.worlds.maze.episodes import make_episode
+from data_prep.worlds.maze.protocols import Walk, draw_walk
 from data_prep.worlds.maze.recipe import Recipe
-from data_prep.worlds.maze.walks import draw
-from data_prep.worlds.maze.world import World, maze_world, room_world, stack
+from data_prep.worlds.maze.world import World, stack
+from data_prep.worlds.walks import oracle_poses
+from rad_jax.axes import Float
 from rad_jax.data import Episode
 
-_RENDERED_BYTES = 2**26  # frames are rendered in lots of about this size
+_RENDERED_BYTES = 2**26  # of frames that are rendered together, about
 
 
 def make_episodes(recipe: Recipe, indices: range) -> Iterator[Episode]:
     """The episodes of some indices, in order. Each is a function of the recipe and its index alone."""
-    lot: list[tuple[World, Walk]] = []
-    frame_bytes = 3 * recipe.pixels**2 * (2 if recipe.has_context else 1)
+    group: list[tuple[World, Walk]] = []
     for index in indices:
-        lot.append(draw_walk(recipe, index))
-        if sum(len(walk.pose) for _, walk in lot) * frame_bytes >= _RENDERED_BYTES:
-            yield from _finish(recipe, lot)
-            lot = []
-    yield from _finish(recipe, lot)
+        environment, walk = draw_walk(recipe, index)
+        group.append((environment.world, walk))
+        if sum(len(walk.pose) for _, walk in group) * recipe.frame_bytes >= _RENDERED_BYTES:
+            yield from _rendered(recipe, group)
+            group = []
+    if group:
+        yield from _rendered(recipe, group)
 
 
-def draw_walk(recipe: Recipe, index: int) -> tuple[World, Walk]:
-    """World and walk of one episode.
-
-    Raises:
-      RecipeError: no world has a walk of this protocol.
-    """
-
-    def new_environment(rng: np.random.Generator) -> RayCastMaze:
-        return RayCastMaze(rng, room_world(rng) if recipe.room else maze_world(rng, recipe.size))
-
-    environment, walk = draw(recipe, index, new_environment)
-    return environment.world, walk
-
-
-def _finish(recipe: Recipe, lot: list[tuple[World, Walk]]) -> Iterator[Episode]:
-    """Render a lot of walks together and dress them as episodes."""
-    if not lot:
-        return
-    frames = _render_walks(recipe, lot, [walk.pose for _, walk in lot])
-    oracles = [None] * len(lot)
+def _rendered(recipe: Recipe, group: list[tuple[World, Walk]]) -> Iterator[Episode]:
+    """The episodes of some walks, which are rendered together."""
+    frames = _frames(recipe, group, [walk.pose for _, walk in group])
+    oracles = [None] * len(group)
     if recipe.has_context:
-        poses = [oracle_poses(walk.pose, walk.n_context) for _, walk in lot]
-        oracles = _render_walks(recipe, lot, poses)
-    for (world, walk), seen, known in zip(lot, frames, oracles, strict=True):
-        yield dress(recipe, world, walk, seen, known)
+        oracles = _frames(recipe, group, [oracle_poses(walk.pose, walk.n_context, 2) for _, walk in group])
+    for (world, walk), seen, known in zip(group, frames, oracles, strict=True):
+        yield make_episode(recipe, world, walk, seen, known)
 
 
-def _render_walks(recipe: Recipe, lot: list[tuple[World, Walk]], poses: list[np.ndarray]) -> list[np.ndarray]:
+def _frames(
+    recipe: Recipe, group: list[tuple[World, Walk]], poses: list[Float[np.ndarray, "t 4"]]
+) -> list[np.ndarray]:
     """The frames of every walk seen from its poses; equal views of one world are rendered once."""
     lengths = [len(pose) for pose in poses]
-    world = np.repeat(np.arange(len(lot), dtype=np.int32), lengths)
-    target = np.concatenate([walk.target for _, walk in lot])
+    world = np.repeat(np.arange(len(group), dtype=np.int32), lengths)
+    target = np.concatenate([walk.target for _, walk in group])
     if not recipe.has_border:
-        target = np.zeros_like(target)  # not seen
+        target = np.zeros_like(target)  # the border alone shows it, so views of other targets are equal
     pose = np.concatenate(poses)
     key = np.concatenate([world[:, None], target[:, None], pose.view(np.int32)], axis=1)
     _, first, inverse = np.unique(key, axis=0, return_index=True, return_inverse=True)
     views = render.render(
-        stack([world for world, _ in lot]),
+        stack([world for world, _ in group]),
         world[first],
         pose[first],
         target[first],

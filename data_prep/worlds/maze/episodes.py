@@ -1,13 +1,13 @@
-"""The form in which maze episodes are stored, whichever renderer made their frames: schema, observations, what comes back."""
+"""The form in which maze episodes are stored, whichever renderer made their frames: schema, observations, and the way back."""
 
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
-from data_prep.worlds.maze import protocols
 from data_prep.worlds.maze.layout import rules_for
 from data_prep.worlds.maze.motion import ACTIONS
-from data_prep.worlds.maze.protocols import Walk
+from data_prep.worlds.maze.protocols import Walk, longest_path
 from data_prep.worlds.maze.recipe import Recipe
 from data_prep.worlds.maze.world import ROOM_TARGETS, World
 from rad_jax.data import Episode, EpisodeSpec
@@ -19,11 +19,10 @@ SHORT = 32  # an episode up to this long is one record
 def episode_spec(recipe: Recipe, info: dict[str, Any] | None = None) -> EpisodeSpec:
     """The schema of the recipe's episodes; ``info`` is added to what the recipe says about itself.
 
-    Per frame, beside frames, actions (one-hot) and pose, the observations of Memory Maze under their names
-    there: agent_pos and agent_dir (the pose again), target_pos, target_color, and targets_vec, target_vec,
-    which point to the targets as the agent sees them, (to its right, ahead), in cells. Per episode
-    maze_layout, targets_pos and what else the world consists of (see ``world_of``), and for evaluations
-    n_context and path, padded with -1.
+    Every frame has an action (one-hot), a pose, and the observations of Memory Maze under their names there: agent_pos and
+    agent_dir (the pose again), target_pos, target_color, and targets_vec and target_vec, which point to the targets as the
+    agent sees them, (to its right, ahead), in cells. An episode has maze_layout, targets_pos and the rest of its world (see
+    `world_of`). Evaluations also have n_context and path, padded with -1.
     """
     outer = recipe.size + 2
     targets = ROOM_TARGETS if recipe.room else rules_for(recipe.size).targets
@@ -53,24 +52,28 @@ def episode_spec(recipe: Recipe, info: dict[str, Any] | None = None) -> EpisodeS
         arrays["oracle"] = image
         statics["n_context"] = ((), "int32")
         if recipe.protocol != "rotate":
-            statics["path"] = ((protocols.longest_path(recipe.max_frames), 2), "int32")
+            statics["path"] = ((longest_path(recipe.max_frames), 2), "int32")
     chunk = recipe.num_frames if recipe.num_frames <= SHORT else CHUNK
     return EpisodeSpec(
         f"{recipe.place}_{recipe.protocol}", arrays, statics, _describe(recipe) | (info or {}), chunk
     )
 
 
-def dress(
-    recipe: Recipe, world: World, walk: Walk, frames: np.ndarray, oracle: np.ndarray | None = None
+def make_episode(
+    recipe: Recipe,
+    world: World,
+    walk: Walk,
+    frames: UInt8[np.ndarray, "t H W 3"],
+    oracle: UInt8[np.ndarray, "t H W 3"] | None = None,
 ) -> Episode:
-    """An episode of a recipe from its parts; ``oracle`` is the perfect-map prediction of an evaluation."""
+    """An episode as it is stored; ``oracle`` is the perfect-map prediction of an evaluation."""
     episode = _observations(world, walk)
     episode["frames"] = frames
     if recipe.has_context:
         episode["oracle"] = oracle
         episode["n_context"] = np.int32(walk.n_context)
         if recipe.protocol != "rotate":
-            episode["path"] = np.full((protocols.longest_path(recipe.max_frames), 2), -1, np.int32)
+            episode["path"] = np.full((longest_path(recipe.max_frames), 2), -1, np.int32)
             episode["path"][: len(walk.path)] = walk.path
     return episode
 

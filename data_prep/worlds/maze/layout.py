@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Int
 
 SMALLEST_SIZE, LARGEST_SIZE = 3, 31
 _ROOM_TRIES = 60
@@ -26,18 +27,15 @@ class LayoutRules:
 class Layout:
     """One maze, without its surrounding wall.
 
-    free:    (n, n) bool, ``[y, x]``: cells one can stand in.
-    room:    (n, n) bool: cells of rooms.
-    targets: (k, 2) int: ``(x, y)`` cells of the targets.
+    Attributes:
+      free: cells one can stand in.
+      room: cells of rooms.
+      targets: ``(x, y)`` cells of the targets.
     """
 
-    free: np.ndarray
-    room: np.ndarray
-    targets: np.ndarray
-
-    @property
-    def size(self) -> int:
-        return len(self.free)
+    free: Bool[np.ndarray, "y x"]
+    room: Bool[np.ndarray, "y x"]
+    targets: Int[np.ndarray, "k 2"]
 
 
 def rules_for(size: int) -> LayoutRules:
@@ -74,7 +72,9 @@ def random_layout(rng: np.random.Generator, rules: LayoutRules) -> Layout:
             return Layout(free[1:-1, 1:-1], room[1:-1, 1:-1], targets - 1)
 
 
-def _place_rooms(rng, rules: LayoutRules) -> tuple[np.ndarray, list[tuple[int, int, int, int]]]:
+def _place_rooms(
+    rng: np.random.Generator, rules: LayoutRules
+) -> tuple[Int[np.ndarray, "y x"], list[tuple[int, int, int, int]]]:
     """Region map of the maze with its surrounding wall (0 wall, 1.. rooms) and the rooms ``(x, y, width, height)``."""
     outer = rules.size + 2
     regions = np.zeros((outer, outer), np.int32)
@@ -92,7 +92,7 @@ def _place_rooms(rng, rules: LayoutRules) -> tuple[np.ndarray, list[tuple[int, i
     return regions, rooms
 
 
-def _carve_corridors(rng, regions: np.ndarray, first_region: int) -> None:
+def _carve_corridors(rng: np.random.Generator, regions: Int[np.ndarray, "y x"], first_region: int) -> None:
     """Fill every lattice cell outside rooms with backtracking mazes, each a region of its own."""
     inner = range(1, len(regions) - 1, 2)
     region = first_region
@@ -119,8 +119,8 @@ def _carve_corridors(rng, regions: np.ndarray, first_region: int) -> None:
         region += 1
 
 
-def _open_doors(rng, regions: np.ndarray) -> np.ndarray:
-    """Free cells, after opening the walls between regions that connect them, and a few more."""
+def _open_doors(rng: np.random.Generator, regions: Int[np.ndarray, "y x"]) -> Bool[np.ndarray, "y x"]:
+    """Free cells, after opening as many walls between regions as connect them, and a few more."""
     parent = list(range(int(regions.max()) + 1))
 
     def root(region: int) -> int:
@@ -147,7 +147,8 @@ def _open_doors(rng, regions: np.ndarray) -> np.ndarray:
     return free
 
 
-def _prune_dead_ends(free: np.ndarray, room: np.ndarray) -> None:
+def _prune_dead_ends(free: Bool[np.ndarray, "y x"], room: Bool[np.ndarray, "y x"]) -> None:
+    """Wall up, in place, the cells outside rooms that have one way out, until there are none."""
     while True:
         neighbours = np.zeros(free.shape, np.int32)
         for dx, dy in _STEPS:
@@ -158,13 +159,15 @@ def _prune_dead_ends(free: np.ndarray, room: np.ndarray) -> None:
         free &= ~dead
 
 
-def _place_targets(rng, rooms, count: int) -> np.ndarray:
+def _place_targets(
+    rng: np.random.Generator, rooms: list[tuple[int, int, int, int]], count: int
+) -> Int[np.ndarray, "k 2"]:
     chosen = rng.permutation(len(rooms))[:count]
     corners, extents = np.array(rooms)[chosen, :2], np.array(rooms)[chosen, 2:]
     return corners + rng.integers(extents)
 
 
-def neighbours(free: np.ndarray, cell: tuple[int, int]) -> Iterator[tuple[int, int]]:
+def neighbours(free: Bool[np.ndarray, "y x"], cell: tuple[int, int]) -> Iterator[tuple[int, int]]:
     """Free cells ``(x, y)`` that share an edge with a cell."""
     for dx, dy in _STEPS:
         x, y = cell[0] + dx, cell[1] + dy

@@ -1,17 +1,20 @@
-"""What an action does to the agent: the measured kinematics of Memory Maze, at its 4 actions per second.
+"""The agent: how an action moves it, and the environment that a protocol moves it in.
 
-Both the turn and the forward speed approach their targets exponentially. With ``r`` the speed at the start of
-a step as a fraction of the top speed and ``s`` the fraction asked for, the step covers ``s + (r - s) * LAG``
-of a full step and ends at speed ``s + (r - s) * KEEP``. When nothing is asked for, friction adds to it: the
-step covers ``r * COAST`` and ends at ``r * COAST_KEEP``. The constants reproduce the real environment:
-turning 14.1, 18.3, 18.4, 18.4 ... degrees, then 2.9 and 0 after release; forward 0.111, 0.219, 0.243, 0.248,
-0.250 cells; 0.246 while turning.
+The kinematics are those measured in Memory Maze, at its 4 actions per second. Turn rate and forward speed approach what the
+action asks for exponentially. With ``r`` the speed at the start of a step as a fraction of the top speed, and ``s`` the
+fraction asked for, the step covers ``s + (r - s) * LAG`` of a full step and ends at speed ``s + (r - s) * KEEP``. When nothing
+is asked for, friction slows the agent further: the step covers ``r * COAST`` and ends at ``r * COAST_KEEP``. The constants
+reproduce the real environment: turns of 14.1, 18.3, 18.4, 18.4 ... degrees, then 2.9 and 0 after release; forward steps of
+0.111, 0.219, 0.243, 0.248, 0.250 cells; 0.246 while turning.
 """
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
+from jaxtyping import Bool
+
+from data_prep.worlds.maze.world import World
 
 ACTIONS = ("noop", "forward", "left", "right", "forward_left", "forward_right")
 NOOP, FORWARD, LEFT, RIGHT, FORWARD_LEFT, FORWARD_RIGHT = range(6)
@@ -24,6 +27,7 @@ RADIUS = 0.1  # of the agent, in cells
 _TURN_LAG, _TURN_KEEP, _TURN_COAST, _TURN_COAST_KEEP = 0.2337, 0.0147, 0.16, 0.0
 _SPEED_LAG, _SPEED_KEEP, _SPEED_COAST, _SPEED_COAST_KEEP = 0.556, 0.224, 0.2, 0.2
 _SLIP_WHEN_TURNING = 0.016
+_TOUCH = 0.4  # cells: radius of a target and of the agent
 
 
 class State(NamedTuple):
@@ -36,13 +40,13 @@ class State(NamedTuple):
     speed: float = 0.0
 
 
-def step(state: State, action: int, free: np.ndarray) -> State:
+def step(state: State, action: int, free: Bool[np.ndarray, "y x"]) -> State:
     """One action. x and y move one after the other, each refused if the agent would touch a wall.
 
     Args:
       state: where the agent is.
       action: index into ``ACTIONS``.
-      free: (n, n) bool, the cells one can stand in.
+      free: the cells one can stand in.
     """
     turned, turn = _approach(
         state.turn, _TURN_OF[action], _TURN_LAG, _TURN_KEEP, _TURN_COAST, _TURN_COAST_KEEP
@@ -60,7 +64,7 @@ def step(state: State, action: int, free: np.ndarray) -> State:
     return State(x, y, heading, turn, speed)
 
 
-def touches_wall(x: float, y: float, free: np.ndarray) -> bool:
+def touches_wall(x: float, y: float, free: Bool[np.ndarray, "y x"]) -> bool:
     """Whether the square around a position, of half side ``RADIUS``, reaches into a wall or out of the maze."""
     height, width = free.shape
     left, right = math.floor(x - RADIUS), math.floor(x + RADIUS)
@@ -70,8 +74,59 @@ def touches_wall(x: float, y: float, free: np.ndarray) -> bool:
     return not (free[low, left] and free[low, right] and free[high, left] and free[high, right])
 
 
-def _approach(rate: float, asked: int, lag: float, keep: float, coast: float, coast_keep: float):
-    """(part of a full step that is covered, rate at its end)."""
+def _approach(
+    rate: float, asked: int, lag: float, keep: float, coast: float, coast_keep: float
+) -> tuple[float, float]:
+    """The part of a full step that is covered, and the rate at its end."""
     if asked == 0:
         return rate * coast, rate * coast_keep
     return asked + (rate - asked) * lag, asked + (rate - asked) * keep
+
+
+class Environment(Protocol):
+    """An agent in a world.
+
+    Protocols move an agent through an `Environment` and know nothing else of the renderer, so the same policy makes the walks
+    of the ray-cast maze and of MuJoCo's (`data_prep.worlds.memory_maze`).
+
+    Attributes:
+      world: where the agent is; known before `start`.
+      state: position, heading and speeds of the agent.
+      target: the target whose colour is shown.
+    """
+
+    world: World
+    state: State
+    target: int
+
+    def start(self, state: State) -> None:
+        """Put the agent, at rest, where a walk begins."""
+
+    def act(self, action: int) -> float:
+        """Take one action, an index into ``ACTIONS``; returns the reward, 1 where the target was touched."""
+
+
+class RayCastMaze:
+    """The embedded maze: the measured kinematics, and targets that count when the agent enters them."""
+
+    def __init__(self, rng: np.random.Generator, world: World):
+        self.world = world
+        self._rng, self._free, self._targets = rng, world.free, world.targets.tolist()
+
+    def start(self, state: State) -> None:
+        self.state = state
+        self.target = int(self._rng.integers(len(self._targets)))
+        self._touching = self._touches()
+
+    def act(self, action: int) -> float:
+        self.state = step(self.state, action, self._free)
+        was_touching, self._touching = self._touching, self._touches()
+        entered = self._touching and not was_touching
+        if entered and len(self._targets) > 1:
+            others = [k for k in range(len(self._targets)) if k != self.target]
+            self.target = others[self._rng.integers(len(others))]
+            self._touching = self._touches()
+        return float(entered)
+
+    def _touches(self) -> bool:
+        return math.dist((self.state.x, self.state.y), self._targets[self.target]) < _TOUCH

@@ -4,6 +4,7 @@ import math
 from collections import deque
 
 import numpy as np
+from jaxtyping import Bool
 
 from data_prep.worlds.maze.layout import neighbours
 from data_prep.worlds.maze.motion import (
@@ -25,7 +26,7 @@ _STUCK_MOVE, _STUCK_STEPS = 0.03, 3
 _BURST_PROBABILITY, _BURST_STEPS = 0.02, 5
 
 
-def shortest_path(free: np.ndarray, start: Cell, goal: Cell) -> list[Cell]:
+def shortest_path(free: Bool[np.ndarray, "y x"], start: Cell, goal: Cell) -> list[Cell]:
     """Cells from start to goal, both included, moving between cells that share an edge."""
     came_from: dict[Cell, Cell] = {goal: goal}
     queue = deque([goal])
@@ -41,7 +42,7 @@ def shortest_path(free: np.ndarray, start: Cell, goal: Cell) -> list[Cell]:
     return path
 
 
-def random_free_cell(rng: np.random.Generator, free: np.ndarray) -> Cell:
+def random_free_cell(rng: np.random.Generator, free: Bool[np.ndarray, "y x"]) -> Cell:
     y, x = np.argwhere(free)[rng.integers(free.sum())]
     return int(x), int(y)
 
@@ -57,7 +58,7 @@ def heading_error(state: State, cell: Cell) -> float:
 
 
 class Follower:
-    """Walks along cells: one action per call, ``None`` when the last cell is reached."""
+    """Walks along cells: a call gives the next action, or None when the last cell is reached."""
 
     def __init__(self, path: list[Cell]):
         self._ahead = deque(path)
@@ -78,7 +79,7 @@ class Follower:
 class Wanderer:
     """Walks to one random free cell after another, with bursts of random actions: now and then, and when stuck."""
 
-    def __init__(self, rng: np.random.Generator, free: np.ndarray):
+    def __init__(self, rng: np.random.Generator, free: Bool[np.ndarray, "y x"]):
         self._rng, self._free = rng, free
         self._follow: Follower | None = None
         self._burst_left = 0

@@ -1,20 +1,20 @@
-"""Whole walks through an environment. What happens in a walk depends on its random generator and its environment only.
+"""Whole walks through an environment, each a function of its random generator and its environment.
 
 train    wander for a fixed number of frames
 return   walk out along a path, turn around, walk back; the way out and the turn are the context (60 %)
 loop     walk out and back; the whole lap is the context (60 %), the second lap is predicted
-rotate   turn in place: a whole turn and a little more is the context, then turn on, the same or the other
+rotate   turn in place: a whole turn and a little more is the context, then the agent turns on, the same or the other
          way; its training walks are a whole turn and then runs either way with pauses
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from jaxtyping import Float, Int
 
-from data_prep.worlds.maze.environment import Environment
-from data_prep.worlds.maze.motion import LEFT, NOOP, RIGHT, State
+from data_prep.worlds.maze.motion import LEFT, NOOP, RIGHT, Environment, RayCastMaze, State
 from data_prep.worlds.maze.policy import (
     ALIGNED,
     Cell,
@@ -24,42 +24,41 @@ from data_prep.worlds.maze.policy import (
     random_free_cell,
     shortest_path,
 )
-from data_prep.worlds.maze.world import World
+from data_prep.worlds.maze.recipe import CONTEXT_SHARE, SPLIT_OFFSETS, Recipe
+from data_prep.worlds.maze.world import World, maze_world, room_world
+from data_prep.worlds.walks import NoWalkError, first_walk
 
-CONTEXT_SHARE = 0.6  # of the frames of return and loop
-_PLANNED_STEP = 0.19  # cells per frame that a path is planned with
+_WORLDS = 1000  # that are drawn until one has a walk
+_PATH_CELLS_PER_FRAME = 0.19  # the speed by which the length of a path is chosen
 _SHORTEST_PATH, _SHORTEST_LEG = 6, 4  # cells
-_VAIN_LEGS, _TURN_STEPS, _LOOK_STEPS = 100, 30, 20
+_EXTRA_LEGS, _TURN_STEPS, _LOOK_STEPS = 100, 30, 20
 _PAUSE_PROBABILITY, _LONGEST_PAUSE = 0.5, 3
 _ROTATE_OFFSET = 0.3  # cells from the middle of a cell
-
-
-class NoWalkError(Exception):
-    """This world has no walk that fits the protocol; another one may."""
 
 
 @dataclass(frozen=True)
 class Walk:
     """What the agent did and where it was.
 
-    pose:      (t, 4) float32: x, y in cells, cosine and sine of the heading, as frame t sees them.
-    action:    (t,) int32: the action that led to frame t, -1 for the first frame.
-    target:    (t,) int32: the target whose colour is shown.
-    reward:    (t,) float32: 1 where the shown target was touched.
-    n_context: frames that are given in an evaluation; None for training walks.
-    path:      cells of the planned way out, empty if there was none.
+    Attributes:
+      pose: x, y in cells, cosine and sine of the heading, as frame t sees them; float32.
+      action: the action that led to frame t, -1 for the first frame.
+      target: the target whose colour is shown.
+      reward: 1 where the shown target was touched.
+      n_context: frames that are given in an evaluation; None for training walks.
+      path: cells of the way out, empty if there was none.
     """
 
-    pose: np.ndarray
-    action: np.ndarray
-    target: np.ndarray
-    reward: np.ndarray
+    pose: Float[np.ndarray, "t 4"]
+    action: Int[np.ndarray, " t"]
+    target: Int[np.ndarray, " t"]
+    reward: Float[np.ndarray, " t"]
     n_context: int | None = None
     path: Sequence[Cell] = field(default=())
 
 
 class Recorder:
-    """Moves the agent of an environment and remembers the walk."""
+    """Moves the agent of an environment and records the walk."""
 
     def __init__(self, environment: Environment, start: State):
         environment.start(start)
@@ -94,59 +93,67 @@ class Recorder:
         )
 
 
-def train_walk(rng: np.random.Generator, environment: Environment, frames: int) -> Walk:
+def draw_walk(
+    recipe: Recipe,
+    index: int,
+    new_environment: Callable[[np.random.Generator], Environment] | None = None,
+) -> tuple[Environment, Walk]:
+    """The environment and the walk of one episode; an environment without a walk of the protocol is replaced.
+
+    Args:
+      recipe: what to make.
+      index: number of the episode in its split.
+      new_environment: draws an environment, all of it from the generator; None for the ray-cast maze.
+
+    Raises:
+      RecipeError: no environment has such a walk.
+    """
+
+    def ray_cast(rng: np.random.Generator) -> RayCastMaze:
+        return RayCastMaze(rng, room_world(rng) if recipe.room else maze_world(rng, recipe.size))
+
+    rng = np.random.default_rng((recipe.seed, SPLIT_OFFSETS[recipe.split], index))
+    return first_walk(
+        lambda: (new_environment or ray_cast)(rng),
+        lambda environment: _WALKS[recipe.protocol](rng, environment, recipe),
+        _WORLDS,
+        f"episode {index}, protocol {recipe.protocol}",
+    )
+
+
+def train_walk(rng: np.random.Generator, environment: Environment, recipe: Recipe) -> Walk:
     """Wander from a random free cell."""
     free = environment.world.free
     agent = Recorder(environment, _start(rng, random_free_cell(rng, free)))
     wander = Wanderer(rng, free)
-    while agent.frames < frames:
+    while agent.frames < recipe.num_frames:
         agent.act(wander(agent.state))
     return agent.walk()
 
 
-def return_walk(
-    rng: np.random.Generator,
-    environment: Environment,
-    min_frames: int,
-    max_frames: int,
-    look_around: bool = False,
-) -> Walk:
+def return_walk(rng: np.random.Generator, environment: Environment, recipe: Recipe) -> Walk:
     """Out and turned around (context), then back along the same cells until the context is 60 % of the frames.
 
     Raises:
       NoWalkError: no path was found, or the walk is not of min_frames to max_frames.
     """
-    path = _plan(rng, environment.world, _wanted(rng, min_frames, max_frames))
-    agent = Recorder(environment, _start(rng, path[0]))
-    _follow(agent, path, until=max_frames)
-    _turn_around(agent, path[-2], look_around)
-    frames = _frames_for(agent.frames, min_frames, max_frames)
-    n_context = agent.frames
+    agent, path = _walk_out(rng, environment, recipe, share=1.0)
+    n_context, frames = agent.frames, _frames_for(agent.frames, recipe)
     if not _follow(agent, path[::-1], until=frames):
         raise NoWalkError("its way back is too short")
     return agent.walk(n_context, path)
 
 
-def loop_walk(
-    rng: np.random.Generator,
-    environment: Environment,
-    min_frames: int,
-    max_frames: int,
-    look_around: bool = False,
-) -> Walk:
+def loop_walk(rng: np.random.Generator, environment: Environment, recipe: Recipe) -> Walk:
     """Out and back, turned around at both ends (context), then the same lap again, out first.
 
     Raises:
       NoWalkError: no path was found, or the walk is not of min_frames to max_frames.
     """
-    path = _plan(rng, environment.world, _wanted(rng, min_frames, max_frames) / 2)
-    agent = Recorder(environment, _start(rng, path[0]))
-    _follow(agent, path, until=max_frames)
-    _turn_around(agent, path[-2], look_around)
-    _follow(agent, path[::-1], until=max_frames)
+    agent, path = _walk_out(rng, environment, recipe, share=0.5)
+    _follow(agent, path[::-1], until=recipe.max_frames)
     _turn_around(agent, path[1])
-    frames = _frames_for(agent.frames, min_frames, max_frames)
-    n_context = agent.frames
+    n_context, frames = agent.frames, _frames_for(agent.frames, recipe)
     if not _follow(agent, path, until=frames):
         _turn_around(agent, path[-2], until=frames)
         if not _follow(agent, path[::-1], until=frames):
@@ -154,43 +161,28 @@ def loop_walk(
     return agent.walk(n_context, path)
 
 
-def rotate_walk(
-    rng: np.random.Generator,
-    environment: Environment,
-    *,
-    frames: int,
-    period: int,
-    n_context: int | None,
-    turn_degrees: float | None = None,
-    centred: bool = False,
-) -> Walk:
-    """Turn in place.
+def rotate_walk(rng: np.random.Generator, environment: Environment, recipe: Recipe) -> Walk:
+    """Turn in place; an evaluation turns one way in its context, then on, the same or the other way.
 
-    Args:
-      rng: the walk's generator.
-      environment: where to turn; with exact turns its agent stays away, the walk is made of poses.
-      frames: length of the walk.
-      period: steps of a whole turn, at least 3.
-      n_context: frames that turn one way before the predicted ones turn on, the same or the other way; None
-        for a training walk.
-      turn_degrees: every turn step turns by exactly this, from a heading that is a multiple of it, so that
-        the views of a turn repeat bit for bit; None for the real kinematics.
-      centred: stand in the middle of the maze, not at a random place.
+    With exact turns every step turns by the same angle, from a heading that is a multiple of it, so that the views of a turn
+    repeat bit for bit. Such a walk is made of poses; the agent of the environment stays away.
     """
-    world = environment.world
+    world, frames = environment.world, recipe.num_frames
+    n_context = recipe.num_context if recipe.has_context else None
     if n_context is None:
-        actions = _rotate_runs(rng, frames - 1, period)
+        actions = _rotate_runs(rng, frames - 1, recipe.period)
     else:
         first, second = (LEFT, RIGHT)[rng.integers(2)], (LEFT, RIGHT)[rng.integers(2)]
         actions = [first] * (n_context - 1) + [second] * (frames - n_context)
-    x, y = (len(world.free) / 2,) * 2 if centred else _place_beside_targets(rng, world)
-    if turn_degrees is None:
+    x, y = (len(world.free) / 2,) * 2 if recipe.room else _place_beside_targets(rng, world)
+    if recipe.exact_turn is None:
         agent = Recorder(environment, State(x, y, rng.uniform(-math.pi, math.pi)))
         for action in actions:
             agent.act(action)
         return agent.walk(n_context)
-    turned = np.cumsum([rng.integers(period), *({LEFT: 1, RIGHT: -1, NOOP: 0}[action] for action in actions)])
-    heading = np.radians(turned % period * turn_degrees)
+    signs = {LEFT: 1, RIGHT: -1, NOOP: 0}
+    turned = np.cumsum([rng.integers(recipe.period), *(signs[action] for action in actions)])
+    heading = np.radians(turned % recipe.period * recipe.exact_turn)
     pose = np.stack([np.full(frames, x), np.full(frames, y), np.cos(heading), np.sin(heading)], 1)
     target = np.full(frames, rng.integers(len(world.targets)), np.int32)
     return Walk(
@@ -202,7 +194,11 @@ def rotate_walk(
     )
 
 
-def _rotate_runs(rng, steps: int, period: int) -> list[int]:
+_WALKS = {"train": train_walk, "return": return_walk, "loop": loop_walk, "rotate": rotate_walk}
+
+
+def _rotate_runs(rng: np.random.Generator, steps: int, period: int) -> list[int]:
+    """A whole turn and up to four steps more, then runs of 3 steps to a whole turn, sometimes after a pause."""
     actions = [(LEFT, RIGHT)[rng.integers(2)]] * int(rng.integers(period, period + 5))
     while len(actions) < steps:
         if rng.random() < _PAUSE_PROBABILITY:
@@ -211,8 +207,8 @@ def _rotate_runs(rng, steps: int, period: int) -> list[int]:
     return actions[:steps]
 
 
-def _place_beside_targets(rng, world: World) -> tuple[float, float]:
-    """A random place in a free cell without a target, on which one could not look around."""
+def _place_beside_targets(rng: np.random.Generator, world: World) -> tuple[float, float]:
+    """A random place in a free cell without a target; from inside a target nothing else is seen."""
     taken = {(int(x), int(y)) for x, y in world.targets}
     cell = random_free_cell(rng, world.free)
     while cell in taken:
@@ -221,22 +217,29 @@ def _place_beside_targets(rng, world: World) -> tuple[float, float]:
     return cell[0] + 0.5 + dx, cell[1] + 0.5 + dy
 
 
-def _start(rng, cell: Cell) -> State:
+def _start(rng: np.random.Generator, cell: Cell) -> State:
     return State(cell[0] + 0.5, cell[1] + 0.5, rng.uniform(-math.pi, math.pi))
 
 
-def _wanted(rng, min_frames: int, max_frames: int) -> float:
-    """Frames the context should take."""
-    return rng.uniform(CONTEXT_SHARE * min_frames, CONTEXT_SHARE * max_frames)
+def _walk_out(
+    rng: np.random.Generator, environment: Environment, recipe: Recipe, share: float
+) -> tuple[Recorder, list[Cell]]:
+    """Walk out along a random path and turn around; the way out takes about ``share`` of the context."""
+    context = rng.uniform(CONTEXT_SHARE * recipe.min_frames, CONTEXT_SHARE * recipe.max_frames)
+    path = _random_path(rng, environment.world, context * share)
+    agent = Recorder(environment, _start(rng, path[0]))
+    _follow(agent, path, until=recipe.max_frames)
+    _turn_around(agent, path[-2], recipe.look_around)
+    return agent, path
 
 
-def _plan(rng, world: World, out_frames: float) -> list[Cell]:
-    """A path for a way out of about this many frames: shortest ways to random targets and cells, one after another."""
-    cells = _cells_for(out_frames)
+def _random_path(rng: np.random.Generator, world: World, frames: float) -> list[Cell]:
+    """Cells of a way that takes about this many frames: shortest ways to random targets and cells, one after another."""
+    cells = _cells_for(frames)
     if cells < _SHORTEST_PATH:
         raise NoWalkError("its path is too short")
     path = [random_free_cell(rng, world.free)]
-    for _ in range(cells + _VAIN_LEGS):
+    for _ in range(cells + _EXTRA_LEGS):
         if len(path) >= cells:
             return path[:cells]
         if rng.random() < 0.5:
@@ -248,16 +251,16 @@ def _plan(rng, world: World, out_frames: float) -> list[Cell]:
         turns_back = len(path) > 1 and len(leg) > 1 and leg[1] == path[-2]
         if len(leg) >= _SHORTEST_LEG and not turns_back:
             path += leg[1:]
-    raise NoWalkError("no path of the wanted length is there")
+    raise NoWalkError("it has no path of the wanted length")
 
 
 def longest_path(max_frames: int) -> int:
-    """Cells of the longest path that return and loop can plan for episodes of at most this many frames."""
+    """Cells of the longest path of return and loop in episodes of at most this many frames."""
     return _cells_for(CONTEXT_SHARE * max_frames)
 
 
-def _cells_for(out_frames: float) -> int:
-    return int(out_frames * _PLANNED_STEP) + 2
+def _cells_for(frames: float) -> int:
+    return int(frames * _PATH_CELLS_PER_FRAME) + 2
 
 
 def _follow(agent: Recorder, path: list[Cell], until: int) -> bool:
@@ -282,8 +285,9 @@ def _turn_around(agent: Recorder, cell: Cell, look_around: bool = False, until: 
         agent.act(LEFT if error > 0 else RIGHT)
 
 
-def _frames_for(n_context: int, min_frames: int, max_frames: int) -> int:
+def _frames_for(n_context: int, recipe: Recipe) -> int:
+    """Frames of the episode of which the context is 60 %."""
     frames = -(-n_context * 5 // 3)  # n_context / CONTEXT_SHARE, rounded up
-    if not min_frames <= frames <= max_frames:
+    if not recipe.min_frames <= frames <= recipe.max_frames:
         raise NoWalkError(f"its walk has {frames} frames")
     return frames

@@ -9,6 +9,7 @@ from data_prep.worlds.maze.motion import TURN_DEGREES
 from data_prep.worlds.maze.world import ROOM_SIZE
 
 PROTOCOLS = ("train", "return", "loop", "rotate")
+CONTEXT_SHARE = 0.6  # of the frames of return and loop
 # Episode i of a split draws its world and its walk from (seed, offset of the split, i): splits share no world.
 SPLIT_OFFSETS = {"train": 0, "test": 10**6, "validation": 2 * 10**6}
 _LARGEST_FRAME = 1024
@@ -20,21 +21,21 @@ _ROOM_TURN_DEGREES = 30.0
 class Recipe:
     """What to make. ``None`` stands for the protocol's default, which the properties below give.
 
-    protocol:      one of PROTOCOLS. Rotate has training walks in the split "train" and evaluations in the
-      others.
-    split:         one of SPLIT_OFFSETS.
-    seed:          not negative.
-    size:          cells of the inner maze along a side: odd, 3 to 31.
-    room:          turn in the middle of a random room of 3 x 3 cells instead of a maze (rotate only).
-    pixels:        height and width of a frame, a multiple of 8.
-    supersample:   rays per pixel and direction.
-    border:        draw the colour of the current target around the frame; default: except in the room.
-    frames:        length of an episode of train (default 1001) and rotate (default two whole turns;
-                   evaluation: the context and one step less than a whole turn).
-    context:       frames of the context of a rotate evaluation (default a whole turn and two frames).
-    turn_degrees:  exact turns for rotate, a divisor of 360; default: the real kinematics, in the room 30.
-    look_around:   a turn on the spot before the way back of return and loop.
-    min_frames, max_frames: length of an episode of return and loop.
+    Attributes:
+      protocol: one of PROTOCOLS. Rotate has training walks in the split "train" and evaluations in the others.
+      split: one of SPLIT_OFFSETS.
+      seed: not negative.
+      size: cells of the inner maze along a side: odd, 3 to 31.
+      room: turn in the middle of a random room of 3 x 3 cells instead of a maze (rotate only).
+      pixels: height and width of a frame, a multiple of 8.
+      supersample: rays per pixel and direction.
+      border: draw the colour of the current target around the frame; default: except in the room.
+      frames: length of an episode of train (default 1001) and rotate (default two whole turns; evaluation: the context and
+        one step less than a whole turn).
+      context: frames of the context of a rotate evaluation (default a whole turn and two frames).
+      turn_degrees: exact turns for rotate, a divisor of 360; default: the real kinematics, in the room 30.
+      look_around: a turn on the spot before the way back of return and loop.
+      min_frames, max_frames: length of an episode of return and loop.
 
     Raises:
       RecipeError: a value, or a combination, that is not possible.
@@ -93,8 +94,8 @@ class Recipe:
         if self.has_context and self.protocol == "rotate":
             expect_between("context", self.num_context, 1, self.num_frames - 1)
 
-    def _refuse_foreign_options(self):
-        """An option that would be ignored is a mistake."""
+    def _refuse_foreign_options(self) -> None:
+        """An option that the protocol would ignore is an error."""
         rotates, laps = self.protocol == "rotate", self.protocol in ("return", "loop")
         foreign = {
             "room": self.room and not rotates,
@@ -116,7 +117,7 @@ class Recipe:
 
     @property
     def place(self) -> str:
-        """Where the walks are, as a part of the data set's name."""
+        """Kind and size of the world, for the name of the data set."""
         return "room" if self.room else f"maze_{self.size}x{self.size}"
 
     @property
@@ -153,6 +154,11 @@ class Recipe:
     @property
     def has_border(self) -> bool:
         return not self.room if self.border is None else self.border
+
+    @property
+    def frame_bytes(self) -> int:
+        """Of the images of one frame."""
+        return 3 * self.pixels**2 * (2 if self.has_context else 1)
 
     def as_info(self) -> dict[str, Any]:
         """The options in full, JSON: what a data set says about how it was made."""

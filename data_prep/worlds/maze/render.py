@@ -1,9 +1,9 @@
 """First-person frames of a world from poses: a ray per pixel column against the grid, in JAX.
 
-The camera of Memory Maze: 80 degrees of vertical field of view, 0.45 cells above the floor, 0.075 cells ahead
-of the agent's centre, looking down by 0.1 rad. The downward pitch is a vertical shear, so a pixel column is
-one ray on the ground plan: columns find their wall once, pixels only decide between wall, floor, sky and
-targets. Depths are measured along the heading, not along the ray.
+The camera is that of Memory Maze: 80 degrees of vertical field of view, 0.45 cells above the floor, 0.075 cells ahead of the
+agent's centre, looking down by 0.1 rad. The downward pitch is a vertical shear, so a pixel column is one ray on the ground
+plan: every column finds its wall once, and pixels only decide between wall, floor, sky and targets. Depths are measured along
+the heading, not along the ray.
 """
 
 from functools import partial
@@ -15,9 +15,8 @@ from einops import rearrange, reduce
 from jaxtyping import UInt8
 
 from data_prep.worlds.maze import textures
-from data_prep.worlds.maze.border import BORDER_BRIGHTNESS, border_width
 from data_prep.worlds.maze.world import World
-from rad_jax.axes import Array, Float, Int
+from rad_jax.axes import Array, Bool, Float, Int
 
 CAMERA_HEIGHT = 0.45
 CAMERA_AHEAD = 0.075
@@ -30,6 +29,8 @@ SKY_LOW, SKY_HIGH, SKY_HIGH_SLOPE = (0.24, 0.33, 0.43), (0.30, 0.45, 0.60), 0.75
 BLOCK = 256  # views rendered by one call of the compiled program, which so compiles once
 _TOGETHER = 8  # views of a block that are computed at once: more do not fit the caches of a CPU
 _WALL_DETAIL, _FLOOR_DETAIL = 0.5, 1.0  # levels of texture detail lost per doubling of the depth
+
+Grids = tuple[Array, Array, Array, Array]  # wall, wall_pattern, wall_colour, floor_pattern of `World`
 
 
 def render(
@@ -57,20 +58,31 @@ def render(
       uint8 frames.
     """
     frames = np.empty((len(pose), pixels, pixels, 3), np.uint8)
-    edge = border_width(pixels) if border else 0
-    draw = partial(_render_block, pixels=pixels, supersample=supersample, border=edge)
+    edge = textures.border_width(pixels) if border else 0
     for start in range(0, len(pose), BLOCK):
         # The last block repeats its last view.
         rows = np.minimum(np.arange(start, start + BLOCK), len(pose) - 1)
         at = world[rows]
         walls = (worlds.wall[at], worlds.wall_pattern[at], worlds.wall_colour[at], worlds.floor_pattern[at])
-        block = draw(walls, worlds.targets[at], worlds.target_colour[at], pose[rows], target[rows])
+        targets, colours = worlds.targets[at], worlds.target_colour[at]
+        sizes = {"pixels": pixels, "supersample": supersample, "border": edge}
+        block = _render_block(walls, targets, colours, pose[rows], target[rows], **sizes)
         frames[start : start + BLOCK] = np.asarray(block)[: len(pose) - start]
     return frames
 
 
 @partial(jax.jit, static_argnames=("pixels", "supersample", "border"))
-def _render_block(grids, targets, target_colour, pose, target, *, pixels, supersample, border):
+def _render_block(
+    grids: Grids,
+    targets: Float[Array, "v k 2"],
+    target_colour: Float[Array, "v k 3"],
+    pose: Float[Array, "v 4"],
+    target: Int[Array, " v"],
+    *,
+    pixels: int,
+    supersample: int,
+    border: int,
+) -> UInt8[Array, "v H W 3"]:
     def view(inputs):
         grids, targets, target_colour, pose, target = inputs
         image = _view(grids, targets, target_colour, pose, size=pixels * supersample, pixels=pixels)
@@ -78,13 +90,21 @@ def _render_block(grids, targets, target_colour, pose, target, *, pixels, supers
         if border:
             edge = np.ones((pixels, pixels, 1), bool)
             edge[border:-border, border:-border] = False
-            image = jnp.where(edge, target_colour[target][None, None] * BORDER_BRIGHTNESS, image)
+            image = jnp.where(edge, target_colour[target][None, None] * textures.BORDER_BRIGHTNESS, image)
         return jnp.clip(jnp.round(image * 255), 0, 255).astype(jnp.uint8)
 
     return jax.lax.map(view, (grids, targets, target_colour, pose, target), batch_size=_TOGETHER)
 
 
-def _view(grids, targets, target_colour, pose, *, size: int, pixels: int) -> Float[Array, "H W 3"]:
+def _view(
+    grids: Grids,
+    targets: Float[Array, "k 2"],
+    target_colour: Float[Array, "k 3"],
+    pose: Float[Array, "4"],
+    *,
+    size: int,
+    pixels: int,
+) -> Float[Array, "H W 3"]:
     """One image of size x size rays; ``pixels``, the size of the final frame, sets the detail of the textures."""
     wall, wall_pattern, wall_colour, floor_pattern = grids
     heading = pose[2:]
@@ -123,15 +143,17 @@ def _view(grids, targets, target_colour, pose, *, size: int, pixels: int) -> Flo
     return jnp.concatenate([above, below])
 
 
-def _first_wall(wall, eye, ray, heading):
+def _first_wall(
+    wall: Bool[Array, "y x"], eye: Float[Array, "2"], ray: Float[Array, "W 2"], heading: Float[Array, "2"]
+) -> tuple[Array, tuple[Array, Array], Array, Array]:
     """The wall that every column's ray meets first.
 
-    Returns depth (W,), the cell (y, x) that is hit, where along its face in [0, 1) (W,), and the cosine
-    between the heading and the face (W,).
+    Returns, for every column, the depth, the cell (y, x) that is hit, where along its face in [0, 1), and the cosine between
+    the heading and the face.
     """
     lines = np.arange(len(wall) + 1)[None]
 
-    def crossings(a: int):
+    def crossings(a: int) -> list[Array]:
         """Where the rays cross the grid lines of one axis into a wall."""
         b = 1 - a
         depth = (lines - eye[a]) / ray[:, a, None]
@@ -153,8 +175,14 @@ def _first_wall(wall, eye, ray, heading):
     return jnp.minimum(depth_x, depth_y), (y, x), other - jnp.floor(other), facing
 
 
-def _floor_image(floor_pattern, eye, ray, depth, pixels):
-    """Floor colours of rows at given depths (H,) -> (H, W, 3)."""
+def _floor_image(
+    floor_pattern: UInt8[Array, "y x"],
+    eye: Float[Array, "2"],
+    ray: Float[Array, "W 2"],
+    depth: Float[np.ndarray, " H"],
+    pixels: int,
+) -> Float[Array, "H W 3"]:
+    """Floor colours of rows at given depths."""
     point = eye[None, None] + depth[:, None, None] * ray[None]
     limit = len(floor_pattern) - 1
     cell = jnp.clip(jnp.floor(point).astype(jnp.int32), 0, limit)  # beyond the maze a wall hides it anyway
@@ -166,8 +194,17 @@ def _floor_image(floor_pattern, eye, ray, depth, pixels):
     return brightness[..., None] * jnp.asarray(textures.FLOOR_PALETTE)[pattern]
 
 
-def _draw_target(image, nearest, eye, ray, slope, heading, centre, colour):
-    """Paint one sphere where it is nearer than what has been painted before."""
+def _draw_target(
+    image: Float[Array, "H W 3"],
+    nearest: Float[Array, "H W"],
+    eye: Float[Array, "2"],
+    ray: Float[Array, "W 2"],
+    slope: Float[np.ndarray, " H"],
+    heading: Float[Array, "2"],
+    centre: Float[Array, "2"],
+    colour: Float[Array, "3"],
+) -> tuple[Float[Array, "H W 3"], Float[Array, "H W"]]:
+    """Paint one sphere where it is nearer than what has been painted before; also returns the new depths."""
     offset = jnp.append(eye - centre, CAMERA_HEIGHT)
     ray_squared = (ray**2).sum(-1)[None] + slope[:, None] ** 2
     toward = (ray @ offset[:2])[None] + slope[:, None] * offset[2]
@@ -181,18 +218,18 @@ def _draw_target(image, nearest, eye, ray, slope, heading, centre, colour):
     return jnp.where(visible[..., None], lit, image), jnp.where(visible, depth, nearest)
 
 
-def _sky(slope):
-    """Sky colours of rows (H,) -> (H, 3): bluer and brighter upwards."""
+def _sky(slope: Float[np.ndarray, " H"]) -> Float[np.ndarray, "H 3"]:
+    """Sky colours of rows: bluer and brighter upwards."""
     part = np.clip(slope / SKY_HIGH_SLOPE, 0, 1)[:, None]
     return (1 - part) * np.array(SKY_LOW, np.float32) + part * np.array(SKY_HIGH, np.float32)
 
 
-def _detail(loss: float, depth, pixels: int):
+def _detail(loss: float, depth: Float[Array, "..."], pixels: int) -> Int[Array, "..."]:
     """Level of texture detail for a depth: 0 the finest."""
     level = jnp.floor(loss * jnp.log2(jnp.maximum(depth, 0.1) * 64 / pixels))
     return jnp.clip(level, 0, textures.LEVELS - 1).astype(jnp.int32)
 
 
-def _texel(fraction):
+def _texel(fraction: Float[Array, "..."]) -> Int[Array, "..."]:
     """Texel index of a position in [0, 1) on a texture."""
     return jnp.clip((fraction * textures.TEXELS).astype(jnp.int32), 0, textures.TEXELS - 1)

@@ -1,9 +1,12 @@
-"""Procedural wall and floor patterns: brightness maps of 32 x 32 texels at three levels of detail."""
+"""How a maze looks: wall and floor patterns of 32 x 32 texels at three levels of detail, and the border of a frame."""
 
+import math
 from functools import cache
 
 import numpy as np
-from einops import reduce, repeat
+from jaxtyping import Float
+
+from data_prep.worlds.mipmaps import mipmaps
 
 TEXELS = 32
 WALL_PATTERNS = 8
@@ -28,23 +31,33 @@ WALL_PALETTE = np.array(
 FLOOR_PALETTE = np.array([(0.085, 0.135, 0.165), (0.165, 0.215, 0.25)], np.float32)
 _FLOOR_CONTRAST = 0.35
 
+BORDER_BRIGHTNESS = 0.7  # of the colour of the target around a frame
+
 
 @cache
-def wall_patterns() -> np.ndarray:
+def wall_patterns() -> Float[np.ndarray, "l k y x"]:
     """Brightness of walls, (LEVELS, WALL_PATTERNS, TEXELS, TEXELS) float32 in [0.5, 1.1]."""
     random = np.random.RandomState(7)
-    return _levels(np.stack([_pattern(random) for _ in range(WALL_PATTERNS)]))
+    return _levels([_pattern(random) for _ in range(WALL_PATTERNS)])
 
 
 @cache
-def floor_patterns() -> np.ndarray:
+def floor_patterns() -> Float[np.ndarray, "l k y x"]:
     """Brightness of floors, (LEVELS, FLOOR_PATTERNS, TEXELS, TEXELS) float32 around 1, fainter than that of walls."""
     random = np.random.RandomState(3)
-    maps = np.stack([_pattern(random) for _ in range(FLOOR_PATTERNS)])
-    return _levels((maps - 1) * _FLOOR_CONTRAST + 1)
+    return _levels([(_pattern(random) - 1) * _FLOOR_CONTRAST + 1 for _ in range(FLOOR_PATTERNS)])
 
 
-def _pattern(random: np.random.RandomState) -> np.ndarray:
+def border_width(pixels: int) -> int:
+    """Width of the border of a frame, which has the colour of the target, at least one pixel; as in Memory Maze."""
+    return max(int(2 * math.sqrt(pixels // 64)), 1)
+
+
+def _levels(patterns: list[np.ndarray]) -> Float[np.ndarray, "l k y x"]:
+    return mipmaps(np.stack(patterns)[..., None], LEVELS, factor=4)[..., 0]
+
+
+def _pattern(random: np.random.RandomState) -> Float[np.ndarray, "y x"]:
     """Ten faint rectangles and nine dark lines, all wrapping around the edges."""
     brightness = np.ones((TEXELS, TEXELS))
     for _ in range(10):
@@ -57,13 +70,3 @@ def _pattern(random: np.random.RandomState) -> np.ndarray:
         cells = np.ix_(line, across) if random.rand() < 0.5 else np.ix_(across, line)
         brightness[cells] *= 0.68
     return np.clip(brightness, 0.5, 1.1)
-
-
-def _levels(maps: np.ndarray) -> np.ndarray:
-    """The maps at every level of detail, all repeated to full size so that one index serves all levels."""
-    levels = []
-    for level in range(LEVELS):
-        side = 4**level
-        coarse = reduce(maps, "p (y i) (x j) -> p y x", "mean", i=side, j=side)
-        levels.append(repeat(coarse, "p y x -> p (y i) (x j)", i=side, j=side))
-    return np.stack(levels).astype(np.float32)

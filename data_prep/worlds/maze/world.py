@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 
 import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
 
 from data_prep.worlds.maze import textures
 from data_prep.worlds.maze.layout import Layout, random_layout, rules_for
@@ -22,26 +23,27 @@ ROOM_TARGETS = 2
 
 @dataclass(frozen=True)
 class World:
-    """All that the renderer needs. N is the size of the maze plus 2, the surrounding wall. Arrays over cells are [y, x].
+    """All that the renderer needs. Arrays over cells include the surrounding wall, one cell thick.
 
-    wall:           (N, N) uint8: 1 where a wall stands.
-    wall_pattern:   (N, N) uint8: texture of the wall in a cell, below ``textures.WALL_PATTERNS``.
-    wall_colour:    (N, N, 3) float32 in [0, 1].
-    floor_pattern:  (N, N) uint8: 0 corridor, 1 room.
-    targets:        (K, 2) float32: target centres (x, y) on the floor, in cells of the inner maze.
-    target_colour:  (K, 3) float32 in [0, 1].
+    Attributes:
+      wall: 1 where a wall stands.
+      wall_pattern: texture of the wall in a cell, below ``textures.WALL_PATTERNS``.
+      wall_colour: in [0, 1].
+      floor_pattern: 0 corridor, 1 room.
+      targets: target centres (x, y) on the floor, in cells of the inner maze.
+      target_colour: in [0, 1].
     """
 
-    wall: np.ndarray
-    wall_pattern: np.ndarray
-    wall_colour: np.ndarray
-    floor_pattern: np.ndarray
-    targets: np.ndarray
-    target_colour: np.ndarray
+    wall: UInt8[np.ndarray, "*worlds y x"]
+    wall_pattern: UInt8[np.ndarray, "*worlds y x"]
+    wall_colour: Float[np.ndarray, "*worlds y x 3"]
+    floor_pattern: UInt8[np.ndarray, "*worlds y x"]
+    targets: Float[np.ndarray, "*worlds k 2"]
+    target_colour: Float[np.ndarray, "*worlds k 3"]
 
     @property
-    def free(self) -> np.ndarray:
-        """(n, n) bool: free cells of the inner maze."""
+    def free(self) -> Bool[np.ndarray, "y x"]:
+        """Free cells of the inner maze."""
         return self.wall[1:-1, 1:-1] == 0
 
 
@@ -66,8 +68,8 @@ def maze_world(rng: np.random.Generator, size: int) -> World:
 def room_world(rng: np.random.Generator) -> World:
     """A random room of 3 x 3 cells to look around in from its middle.
 
-    Every wall cell has a colour of its own, drawn freely; pillars stand in some of the corners; two targets,
-    of free colours too, lie in cells that are neither the middle nor a pillar.
+    Every wall cell has a random colour of its own; pillars stand in some of the corners; two targets, of random colours too,
+    lie in cells that are neither the middle nor a pillar.
     """
     free = np.ones((ROOM_SIZE, ROOM_SIZE), bool)
     free[::2, ::2] = rng.random((2, 2)) >= _PILLAR_PROBABILITY
@@ -80,7 +82,12 @@ def room_world(rng: np.random.Generator) -> World:
     return _dress(layout, pattern, colour, rng.uniform(0.05, 1, (ROOM_TARGETS, 3)))
 
 
-def _dress(layout: Layout, wall_pattern, wall_colour, target_colour) -> World:
+def _dress(
+    layout: Layout,
+    wall_pattern: Int[np.ndarray, "y x"],
+    wall_colour: Float[np.ndarray, "y x 3"],
+    target_colour: Float[np.ndarray, "k 3"],
+) -> World:
     return World(
         wall=np.pad(~layout.free, 1, constant_values=True).astype(np.uint8),
         wall_pattern=wall_pattern.astype(np.uint8),

@@ -1,4 +1,4 @@
-"""One maze on MuJoCo behind the interface of `data_prep.worlds.maze.environment`.
+"""One maze on MuJoCo behind the interface of `data_prep.worlds.maze.motion`.
 
 Importing this module loads MuJoCo; see `package.load_tasks` for what it raises where that is not possible.
 """
@@ -9,14 +9,13 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from data_prep.worlds.maze import textures
-from data_prep.worlds.maze.border import BORDER_BRIGHTNESS, border_width
 from data_prep.worlds.maze.motion import State
 from data_prep.worlds.maze.world import TARGET_PALETTE, World
 from data_prep.worlds.memory_maze.package import load_tasks
 
 tasks = load_tasks()
 
-# After load_tasks, which says what is wrong where they do not load.
+# These come after load_tasks, which says what is wrong where they cannot be loaded.
 from dm_control import composer  # noqa: E402
 from dm_control.locomotion.props.target_sphere import TargetSphere  # noqa: E402
 
@@ -30,21 +29,22 @@ _FREE = (" ", "P", "G")  # of labmaze: a free cell, one to start from, one with 
 
 
 class MuJoCoMaze:
-    """Memory Maze of one size, seen in frames of one size.
+    """Memory Maze of one size, rendered in frames of one size.
 
-    world, state, target: see `data_prep.worlds.maze.environment.Environment`; there from `reset` and `start` on.
-    frames: the frame of every state since `start`, (H, W, 3) uint8 each.
+    Attributes:
+      world, state, target: see `data_prep.worlds.maze.motion.Environment`; set by `reset` (world) and `start`.
+      frames: the frame of every state since `start`, uint8 (H, W, 3).
     """
 
     def __init__(self, size: int, pixels: int, border: bool = True):
         patches.apply()
         self._make = getattr(tasks, f"memory_maze_{size}x{size}")
         self._size, self._pixels = size, pixels
-        self._border = border_width(pixels) if border else 0
+        self._border = textures.border_width(pixels) if border else 0
         self._env = None
 
     def reset(self, seed: int) -> None:
-        """Build another maze, all of it drawn from a seed below 2**32."""
+        """Build another maze, a function of a seed below 2**32."""
         self.close()
         # The package's own border covers the whole frame below 64 pixels.
         self._env = self._make(
@@ -80,7 +80,7 @@ class MuJoCoMaze:
     ) -> UInt8[np.ndarray, "t H W 3"]:
         """What the agent would see from other poses, with the colours of these targets around the frames.
 
-        The agent is moved there; the next walk needs a `start`.
+        It moves the agent, so the next walk needs a `start`.
         """
         frames = np.empty((len(pose), self._pixels, self._pixels, 3), np.uint8)
         physics = self._core.physics
@@ -114,8 +114,8 @@ class MuJoCoMaze:
         if self._border:
             edge = np.ones(image.shape[:2], bool)
             edge[self._border : -self._border, self._border : -self._border] = False
-            # As the package does, cut to integers, not rounded.
-            image[edge] = (tasks.TARGET_COLORS[target] * 255 * BORDER_BRIGHTNESS).astype(np.uint8)
+            # Cut to integers, not rounded, as the package does.
+            image[edge] = (tasks.TARGET_COLORS[target] * 255 * textures.BORDER_BRIGHTNESS).astype(np.uint8)
         return image
 
     def _read_world(self, seen: dict[str, np.ndarray]) -> World:

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
-# Other versions of mujoco turn the wall textures around or do not run; see the README.
+# Other versions of mujoco mirror the wall textures or do not run; see the README.
 PINS = {"memory-maze": "1.0.3", "dm_control": "1.0.31", "mujoco": "3.3.3", "labmaze": "1.0.6"}
 INSTALL = 'pip install -e ".[memory-maze]"'
 PACKAGES_EGL = "libegl1 libegl-mesa0 libopengl0 libgl1-mesa-dri libgbm1"
@@ -19,12 +19,12 @@ PACKAGES_OSMESA = "libosmesa6"
 _BACKENDS = {
     "egl": "EGL",
     "osmesa": "OSMesa",
-}  # value of MUJOCO_GL -> name of the library, the first that is there
+}  # value of MUJOCO_GL -> name of the library; the first is preferred
 _HARMLESS = "Cannot set velocity on Entity with no free joint"
 
 
 class MemoryMazeError(RuntimeError):
-    """The simulator cannot be used here; the message says in one line what is missing and how to get it."""
+    """The simulator cannot be used here; the message says in one line what is missing and how to install it."""
 
 
 def check_installed() -> None:
@@ -46,10 +46,10 @@ def check_installed() -> None:
 
 
 def backend() -> str:
-    """How MuJoCo gets its OpenGL: what MUJOCO_GL says, or else EGL, or OSMesa where only that is there.
+    """The OpenGL that MuJoCo uses: what MUJOCO_GL says, else EGL, else OSMesa.
 
     Raises:
-      MemoryMazeError: MUJOCO_GL names none of the two, or neither library is there.
+      MemoryMazeError: MUJOCO_GL is neither of them, or neither library is installed.
     """
     chosen = os.environ.get("MUJOCO_GL")
     if chosen:
@@ -59,14 +59,14 @@ def backend() -> str:
     for name, library in _BACKENDS.items():
         if ctypes.util.find_library(library):
             return name
-    raise MemoryMazeError(f"no OpenGL library was found; {_how_to_get_one()}")
+    raise MemoryMazeError(f"no OpenGL library was found; {_how_to_install()}")
 
 
 def load_tasks() -> types.ModuleType:
     """The module `memory_maze.tasks`.
 
-    The package's own `__init__` fails without gym, for which it only registers the tasks, so it is not executed: an
-    empty package with the same path stands in for it.
+    The package's `__init__` only registers the tasks with gym, and fails without it, so it is not executed: an empty package
+    with the same path takes its place.
 
     Raises:
       MemoryMazeError: see `check_installed`, or OpenGL does not start.
@@ -75,7 +75,7 @@ def load_tasks() -> types.ModuleType:
     os.environ["MUJOCO_GL"] = backend()
     logging.getLogger("absl").addFilter(lambda record: _HARMLESS not in record.getMessage())
     try:
-        with _filters_of_warnings_kept(), warnings.catch_warnings():
+        with _warning_filters_restored(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if "memory_maze" not in sys.modules:
                 spec = importlib.util.find_spec("memory_maze")
@@ -83,21 +83,21 @@ def load_tasks() -> types.ModuleType:
                 package.__spec__, package.__path__ = spec, spec.submodule_search_locations
                 sys.modules["memory_maze"] = package
             return importlib.import_module("memory_maze.tasks")
-    except Exception as error:  # what a missing or broken driver raises depends on where it is noticed
+    except Exception as error:  # a missing or broken driver raises all kinds of errors
         sys.modules.pop("memory_maze", None)
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise MemoryMazeError(
-            f"MuJoCo did not start with MUJOCO_GL={os.environ['MUJOCO_GL']} ({reason}); {_how_to_get_one()}"
+            f"MuJoCo did not start with MUJOCO_GL={os.environ['MUJOCO_GL']} ({reason}); {_how_to_install()}"
         ) from error
 
 
-def _how_to_get_one() -> str:
+def _how_to_install() -> str:
     return f"on Debian: apt-get install {PACKAGES_EGL} (or {PACKAGES_OSMESA}, then MUJOCO_GL=osmesa)"
 
 
 @contextlib.contextmanager
-def _filters_of_warnings_kept() -> Iterator[None]:
-    """dm_control turns all deprecation warnings on when it is imported."""
+def _warning_filters_restored() -> Iterator[None]:
+    """Importing dm_control turns all deprecation warnings on; this undoes it."""
     filters = warnings.filters[:]
     try:
         yield

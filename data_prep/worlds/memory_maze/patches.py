@@ -1,12 +1,12 @@
-"""Three changes to dm_control that make Memory Maze several times as fast and small. Every image stays the same.
+"""Three changes to dm_control that make Memory Maze several times faster and smaller. Every image stays the same.
 
-Touching targets: after each of the 50 substeps of an action every target looks through all contacts in Python. Here
-it compares the array of all of them at once.
+Touching targets: after each of the 50 substeps of an action, every target searches all contacts in a Python loop. Here it
+compares the array of contacts at once.
 
-Rendering: every frame makes a camera with a scene of its own and frees it. Here a simulation keeps its cameras.
+Rendering: dm_control makes a camera with its own scene for every frame, and frees it. Here a simulation keeps its cameras.
 
-Textures: the package brings every wall texture ten times over, 88 images of 1024 x 1024, of which a maze shows at most
-nine and the floors. Here those that no material names are left out before the model is compiled.
+Textures: the package loads every wall texture ten times, 88 images of 1024 x 1024, of which a maze shows at most nine and the
+floors. Here those that no material uses are left out before the model is compiled.
 """
 
 import xml.etree.ElementTree as ElementTree
@@ -46,17 +46,17 @@ def _update_activation(self: TargetSphere, physics: Any) -> None:
 def _render(
     self: engine.Physics, height: int = 240, width: int = 320, camera_id: int | str = -1, **options: Any
 ):
-    if any(options.values()):  # overlays, depth, segmentation, ... are none of ours
+    if any(options.values()):  # overlays, depth, segmentation: as dm_control does it
         return _stock_render(self, height, width, camera_id, **options)
     cameras = self.__dict__.setdefault("_kept_cameras", {})
     key = camera_id, height, width
     if key not in cameras:
         cameras[key] = engine.Camera(self, height, width, camera_id)
-    return cameras[key].render().copy()  # the camera's buffer is written again by the next frame
+    return cameras[key].render().copy()  # the next frame overwrites the camera's buffer
 
 
 def _reload_from_data(self: engine.Physics, data: Any) -> None:
-    _forget_cameras(self)  # their scenes belong to the model that was
+    _forget_cameras(self)  # their scenes belong to the old model
     _stock_reload(self, data)
 
 

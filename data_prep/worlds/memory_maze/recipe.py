@@ -1,4 +1,4 @@
-"""What of a recipe Memory Maze on MuJoCo can follow."""
+"""What Memory Maze on MuJoCo can make of a maze recipe."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +13,13 @@ _LARGEST_FRAME = 480  # the height of MuJoCo's buffer
 
 @dataclass(frozen=True)
 class MemoryMazeRecipe(Recipe):
-    """A recipe for the real Memory Maze: its four sizes, at most its episode's length, no rooms, no supersampling.
+    """A recipe for the real Memory Maze: its four sizes, at most the length of its episodes, no rooms, no supersampling.
 
     Raises:
       RecipeError: a value, or a combination, that is not possible.
     """
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.size not in EPISODE_FRAMES:
             sizes = ", ".join(map(str, EPISODE_FRAMES))

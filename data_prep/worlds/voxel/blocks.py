@@ -6,7 +6,10 @@ All textures are drawn by the rules below; none is taken from a game.
 from functools import cache
 
 import numpy as np
-from einops import reduce, repeat
+from einops import rearrange, repeat
+from jaxtyping import Float
+
+from data_prep.worlds.mipmaps import mipmaps
 
 NAMES = (
     *("air", "grass", "dirt", "stone", "sand", "water", "log", "leaves", "snow"),
@@ -20,15 +23,14 @@ SIDE, TOP, BOTTOM = range(3)
 TEXELS = 16
 LEVELS = 5  # box-filtered by 1, 2, 4, 8 and 16 texels
 
+Texture, Brightness = Float[np.ndarray, "y x 3"], Float[np.ndarray, "y x"]
+
 _GREEN, _BROWN, _GREY = (0.40, 0.62, 0.24), (0.50, 0.35, 0.23), (0.50, 0.50, 0.52)
 
 
 @cache
-def textures() -> np.ndarray:
-    """Colours in [0, 1], float32, (LEVELS, blocks, faces, TEXELS, TEXELS, 3), rows from the top of a side downwards.
-
-    Every level is repeated to full size, so that one index serves all levels.
-    """
+def textures() -> Float[np.ndarray, "l blocks faces y x 3"]:
+    """Colours in [0, 1], float32, rows from the top of a side downwards."""
     random = np.random.default_rng(11)
     grass, dirt, stone = (_grain(random, colour, 0.10) for colour in (_GREEN, _BROWN, _GREY))
     stone = stone * _blotches(random, 10, (2, 6), 0.88)[..., None]
@@ -57,18 +59,21 @@ def textures() -> np.ndarray:
         faces[block] = side, ends.get(block, side), dirt if block in (GRASS, SNOW) else side
         if block == LOG:
             faces[block, BOTTOM] = ends[LOG]
-    return _levels(np.clip(faces, 0, 1))
+    levels = mipmaps(rearrange(np.clip(faces, 0, 1), "b f y x c -> (b f) y x c"), LEVELS, factor=2)
+    return rearrange(levels, "l (b f) y x c -> l b f y x c", f=3)
 
 
-def _grain(random, colour, contrast) -> np.ndarray:
+def _grain(random: np.random.Generator, colour: tuple[float, float, float], contrast: float) -> Texture:
     """A colour whose brightness varies from texel to texel, and a little in broader spots."""
     fine = random.uniform(-1, 1, (TEXELS, TEXELS))
     broad = repeat(random.uniform(-1, 1, (4, 4)), "y x -> (y i) (x j)", i=4, j=4)
     return np.array(colour) * (1 + contrast * (0.7 * fine + 0.5 * broad))[..., None]
 
 
-def _blotches(random, count, sides, brightness) -> np.ndarray:
-    """A brightness map with darker rectangles that wrap around the edges."""
+def _blotches(
+    random: np.random.Generator, count: int, sides: tuple[int, int], brightness: float
+) -> Brightness:
+    """Brightness with darker rectangles that wrap around the edges."""
     out = np.ones((TEXELS, TEXELS))
     for _ in range(count):
         rows, columns = (
@@ -78,30 +83,30 @@ def _blotches(random, count, sides, brightness) -> np.ndarray:
     return np.maximum(out, brightness**2)
 
 
-def _waves() -> np.ndarray:
+def _waves() -> Brightness:
     y, x = np.mgrid[:TEXELS, :TEXELS]
     phase = 2 * np.pi * (y / 8 + 0.12 * np.sin(2 * np.pi * x / TEXELS))
     return 1 + 0.10 * np.sin(phase)
 
 
-def _fringed(random, below, above) -> np.ndarray:
+def _fringed(random: np.random.Generator, below: Texture, above: Texture) -> Texture:
     """A side whose upper three to five rows are those of another texture."""
     depth = random.integers(3, 6, TEXELS)
     return np.where((np.arange(TEXELS)[:, None] < depth)[..., None], above, below)
 
 
-def _bark(random) -> np.ndarray:
+def _bark(random: np.random.Generator) -> Texture:
     stripes = random.uniform(0.65, 1.1, TEXELS)[None, :, None]
     return _grain(random, (0.40, 0.30, 0.19), 0.10) * stripes
 
 
-def _rings(random) -> np.ndarray:
+def _rings(random: np.random.Generator) -> Texture:
     y, x = np.mgrid[:TEXELS, :TEXELS] - (TEXELS - 1) / 2
     ring = np.maximum(np.abs(x), np.abs(y)).astype(int) % 2
     return _grain(random, (0.68, 0.54, 0.33), 0.05) * (1 - 0.2 * ring)[..., None]
 
 
-def _boards(random) -> np.ndarray:
+def _boards(random: np.random.Generator) -> Texture:
     """Four boards above one another, with dark joints."""
     y, x = np.mgrid[:TEXELS, :TEXELS]
     board = random.uniform(0.88, 1.05, 4)[y // 4]
@@ -109,7 +114,7 @@ def _boards(random) -> np.ndarray:
     return _grain(random, (0.72, 0.55, 0.32), 0.05) * (board * np.where(joint, 0.65, 1))[..., None]
 
 
-def _pebbles(random) -> np.ndarray:
+def _pebbles(random: np.random.Generator) -> Texture:
     """Stones around scattered centres (wrapping around), with dark joints between them."""
     centres = random.uniform(0, TEXELS, (14, 2))
     place = np.stack(np.mgrid[:TEXELS, :TEXELS], -1)[:, :, None] + 0.5
@@ -123,18 +128,9 @@ def _pebbles(random) -> np.ndarray:
     return _grain(random, (0.55, 0.55, 0.55), 0.05) * brightness[..., None]
 
 
-def _blossoms(random, ground, colour) -> np.ndarray:
+def _blossoms(random: np.random.Generator, ground: Texture, colour: tuple[float, float, float]) -> Texture:
     out = ground.copy()
     for y, x in random.integers(TEXELS, size=(9, 2)):
         rows, columns = (np.arange(at, at + 3) % TEXELS for at in (y, x))
         out[np.ix_(rows, columns)] = np.array(colour) * random.uniform(0.85, 1.1)
     return out
-
-
-def _levels(faces: np.ndarray) -> np.ndarray:
-    levels = []
-    for level in range(LEVELS):
-        side = 2**level
-        coarse = reduce(faces, "b f (y i) (x j) c -> b f y x c", "mean", i=side, j=side)
-        levels.append(repeat(coarse, "b f y x c -> b f (y i) (x j) c", i=side, j=side))
-    return np.stack(levels).astype(np.float32)

@@ -3,17 +3,16 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
-from data_prep.common.recipe_checks import RecipeError
 from data_prep.worlds.voxel import protocols
-from data_prep.worlds.voxel.oracle import oracle_poses
-from data_prep.worlds.voxel.protocols import NoWalkError, Walk
+from data_prep.worlds.voxel.protocols import Walk
 from data_prep.worlds.voxel.recipe import PROTOCOLS, SPLITS, Recipe
 from data_prep.worlds.voxel.render import Scene, render
-from data_prep.worlds.voxel.terrain import World, random_world
+from data_prep.worlds.voxel.terrain import World, offset, random_world
+from data_prep.worlds.walks import first_walk, oracle_poses
 
-_WORLDS = 20  # that are tried until one has a walk
+_WORLDS = 20  # that are drawn until one has a walk
 
 
 class VoxelEpisode(NamedTuple):
@@ -32,28 +31,21 @@ def make_episode(recipe: Recipe, index: int) -> VoxelEpisode:
     """
     world, walk = draw_walk(recipe, index)
     scene = Scene.of(world)
-    frames = _frames(recipe, scene, walk.pose)
-    if walk.n_context is None:
-        return VoxelEpisode(walk, frames, None)
-    return VoxelEpisode(walk, frames, _frames(recipe, scene, oracle_poses(walk.pose, walk.n_context)))
+    oracle = None
+    if walk.n_context is not None:
+        oracle = _frames(recipe, scene, oracle_poses(walk.pose, walk.n_context, 3, offset))
+    return VoxelEpisode(walk, _frames(recipe, scene, walk.pose), oracle)
 
 
 def draw_walk(recipe: Recipe, index: int) -> tuple[World, Walk]:
     """World and walk of an episode; a world that has no walk of the protocol is replaced by another."""
     split, protocol = SPLITS.index(recipe.split), PROTOCOLS.index(recipe.protocol)
     rng = np.random.default_rng((recipe.seed, split, protocol, index))
-    for _ in range(_WORLDS):
-        world = random_world(rng)
-        try:
-            return world, _draw_in(rng, world, recipe)
-        except NoWalkError as error:
-            reason = error
-    raise RecipeError(
-        f"episode {index}: no {recipe.protocol} walk of {recipe.num_frames} frames in {_WORLDS} worlds, because {reason}"
-    )
+    wanted = f"episode {index}, protocol {recipe.protocol}, {recipe.num_frames} frames"
+    return first_walk(lambda: random_world(rng), lambda world: _walk_in(rng, world, recipe), _WORLDS, wanted)
 
 
-def _draw_in(rng: np.random.Generator, world: World, recipe: Recipe) -> Walk:
+def _walk_in(rng: np.random.Generator, world: World, recipe: Recipe) -> Walk:
     if recipe.protocol == "train":
         return protocols.train_walk(rng, world, recipe.num_frames, recipe.turns)
     walk_of = {
@@ -64,7 +56,7 @@ def _draw_in(rng: np.random.Generator, world: World, recipe: Recipe) -> Walk:
     return walk_of(rng, world, recipe.num_frames, recipe.num_context if recipe.has_context else None)
 
 
-def _frames(recipe: Recipe, scene: Scene, pose: np.ndarray) -> UInt8[np.ndarray, "t H W 3"]:
+def _frames(recipe: Recipe, scene: Scene, pose: Float[np.ndarray, "t 4"]) -> UInt8[np.ndarray, "t H W 3"]:
     """The frames of poses; poses that are the same are rendered once."""
     key = pose.copy()
     key[:, 3] %= 360

@@ -1,18 +1,18 @@
-"""How far every empty cell is from the nearest block: what a ray may leap over without looking."""
+"""How far every empty cell is from the nearest block, which is how far a ray may leap without looking."""
 
 import numpy as np
 from einops import rearrange
 from jaxtyping import UInt8, UInt64
 
-FARTHEST = 15  # distances beyond it are cut
+FARTHEST = 15  # larger distances are set to it
 _BITS = 64
 
 
 def chebyshev_distance(blocks: UInt8[np.ndarray, "x y z"]) -> UInt8[np.ndarray, "x y z"]:
     """Distance, as the largest coordinate difference, to the nearest cell that is not air; 0 inside blocks.
 
-    x and z wrap around, y does not: below and above the grid there is nothing. At most `FARTHEST`. A column of cells is
-    one integer, a bit for each, so that what is near a block grows by a cell in a few operations on 64 cells at once.
+    x and z wrap around, y does not: below and above the grid there is nothing. At most `FARTHEST`. A column of cells is one
+    integer with a bit for each cell, so that a few operations grow the neighbourhood of all blocks by a cell.
 
     Raises:
       ValueError: more than 64 cells along y.

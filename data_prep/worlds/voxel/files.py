@@ -6,8 +6,8 @@
                             pose float32 (T+1, 5): x, y, z, yaw, pitch of every frame, the first one too
                             of evaluations also n_context int32 (), and oracle uint8 (T+1, H, W, 3)
 
-Beyond ``actions`` VRAG's own files have nothing; its reader ignores the rest. The npz is written last: where it is, the
-episode is complete.
+VRAG's own files have ``actions`` alone; its reader ignores the rest. The npz is written last: where it is, the episode is
+complete.
 """
 
 import io
@@ -26,16 +26,16 @@ from data_prep.worlds.voxel.protocols import Walk
 from rad_jax.files import write_bytes
 
 _LAMBDA = 118  # FFmpeg's unit of quality per step of the quantiser
-_KEYFRAMES = 20  # frames from one picture that needs no other to the next
+_KEYFRAMES = 20  # frames from one keyframe to the next
 
 
 def is_written(directory: Path, index: int) -> bool:
-    """Whether an episode is there, complete."""
+    """Whether both files of an episode are there."""
     return all(path.exists() for path in _paths(directory, index))
 
 
 def write_episode(directory: Path, index: int, episode: VoxelEpisode, quality: int) -> None:
-    """Writes both files of an episode. ``quality``: quantiser, 1 (best) to 31."""
+    """Writes both files of an episode. ``quality`` is the quantiser, 1 (best) to 31."""
     video, arrays = _paths(directory, index)
     temporary = video.with_name(f".{video.name}.{os.getpid()}.tmp")
     try:

@@ -1,13 +1,15 @@
 """What an action does to the player, 20 times a second, in the measures of Minecraft.
 
-In one step, in this order: the player turns by 20 degrees if told to; starts to jump if told to and standing, or else is
-pulled down; moves along x, along z, then up or down, each unless a block is in the way. Who stands and walks against a block
-whose top is free steps onto it. There is no inertia: speed over ground is that of walking or none.
+In one step, in this order, the player turns by 20 degrees if told to; starts a jump if told to and standing, or else is pulled
+down; moves along x, along z, then up or down, each unless a block is in the way. A standing player who walks against a block
+whose top is free steps onto it. There is no inertia: the player walks at full speed or not at all.
 
-Walking 4.317 blocks/s, gravity 32 blocks/s^2, jumps at 8.4 blocks/s (so 1.32 blocks high), a body 0.6 wide and 1.8 high.
+Walking makes 4.317 blocks/s, gravity is 32 blocks/s^2, a jump starts at 8.4 blocks/s (and is 1.32 blocks high), the body is 0.6
+wide and 1.8 high.
 """
 
 import math
+from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -84,8 +86,10 @@ def wrapped(yaw: int) -> int:
     return (yaw + 180) % 360 - 180
 
 
-def _walk(x, y, z, dx, dz, standing, obstacles) -> tuple[float, float, float]:
-    """Along one axis; up a step of one block if that is all that is in the way."""
+def _walk(
+    x: float, y: float, z: float, dx: float, dz: float, standing: bool, obstacles: Bool[np.ndarray, "x y z"]
+) -> tuple[float, float, float]:
+    """Move along one axis, or onto a block of one step if nothing else is in the way."""
     if fits(x + dx, y, z + dz, obstacles):
         return x + dx, y, z + dz
     up = math.floor(y + _SKIN) + 1.0
@@ -94,8 +98,10 @@ def _walk(x, y, z, dx, dz, standing, obstacles) -> tuple[float, float, float]:
     return x, y, z
 
 
-def _fall(x, y, z, rising, obstacles) -> tuple[float, float]:
-    """Height and upward speed after moving up or down as far as there is room."""
+def _fall(
+    x: float, y: float, z: float, rising: float, obstacles: Bool[np.ndarray, "x y z"]
+) -> tuple[float, float]:
+    """Height and upward speed after moving up or down as far as the blocks allow."""
     if fits(x, y + rising, z, obstacles):
         return y + rising, rising
     if rising > 0:
@@ -103,7 +109,9 @@ def _fall(x, y, z, rising, obstacles) -> tuple[float, float]:
     return math.floor(y + rising) + 1.0, 0.0
 
 
-def _touches(x, y, z, points, obstacles) -> bool:
+def _touches(
+    x: float, y: float, z: float, points: Sequence[tuple], obstacles: Bool[np.ndarray, "x y z"]
+) -> bool:
     width, height, depth = obstacles.shape
     for dx, dy, dz in points:
         level = math.floor(y + dy)

@@ -1,6 +1,6 @@
 """Sequences of actions: those of VRAG's collectors, and a way out and back along itself.
 
-Turning and walking are steps of their own, so that without inertia a way can be walked back exactly.
+The player turns and walks in separate steps; as there is no inertia, a way can be walked back exactly.
 """
 
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from data_prep.worlds.voxel.motion import TURN_DEGREES, Action
 
 TURN = 360 // TURN_DEGREES  # steps of a whole turn
 HALF_TURN = TURN // 2
-CORNERS = (2, 3, 6)  # of polygons: those whose corners are whole numbers of turning steps, as VRAG has them
-_HELD = 5  # steps for which a random action is kept
+CORNERS = (2, 3, 6)  # of polygons, as in VRAG: at these, a corner is a whole number of turning steps
+_HELD = 5  # steps for which a random action is held
 _FORWARD, _JUMP = 0.95, 0.2
 _SIDE = (3, 9)  # steps of a side of a polygon, and of a stretch of a way out
 _WAIT = 9  # most steps of waiting at a corner
@@ -21,7 +21,7 @@ _LONGEST_BEND = 4  # turning steps between two stretches of a way out
 
 
 def random_actions(rng: np.random.Generator, turn_probability: float) -> Iterator[Action]:
-    """Without end: every action is drawn and held for 5 steps; ``turn_probability`` is that of each side."""
+    """Endless random actions, each held for 5 steps; ``turn_probability`` is that of each side."""
     while True:
         forward, jump = rng.random() < _FORWARD, rng.random() < _JUMP
         turn = rng.choice((-1, 0, 1), p=(turn_probability, 1 - 2 * turn_probability, turn_probability))

@@ -1,15 +1,15 @@
-"""Whole walks through a world. What happens in a walk depends on its random generator and its world only.
+"""Whole walks through a world, each a function of its random generator and its world.
 
 train   VRAG's random policy, for a fixed number of steps
-rotate  turn in place, on and on the same way; its training walks are a whole turn and then runs either way with pauses
-loop    lap after lap of a polygon; evaluations have no waiting and see a whole lap in their context, training walks are
-        drawn as VRAG's evaluation walks are
+rotate  turn in place, always the same way; its training walks are a whole turn and then runs either way with pauses
+loop    lap after lap of a polygon; evaluations do not wait at corners and have a whole lap in their context, training walks
+        are drawn as VRAG's evaluation walks are
 return  walk out along straight stretches and bends, turn around, walk back
 
-Walks of all but the first are free of collisions: a step that a block would stop makes them start somewhere else.
+Loops and returns are free of collisions: where a block would stop a step, the walk starts somewhere else.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import cycle, islice
 
@@ -21,6 +21,7 @@ from data_prep.worlds.voxel.blocks import SAND
 from data_prep.worlds.voxel.motion import WALK, Action, State
 from data_prep.worlds.voxel.policy import HALF_TURN, TURN
 from data_prep.worlds.voxel.terrain import SIZE, World
+from data_prep.worlds.walks import NoWalkError
 
 CONTEXT_SHARE = 0.6  # of the frames of an evaluation
 _STARTS = 100  # places of a world that are tried
@@ -28,17 +29,14 @@ _PAUSE_PROBABILITY, _LONGEST_PAUSE, _SHORTEST_RUN = 0.5, 3, 3
 _TOLERANCE = 1e-9  # blocks
 
 
-class NoWalkError(Exception):
-    """This world has no walk that fits the protocol; another one may."""
-
-
 @dataclass(frozen=True)
 class Walk:
     """What the player did and where it was.
 
-    pose:      (t, 4) float64: x, y, z in blocks, yaw in degrees, as frame t sees them.
-    action:    (t, 4) int64: forward, back, jump, turn that led to frame t; zeros for the first frame.
-    n_context: frames that are given in an evaluation; None for training walks.
+    Attributes:
+      pose: x, y, z in blocks, yaw in degrees, as frame t sees them; float64.
+      action: forward, back, jump, turn that led to frame t; zeros for the first frame.
+      n_context: frames that are given in an evaluation; None for training walks.
     """
 
     pose: Float[np.ndarray, "t 4"]
@@ -47,7 +45,7 @@ class Walk:
 
 
 def train_walk(rng: np.random.Generator, world: World, frames: int, turn_probability: float) -> Walk:
-    """Random actions from a random place on."""
+    """Random actions from a random place."""
     actions = policy.random_actions(rng, turn_probability)
     return _walk(_start(rng, world), list(islice(actions, frames - 1)), world)
 
@@ -68,7 +66,7 @@ def loop_walk(rng: np.random.Generator, world: World, frames: int, n_context: in
       NoWalkError: blocks were in the way wherever it was tried.
     """
 
-    def actions():
+    def actions() -> Iterable[Action]:
         lap = policy.random_pattern(rng) if n_context is None else policy.random_loop(rng, n_context - 1)
         return islice(cycle(lap), frames - 1)
 
@@ -86,7 +84,7 @@ def return_walk(rng: np.random.Generator, world: World, frames: int, n_context: 
 
 
 def way_out(frames: int, n_context: int | None) -> int:
-    """Steps of the way out of `return_walk`; below 1, or with fewer back than are needed, there is no such walk."""
+    """Steps of the way out of `return_walk`; below 1 there is no such walk."""
     if n_context is None:
         return (frames - HALF_TURN) // 2
     return n_context - 1 - HALF_TURN
@@ -119,13 +117,20 @@ def _start(rng: np.random.Generator, world: World) -> State:
             return state
 
 
-def _free_walk(rng, world: World, draw_actions, n_context: int | None) -> Walk:
-    """A walk in which every step forward is a whole one."""
+def _free_walk(
+    rng: np.random.Generator, world: World, new_actions: Callable[[], Iterable[Action]], n_context: int | None
+) -> Walk:
+    """A walk in which no block stops a step."""
     for _ in range(_STARTS):
-        walk = _walk(_start(rng, world), draw_actions(), world, n_context, stop_when_blocked=True)
+        walk = _walk(_start(rng, world), new_actions(), world, n_context, stop_when_blocked=True)
         if walk is not None:
             return walk
     raise NoWalkError("blocks are in the way")
+
+
+def is_blocked(moved: float, action: Action, tolerance: float) -> bool:
+    """Whether a step over the ground was shorter or longer, in blocks, than its action makes it in the open."""
+    return abs(moved - WALK * abs(action.forward - action.back)) > tolerance
 
 
 def _walk(
@@ -141,7 +146,7 @@ def _walk(
         before, state = state, motion.step(state, action, obstacles)
         if stop_when_blocked:
             moved = np.hypot(state.x - before.x, state.z - before.z)
-            if abs(moved - WALK * abs(action.forward - action.back)) > _TOLERANCE:
+            if is_blocked(moved, action, _TOLERANCE):
                 return None
         states.append(state)
         done.append(action)

@@ -20,18 +20,19 @@ _TRAIN_FRAMES, _PATTERN_FRAMES, _EVALUATION_FRAMES = 1201, 151, 100  # VRAG, VRA
 class Recipe:
     """What to make. ``None`` stands for a default that depends on the protocol, which the properties below give.
 
-    protocol:     one of PROTOCOLS.
-    split:        one of SPLITS; outside of "train", rotate, loop and return are evaluations, which have a context.
-    seed:         not negative.
-    size:         "WIDTHxHEIGHT" of the videos in pixels, both even. The codec halves the resolution of colour: to train on
-                  frames of 64x64, record 128x128 and let the conversion scale (42 dB; recorded at 64x64 33 dB).
-    supersample:  rays per pixel and direction.
-    frames:       length of an episode. Default: 1201 for train; 151 for training walks of the other protocols, 100
-                  for their evaluations.
-    context:      frames of the context of an evaluation (60 % of the frames).
-    turn_probability: train: of a turn to each side, drawn anew every fifth step (0.25, as in VRAG's `mem_collect.py`;
-                  its `collect.py` has 0.05).
-    quality:      quantiser of the mpeg4 encoder, 1 the best to 31.
+    Attributes:
+      protocol: one of PROTOCOLS.
+      split: one of SPLITS; outside of "train", rotate, loop and return are evaluations, which have a context.
+      seed: not negative.
+      size: "WIDTHxHEIGHT" of the videos in pixels, both even. The codec halves the resolution of colour: to train on frames of
+        64x64, record 128x128 and let the conversion scale (42 dB; recorded at 64x64 33 dB).
+      supersample: rays per pixel and direction.
+      frames: length of an episode. Default: 1201 for train; 151 for training walks of the other protocols, 100 for their
+        evaluations.
+      context: frames of the context of an evaluation (60 % of the frames).
+      turn_probability: train: of a turn to each side, drawn anew every fifth step (0.25, as in VRAG's `mem_collect.py`; its
+        `collect.py` has 0.05).
+      quality: quantiser of the mpeg4 encoder, 1 (best) to 31.
 
     Raises:
       RecipeError: a value, or a combination, that is not possible.
@@ -47,7 +48,7 @@ class Recipe:
     turn_probability: float | None = None
     quality: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         expect_one_of("protocol", self.protocol, PROTOCOLS)
         expect_one_of("split", self.split, SPLITS)
         expect_between("seed", self.seed, 0, 2**32 - 1)
@@ -72,7 +73,7 @@ class Recipe:
         if self.protocol == "return":
             self._check_way_back()
 
-    def _check_way_back(self):
+    def _check_way_back(self) -> None:
         out = way_out(self.num_frames, self.num_context if self.has_context else None)
         if out < 1 or self.num_frames > 2 * out + HALF_TURN + 1:
             raise RecipeError(

@@ -1,8 +1,8 @@
 """First-person frames of a world from poses: one ray per pixel marched through the blocks, in JAX.
 
-A ray leaps: from a cell whose nearest block is k cells away (`field`) it goes on to where it leaves the cube of cells
-around it that is known to be empty. One that grazes the ground for more than `LEAPS` leaps is taken for sky. Shading is by
-face, with a fog that ends in the sky, so that the end of the view is not seen.
+A ray leaps: from a cell whose nearest block is k cells away (`field`) it goes on to where it leaves the cube of cells around
+it that is known to be empty. A ray that grazes the ground for more than `LEAPS` leaps is taken for sky. Shading depends on the
+face; a fog that fades into the sky hides the end of the view.
 """
 
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ FIELD = float(np.tan(np.radians(35)))  # half the vertical field of view of 70 d
 EYE = 1.62  # above the feet
 FAR = 60.0
 LEAPS = 160
-VIEWS = 32  # of one call of the compiled program, which so compiles once for every size of frames
-_TILE = 1024  # rays that are followed together, at most, until the last of them has arrived
+VIEWS = 32  # of one call, always, so that the program compiles once for every size of frames
+_TILE = 1024  # rays that are followed together, at most; each waits for the slowest of its tile
 _FOG = 0.55  # of FAR: where it begins
 _BRIGHTNESS = (0.62, 1.0, 0.5, 0.8)  # of faces towards +-x, of tops, of bottoms, of faces towards +-z
 _HORIZON, _ZENITH, _ZENITH_SLOPE = (0.72, 0.83, 0.95), (0.36, 0.58, 0.92), 0.55
@@ -72,7 +72,9 @@ def render(
 
 
 @partial(jax.jit, static_argnames=("height", "width", "supersample"))
-def _render_views(codes, camera, *, height: int, width: int, supersample: int):
+def _render_views(
+    codes: UInt8[Array, " cells"], camera: Float[Array, "v 5"], *, height: int, width: int, supersample: int
+) -> UInt8[Array, "v H W 3"]:
     rows, columns = height * supersample, width * supersample
     up = FIELD * (1 - 2 * (np.arange(rows) + 0.5) / rows)
     right = FIELD * (2 * (np.arange(columns) + 0.5) / columns - 1) * width / height
@@ -84,7 +86,7 @@ def _render_views(codes, camera, *, height: int, width: int, supersample: int):
     of_tile = max(n for n in range(1, rows + 1) if rows % n == 0 and (n == 1 or n * columns <= _TILE))
     lens = rearrange(lens, "k (tile y) x -> tile k (y x)", y=of_tile)
 
-    def tile(inputs):
+    def tile(inputs: tuple[Array, Array]) -> Float[Array, "r 3"]:
         camera, lens = inputs
         return _colours(codes, camera[:3], _turned(lens, camera[3], camera[4]), 2 * FIELD / height)
 
@@ -97,7 +99,7 @@ def _render_views(codes, camera, *, height: int, width: int, supersample: int):
     return jnp.clip(jnp.round(image * 255), 0, 255).astype(jnp.uint8)
 
 
-def _turned(lens, cos, sin) -> Float[Array, "3 r"]:
+def _turned(lens: Float[Array, "3 r"], cos: Float[Array, ""], sin: Float[Array, ""]) -> Float[Array, "3 r"]:
     """Directions in the world of rays that are given as (right, up, forward)."""
     right, up, forward = lens
     ray = jnp.stack(
@@ -106,7 +108,9 @@ def _turned(lens, cos, sin) -> Float[Array, "3 r"]:
     return jnp.where(jnp.abs(ray) < 1e-6, 1e-6, ray)
 
 
-def _colours(codes, eye, ray, pixel_slope) -> Float[Array, "r 3"]:
+def _colours(
+    codes: UInt8[Array, " cells"], eye: Float[Array, "3"], ray: Float[Array, "3 r"], pixel_slope: float
+) -> Float[Array, "r 3"]:
     """Colour in [0, 1] of every ray. ``pixel_slope``: how large a pixel is at distance 1."""
     depth, cell, axis = march(codes, eye, ray)
     code = codes[_flat(cell)].astype(jnp.int32)
@@ -144,11 +148,11 @@ def march(
     """
     origin, forward, slowness = eye[:, None], ray > 0, 1 / ray
 
-    def arrived(depth, cell):
+    def arrived(depth: Array, cell: Array) -> tuple[Array, Array]:
         code = codes[_flat(cell)].astype(jnp.int32)
         return code, (code >= _BLOCK) | (depth >= FAR) | (cell[1] >= HEIGHT)
 
-    def leap(state):
+    def leap(state: tuple) -> tuple:
         leaps, (depth, cell, axis), code, done = state
         reach = code - 1
         plane = jnp.where(forward, cell + code, cell - reach)
@@ -171,12 +175,13 @@ def march(
     return jax.lax.while_loop(lambda s: (s[0] < LEAPS) & ~s[3].all(), leap, state)[1]
 
 
-def _flat(cell):
+def _flat(cell: Int[Array, "3 r"]) -> Int[Array, " r"]:
+    """Index of a cell in the flat array of codes."""
     x, y, z = cell
     return ((x % SIZE) * HEIGHT + jnp.clip(y, 0, HEIGHT - 1)) * SIZE + z % SIZE
 
 
-def _sky(slope):
-    """Sky colours (r, 3) of rays by the upward part of their direction."""
+def _sky(slope: Float[Array, " r"]) -> Float[Array, "r 3"]:
+    """Sky colours of rays by the upward part of their direction."""
     part = jnp.clip(slope / _ZENITH_SLOPE, 0, 1)[:, None]
     return (1 - part) * jnp.asarray(_HORIZON) + part * jnp.asarray(_ZENITH)

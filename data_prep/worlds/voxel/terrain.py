@@ -38,8 +38,9 @@ _TREES, _HUTS, _BOULDERS, _MEADOWS = 120, 6, 24, 40
 class World:
     """Blocks of a world and the height of its ground before anything grew or was built on it.
 
-    blocks: (SIZE, HEIGHT, SIZE) uint8, indexed [x, y, z]: a number of `blocks.NAMES`.
-    ground: (SIZE, SIZE) int, indexed [x, z]: y of the topmost block of the bare ground, water not counted.
+    Attributes:
+      blocks: index into `blocks.NAMES`; SIZE cells along x and z, HEIGHT along y.
+      ground: y of the topmost block of the bare ground, water not counted.
     """
 
     blocks: UInt8[np.ndarray, "x y z"]
@@ -47,13 +48,23 @@ class World:
 
     @cached_property
     def obstacles(self) -> Bool[np.ndarray, "x y z"]:
-        """Where the player cannot be. Players do not swim: above water there is no going."""
+        """Where the player cannot be. Players do not swim, so the air above water counts as blocked."""
         lake = (self.blocks == WATER).any(axis=1, keepdims=True)
         return (self.blocks != AIR) | lake
 
 
+def offset(
+    position: Float[np.ndarray, "*n 3"], other: Float[np.ndarray, "*m 3"]
+) -> Float[np.ndarray, "*nm 3"]:
+    """The difference of positions x, y, z in blocks, the short way around the world."""
+    difference = position - other
+    around = difference[..., [0, 2]]
+    difference[..., [0, 2]] = np.mod(around + SIZE / 2, SIZE) - SIZE / 2
+    return difference
+
+
 def random_world(rng: np.random.Generator) -> World:
-    """Draws a world; everything wraps around at its edges."""
+    """A random world; it wraps around at its edges."""
     ground = np.clip(np.round(_BASE + _noise(rng)), _LOWEST, _HIGHEST).astype(np.int64)
     world = World(_layers(ground), ground)
     for _ in range(_HUTS):
@@ -94,15 +105,15 @@ def _layers(ground: Int[np.ndarray, "x z"]) -> UInt8[np.ndarray, "x y z"]:
 
 
 def _meadow_place(rng: np.random.Generator, world: World) -> tuple[int, int] | None:
-    """A random column of bare grass, or none if the drawn one is something else."""
+    """A random column if it is bare grass, else None."""
     x, z = rng.integers(SIZE, size=2)
     y = world.ground[x, z]
     bare = world.blocks[x, y, z] == GRASS and world.blocks[x, y + 1, z] == AIR
     return (int(x), int(z)) if bare else None
 
 
-def _box(world: World, x: int, y: int, z: int, size: tuple[int, int, int]):
-    """Indices of a box of blocks from a corner on, wrapping around."""
+def _box(world: World, x: int, y: int, z: int, size: tuple[int, int, int]) -> tuple[np.ndarray, ...]:
+    """Indices of the blocks of a box that starts at a corner, wrapping around."""
     return np.ix_(*(np.arange(at, at + n) % m for at, n, m in zip((x, y, z), size, world.blocks.shape)))
 
 

@@ -8,9 +8,10 @@ import pytest
 from data_prep.worlds.maze import dataset, render
 from data_prep.worlds.maze.dataset import make_episodes
 from data_prep.worlds.maze.episodes import episode_spec, world_of
-from data_prep.worlds.maze.oracle import oracle_poses
+from data_prep.worlds.maze.protocols import draw_walk
 from data_prep.worlds.maze.recipe import Recipe
 from data_prep.worlds.maze.world import stack
+from data_prep.worlds.walks import oracle_poses
 from rad_jax.data.spec import check_episode
 
 ROOM = Recipe("rotate", room=True, size=3, pixels=16)
@@ -29,7 +30,7 @@ def test_an_episode_depends_on_its_index_alone(recipe, monkeypatch):
     together = list(make_episodes(recipe, range(6)))
     alone = [episode for index in range(6) for episode in make_episodes(recipe, range(index, index + 1))]
     assert all(map(equal, together, alone))
-    monkeypatch.setattr(dataset, "_RENDERED_BYTES", 100_000)  # lots of a few episodes
+    monkeypatch.setattr(dataset, "_RENDERED_BYTES", 100_000)  # a few episodes at a time
     assert all(map(equal, together, make_episodes(recipe, range(6))))
     assert not any(equal(together[i], together[j]) for i in range(6) for j in range(i))
 
@@ -40,8 +41,8 @@ def test_splits_and_seeds_share_no_world():
         for seed in (0, 1):
             recipe = Recipe("rotate", split=split, seed=seed, room=True, size=3)
             for index in range(50):
-                world, _ = dataset.draw_walk(recipe, index)
-                colours.add(world.wall_colour.tobytes())
+                environment, _ = draw_walk(recipe, index)
+                colours.add(environment.world.wall_colour.tobytes())
     assert len(colours) == 3 * 2 * 50
 
 
@@ -87,7 +88,7 @@ def test_an_episode_holds_all_that_is_needed_to_render_it_again(recipe):
 def test_oracle_stands_at_the_nearest_context_position_and_looks_where_the_agent_looks():
     (episode,) = make_episodes(LOOP, range(1))
     n_context, pose = int(episode["n_context"]), episode["pose"]
-    stand = oracle_poses(pose, n_context)
+    stand = oracle_poses(pose, n_context, 2)
     for t in range(len(pose)):
         if t < n_context:
             assert np.array_equal(stand[t], pose[t])

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from data_prep.common.recipe_checks import RecipeError
-from data_prep.worlds.maze.dataset import draw_walk
 from data_prep.worlds.maze.motion import LEFT, NOOP, RIGHT
-from data_prep.worlds.maze.protocols import Walk
+from data_prep.worlds.maze.protocols import Walk, draw_walk
 from data_prep.worlds.maze.recipe import Recipe
 
 ROOM = {"protocol": "rotate", "room": True, "size": 3, "pixels": 32}
@@ -102,13 +101,13 @@ def test_training_walks_collect_rewards_at_their_targets():
     recipe = Recipe("train", frames=1001)
     rewards = 0
     for index in range(12):
-        world, walk = draw_walk(recipe, index)
+        environment, walk = draw_walk(recipe, index)
         assert len(walk.pose) == 1001 and walk.n_context is None
         assert walk.action[0] == -1 and set(walk.action[1:]) <= set(range(6))
         for frame in np.flatnonzero(walk.reward):
             was, now = walk.target[frame - 1], walk.target[frame]
             assert was != now
-            assert math.dist(walk.pose[frame, :2], world.targets[was]) < 0.4
+            assert math.dist(walk.pose[frame, :2], environment.world.targets[was]) < 0.4
         changes = np.flatnonzero(np.diff(walk.target)) + 1
         assert np.array_equal(changes, np.flatnonzero(walk.reward))
         rewards += walk.reward.sum()
@@ -153,7 +152,8 @@ def test_rotate_in_a_maze_keeps_the_real_kinematics():
     recipe = Recipe("rotate", split="test", size=7)
     assert (recipe.period, recipe.num_context, recipe.num_frames) == (20, 22, 41)
     for index in range(10):
-        world, walk = draw_walk(recipe, index)
+        environment, walk = draw_walk(recipe, index)
+        world = environment.world
         assert np.ptp(walk.pose[:, :2], axis=0).max() == 0
         heading = np.unwrap(np.arctan2(walk.pose[:, 3], walk.pose[:, 2]))
         steps = np.degrees(np.abs(np.diff(heading)))

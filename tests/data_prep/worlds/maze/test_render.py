@@ -91,7 +91,7 @@ def test_turning_left_moves_the_picture_to_the_right():
 
 @pytest.mark.parametrize(("pixels", "width"), [(16, 1), (32, 1), (64, 2), (128, 2), (256, 4)])
 def test_border_is_as_wide_as_in_memory_maze(pixels, width):
-    assert render.border_width(pixels) == width
+    assert textures.border_width(pixels) == width
 
 
 def test_border_shows_the_target_colour():

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from data_prep.common.recipe_checks import RecipeError
-from data_prep.worlds.maze.dataset import draw_walk
 from data_prep.worlds.maze.motion import FORWARD_ACTIONS, LEFT, RIGHT, State
+from data_prep.worlds.maze.protocols import draw_walk
 from data_prep.worlds.maze.recipe import Recipe
-from data_prep.worlds.maze.walks import draw
 from data_prep.worlds.maze.world import maze_world
 
 RECIPES = {
@@ -53,7 +52,7 @@ class Ghost:
 @pytest.mark.parametrize("protocol", RECIPES)
 def test_a_walk_is_what_the_environment_did(protocol):
     recipe = RECIPES[protocol]
-    ghost, walk = draw(recipe, 0, Ghost)
+    ghost, walk = draw_walk(recipe, 0, Ghost)
     assert ghost.calls == ["start", *walk.action[1:]] and walk.action[0] == -1
     assert np.array_equal(np.flatnonzero(walk.reward), np.arange(9, len(walk.reward), 10))
     assert np.array_equal(walk.target, np.cumsum(walk.reward).astype(int) % 3)
@@ -93,16 +92,16 @@ def test_an_environment_without_a_walk_is_replaced_and_at_last_reported(monkeypa
                 self.state = State(before.x, before.y, self.state.heading)
             return reward
 
-    environment, _ = draw(RECIPES["return"], 5, Stuck)
+    environment, _ = draw_walk(RECIPES["return"], 5, Stuck)
     assert environment is made[-1] and len(made) > 2
-    monkeypatch.setattr("data_prep.worlds.maze.walks._TRIES", 2)
+    monkeypatch.setattr("data_prep.worlds.maze.protocols._WORLDS", 2)
     made.clear()
-    with pytest.raises(RecipeError, match="episode 5: no return walk in 2 mazes, in the last one because"):
-        draw(RECIPES["return"], 5, Stuck)
+    with pytest.raises(RecipeError, match="episode 5, protocol return: 2 worlds"):
+        draw_walk(RECIPES["return"], 5, Stuck)
 
 
 def test_exact_turns_are_poses_and_move_nobody():
-    ghost, walk = draw(Recipe("rotate", split="test", turn_degrees=30.0), 0, Ghost)
+    ghost, walk = draw_walk(Recipe("rotate", split="test", turn_degrees=30.0), 0, Ghost)
     assert ghost.calls == []
     assert np.array_equal(walk.pose[12], walk.pose[0]) or np.array_equal(walk.pose[13], walk.pose[1])
 
@@ -120,7 +119,8 @@ def test_the_walks_of_the_ray_cast_maze_stay_what_they_are(protocol, digest):
     """Data sets exist. If you mean to change them all, put the new digests here and say so in the change."""
     seen = hashlib.sha256()
     for index in range(3):
-        world, walk = draw_walk(RECIPES[protocol], index)
+        environment, walk = draw_walk(RECIPES[protocol], index)
+        world = environment.world
         for array in (world.wall, walk.action, walk.target, walk.reward.astype(np.int32)):
             seen.update(array.tobytes())
         seen.update(np.round(walk.pose * 1000).astype(np.int32).tobytes())

@@ -88,13 +88,16 @@ def test_the_backend_is_what_was_chosen_or_what_is_there(installed, monkeypatch)
         ("--protocol train --episodes 1 --frames 1002", "frames: 1002 is longer"),
         ("--protocol train", "the following arguments are required: --episodes"),
         # Found out in the ray-cast maze, without starting MuJoCo a thousand times.
-        ("--protocol return --episodes 1 --min-frames 20 --max-frames 20", "no return walk in 20 mazes"),
+        (
+            "--protocol return --episodes 1 --min-frames 20 --max-frames 20",
+            "protocol return: 20 worlds have no such walk",
+        ),
     ],
 )
 def test_wrong_options_are_one_line_and_write_nothing(
     options, message, installed, monkeypatch, tmp_path, capsys
 ):
-    monkeypatch.setattr("data_prep.worlds.maze.walks._TRIES", 20)
+    monkeypatch.setattr("data_prep.worlds.maze.protocols._WORLDS", 20)
     assert run("--out", tmp_path / "data", *options.split()) == 2
     assert message in one_line(capsys) and not list(tmp_path.iterdir())
 

@@ -18,7 +18,7 @@ from data_prep.worlds.memory_maze.workers import Workers, default_count
 WRITER = """
 import sys, time
 from data_prep.worlds.memory_maze.workers import Workers
-from tests.memory_maze.test_memory_maze_workers import never
+from tests.data_prep.worlds.memory_maze.test_memory_maze_workers import never
 if __name__ == "__main__":
     with Workers(never, 4, 2) as pool:
         next(pool.episodes(range(4)))

@@ -16,7 +16,7 @@ from data_prep.worlds.maze.command_line import write
 from data_prep.worlds.maze.episodes import episode_spec, world_of
 from data_prep.worlds.maze.layout import neighbours
 from data_prep.worlds.maze.motion import FORWARD, FORWARD_LEFT, LEFT, NOOP, RIGHT, State
-from data_prep.worlds.maze.walks import draw
+from data_prep.worlds.maze.protocols import draw_walk
 from data_prep.worlds.memory_maze.package import MemoryMazeError, load_tasks
 from data_prep.worlds.memory_maze.recipe import MemoryMazeRecipe
 from rad_jax.data import Episodes
@@ -260,7 +260,7 @@ def test_a_frame_is_not_overwritten_by_the_next(maze):
 
 def test_a_pose_gives_the_frame_that_was_seen_from_it(maze):
     rng = np.random.default_rng(0)
-    _, walk = draw(MemoryMazeRecipe("train", frames=60), 0, lambda _: maze)
+    _, walk = draw_walk(MemoryMazeRecipe("train", frames=60), 0, lambda _: maze)
     seen = np.stack(maze.frames).astype(int)
     again = maze.render(walk.pose, walk.target)
     assert np.abs(again - seen).mean() < 0.1 and len(np.unique(walk.pose, axis=0)) > 50

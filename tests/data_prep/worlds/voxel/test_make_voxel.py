@@ -13,6 +13,7 @@ import pytest
 from data_prep import make_voxel, recordings
 from data_prep.recordings.actions import ACTIONS
 from data_prep.recordings.video import scale
+from data_prep.worlds.voxel import command_line
 from data_prep.worlds.voxel.episodes import make_episode
 from data_prep.worlds.voxel.files import action_rows
 from data_prep.worlds.voxel.recipe import Recipe
@@ -161,7 +162,7 @@ def test_another_recipe_in_the_directory_is_refused(walked, capsys):
 
 def test_two_processes_do_not_write_the_same_episodes(tmp_path, capsys):
     (tmp_path / "0").mkdir()
-    with make_voxel._alone_in(tmp_path / "0"):
+    with command_line._held(tmp_path / "0"):
         assert run("--out", tmp_path, "--protocol", "train", *TINY, "--episodes", 1) == 2
     assert "give each a --worker of its own" in capsys.readouterr().err
     assert contents(tmp_path) == {}

@@ -9,9 +9,9 @@ from data_prep.common.recipe_checks import RecipeError
 from data_prep.worlds.voxel import policy, protocols
 from data_prep.worlds.voxel.episodes import draw_walk
 from data_prep.worlds.voxel.motion import WALK, Action
-from data_prep.worlds.voxel.oracle import oracle_poses
 from data_prep.worlds.voxel.recipe import Recipe
-from data_prep.worlds.voxel.terrain import SIZE
+from data_prep.worlds.voxel.terrain import SIZE, offset
+from data_prep.worlds.walks import oracle_poses
 
 FORWARD, BACK, JUMP, TURN = range(4)
 
@@ -148,7 +148,7 @@ def test_the_oracle_looks_from_the_nearest_place_of_the_context():
     )
     expected = pose.copy()
     expected[2, :3], expected[3, :3], expected[4, :3] = pose[1, :3], pose[0, :3], pose[0, :3]
-    assert np.array_equal(oracle_poses(pose, 2), expected)
+    assert np.array_equal(oracle_poses(pose, 2, 3, offset), expected)
 
 
 @pytest.mark.parametrize(
