@@ -11,7 +11,7 @@ import re
 from ml_collections import ConfigDict
 
 from rad_jax.config import NAMES, Config, ConfigError, window_starts
-from rad_jax.config.keys import did_you_mean, nearest
+from rad_jax.config.messages import did_you_mean, nearest
 
 DEFAULT_VARIANT = "lstm-f"
 

@@ -7,8 +7,9 @@ import sys
 import pytest
 
 from rad_jax.config import Config, flatten, format_config, override
-from rad_jax.config.keys import SOURCES, show_value
 from rad_jax.config.load import KEYS
+from rad_jax.config.messages import show_value
+from rad_jax.config.show import SOURCES
 
 COMMAND = "python -m make --out {path} --size 64x64 && " * 4 + "echo done"
 

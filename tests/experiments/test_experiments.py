@@ -10,13 +10,7 @@ import pytest
 from data_prep import convert, encode_latents, make_maze, make_voxel
 from data_prep.recordings.actions import ACTIONS
 from experiments import base, quickstart
-from rad_jax.config import (
-    NAMES,
-    ConfigError,
-    config_from_json,
-    load_config,
-    window_starts,
-)
+from rad_jax.config import NAMES, ConfigError, config_from_json, load_config, window_starts
 from rad_jax.data import EpisodeSpec
 from rad_jax.data.condition import condition_dim
 from rad_jax.main import main
