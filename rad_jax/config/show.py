@@ -36,8 +36,8 @@ def format_config(config: Config) -> str:
 
 def format_key(declared: Key, value: object) -> list[str]:
     """``key = value``, with the default if it is another, and below it what the key means."""
-    lines = [f"  {declared.path} = {show_value(value)}"]
-    if " " in lines[0].partition(" = ")[2]:
+    lines = [f"  {declared.path} = {show_value(value)}".rstrip()]
+    if " " in show_value(value):
         # A shell command, which with a backslash at its line ends can still be pasted.
         lines = " \\\n".join(wrap(lines[0], "", COLUMNS - 2)).split("\n")
     if value != declared.default:
