@@ -11,7 +11,7 @@ import re
 from ml_collections import ConfigDict
 
 from rad_jax.config import NAMES, Config, ConfigError, window_starts
-from rad_jax.config.keys import did_you_mean, nearest
+from rad_jax.config.messages import did_you_mean, nearest
 
 DEFAULT_VARIANT = "lstm-f"
 
@@ -36,8 +36,11 @@ def set_variant(config: ConfigDict, variant: str | None) -> ConfigDict:
     ``<memory>-c``    chunk-wise: it slides by its whole length, the memory runs on through it.
     ``<memory>-sN``   strided: it slides by N frames, the memory runs on through it.
 
-    ``<memory>`` is any name of `rad_jax.model.mixers`. A stride leaves fewer places for windows: `train.windows` is lowered to
-    them, and lengths that must be multiples of the stride are rounded down to one.
+    ``<memory>`` is any name of `rad_jax.config.memories`. A larger stride leaves fewer windows in a clip: `train.windows` is
+    lowered to them, and lengths that must be multiples of the stride are rounded down to one.
+
+    Raises:
+      ConfigError: there is no such variant; names the nearest.
     """
     variant = variant or DEFAULT_VARIANT
     memory, train = config.memory, config.train

@@ -1,20 +1,23 @@
 """The paper's Memory Maze 15x15 with every hyperparameter that is known (Tables 1, 4 and 5).
 
     python -m rad_jax.main --config experiments/maze.py:lstm-f
+    python -m rad_jax.main --config experiments/maze.py:lstm-f --mode evaluate
+
+Hardware, time and metric: not run at full size.
 
 Sources: [paper] arXiv 2511.12940, Table A.1 and section 5. [thesis] arXiv 2607.17560, chapter 10. [vrag] yeyutaihan/vrag.
-[code] christinaz21/mem-consistency-oasis, whose settings are those that the paper gives. [ours] is what none of them tells.
+[code] christinaz21/mem-consistency-oasis, whose settings are those that the paper gives. [ours] what none of them says.
 
-The default episodes are of the ray-cast maze of `data_prep`, which has the actions, camera and kinematics of the real one,
-and for want of weights the tokenizer is the patch-PCA, whose 8x8x16 latents give the same 16 tokens as the paper's 8x8x4.
-With the official offline data (29,000 trajectories to train on), or those of `data_prep.make_memory_maze`, and Stable
-Diffusion's VAE, as in the paper:
+By default the episodes come from the ray-cast maze of `data_prep`, which has the actions, camera and kinematics of the real
+one, and the tokenizer is the patch-PCA, which needs no weights and whose 8x8x16 latents give the same 16 tokens as the paper's
+8x8x4. With the official offline data (29,000 trajectories to train on), or those of `data_prep.make_memory_maze`, and the
+paper's VAE of Stable Diffusion:
 
     python -m data_prep.encode_latents --format memory_maze --src TRAJECTORIES --dst datasets/memory_maze \
         --tokenizer sd_vae --weights WEIGHTS.safetensors
     ... --config.data.path=datasets/memory_maze --config.tokenizer.name=sd_vae
 
-For the paper's text instead of its code, which gives the pose away: --config.data.condition=action
+The public code gives the model the pose, the paper's text does not; for the latter: --config.data.condition=action
 """
 
 from ml_collections import ConfigDict
@@ -26,7 +29,7 @@ MAZE = "python -m data_prep.make_maze --out {path} --size 15"  # [thesis]
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
-    """Variants df, <memory>-f, <memory>-c, <memory>-sN (see `experiments.base`)."""
+    """Any variant of `experiments.base.set_variant`."""
     config = base.defaults()
     config.name = "maze"
     config.seed = 42  # [vrag]

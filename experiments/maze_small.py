@@ -1,13 +1,14 @@
-"""Memory Maze 9x9 at 64 pixels, small enough for one modern GPU and about twenty minutes.
+"""Memory Maze 9x9 at 64 pixels, sized for one modern GPU and about twenty minutes.
 
     python -m rad_jax.main --config experiments/maze_small.py:lstm-f
+    python -m rad_jax.main --config experiments/maze_small.py:lstm-f --mode evaluate
 
-The protocol is that of `experiments.maze`; the sizes are ours. For episodes whose second lap is predicted, where memory
-has more to win than on the way back, make the loop protocol beside the default:
+Hardware, time and metric: not run at full size; the twenty minutes are an estimate.
+
+The protocol is that of `experiments.maze`, the sizes are [ours]. A second lap (loop) gives a memory more to win than the way
+back (return). To evaluate on it, make these episodes and give --config.evaluate.path=datasets/maze_9x9_loop:
 
     python -m data_prep.make_maze --out datasets/maze_9x9_loop --size 9 --protocol loop --episodes 64
-
-and evaluate with --config.evaluate.path=datasets/maze_9x9_loop.
 """
 
 from ml_collections import ConfigDict
@@ -18,7 +19,7 @@ MAZE = "python -m data_prep.make_maze --out {path} --size 9"
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
-    """Variants df, lstm-f, lstm-c, lstm-sN (see `experiments.base`)."""
+    """Any variant of `experiments.base.set_variant`."""
     config = base.defaults()
     config.name = "maze_small"
 
@@ -39,7 +40,7 @@ def get_config(variant: str | None = None) -> ConfigDict:
     memory = config.memory
     memory.gates = "slots"
     memory.gate_init = 0.5  # no pretrained base to protect
-    memory.prefetch_segment = 60  # the states of a GPU's memory buy fewer, larger steps
+    memory.prefetch_segment = 60  # a GPU has the memory for fewer, larger steps
 
     train = config.train
     train.steps = 4000

@@ -2,13 +2,17 @@
 
     make compare
 
-makes the data, trains every variant (each memory chunk- and frame-wise, none, a stride), scores all of them on two protocols,
-loop (the second lap) and return (the way back), and writes the paper's tables, Figure 6 and a page. A quarter of an hour
-is for the machinery: in so few steps no model learns a maze. Numbers to think about need more of them:
+makes the data, trains every variant (df, each memory chunk-wise and frame-wise, a stride, and the ablations of Tables 4 and 5),
+scores all of them on two protocols, loop (the second lap) and return (the way back), and writes the paper's tables, Figure 6
+and a page.
+
+Hardware: 2 CPU cores. Time: 13 min 41 s for the 80 steps of each variant, which show that everything works and teach no model
+a maze. PSNR at 2,500 steps, loop / return: df 14.48 / 14.15 dB, mamba2-c, the best, 15.38 / 15.23; floor, the mean context
+frame: 17.72 / 17.23 (`docs/results/maze_toy.md`). No variant beats the floors; for that train longer (not run):
 
     make compare RUNS=runs/maze_toy_long ARGS=--config.train.steps=20000
 
-Conditioned on action and pose, as the public code of the paper's maze is. Everything here is [ours].
+The model is conditioned on action and pose, as the paper's public maze code is. All settings are [ours].
 """
 
 from ml_collections import ConfigDict
@@ -19,7 +23,7 @@ MAZE = "python -m data_prep.make_maze --out {path} --size 5 --pixels 32 --supers
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
-    """Variants df, <memory>-f, <memory>-c, <memory>-sN (see `experiments.base`)."""
+    """Any variant of `experiments.base.set_variant`."""
     config = base.defaults()
     config.name = "maze_toy"
 
@@ -71,7 +75,6 @@ def get_config(variant: str | None = None) -> ConfigDict:
     optimizer.weight_decay = 0.01
     optimizer.warmup = 30
     optimizer.decay = "linear"
-    optimizer.decay_start = 0.5
 
     config.sample.steps = 4
 
@@ -82,6 +85,6 @@ def get_config(variant: str | None = None) -> ConfigDict:
     evaluate.more_make = f"{MAZE} --protocol return --episodes 32 --min-frames 100 --max-frames 160"
     evaluate.auto_make = True
     evaluate.variants = f"all,lstm-s{model.window // 2}"
-    evaluate.batch = 16  # chunk-wise the contexts fall into 8 groups that cannot run together
+    evaluate.batch = 16  # chunk-wise, contexts fall into 8 groups that cannot run together
     evaluate.side_by_side = 3
     return base.set_variant(config, variant)

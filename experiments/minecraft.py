@@ -1,28 +1,33 @@
 """The paper's Minecraft with every hyperparameter that is known (Tables 2 and 3).
 
     python -m rad_jax.main --config experiments/minecraft.py:lstm-f
+    python -m rad_jax.main --config experiments/minecraft.py:lstm-f --mode evaluate
     python -m rad_jax.main --config experiments/minecraft.py:mamba2-f --mode plan     # what a step needs; allocates nothing
+
+Hardware: batch and steps are those of the paper's 8 GPUs. Time and metric: not run at full size; parameters, memory and work of
+a step are in `docs/results/paper_scale.md`.
 
 Sources: [paper] arXiv 2511.12940, Table A.1 and section 5. [thesis] arXiv 2607.17560, chapter 10. [vrag] yeyutaihan/vrag and
 its collector collect_mc. [code] christinaz21/mem-consistency-oasis, whose settings are those that the paper gives. [oasis]
-etched-ai/open-oasis. [ours] is what none of them tells. Batch and steps are those of the paper's 8 GPUs.
+etched-ai/open-oasis. [ours] what none of them says.
 
-The data are 20,000 walks of 1200 steps [paper] recorded by MineRL with VRAG's random policy, for which there is a collector
-(`data_prep.collect_minerl`); any other format of `data_prep.convert` takes its place with another --format. Conditioned on
-actions alone [paper]. An action is the 25-vector of Oasis, as its weights need it: VRAG's four numbers (forward, back, jump,
-turn) are four of its entries with the same values, the other 21 stay zero.
+The data are 20,000 walks of 1200 steps [paper], which MineRL records with VRAG's random policy (`data_prep.collect_minerl`);
+any other format of `data_prep.convert` takes their place with another --format. The model is conditioned on actions alone
+[paper]. An action is the 25-vector of Oasis, because its weights need it: VRAG's four numbers (forward, back, jump, turn) are
+four of its entries with the same values, and the other 21 stay zero.
 
-The base is Diffusion Forcing, trained first and then kept as it is while a memory learns on it [code]: give
---config.train.init_from the work directory of a run of the variant df, or the file of Open-Oasis (oasis500m.safetensors, which
-has the same shapes and a window of 32). How long the base was trained is not known; VRAG trains 3 epochs.
+The base is Diffusion Forcing. It is trained first, then frozen while a memory learns on it [code]: set
+--config.train.init_from to the work directory of a run of the variant df, or to the file of Open-Oasis
+(oasis500m.safetensors, which has the same shapes and a window of 32). The paper does not say how long the base was trained;
+VRAG trains 3 epochs.
 """
 
 from ml_collections import ConfigDict
 
 from experiments import base
 
-# Memories whose states at 8 windows of one clip take gigabytes (10 for Mamba2, 5 for TTT, 0.1 for the LSTM), and their
-# gradients as much again: on each device one clip of its three after another.
+# The states of these memories at 8 windows of one clip take gigabytes (10 for Mamba2, 5 for TTT, 0.1 for the LSTM), and their
+# gradients as much again, so the three clips of a device run one after another.
 LARGE_STATES = ("mamba2", "ttt")
 
 # From recordings to latents at once: the raw frames would take 16 TB.
@@ -33,7 +38,7 @@ ENCODE = (
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
-    """Variants df, <memory>-f, <memory>-c, <memory>-sN (see `experiments.base`)."""
+    """Any variant of `experiments.base.set_variant`."""
     config = base.defaults()
     config.name = "minecraft"
     config.seed = 42  # [vrag]

@@ -1,14 +1,16 @@
-"""All of the Minecraft path in a minute on a CPU: it shows that everything works, and learns next to nothing.
+"""The whole Minecraft path on a CPU in less than a minute: it shows that everything works, and learns next to nothing.
 
     python -m rad_jax.main --config experiments/minecraft_debug.py
     python -m rad_jax.main --config experiments/minecraft_debug.py --mode evaluate
 
+Hardware: 2 CPU cores. Time, nothing cached: training 29.9 s, evaluation 17.7 s. Metric: none worth a look after 40 steps.
+
 The first command renders walks in voxel worlds into VRAG's files, converts them, fits a tokenizer and trains; the second
-renders rotations in place and scores the model on them. Every step is the one of the large experiments, at 32 pixels. Both
-together took 48 seconds on two cores, more than half of it to compile, which a second run need not do. For recordings of one's
-own, such as those of Luanti (`data_prep.make_luanti`), in any format of `data_prep.convert`, once they are converted to 32x32
-and have a tokenizer (`data_prep.fit_tokenizer`): --config.data.path=DIRECTORY --config.evaluate.path=DIRECTORY.
-Everything here is [ours].
+renders rotations in place and scores the model on them. Every step is the one of the large experiments, at 32 pixels.
+
+It also takes recordings in any format of `data_prep.convert`, such as Luanti's (`data_prep.make_luanti`). Convert them to
+32x32, fit a tokenizer (`data_prep.fit_tokenizer`) and give --config.data.path=DIRECTORY --config.evaluate.path=DIRECTORY.
+All settings are [ours].
 """
 
 from ml_collections import ConfigDict
@@ -20,7 +22,7 @@ CONVERT = "python -m data_prep.convert --format vrag --src {path}_vrag --dst {pa
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
-    """Variants df, <memory>-f, <memory>-c, <memory>-sN (see `experiments.base`)."""
+    """Any variant of `experiments.base.set_variant`."""
     config = base.defaults()
     config.name = "minecraft_debug"
 
@@ -47,7 +49,6 @@ def get_config(variant: str | None = None) -> ConfigDict:
     memory.action_width = 16
     memory.head_width = 16
     memory.state = 16
-    memory.prefetch_segment = 20
 
     diffusion = config.diffusion
     diffusion.schedule = "cosine"

@@ -1,25 +1,28 @@
 """Memory at work on two CPU cores: turning in place in rooms never seen before.
 
-A room has 12 views, 30 degrees apart. The context is one turn, in which every view is seen once; then the agent turns on and
-the model predicts what comes. The window is 4 frames, a third of a turn, so only a memory can know.
-
     make quickstart
 
-makes the data, trains this and its twin without memory side by side, and writes the report. Conditioned on action and
-heading, as the public code of the paper's maze is. Everything here is [ours]: small enough for a CPU, by no means the
-paper's sizes. The slot gates are what lets the LSTM learn it in minutes; see `rad_jax.model.mixers.lstm`.
+makes the data, trains ``lstm-f`` and its twin without memory side by side, and writes the report.
+
+Hardware: 2 CPU cores. Time: 13 min 27 s with the installation. PSNR on 64 rooms: lstm-f 27.81 dB, df 15.21; floor, the mean
+context frame: 17.43; ceiling, the tokenizer's round trip: 32.53 (`docs/results/quickstart.md`).
+
+A room has 12 views, 30 degrees apart. The context is one turn and shows every view once; then the agent turns on and the
+model predicts. The window of 4 frames is a third of a turn, so only a memory can know what comes. The model is conditioned on
+action and heading, as the paper's public maze code is. All settings are [ours] and far below the paper's sizes. The slot gates
+let the LSTM learn this in minutes; see `rad_jax.model.mixers.lstm`.
 """
 
 from ml_collections import ConfigDict
 
 from experiments import base
 
-STRIDED = 2  # stride of the strided variant: the window has only 4 frames
+STRIDED = 2  # stride of the strided variant, at most the window's 4 frames
 ROOMS = "python -m data_prep.make_maze --out {path} --protocol rotate --room --pixels 32 --supersample 2"
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
-    """Variants df, lstm-f, lstm-c, lstm-s2 (see `experiments.base`)."""
+    """Any variant of `experiments.base.set_variant`."""
     config = base.defaults()
     config.name = "quickstart"
 
@@ -31,7 +34,7 @@ def get_config(variant: str | None = None) -> ConfigDict:
     data.auto_make = True
     data.condition = "action+pose"
     data.heading_harmonics = 4
-    data.clip = 24  # a whole episode: one turn that shows the room, then turns at random
+    data.clip = 24  # a whole episode: one turn that shows the room, then random turns
 
     model = config.model
     model.width = 96
@@ -41,7 +44,6 @@ def get_config(variant: str | None = None) -> ConfigDict:
     model.window = 4  # a third of a turn
     model.context_level = 1
     model.dtype = "float32"
-    model.remat = True  # cheaper than storing, here
 
     memory = config.memory
     memory.action_width = 32
@@ -66,7 +68,6 @@ def get_config(variant: str | None = None) -> ConfigDict:
     optimizer.weight_decay = 0.01
     optimizer.warmup = 50
     optimizer.decay = "linear"
-    optimizer.decay_start = 0.5
 
     config.sample.steps = 8
 

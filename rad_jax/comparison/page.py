@@ -11,7 +11,7 @@ from rad_jax.comparison.plan import Comparison
 from rad_jax.comparison.tables import SetResult
 from rad_jax.comparison.text import verdict
 from rad_jax.config import diff_configs
-from rad_jax.config.keys import show_value
+from rad_jax.config.messages import show_value
 from rad_jax.reports.page import LEGEND, Film, document, film, header, pairs
 from rad_jax.reports.report import Sample
 from rad_jax.reports.tables import Table, to_html, to_markdown

@@ -5,9 +5,9 @@ config.model.width, config.memory.stride
 """
 
 from rad_jax.config.config import Config, diff_configs, flatten, window_starts
-from rad_jax.config.keys import ConfigError
 from rad_jax.config.load import config_from_dict, config_from_json, load_config, override
 from rad_jax.config.memories import NAMES
+from rad_jax.config.messages import ConfigError
 from rad_jax.config.model import MemoryConfig, ModelConfig
 from rad_jax.config.sections import (
     CheckpointConfig,

@@ -4,7 +4,8 @@ import dataclasses
 import json
 from typing import Any
 
-from rad_jax.config.keys import Section, key, keys, multiple, require
+from rad_jax.config.keys import Section, key, keys
+from rad_jax.config.messages import multiple, require
 from rad_jax.config.model import MemoryConfig, ModelConfig
 from rad_jax.config.sections import (
     CheckpointConfig,

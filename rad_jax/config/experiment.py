@@ -1,4 +1,4 @@
-"""Runs an experiment file, which may lie anywhere, and says in one line what is wrong with it."""
+"""Runs an experiment file, which may be anywhere, and reports what is wrong with it in one line."""
 
 import importlib.util
 import re
@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from rad_jax.config.keys import ConfigError, did_you_mean, nearest, shorten
+from rad_jax.config.messages import ConfigError, did_you_mean, nearest, shorten
 
 EXPERIMENT = re.compile(r"(?P<file>.+\.py)(:(?P<variant>.*))?", re.DOTALL)
 
@@ -19,6 +19,9 @@ def read_experiment(path: str) -> dict[str, Any]:
 
     Args:
       path: ``"experiments/maze.py"`` or, with a variant, ``"experiments/maze.py:lstm-f"``.
+
+    Raises:
+      ConfigError: the file does not exist, fails, or returns something else; names the line or the nearest file.
     """
     match = EXPERIMENT.fullmatch(path)
     if match is None:
@@ -47,7 +50,7 @@ def read_experiment(path: str) -> dict[str, Any]:
 
 
 def run(file: Path) -> Any:
-    """Executes a Python file as a module of its own, without a place in ``sys.modules``."""
+    """Executes a Python file as a module that does not enter ``sys.modules``, so equal file names do not collide."""
     spec = importlib.util.spec_from_file_location(f"experiment_{file.stem}", file)
     module = importlib.util.module_from_spec(spec)
     try:
@@ -60,23 +63,22 @@ def run(file: Path) -> Any:
 
 
 def nearest_file(file: Path) -> str | None:
-    """The existing experiment that a wrong name probably meant: in the same folder, or in ``experiments``."""
+    """The existing experiment that was probably meant, in the same folder or in ``experiments``."""
     for folder in (file.parent, Path("experiments")):
-        close = nearest(
-            file.name, [other.name for other in folder.glob("*.py") if other.name != "__init__.py"]
-        )
+        names = [other.name for other in folder.glob("*.py") if other.name != "__init__.py"]
+        close = nearest(file.name, names)
         if close:
             return str(folder / close)
     return None
 
 
 def at_line(file: Path, error: Exception) -> str:
-    """``file:line`` of the last line of the file that led to the error."""
+    """``file:line`` of the innermost line of the file on the way to the error; without a line if there is none."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if Path(frame.filename) == file.absolute()]
     return f"{file}:{lines[-1]}" if lines else str(file)
 
 
 def describe(error: Exception) -> str:
-    """Kind and message of an error as one short line."""
+    """Type and message of an error as one short line."""
     return f"{type(error).__name__}: {shorten(error, 200)}"

@@ -13,25 +13,15 @@ then the combinations that its own `Section.check` refuses.
 
 import ast
 import dataclasses
-import difflib
 import functools
 import numbers
 import operator
 import sys
 import types
 import typing
-from collections.abc import Iterable
 from typing import Any, ClassVar
 
-# Where the default of a key comes from.
-SOURCES = {
-    "paper": "arXiv 2511.12940",
-    "code": "public code of the paper's authors, yeyutaihan/vrag and christinaz21/mem-consistency-oasis, read for facts",
-    "thesis": "arXiv 2607.17560, chapters 9 and 10",
-    "oasis": "etched-ai/open-oasis",
-    "authors": "default of the authors of that memory",
-    "ours": "a choice of this project",
-}
+from rad_jax.config.messages import ConfigError, did_you_mean, nearest, shorten, show_value
 
 LARGEST = {int: 2**31 - 1, float: sys.float_info.max}  # also refuses infinity and NaN
 BOUNDS = {
@@ -42,17 +32,13 @@ BOUNDS = {
 }
 
 
-class ConfigError(ValueError):
-    """A configuration that cannot be used. The message has one or two lines and names the key and what is allowed."""
-
-
 def key(default: Any, help: str, *, source: str = "ours", **rule: Any) -> Any:
     """Declares a configuration key as a dataclass field.
 
     Args:
       default: its value unless an experiment says otherwise.
       help: what it means, with its unit.
-      source: where the default comes from: one of `SOURCES`, with further words behind it if needed.
+      source: where the default comes from: one of `rad_jax.config.show.SOURCES`, with further words behind it if needed.
       **rule: ``low`` and ``high`` (inclusive), ``above`` and ``below`` (exclusive) bound a number or every number of a
         tuple; ``choices`` lists the values allowed; ``filled=True`` forbids empty text.
     """
@@ -193,44 +179,3 @@ def _kind_of(hint: Any) -> tuple[type, int | None, bool]:
         entries = typing.get_args(hint)
         return entries[0], len(entries), optional
     return hint, None, optional
-
-
-def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The entry of ``names`` that ``name`` was probably meant to be, or None."""
-    by_lower = {known.lower(): known for known in names}
-    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
-    return by_lower[close[0]] if close else None
-
-
-def did_you_mean(name: str | None) -> str:
-    """The end of an error message; empty without a suggestion."""
-    return f"; did you mean {name}?" if name else ""
-
-
-def shorten(value: Any, limit: int = 60) -> str:
-    """``value`` as one line of at most ``limit`` characters."""
-    text = " ".join(str(value).split())
-    return text if len(text) <= limit else text[: limit - 3] + "..."
-
-
-def show_value(value: Any) -> str:
-    """A value as the command line takes it: ``none``, ``true``, ``(4,4,16)``."""
-    if value is None or isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return "(" + ",".join(map(str, value)) + ")"
-    return str(value)
-
-
-def require(condition: bool, message: str) -> None:
-    """Raises `ConfigError` with ``message`` unless ``condition`` holds."""
-    if not condition:
-        raise ConfigError(message)
-
-
-def multiple(name: str, value: int, of: str, unit: int) -> None:
-    """Raises `ConfigError` unless ``value`` is a multiple of ``unit``; names the nearest multiple."""
-    close = max(1, round(value / unit)) * unit
-    require(
-        value % unit == 0, f"{name}={value}: expected a multiple of {of} ({unit}); the nearest is {close}"
-    )

@@ -7,17 +7,8 @@ from typing import Any
 
 from rad_jax.config.config import Config, flatten, sections
 from rad_jax.config.experiment import read_experiment
-from rad_jax.config.keys import (
-    ConfigError,
-    Key,
-    Section,
-    did_you_mean,
-    keys,
-    nearest,
-    require,
-    shorten,
-    show_value,
-)
+from rad_jax.config.keys import Key, Section, keys
+from rad_jax.config.messages import ConfigError, did_you_mean, nearest, require, shorten, show_value
 
 SECTIONS = {name: type(section) for name, section in sections(Config()).items()}
 KEYS = {declared.path: declared for section in SECTIONS.values() for declared in keys(section).values()}

@@ -6,7 +6,7 @@ To add a memory, add a file to `rad_jax.model.mixers` and a line to `MEMORIES` w
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rad_jax.config.keys import multiple, require
+from rad_jax.config.messages import multiple, require
 
 if TYPE_CHECKING:
     from rad_jax.config.model import ModelConfig

@@ -5,8 +5,9 @@ import dataclasses
 import ml_dtypes  # noqa: F401 (teaches NumPy the name bfloat16)
 import numpy as np
 
-from rad_jax.config.keys import ConfigError, Section, key, multiple, require
+from rad_jax.config.keys import Section, key
 from rad_jax.config.memories import MEMORIES, NAMES, check_rotary_heads
+from rad_jax.config.messages import ConfigError, multiple, require
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,10 +81,7 @@ class MemoryConfig(Section):
         source="paper",
     )
     inner_rate: float = key(
-        1.0,
-        "ttt: learning rate of the inner steps, before its learned factor",
-        above=0,
-        source="authors",
+        1.0, "ttt: learning rate of the inner steps, before its learned factor", above=0, source="authors"
     )
 
     def check(self):

@@ -4,7 +4,8 @@ import dataclasses
 import re
 import shlex
 
-from rad_jax.config.keys import Section, key, multiple, require
+from rad_jax.config.keys import Section, key
+from rad_jax.config.messages import multiple, require
 
 PREVIEWED = ("sd_vae", "taesd")  # tokenizers whose latents TAESD decodes
 SET_NAME = re.compile(r"[A-Za-z0-9][\w-]*")  # of an evaluation set; files and columns are named after it
@@ -116,11 +117,7 @@ class DiffusionConfig(Section):
         5.0, "largest signal-to-noise ratio that counts in the weight", above=0, source="code"
     )
     fused_decay: float = key(
-        0.96,
-        "with fused_snr: decay per frame of what earlier frames tell",
-        low=0,
-        below=1,
-        source="code",
+        0.96, "with fused_snr: decay per frame of what earlier frames tell", low=0, below=1, source="code"
     )
 
 

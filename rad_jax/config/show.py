@@ -3,9 +3,20 @@
 import textwrap
 
 from rad_jax.config.config import Config, sections
-from rad_jax.config.keys import SOURCES, Key, keys, show_value
+from rad_jax.config.keys import Key, keys
+from rad_jax.config.messages import show_value
 
 COLUMNS = 80
+
+# Where the default of a key comes from.
+SOURCES = {
+    "paper": "arXiv 2511.12940",
+    "code": "public code of the paper's authors, yeyutaihan/vrag and christinaz21/mem-consistency-oasis, read for facts",
+    "thesis": "arXiv 2607.17560, chapters 9 and 10",
+    "oasis": "etched-ai/open-oasis",
+    "authors": "default of the authors of that memory",
+    "ours": "a choice of this project",
+}
 
 
 def format_config(config: Config) -> str:
@@ -25,8 +36,8 @@ def format_config(config: Config) -> str:
 
 def format_key(declared: Key, value: object) -> list[str]:
     """``key = value``, with the default if it is another, and below it what the key means."""
-    lines = [f"  {declared.path} = {show_value(value)}"]
-    if " " in lines[0].partition(" = ")[2]:
+    lines = [f"  {declared.path} = {show_value(value)}".rstrip()]
+    if " " in show_value(value):
         # A shell command, which with a backslash at its line ends can still be pasted.
         lines = " \\\n".join(wrap(lines[0], "", COLUMNS - 2)).split("\n")
     if value != declared.default:

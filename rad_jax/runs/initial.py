@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from rad_jax.axes import PyTree
 from rad_jax.config import ConfigError, ModelConfig, config_from_json
-from rad_jax.config.keys import show_value
+from rad_jax.config.messages import show_value
 from rad_jax.model.names import is_memory, map_named, named_leaves
 from rad_jax.runs.checkpoints import Checkpoints
 from rad_jax.runs.pretrained import TENSORS, description_of

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from rad_jax.axes import PyTree
 from rad_jax.config import Config, ConfigError, config_from_json, diff_configs
-from rad_jax.config.keys import show_value
+from rad_jax.config.messages import show_value
 from rad_jax.model.names import init_params
 from rad_jax.runs.checkpoints import Checkpoints
 from rad_jax.runs.manifest import Manifest

@@ -6,7 +6,8 @@ import pytest
 
 from rad_jax.config import Config, ConfigError, EvaluateConfig, ModelConfig, TrainConfig, override
 from rad_jax.config.config import sections
-from rad_jax.config.keys import SOURCES, Section, keys
+from rad_jax.config.keys import Section, keys
+from rad_jax.config.show import SOURCES
 from tests.config.refusals import assert_refused
 
 # An override of a sound configuration; every word must be in the message: the key, what was given, what is allowed.

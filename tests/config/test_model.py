@@ -18,30 +18,19 @@ from tests.config.refusals import assert_refused
         ({"mlp_ratio": 0.0001}, {}, ["model.mlp_ratio=0.0001", "model.width=1024"]),
         ({"window": 2}, {"stride": 4, "window": "rollout"}, ["memory.stride=4", "1 .. 2"]),
         ({}, {"stride": 2}, ["memory.window=shared", "memory.stride=1, not 2", "rollout"]),
-        (
-            {},
-            {"stride": 3, "window": "rollout"},
-            ["memory.prefetch_segment=20", "memory.stride (3)", "21"],
-        ),
+        ({}, {"stride": 3, "window": "rollout"}, ["memory.prefetch_segment=20", "memory.stride (3)", "21"]),
         (
             {},
             {"bptt": "truncated", "bptt_frames": 50},
             ["memory.bptt_frames=50", "memory.prefetch_segment (20)"],
         ),
         ({}, {"gates": "slots", "action": False}, ["memory.gates=slots", "memory.action=true"]),
-        ({}, {"kind": "mamba2", "head_width": 60}, ["memory.head_width (60)"]),
         ({}, {"kind": "mamba2", "conv": 1}, ["memory.conv=1", ">= 2"]),
-        ({}, {"kind": "ttt", "heads": 5}, ["model.width=1024", "memory.heads (5)"]),
-        ({}, {"kind": "arl2", "heads": 5}, ["model.width=1024", "memory.heads (5)"]),
         ({}, {"kind": "arl2", "heads": 512}, ["memory.heads=512", "multiple of 4"]),
     ],
 )
 def test_impossible_combinations_are_named(model, memory, words):
-    assert_refused(
-        lambda: ModelConfig(**model, memory=MemoryConfig(**memory)),
-        words=words,
-        lines=1,
-    )
+    assert_refused(lambda: ModelConfig(**model, memory=MemoryConfig(**memory)), words=words, lines=1)
 
 
 def test_the_settings_of_one_memory_do_not_concern_another():

@@ -32,10 +32,7 @@ from tests.config.refusals import assert_refused
         (lambda: TokenizerConfig(preview="x"), ["tokenizer.preview=x", "sd_vae", "patch_pca"]),
         (lambda: TrainConfig(windows=7, window_batch=2), ["train.windows=7", "train.window_batch (2)"]),
         (lambda: TrainConfig(accumulate=5), ["train.batch=24", "train.accumulate (5)", "25"]),
-        (
-            lambda: CheckpointConfig(keep_every=750),
-            ["checkpoint.keep_every=750", "checkpoint.every (500)"],
-        ),
+        (lambda: CheckpointConfig(keep_every=750), ["checkpoint.keep_every=750", "checkpoint.every (500)"]),
         (lambda: MeshConfig(data=0), ["mesh.data=0", "-1"]),
         (lambda: MeshConfig(data=-2), ["mesh.data=-2", ">= -1"]),
     ],

@@ -7,8 +7,9 @@ import sys
 import pytest
 
 from rad_jax.config import Config, flatten, format_config, override
-from rad_jax.config.keys import SOURCES, show_value
 from rad_jax.config.load import KEYS
+from rad_jax.config.messages import show_value
+from rad_jax.config.show import SOURCES
 
 COMMAND = "python -m make --out {path} --size 64x64 && " * 4 + "echo done"
 
@@ -44,7 +45,7 @@ def test_the_default_is_shown_where_the_value_is_another(config, shown):
 
 def test_lines_fit_80_columns_and_a_wrapped_command_is_still_one(config):
     text = format_config(config)
-    assert max(map(len, text.splitlines())) <= 80
+    assert max(map(len, text.splitlines())) <= 80 and " \n" not in text
     value = text.partition("data.make = ")[2].partition("  # default")[0]
     assert "\\\n" in value and " ".join(value.replace("\\\n", " ").split()) == COMMAND
 

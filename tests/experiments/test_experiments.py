@@ -1,6 +1,7 @@
 """The shipped experiments in all their variants."""
 
 import dataclasses
+import importlib
 import shlex
 from pathlib import Path
 
@@ -9,13 +10,7 @@ import pytest
 from data_prep import convert, encode_latents, make_maze, make_voxel
 from data_prep.recordings.actions import ACTIONS
 from experiments import base, quickstart
-from rad_jax.config import (
-    NAMES,
-    ConfigError,
-    config_from_json,
-    load_config,
-    window_starts,
-)
+from rad_jax.config import NAMES, ConfigError, config_from_json, load_config, window_starts
 from rad_jax.data import EpisodeSpec
 from rad_jax.data.condition import condition_dim
 from rad_jax.main import main
@@ -44,6 +39,15 @@ def at_the_root(root, monkeypatch):
 def test_all_files_are_listed_here(root):
     files = {file.stem for file in (root / "experiments").glob("*.py")} - {"__init__", "twins"}
     assert files == set(SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_docstring_says_command_hardware_time_and_metric(name):
+    """Or which of them are not known because the experiment was not run."""
+    text = importlib.import_module(f"experiments.{name}").__doc__
+    assert f"--config experiments/{name}.py" in text or "\n    make " in text
+    assert "Hardware" in text and "time" in text.lower()
+    assert any(word in text for word in ("not run", "PSNR", "Metric"))
 
 
 @pytest.mark.parametrize(("name", "variant"), CASES)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rad_jax.config import MemoryConfig, ModelConfig
-from rad_jax.config.keys import ConfigError
+from rad_jax.config.messages import ConfigError
 from rad_jax.model.memory import MemoryBranch
 from rad_jax.model.mixers import build
 from rad_jax.model.mixers.mamba2 import Mamba2, Mamba2State, silu

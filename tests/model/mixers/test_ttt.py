@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rad_jax.config import MemoryConfig, ModelConfig
-from rad_jax.config.keys import ConfigError
+from rad_jax.config.messages import ConfigError
 from rad_jax.model import mixers
 from rad_jax.model.memory import MemoryBranch
 from rad_jax.model.mixers.inner_sgd import Linear
