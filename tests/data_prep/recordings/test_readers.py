@@ -49,12 +49,12 @@ def test_frames_are_scaled(name, size, tmp_path):
     assert files.numbers(shown) == expected.numbers
 
 
-def test_long_videos_come_in_pieces(tmp_path, monkeypatch):
-    monkeypatch.setattr("data_prep.recordings.video._PIECE_BYTES", 5 * files.HEIGHT * files.WIDTH * 3)
+def test_long_videos_come_in_chunks(tmp_path, monkeypatch):
+    monkeypatch.setattr("data_prep.recordings.video._CHUNK_BYTES", 5 * files.HEIGHT * files.WIDTH * 3)
     expected = files.vrag(tmp_path)
-    pieces = list(frames(one("vrag", tmp_path)))
-    assert [len(piece) for piece in pieces] == [5, 5, 5, 5, 4]
-    assert files.numbers(np.concatenate(pieces)) == expected.numbers
+    chunks = list(frames(one("vrag", tmp_path)))
+    assert [len(chunk) for chunk in chunks] == [5, 5, 5, 5, 4]
+    assert files.numbers(np.concatenate(chunks)) == expected.numbers
 
 
 def test_a_cut_is_a_recording_of_its_own(tmp_path):
