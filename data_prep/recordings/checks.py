@@ -9,12 +9,10 @@ from data_prep.recordings.recording import BadRecording, Recording
 
 TOLERANCE = 1.0  # degrees between a turn and the change of yaw
 SHARE = 0.95  # of the steps that must agree
-_MISALIGNED = 0.9  # when a smaller share of the turns agrees, and there are at least _TURNS, a shift by a frame is tried
-_TURNS = 5
-_STILL_AFTER, _DRIFT = (
-    10,
-    0.05,
-)  # frames without a key after which the player stands still, and blocks of drift then
+_TURNS = 5  # fewer turns do not show a misalignment
+_MISALIGNED = 0.9  # if a smaller share of the turns agrees, shifts by a frame are tried
+_STILL_AFTER = 10  # frames without a key, after which the player stands still
+_DRIFT = 0.05  # blocks by which a player who stands still may move
 _FASTEST = 40.0  # blocks per second; a sprinting jump makes 7, a fall from a tower 30
 
 

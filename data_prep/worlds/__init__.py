@@ -1,1 +1,1 @@
-"""Worlds that are rendered here, each in a package of its own."""
+"""Worlds from which data sets are made: `maze` and `voxel` are rendered here, `memory_maze` and `luanti` by others."""

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +15,14 @@ from data_prep.recordings import survey, video
 from data_prep.recordings.actions import ACTIONS
 from rad_jax.data import DataError, Episodes
 from rad_jax.data.condition import condition_dim, condition_features
+from tests.data_prep import commands
+from tests.data_prep.commands import contents
 from tests.data_prep.recordings import format_files as files
 
 ROOT = Path(__file__).parents[2]
 
 
-def run(*arguments) -> int:
-    try:
-        return convert.main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        return stop.code
+run = partial(commands.run, convert.main)
 
 
 def vrag(src, dst, *options) -> int:
@@ -32,10 +31,6 @@ def vrag(src, dst, *options) -> int:
 
 def report(dst) -> dict:
     return json.loads((dst / "convert_report.json").read_text())
-
-
-def contents(directory) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(Path(directory).iterdir())}
 
 
 @pytest.fixture(scope="module")
@@ -441,8 +436,7 @@ def test_wrong_options_are_one_line_and_write_nothing(options, recordings, tmp_p
     src = recordings[0]
     words = options.replace("SRC", str(src)).replace("DST", str(tmp_path / "d")).split()
     assert run(*words) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("convert: error: ") and error.count("\n") == 1, error
+    commands.refused(capsys, "convert")
     assert not list(tmp_path.iterdir())
 
 
