@@ -220,28 +220,12 @@ def open_minerl(job: Job) -> Environment:
                 handlers.SpawningInitialCondition(allow_spawning=True),
             ]
 
-        def create_rewardables(self):
-            return []
+        # The other abstract methods of MineRL's class: no rewards, no end but death.
+        create_rewardables = create_agent_start = create_agent_handlers = lambda self: []
+        create_server_quit_producers = create_server_decorators = lambda self: []
+        determine_success_from_rewards = is_from_folder = lambda self, _: False
 
-        def create_agent_start(self):
-            return []
-
-        def create_agent_handlers(self):
-            return []
-
-        def create_server_quit_producers(self):
-            return []
-
-        def create_server_decorators(self):
-            return []
-
-        def determine_success_from_rewards(self, rewards):
-            return False
-
-        def is_from_folder(self, folder):
-            return False
-
-        def get_docstring(self):
+        def get_docstring(self) -> str:
             return ""
 
     height, width = job.size

@@ -42,13 +42,9 @@ class Traits:
     statics: Shapes
     pose: tuple[str, ...]
 
-    def as_json(self) -> dict[str, Any]:
-        groups = {"arrays": self.arrays, "statics": self.statics}
-        groups = {key: {n: [list(s), d] for n, (s, d) in group.items()} for key, group in groups.items()}
-        return {"size": list(self.size), "pose": list(self.pose), **groups}
-
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> "Traits":
+    def from_json(cls, content: Mapping[str, Any]) -> "Traits":
+        """The traits that `dataclasses.asdict` and JSON have made of them."""
         groups = (content[key] for key in ("arrays", "statics"))
         arrays, statics = ({n: (tuple(s), d) for n, (s, d) in group.items()} for group in groups)
         return cls(tuple(content["size"]), arrays, statics, tuple(content["pose"]))

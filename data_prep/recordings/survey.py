@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -174,15 +174,15 @@ class Journal:
         self._entries: dict[str, dict[str, Any]] = {}
         lines = path.read_text("utf-8", errors="replace").split("\n") if path.exists() else []
         if lines and lines[0] == self._head:
-            self._entries = {entry["id"]: entry for entry in _whole(lines[1:])}
+            self._entries = {entry["found"]["id"]: entry for entry in _whole(lines[1:])}
 
     def get(self, name: str, state: list[list[Any]]) -> Found | None:
         """The recording of this name, if its files are still in this state."""
         entry = self._entries.get(name)
         if entry is None or entry["state"] != state:
             return None
-        found = {**entry["found"], "traits": Traits.from_json(entry["found"]["traits"])}
-        return Found(id=name, **{**found, "notes": tuple(found["notes"])})
+        found = entry["found"]
+        return Found(**{**found, "traits": Traits.from_json(found["traits"]), "notes": tuple(found["notes"])})
 
     def __enter__(self) -> "Journal":
         temporary = self._path.with_name(self._path.name + ".tmp")
@@ -194,9 +194,7 @@ class Journal:
 
     def add(self, state: list[list[Any]], result: Found) -> None:
         """Takes a recording whose files are in a state."""
-        found = {key: value for key, value in vars(result).items() if key != "id"}
-        found["traits"] = result.traits.as_json()
-        self._file.write(json.dumps({"id": result.id, "state": state, "found": found}) + "\n")
+        self._file.write(json.dumps({"state": state, "found": asdict(result)}) + "\n")
         self._file.flush()
 
     def __exit__(self, *error: object) -> None:
@@ -209,5 +207,5 @@ def _whole(lines: Sequence[str]) -> Iterator[dict[str, Any]]:
             entry = json.loads(line)
         except ValueError:
             continue
-        if isinstance(entry, dict) and {"id", "state", "found"} <= set(entry):
+        if isinstance(entry, dict) and {"state", "found"} <= set(entry):
             yield entry
