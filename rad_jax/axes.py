@@ -10,7 +10,6 @@ A signature such as ``x: Float[Array, "b t n d"]`` is read with this list:
     a   size of the condition of a frame (action, and pose where the model is given it)
     f   input features of a memory           u   units of a memory
     rows cols ch    a latent frame           H W 3   an image
-    x y z           cells or blocks of a world, in the order of the array
 """
 
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
