@@ -37,9 +37,10 @@ compare: $(INSTALLED)  ## every memory in the tables of the paper, on toy mazes:
 test: lint  ## lint, format check and all tests
 	$(BIN)/python -m pytest $(PARALLEL)
 
-lint: $(INSTALLED_DEV)  ## what the linter and the formatter would change
+lint: $(INSTALLED_DEV)  ## what the linter and the formatter would change; imports that point up
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 format: $(INSTALLED_DEV)  ## let them change it
 	$(BIN)/ruff check --fix .

@@ -25,6 +25,7 @@ setup(
         "dev": [
             "pytest>=9,<10",
             "pytest-xdist>=3.8,<4",
+            "import-linter>=2.17,<3",
             "ruff==0.17.5",  # another version formats differently
             "beartype>=0.23.1,<0.24",
             # The reference of parity tests, gigabytes large: on the oldest Python only; elsewhere they are skipped.

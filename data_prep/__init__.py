@@ -1,4 +1,4 @@
-"""Data preparation: the embedded worlds and the commands that turn them, or other sources, into episodes on disk.
+"""Data preparation: worlds that are rendered here, recordings of others, and the commands that make data sets of both.
 
-The model package never imports anything from here.
+The model package imports nothing from here.
 """

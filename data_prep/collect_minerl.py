@@ -5,12 +5,12 @@
     python -m data_prep.convert --format vrag --src recordings/minecraft --dst datasets/minecraft --size 128x72
 
 It needs MineRL 0.4.4 with Java 8 and a display (xvfb-run), which this command does not install. It has never been run against
-MineRL: what is tested is the protocol, against a stand-in; the adapter at the end of this file follows MineRL's interface as
-VRAG's collector (yeyutaihan/collect_mc) uses it.
+MineRL: the tests use a stand-in, and the adapter at the end of this file follows MineRL's interface as VRAG's collector
+(yeyutaihan/collect_mc) uses it.
 
-Policies: random (every action is drawn and held for 5 steps: forward .95, jump .2, a turn of 20 degrees .25 to each side),
-pattern (laps of polygons of 2, 3 or 6 corners, or turns in place), rotate (turns in place). An episode in which the player dies
-is recorded again. Episodes that are there are kept, so the same command continues a run that was stopped.
+Policies: random (random actions, each held for 5 steps, with probability .95 of forward, .2 of a jump, .25 of a turn of 20
+degrees to each side), pattern (laps of polygons of 2, 3 or 6 corners, or turns in place), rotate (turns in place). An episode
+in which the player dies is recorded again. The same command resumes a run that was stopped.
 """
 
 import io
@@ -18,12 +18,12 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import av
 import numpy as np
@@ -38,12 +38,12 @@ from rad_jax.files import write_bytes
 
 PROGRAM, FPS = "collect_minerl", 20
 POLICIES = ("random", "pattern", "rotate")
-_TRIES = 10  # recordings of one episode until it is given up
-_BIT_RATE = 8_000_000  # of a video of 640x360, about what mp4v takes
+_TRIES = 10  # recordings of an episode that ends early, before the command gives up
+_BIT_RATE = 8_000_000  # per second; about what mp4v takes for 640x360
 
 
 class Seen(NamedTuple):
-    """What the environment shows: a frame, and where the player is (blocks, and yaw in degrees, clockwise)."""
+    """A frame, and the place of the player in blocks and its yaw in degrees, clockwise."""
 
     frame: UInt8[np.ndarray, "H W 3"]
     x: float
@@ -56,10 +56,10 @@ class Environment(Protocol):
     """A game that does one action at a time."""
 
     def reset(self) -> Seen:
-        """Begins in a new world."""
+        """Starts in a new world."""
 
     def step(self, action: Action) -> tuple[Seen, bool]:
-        """Does an action; also returns whether the episode is over."""
+        """Takes an action; also returns whether the episode is over."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,12 @@ class Job:
     Attributes:
       out: directory of the recordings.
       policy: one of `POLICIES`.
-      episodes: how many in all.
+      episodes: number of episodes of all workers.
       workers: processes, each with a game and a directory of its own.
-      frames: of an episode.
+      frames: frames of an episode.
       size: (height, width) of the frames.
-      seed: of the actions; worlds are the game's.
-      turn_probability: random: of a turn to each side.
+      seed: seed of the actions; the game chooses its worlds itself.
+      turn_probability: probability of a turn to each side (random policy).
       biome: Minecraft's number of the only biome; VRAG's is 6, the swamp.
     """
 
@@ -92,7 +92,7 @@ class Job:
 def main(
     arguments: Sequence[str] | None = None, open_environment: Callable[[Job], Environment] | None = None
 ) -> int:
-    """Run the command; returns the exit status. ``open_environment`` opens another game than MineRL."""
+    """Run the command; returns the exit status. ``open_environment`` opens the game; None for MineRL."""
     job = _job(arguments)
     return run(PROGRAM, partial(_collect, job, open_environment or open_minerl), DataError)
 
@@ -105,10 +105,10 @@ def _collect(job: Job, open_environment: Callable[[Job], Environment]) -> None:
 
 
 def record_worker(job: Job, open_environment: Callable[[Job], Environment], worker: int) -> int:
-    """Records the episodes of one worker that are missing; returns how many these were.
+    """Records the missing episodes of one worker; returns their number.
 
     Raises:
-      DataError: the game does not work, or an episode was over before its last frame time after time.
+      DataError: the game does not work, or an episode ended early every time.
     """
     directory = job.out / str(worker)
     share = job.episodes // job.workers + (worker < job.episodes % job.workers)
@@ -132,7 +132,7 @@ def record_worker(job: Job, open_environment: Callable[[Job], Environment], work
 
 
 def policy_actions(job: Job, rng: np.random.Generator) -> Iterator[Action]:
-    """The actions of an episode, without end."""
+    """Endless actions of an episode."""
     if job.policy == "random":
         return random_actions(rng, job.turn_probability)
     return itertools.cycle(random_pattern(rng) if job.policy == "pattern" else rotation(random_side(rng)))
@@ -195,7 +195,7 @@ def open_minerl(job: Job) -> Environment:
         raise DataError(
             f"MineRL 0.4.4 is not installed ({error}): see github.com/minerllabs/minerl"
         ) from None
-    # Of the customised world; what is not named has Minecraft's default.
+    # Settings of a customised world; the others have Minecraft's defaults.
     off = ("Dungeons", "Strongholds", "Villages", "MineShafts", "Temples", "Monuments", "Mansions", "Ravines")
     world = {"fixedBiome": job.biome, "seaLevel": 1, "biomeSize": 8, "riverSize": 1}
     world |= {f"use{what}": False for what in (*off, "WaterLakes", "LavaLakes", "LavaOceans")}
@@ -220,28 +220,12 @@ def open_minerl(job: Job) -> Environment:
                 handlers.SpawningInitialCondition(allow_spawning=True),
             ]
 
-        def create_rewardables(self):
-            return []
+        # The other abstract methods of MineRL's class: no rewards, no end but death.
+        create_rewardables = create_agent_start = create_agent_handlers = lambda self: []
+        create_server_quit_producers = create_server_decorators = lambda self: []
+        determine_success_from_rewards = is_from_folder = lambda self, _: False
 
-        def create_agent_start(self):
-            return []
-
-        def create_agent_handlers(self):
-            return []
-
-        def create_server_quit_producers(self):
-            return []
-
-        def create_server_decorators(self):
-            return []
-
-        def determine_success_from_rewards(self, rewards):
-            return False
-
-        def is_from_folder(self, folder):
-            return False
-
-        def get_docstring(self):
+        def get_docstring(self) -> str:
             return ""
 
     height, width = job.size
@@ -252,7 +236,7 @@ def open_minerl(job: Job) -> Environment:
 class MineRL:
     """A game of MineRL 0.4.4 as an `Environment`."""
 
-    def __init__(self, game):
+    def __init__(self, game: Any):
         self._game = game
 
     def reset(self) -> Seen:
@@ -264,7 +248,7 @@ class MineRL:
         seen, _, over, _ = self._game.step({**keys, "camera": camera})
         return self._seen(seen), bool(over)
 
-    def _seen(self, observation) -> Seen:
+    def _seen(self, observation: Mapping[str, Any]) -> Seen:
         place = observation["location_stats"]
         return Seen(observation["pov"], *(float(place[name]) for name in ("xpos", "ypos", "zpos", "yaw")))
 
@@ -285,11 +269,11 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("--out", type=Path, required=True, help="directory of the recordings")
     add("--policy", choices=POLICIES, default="random", help="what the player does (random)")
-    add("--episodes", type=int, required=True, help="how many in all")
+    add("--episodes", type=int, required=True, help="number of episodes of all workers")
     add("--workers", type=int, default=1, help="processes, each with a game of its own (1)")
     add("--frames", type=int, default=1201, help="of an episode (1201)")
     add("--size", type=size, default=(360, 640), metavar="WIDTHxHEIGHT", help="of the frames (640x360)")
-    add("--seed", type=int, default=0, help="of the actions; worlds are the game's (0)")
+    add("--seed", type=int, default=0, help="of the actions; the game chooses its worlds (0)")
     add("--turn-probability", type=float, default=0.25, help="random: of a turn to each side (0.25)")
     add("--biome", type=int, default=6, help="Minecraft's number of the only biome (6, the swamp)")
     return parser

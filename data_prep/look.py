@@ -1,9 +1,9 @@
-"""Look at a data set: for each chosen episode a contact sheet (PNG) and a video (mp4).
+"""Look at a data set: a contact sheet (PNG) and a video (mp4) of each chosen episode.
 
     python -m data_prep.look datasets/maze9 --episodes 0 5
 
-The sheet names frame and action. Where the data set holds predictions of the perfect-map oracle, the video shows
-them beside the truth.
+The sheet labels every frame with its number and action. Where the data set holds predictions of the perfect-map oracle, the
+video shows them beside the truth.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from rad_jax.data import DataError, Episodes
 from rad_jax.media import MediaError, contact_sheet, side_by_side, write_png, write_video
 
 PROGRAM = "look"
-_FPS = 10.0  # of data sets that do not say
+_FPS = 10.0  # of data sets that do not say theirs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,27 +28,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("data", type=Path, help="directory of the data set")
     parser.add_argument("--split", default="train")
     parser.add_argument("--episodes", type=int, nargs="+", default=[0], help="numbers of episodes (0)")
-    parser.add_argument("--frames", type=int, default=48, help="most frames on a sheet, evenly spaced (48)")
-    parser.add_argument("--out", type=Path, help="where to (DATA/look)")
+    parser.add_argument(
+        "--frames", type=int, default=48, help="most frames on a sheet, which are evenly spaced (48)"
+    )
+    parser.add_argument("--out", type=Path, help="directory of sheets and videos (DATA/look)")
     options = parser.parse_args(arguments)
-    return run(PROGRAM, partial(_look, options), DataError, MediaError, continues=False)
+    return run(PROGRAM, partial(_write_all, options), DataError, MediaError, continues=False)
 
 
-def _look(options: argparse.Namespace) -> None:
+def _write_all(options: argparse.Namespace) -> None:
     if options.frames < 1:
         raise MediaError(f"frames: {options.frames} is out of range, expected at least 1")
     episodes = Episodes(options.data, options.split)
     out = options.out or options.data / "look"
     for number in options.episodes:
-        for path in look(episodes, number, out, options.frames):
+        for path in write_sheet_and_video(episodes, number, out, options.frames):
             print(path)
 
 
-def look(episodes: Episodes, number: int, out: Path, sheet_frames: int) -> tuple[Path, Path]:
+def write_sheet_and_video(episodes: Episodes, number: int, out: Path, sheet_frames: int) -> tuple[Path, Path]:
     """Write the sheet and the video of one episode; returns their paths.
 
     Raises:
-      DataError: there is no such episode, or it holds no frames or is damaged.
+      DataError: there is no such episode, it has no frames, or it is damaged.
     """
     episode = episodes.read(number)
     if "frames" not in episode:
@@ -68,9 +70,9 @@ def look(episodes: Episodes, number: int, out: Path, sheet_frames: int) -> tuple
 
 def _label(episodes: Episodes, episode: dict[str, np.ndarray], t: int) -> str:
     names = episodes.spec.info.get("actions", ())
-    done = zip(names, episode["actions"][t], strict=True) if names else ()
+    entries = zip(names, episode["actions"][t], strict=True) if names else ()
     return " ".join(
-        [str(t), *(name if value == 1 else f"{name} {value:+.2f}" for name, value in done if value)]
+        [str(t), *(name if value == 1 else f"{name} {value:+.2f}" for name, value in entries if value)]
     )
 
 

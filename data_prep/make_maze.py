@@ -1,12 +1,12 @@
-"""Write maze episodes: a split of a data set, and with it, if wanted, its evaluation episodes.
+"""Write maze episodes: a split of a data set, and if wanted evaluation episodes in a second directory.
 
     python -m data_prep.make_maze --out datasets/maze9 --protocol train --size 9 --episodes 1000
     python -m data_prep.make_maze --out datasets/maze9_loop --protocol loop --size 9 --episodes 100
     python -m data_prep.make_maze --out datasets/room --protocol rotate --room --episodes 8192 \
         --test-out datasets/room_test --test-episodes 64
 
-A run that was stopped continues when the same command is given again. Every episode is a function of the
-seed, the split and its index; splits share no world.
+The same command resumes a run that was stopped. Every episode is a function of the seed, the split and its index; splits share
+no world.
 """
 
 import argparse
@@ -37,14 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _make(options: argparse.Namespace) -> None:
     jobs = _jobs(options)
     for _, recipe, _ in jobs:
-        draw_walk(recipe, 0)  # a recipe without walks is found out before anything is written
+        draw_walk(recipe, 0)  # a recipe that has no walks is refused before anything is written
     for directory, recipe, episodes in jobs:
         make = partial(make_episodes, recipe)
         write(PROGRAM, directory, recipe, make, episodes, options.shard_episodes)
 
 
 def _jobs(options: argparse.Namespace) -> list[tuple[str, Recipe, int]]:
-    """What to write, all of it checked before anything is written."""
+    """Directory, recipe and number of episodes of every split to write, checked."""
     recipe = recipe_from(options, Recipe, **({"size": ROOM_SIZE} if options.room else {}))
     jobs = [(options.out, recipe, options.episodes)]
     if (options.test_out is None) != (options.test_episodes is None):
@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     switch = argparse.BooleanOptionalAction
     add("--room", action=switch, help="rotate: turn in the middle of a random room, no maze")
     add("--supersample", type=int, help="rays per pixel and direction (1)")
-    add("--test-out", help="rotate: a second directory, for the evaluation episodes of the same worlds' kind")
+    add("--test-out", help="rotate: a second directory, for evaluation episodes in worlds of the same kind")
     add("--test-episodes", type=int, help="rotate: number of evaluation episodes, split test")
     return parser
 

@@ -1,11 +1,11 @@
-"""Write episodes of the real Memory Maze, on MuJoCo, walked as those of make_maze are.
+"""Write episodes of the real Memory Maze, on MuJoCo, with the walks of make_maze.
 
     python -m data_prep.make_memory_maze --out datasets/memory_maze9 --protocol train --size 9 --episodes 1000
     python -m data_prep.make_memory_maze --out datasets/memory_maze9_loop --protocol loop --size 9 --episodes 100
 
 It needs pip install -e ".[memory-maze]" and OpenGL: EGL, which needs no GPU, or OSMesa (MUJOCO_GL=osmesa).
-A run that was stopped continues when the same command is given again, with any number of workers. Every episode is a
-function of the seed, the split and its index; splits share no world.
+The same command, with any number of workers, resumes a run that was stopped. Every episode is a function of the seed, the split
+and its index; splits share no world.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def _make(options: argparse.Namespace) -> None:
     recipe = recipe_from(options, MemoryMazeRecipe)
     expect_positive("workers", options.workers)
     check_installed()
-    draw_walk(recipe, 0)  # in the ray-cast maze, where a recipe without walks is found out in no time
+    draw_walk(recipe, 0)  # in the ray-cast maze, which tells quickly whether there are walks
     count = min(options.workers or default_count(), options.episodes)
     with Workers(partial(make_episode, recipe), options.episodes, count) as workers:
         write(PROGRAM, options.out, recipe, workers.episodes, options.episodes, options.shard_episodes)

@@ -10,12 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep import convert
 from data_prep.common.pool import Pool
 from data_prep.latents.source import Frames, Source
-from data_prep.recordings import Candidate, frames
+from data_prep.recordings import Candidate, conversion, frames
 from data_prep.recordings.episode import episode_without_frames
-from data_prep.recordings.plan import Part
+from data_prep.recordings.splits import Split
 from data_prep.recordings.survey import Settings, journal_held
 from rad_jax.data import Episode, EpisodeSpec
 
@@ -30,7 +29,7 @@ class RecordingSource:
       candidates: the files of each recording of the part, in order.
     """
 
-    part: Part
+    part: Split
     settings: Settings
     candidates: Sequence[Candidate]
 
@@ -58,14 +57,14 @@ class RecordingSource:
     def read(self, number: int) -> tuple[Episode, Iterator[Frames]]:
         """See `Source`. Raises `BadRecording` if the files are not what they were when they were checked."""
         found, context = self.part.found[number], self.part.contexts[number]
-        recording = convert.open_recording(self.settings, self.candidates[number], found, self.spec)
+        recording = conversion.open_recording(self.settings, self.candidates[number], found, self.spec)
         episode = episode_without_frames(recording, self.spec, context)
         return episode, frames(recording, self.spec.arrays["frames"][0][:2])
 
 
 def parse(program: str, options: argparse.Namespace, rest: Sequence[str]) -> argparse.Namespace:
     """The options of `data_prep.convert`: those that both commands have, and what only that one knows."""
-    parser = convert.parser()
+    parser = conversion.parser()
     parser.prog = program
     if len(options.split or ()) > 1:
         parser.error("argument --split: recordings become one split, and test episodes")
@@ -81,10 +80,10 @@ def open_recordings(options: argparse.Namespace, workers: int) -> list[tuple[Pat
     Raises:
       DataError: there are no such recordings, or none that can be used; which are skipped, and why, is printed and reported.
     """
-    candidates = convert.find_recordings(options)
+    candidates = conversion.find_recordings(options)
     # One host checks, the others read what it found.
     with journal_held(options.dst, wait=True), Pool(min(workers, len(candidates))) as pool:
-        settings, parts = convert.check_recordings(options, candidates, pool)
+        settings, parts = conversion.check_recordings(options, candidates, pool)
     return [
         (part.directory, RecordingSource(part, settings, [candidates[found.id] for found in part.found]))
         for part in parts

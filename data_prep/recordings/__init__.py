@@ -2,7 +2,7 @@
 
     for candidate in find("vrag", directory):
         recording = read("vrag", candidate)              # actions, poses and facts, checked; BadRecording if not usable
-        for piece in frames(recording, (72, 128)):       # uint8 (n, 72, 128, 3)
+        for chunk in frames(recording, (72, 128)):       # uint8 (n, 72, 128, 3)
             ...
 
 What a `Recording` holds, and in which conventions: `data_prep.recordings.recording`.
@@ -37,7 +37,7 @@ __all__ = [
 
 
 def find(name: str, src: Path | str) -> list[Candidate]:
-    """What below a directory could be a recording of a format, in order of its ids; files may be missing or damaged.
+    """The files below a directory that could be recordings of a format, in order of their ids; some may be missing or damaged.
 
     Raises:
       DataError: there is no such format or directory.
@@ -65,8 +65,8 @@ def read(
     return check(recording.cut(skip) if skip else recording)
 
 
-def frames(recording: Recording, size: tuple[int, int] | None = None) -> video.Pieces:
-    """The frames of a recording, some at a time.
+def frames(recording: Recording, size: tuple[int, int] | None = None) -> video.FrameChunks:
+    """The frames of a recording, in chunks.
 
     Args:
       recording: of `read`.
@@ -83,14 +83,14 @@ def frames(recording: Recording, size: tuple[int, int] | None = None) -> video.P
         return module.frames(recording, size)
     draw = None if recording.cursor is None else pointer(recording.cursor)
     start, count = recording.first_frame, recording.num_frames - recording.repeat_last
-    pieces = video.read_frames(recording.video, start, count, size, draw)
-    return _repeat_last(pieces) if recording.repeat_last else pieces
+    chunks = video.read_frames(recording.video, start, count, size, draw)
+    return _repeat_last(chunks) if recording.repeat_last else chunks
 
 
-def _repeat_last(pieces: video.Pieces) -> video.Pieces:
-    for piece in pieces:
-        yield piece
-    yield piece[-1:]
+def _repeat_last(chunks: video.FrameChunks) -> video.FrameChunks:
+    for chunk in chunks:
+        yield chunk
+    yield chunk[-1:]
 
 
 def source(name: str) -> Source:
@@ -99,7 +99,7 @@ def source(name: str) -> Source:
 
 
 def layout(name: str) -> str:
-    """In words, which files a format consists of. Raises `DataError` if there is none of this name."""
+    """The files of a recording of a format, in words. Raises `DataError` if there is none of this name."""
     return _module(name).LAYOUT
 
 

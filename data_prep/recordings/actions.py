@@ -1,7 +1,7 @@
-"""The action vector of Oasis: 25 numbers, of which two are the camera in bins of a µ-law.
+"""The action vector of Oasis: 23 buttons, and the two angles of the camera in the bins of a µ-law.
 
-Source: etched-ai/open-oasis, utils.py (names and order) and issue #9 (the quantiser). Its names of entries 15 and 16 are
-swapped against what they do (issue #35): 15 turns up and down, 16 left and right.
+Source: etched-ai/open-oasis, utils.py (names and order) and issue #9 (the quantiser). The names of entries 15 and 16 do not say
+what they do (issue #35): 15, cameraX, turns up and down, 16, cameraY, left and right.
 """
 
 from collections.abc import Mapping
@@ -25,30 +25,30 @@ MU = 2.7
 
 
 def camera_bin(degrees: ArrayLike) -> Int[np.ndarray, "..."]:
-    """The bin, 0 to 80, of turns in degrees; beyond 20 degrees the last one."""
+    """The bins, 0 to 80, of turns in degrees; a turn beyond 20 degrees is in the last one."""
     share = np.clip(np.asarray(degrees, np.float64), -LARGEST_TURN, LARGEST_TURN) / LARGEST_TURN
     compressed = np.sign(share) * np.log1p(MU * np.abs(share)) / np.log1p(MU)
     return np.round((compressed + 1) * HALF_BINS).astype(np.int64)
 
 
 def bin_value(bins: ArrayLike) -> Float[np.ndarray, "..."]:
-    """What the action vector holds for bins 0 to 80: -1 to 1, float32."""
+    """The entries of the action vector for bins 0 to 80: -1 to 1, float32."""
     return ((np.asarray(bins) - HALF_BINS) / HALF_BINS).astype(np.float32)
 
 
 def camera_value(degrees: ArrayLike) -> Float[np.ndarray, "..."]:
-    """What the action vector holds for turns in degrees."""
+    """The entries of the action vector for turns in degrees."""
     return bin_value(camera_bin(degrees))
 
 
 def camera_degrees(value: ArrayLike) -> Float[np.ndarray, "..."]:
-    """The turn in degrees, float32, that a value of the action vector stands for: the inverse of `camera_value`."""
+    """The turns in degrees, float32, of entries of the action vector: the inverse of `camera_value`."""
     value = np.asarray(value, np.float64)
     return (LARGEST_TURN * np.sign(value) * ((1 + MU) ** np.abs(value) - 1) / MU).astype(np.float32)
 
 
 def vectors(buttons: Mapping[str, Num[np.ndarray, "t"]], camera_deg: ArrayLike) -> Float[np.ndarray, "t 25"]:
-    """Action vectors from buttons by name (those not given are not pressed) and turns (t, 2), (pitch, yaw) in degrees."""
+    """Action vectors from the buttons that are pressed, by name, and turns (pitch, yaw) in degrees."""
     camera_deg = np.asarray(camera_deg)
     out = np.zeros((len(camera_deg), len(ACTIONS)), np.float32)
     for name, pressed in buttons.items():
@@ -57,6 +57,6 @@ def vectors(buttons: Mapping[str, Num[np.ndarray, "t"]], camera_deg: ArrayLike) 
     return out
 
 
-def led_to(rows: np.ndarray, num_frames: int) -> np.ndarray:
-    """From actions taken at frames (row t leads to t + 1) to actions that led to frames: a zero row, then the others."""
+def led_to(rows: Num[np.ndarray, "rows *a"], num_frames: int) -> Num[np.ndarray, "t *a"]:
+    """From actions taken at frames (row t leads to frame t + 1) to actions that led to frames: a zero row, then the others."""
     return np.concatenate([np.zeros_like(rows[:1]), rows[: num_frames - 1]])

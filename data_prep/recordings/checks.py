@@ -1,4 +1,4 @@
-"""What every recording must satisfy, whatever it was read from."""
+"""What every recording must satisfy, whatever its format."""
 
 import dataclasses
 
@@ -9,24 +9,23 @@ from data_prep.recordings.recording import BadRecording, Recording
 
 TOLERANCE = 1.0  # degrees between a turn and the change of yaw
 SHARE = 0.95  # of the steps that must agree
-_SURELY_OFF = (
-    0.9  # when fewer of the turns agree than this, and there are some, another alignment is looked for
-)
-_TURNS = 5
-_STILL_AFTER, _DRIFT = 10, 0.05  # frames without a key after which nothing moves, but for so many blocks
+_TURNS = 5  # fewer turns do not show a misalignment
+_MISALIGNED = 0.9  # if a smaller share of the turns agrees, shifts by a frame are tried
+_STILL_AFTER = 10  # frames without a key, after which the player stands still
+_DRIFT = 0.05  # blocks by which a player who stands still may move
 _FASTEST = 40.0  # blocks per second; a sprinting jump makes 7, a fall from a tower 30
 
 
 def check(recording: Recording) -> Recording:
-    """The recording, with a note for what is odd in it but no defect.
+    """The recording, with a note where something is odd but no defect.
 
     Raises:
-      BadRecording: arrays of other lengths or dtypes, values that are not finite, a first action that is not zero, or views
-        and positions that contradict the actions.
+      BadRecording: an array has another length or dtype, a value is not finite, the first action is not zero, or views and
+        positions contradict the actions.
     """
     frames, source = recording.num_frames, recording.source
 
-    def bad(found: str, expected: str):
+    def bad(found: str, expected: str) -> BadRecording:
         return BadRecording(recording.video, found, expected)
 
     if frames < 2:
@@ -62,12 +61,12 @@ def check(recording: Recording) -> Recording:
 
 
 def wrapped(degrees: np.ndarray) -> np.ndarray:
-    """Angles as -180 to 180."""
+    """The same angles in [-180, 180)."""
     return (np.asarray(degrees) + 180) % 360 - 180
 
 
 def _turns(recording: Recording) -> tuple[str, str] | None:
-    """What is wrong between the change of yaw and the camera, if anything: found, expected."""
+    """A contradiction between the changes of yaw and the camera, as found and expected; None if there is none."""
     turned = wrapped(np.diff(recording.pose[:, recording.source.pose.index("yaw")]))
     asked = recording.camera_deg[1:, 1].astype(np.float64)
     known = np.isfinite(turned)
@@ -75,7 +74,7 @@ def _turns(recording: Recording) -> tuple[str, str] | None:
         return None
 
     def agreement(lag: int) -> tuple[float, float, int]:
-        """Of all steps and of those with a turn, the share in which the camera ``lag`` steps later made the turn."""
+        """Shares of all steps, and of the steps with a turn, that the camera ``lag`` steps later explains; number of turns."""
         shifted = np.roll(asked, -lag)
         inside = known.copy()
         if lag:
@@ -86,7 +85,7 @@ def _turns(recording: Recording) -> tuple[str, str] | None:
         return float(share), float(agrees[turning].mean()) if turning.any() else 1.0, int(turning.sum())
 
     share, of_turns, turns = agreement(0)
-    if turns >= _TURNS and of_turns < _SURELY_OFF:
+    if turns >= _TURNS and of_turns < _MISALIGNED:
         for lag, word in ((1, "late"), (-1, "early")):
             if agreement(lag)[1] >= SHARE and agreement(lag)[2] >= _TURNS:
                 return (
@@ -99,7 +98,7 @@ def _turns(recording: Recording) -> tuple[str, str] | None:
 
 
 def _steps(recording: Recording) -> tuple[str, str] | None:
-    """What is wrong between the change of position and the keys, if anything: found, expected."""
+    """A contradiction between the changes of position and the keys, as found and expected; None if there is none."""
     columns = [recording.source.pose.index(name) for name in "xz"]
     moved = np.linalg.norm(np.diff(recording.pose[:, columns], axis=0), axis=1)
     known = np.isfinite(moved)
@@ -107,7 +106,7 @@ def _steps(recording: Recording) -> tuple[str, str] | None:
         return None
     pressed = recording.actions[1:, [ACTIONS.index(name) for name in MOVES]].any(1)
     recent = np.convolve(pressed, np.ones(_STILL_AFTER), "full")[: len(pressed)] > 0
-    recent[:_STILL_AFTER] = True  # what led to the first frames is not known
+    recent[:_STILL_AFTER] = True  # the keys before the first frame are not known
     possible = (moved <= _FASTEST / recording.source.fps) & (recent | (moved <= _DRIFT))
     share = possible[known].mean()
     if share >= SHARE:

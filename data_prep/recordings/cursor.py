@@ -1,11 +1,11 @@
-"""The mouse pointer that a recorder of the game's picture leaves out while an inventory or a menu is open."""
+"""The mouse pointer, which a recording of the game's picture lacks while an inventory or a menu is open."""
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from data_prep.recordings.video import Draw
 
-SCREEN_ROWS = 720  # of the screen whose pixels a position is in
+SCREEN_ROWS = 720  # of the screen in whose pixels positions are given
 _ARROW = """
 #
 ##
@@ -35,7 +35,7 @@ def _arrow() -> tuple[UInt8[np.ndarray, "h w"], np.ndarray]:
 
 
 def pointer(cursor: Float[np.ndarray, "t 2"]) -> Draw:
-    """What draws the pointer into frame t where ``cursor[t]``, its tip in pixels (x, y) of that screen, is not NaN."""
+    """A function that draws the pointer into frame t, its tip at ``cursor[t]`` (x, y); NaN draws nothing."""
     shade, opaque = _arrow()
 
     def draw(index: int, frame: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:

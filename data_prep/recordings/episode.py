@@ -1,8 +1,9 @@
 """From a recording to an episode of a data set: which arrays it has, under which names, and how poses are stored.
 
-A stored pose is what conditions a model: positions x, y, z in blocks from the first frame, pitch in degrees, and cosine and
-sine of the yaw; those of them that the recordings know. Where the pose of the first frame alone is unknown, it is that of the
-second less its action, the position the same. Data sets whose recordings do not all know x, z and yaw have no pose.
+A stored pose is what a model is conditioned on: x, y, z in blocks from the first frame, pitch in degrees, cosine and sine of
+the yaw; as many of these as all recordings of the data set know. Where only the pose of the first frame is unknown, its view
+is that of the second frame less the action between them, and its position the same. A data set in which a recording does not
+know x, z or yaw has no pose.
 """
 
 from collections import Counter
@@ -28,12 +29,12 @@ _IMAGE = 4  # axes of a per-frame array of images
 
 @dataclass(frozen=True)
 class Traits:
-    """What of a recording decides with which others it fits into one data set.
+    """What decides which recordings fit into one data set.
 
     Attributes:
       size: (height, width) of its frames.
-      arrays, statics: shapes and dtypes of what it has beside frames, actions and pose; of images without their size.
-      pose: columns of the pose that are known, of frame 0 or not.
+      arrays, statics: shapes and dtypes of what else it has, beside frames, actions and pose; images without their size.
+      pose: columns of the pose that are known in every frame but the first, which need not be known.
     """
 
     size: tuple[int, int]
@@ -41,13 +42,9 @@ class Traits:
     statics: Shapes
     pose: tuple[str, ...]
 
-    def as_json(self) -> dict[str, Any]:
-        groups = {"arrays": self.arrays, "statics": self.statics}
-        groups = {key: {n: [list(s), d] for n, (s, d) in group.items()} for key, group in groups.items()}
-        return {"size": list(self.size), "pose": list(self.pose), **groups}
-
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> "Traits":
+    def from_json(cls, content: Mapping[str, Any]) -> "Traits":
+        """The traits that `dataclasses.asdict` and JSON have made of them."""
         groups = (content[key] for key in ("arrays", "statics"))
         arrays, statics = ({n: (tuple(s), d) for n, (s, d) in group.items()} for group in groups)
         return cls(tuple(content["size"]), arrays, statics, tuple(content["pose"]))
@@ -69,7 +66,7 @@ def traits(recording: Recording, size: tuple[int, int] | None = None) -> Traits:
 
 
 def common(all_traits: Sequence[Traits]) -> Traits:
-    """The traits of a data set of recordings: those that most of them have, and the pose that all of these know."""
+    """The traits of a data set of recordings: those that most of them have, and the pose columns that all of these know."""
     keys = [_fits_key(each) for each in all_traits]
     key = Counter(keys).most_common(1)[0][0]
     chosen = [each for each, other in zip(all_traits, keys, strict=True) if other == key]
@@ -78,7 +75,7 @@ def common(all_traits: Sequence[Traits]) -> Traits:
 
 
 def misfit(own: Traits, of_all: Traits) -> str:
-    """Why a recording does not fit into a data set, in words; empty if it does."""
+    """Why a recording does not fit into a data set; empty if it does."""
     if own.size != of_all.size:
         (height, width), (rows, columns) = own.size, of_all.size
         return f"frames of {width}x{height} px, most others have {columns}x{rows} (give --size to scale them)"
@@ -140,7 +137,7 @@ def episode_spec(
 
 
 def _pose_columns(source: Source, common_traits: Traits) -> tuple[list[str], list[float]]:
-    """Names of the columns of the stored pose and their factors; none if there is no pose to store."""
+    """Names of the columns of the stored pose and their scales; none if no pose is stored."""
     if source.actions != ACTIONS:
         layout = common_traits.statics.get("maze_layout")
         cell = 1 / layout[0][0] if layout else 1.0
@@ -153,7 +150,7 @@ def _pose_columns(source: Source, common_traits: Traits) -> tuple[list[str], lis
 
 
 def episode(recording: Recording, spec: EpisodeSpec, n_context: int | None = None) -> Episode:
-    """An episode as `write_split` takes it, frames and all. Raises `BadRecording` if the file has changed."""
+    """An episode as `write_split` takes it. Raises `BadRecording` if the file has changed."""
     size = spec.arrays["frames"][0][:2]
     return {
         **episode_without_frames(recording, spec, n_context),
@@ -162,7 +159,7 @@ def episode(recording: Recording, spec: EpisodeSpec, n_context: int | None = Non
 
 
 def episode_without_frames(recording: Recording, spec: EpisodeSpec, n_context: int | None = None) -> Episode:
-    """All of an episode but its frames.
+    """An episode without its frames.
 
     Args:
       recording: of `data_prep.recordings.read`.
@@ -192,7 +189,7 @@ def _stored_pose(recording: Recording, names: Sequence[str]) -> dict[str, np.nda
     }
     if recording.source.actions != ACTIONS:
         return {"pose": pose.astype(np.float32), **known}
-    origin = np.nan_to_num(pose[0, :3])  # a height that nobody knows is not stored either
+    origin = np.nan_to_num(pose[0, :3])  # an unknown height is not among the stored columns
     yaw = np.radians(pose[:, columns.index("yaw")])
     values = {"cos": np.cos(yaw), "sin": np.sin(yaw)}
     values |= {name: pose[:, k] - (origin[k] if k < len(origin) else 0) for k, name in enumerate(columns)}
@@ -203,7 +200,7 @@ def _stored_pose(recording: Recording, names: Sequence[str]) -> dict[str, np.nda
 
 
 def filled_pose(recording: Recording) -> Float[np.ndarray, "t p"]:
-    """The pose with that of frame 0, where unknown, taken from frame 1 and the action between them."""
+    """The pose; where frame 0 is unknown, it is taken from frame 1 and the action between them."""
     pose = recording.pose.copy()
     columns, before = list(recording.source.pose), recording.pose[1].copy()
     if recording.camera_deg is not None:

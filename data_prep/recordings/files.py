@@ -1,8 +1,9 @@
-"""Finding and opening what recordings consist of. Nothing here runs code out of a file; every defect is a `BadRecording`."""
+"""Finding and opening the files of recordings. Nothing here runs code out of a file; every defect is a `BadRecording`."""
 
 import json
 import os
 import zipfile
+from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,14 @@ from data_prep.recordings.recording import BadRecording, Candidate
 from rad_jax.data import DataError
 
 _LARGEST_ARRAY = 2**34  # bytes: more than any recording has, less than what would stop the machine
+_LARGEST_NUMBER = 1e9  # of any unit: beyond it a number is damage, and float32 and pixel arithmetic overflow
 _PLAIN = "biuf"
 
 
 def find_pairs(src: Path | str, suffixes: Iterable[str]) -> list[Candidate]:
     """Files below a directory that differ only in their suffix, in order of their ids; hidden files are left out.
+
+    Links to directories are followed; a directory that is reached in several ways counts once.
 
     Raises:
       DataError: there is no such directory, or two paths have the same id.
@@ -43,8 +47,18 @@ def find_directories(src: Path | str, names: Iterable[str]) -> list[Candidate]:
 def _walk(src: Path | str) -> Iterable[Path]:
     if not Path(src).is_dir():
         raise DataError(f"{src} is not a directory")
-    for parent, _, names in os.walk(src):
-        yield from (Path(parent, name) for name in names if not name.startswith("."))
+    seen: set[tuple[int, int]] = set()
+    ahead = deque([os.fspath(src)])
+    while ahead:  # links last, so that a directory is found under its own name first
+        for parent, folders, names in os.walk(ahead.popleft()):
+            state = os.stat(parent)
+            if (state.st_dev, state.st_ino) in seen:
+                folders.clear()
+                continue
+            seen.add((state.st_dev, state.st_ino))
+            folders.sort()
+            ahead.extend(path for path in (os.path.join(parent, f) for f in folders) if os.path.islink(path))
+            yield from (Path(parent, name) for name in names if not name.startswith("."))
 
 
 def _candidates(src: Path, found: dict[Path, dict[str, Path]]) -> list[Candidate]:
@@ -58,7 +72,7 @@ def _candidates(src: Path, found: dict[Path, dict[str, Path]]) -> list[Candidate
 
 
 class Arrays:
-    """The arrays of an npz file, read one by one when asked for. Pickles in it stay unread."""
+    """The arrays of an npz file, each read when asked for. Pickles in it are never read."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -86,7 +100,12 @@ class Arrays:
             raise BadRecording(self.path, f"array {name!r} cannot be read ({_first_line(error)})") from error
 
     def get(self, name: str, kinds: str = _PLAIN) -> np.ndarray:
-        """An array. Raises `BadRecording` if it is missing, damaged, not of a dtype of ``kinds``, or not finite."""
+        """An array.
+
+        Raises:
+          BadRecording: it is missing or damaged, its dtype is not of ``kinds``, or it holds a number that is not finite, or
+            beyond 1e9 and so not what it should be.
+        """
         if name not in self._sizes:
             raise BadRecording(
                 self.path, f"no array {name!r} among {', '.join(self._sizes) or 'none'}", repr(name)
@@ -96,24 +115,28 @@ class Arrays:
         try:
             with np.load(self.path, allow_pickle=False) as arrays:
                 array = arrays[name]
-        except (
-            Exception
-        ) as error:  # whatever a damaged file can raise, of zipfile, zlib, numpy and what it parses with
+        except Exception as error:  # zipfile, zlib, numpy and its parser all raise errors of their own
             raise BadRecording(
                 self.path, f"array {name!r} cannot be read ({_first_line(error)})", "plain numbers"
             ) from error
         if not isinstance(array, np.ndarray) or array.dtype.kind not in kinds:
             dtype = getattr(array, "dtype", type(array).__name__)
             raise BadRecording(self.path, f"array {name!r} has dtype {dtype}", _kinds(kinds))
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise BadRecording(
-                self.path, f"array {name!r} has values that are not finite", "numbers without NaN"
-            )
+        if array.dtype.kind == "f" and not (np.abs(array) <= _LARGEST_NUMBER).all():
+            raise BadRecording(self.path, f"array {name!r} has NaN or huge values", "-1e9 to 1e9")
         return array
 
 
+def shaped(arrays: Arrays, name: str, shape: tuple[int, ...], kinds: str = _PLAIN) -> np.ndarray:
+    """An array of a given shape. Raises `BadRecording`, also where `Arrays.get` does."""
+    array = arrays.get(name, kinds)
+    if array.shape != shape:
+        raise BadRecording(arrays.path, f"{name} of shape {array.shape}", f"{shape}")
+    return array
+
+
 def _kinds(kinds: str) -> str:
-    words = {"b": "bool", "i": "integers", "u": "unsigned integers", "f": "floats"}
+    words = {"b": "bool", "i": "integers", "u": "unsigned integers", "f": "floats", "U": "text"}
     return " or ".join(words[kind] for kind in kinds)
 
 
@@ -154,17 +177,14 @@ def _first_line(error: BaseException) -> str:
 
 
 def number_of(path: Path, where: str, value: Any, name: str) -> float:
-    """A number of a JSON file. Raises `BadRecording` if the value is anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadRecording(path, f"{where}: {name} is {_shown(value)}", "a number")
-    try:
-        return float(value)
-    except OverflowError as error:
-        raise BadRecording(path, f"{where}: {name} is too large", "a number") from error
+    """A number of a JSON file. Raises `BadRecording` if the value is anything else, or beyond 1e9."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST_NUMBER:
+        raise BadRecording(path, f"{where}: {name} is {_shown(value)}", "a number from -1e9 to 1e9")
+    return float(value)
 
 
 def entry_of(path: Path, where: str, row: Any, name: str, kind: type | tuple[type, ...]) -> Any:
-    """An entry of a JSON object, of one of some types. Raises `BadRecording`."""
+    """An entry of a JSON object. Raises `BadRecording` if it is missing or of none of the types ``kind``."""
     if not isinstance(row, dict):
         raise BadRecording(path, f"{where} is {_shown(row)}", "an object")
     if name not in row:

@@ -1,10 +1,10 @@
-"""Which recordings walk in a pattern that a memory can be tested on, and where in it the context ends.
+"""Finds recordings that move in a pattern on which a memory can be tested, and where the context of the pattern ends.
 
     rotate        turns in place by at least a whole turn; the context is the first whole turn
     polygon       a lap around corners, then again along it; the context is the first lap
     out_and_back  a way out, half a turn, and back along it; the context ends with the turn
 
-Found from poses, or where there are none from the actions, as if every step forward moved at walking speed.
+A pattern is found in the poses, or where these are unknown in the actions, as if every step forward moved at walking speed.
 """
 
 from dataclasses import dataclass
@@ -20,15 +20,13 @@ from data_prep.recordings.recording import Recording
 KINDS = ("rotate", "polygon", "out_and_back")
 
 WALKING = 4.317  # blocks per second
-_IN_PLACE = 1.0  # blocks: a player who only turns is not pushed further
-_FEWEST_BLOCKS = 0.5  # from the start: what moves less has not gone anywhere
+_IN_PLACE = 1.0  # blocks by which a player who only turns may be pushed
+_FEWEST_BLOCKS = 0.5  # from the start, for a walk
 _NEAR, _NEAR_SHARE = 0.2, 0.2  # blocks, and share of the reach, within which two places count as one
 _FACING = 30.0  # degrees within which two views count as one
-_LEFT_SHARE = (
-    0.5  # further than this share of the reach, a lap has begun; less of a way, and it is walked back
-)
-_REPEATS = 0.9  # of the frames after a lap or on a way back must lie along it
-_ROUND, _FLAT = 0.3, 0.15  # 4 pi area / perimeter^2: a triangle has 0.6, a way out and back 0
+_LEFT_SHARE = 0.5  # of the reach: beyond it a lap has begun; of a way out: to here it must be walked back
+_REPEATS = 0.9  # share of the frames after a lap, or on a way back, that must lie along it
+_ROUND = 0.3  # 4 pi area / perimeter^2: a triangle has 0.6, a way out and back 0
 _FEWEST_BACK = 3  # frames of a way back
 
 
@@ -41,7 +39,7 @@ class Pattern:
 
 
 def find_pattern(recording: Recording) -> Pattern | None:
-    """The pattern of a whole recording, with at least one frame after its context; None if it has none."""
+    """The pattern of a recording that leaves at least one frame after its context; None if there is none."""
     if recording.source.actions != ACTIONS:
         return None
     place, yaw = track(recording)
@@ -58,7 +56,7 @@ def find_pattern(recording: Recording) -> Pattern | None:
 
 
 def track(recording: Recording) -> tuple[Float[np.ndarray, "t 2"], Float[np.ndarray, "t"]]:
-    """Places (x, z) in blocks and yaw in degrees, unwrapped, of every frame."""
+    """The place (x, z) in blocks and the unwrapped yaw in degrees of every frame."""
     pose = filled_pose(recording)
     columns = [recording.source.pose.index(name) for name in ("x", "z", "yaw")]
     if np.isfinite(pose[:, columns]).all():
@@ -78,13 +76,13 @@ def _pattern(kind: str, context: int | None, frames: int) -> Pattern | None:
 
 
 def _whole_turn(yaw: np.ndarray) -> int | None:
-    """Frames until every view has been seen."""
+    """Frames of the first whole turn."""
     covered = np.maximum.accumulate(yaw) - np.minimum.accumulate(yaw)
     return _first(covered >= 360 - 1e-3)
 
 
 def _lap(place: np.ndarray, yaw: np.ndarray, reach: float) -> int | None:
-    """Frames of a lap after which the way repeats."""
+    """Frames of the first lap, if the recording goes on along it."""
     distance = np.linalg.norm(place - place[0], axis=1)
     begun = np.maximum.accumulate(distance >= _LEFT_SHARE * reach)
     home = (distance <= _near(reach)) & (np.abs(wrapped(yaw - yaw[0])) <= _FACING)
@@ -107,10 +105,10 @@ def _turning_point(place: np.ndarray, yaw: np.ndarray, reach: float) -> int | No
     frames = far + turned
     back = place[frames:]
     if np.linalg.norm(place[frames - 1] - place[far]) > _near(reach):
-        return None  # turned by and by, somewhere else
+        return None  # it did not turn in place
     way = place[: far + 1]
     if len(back) < _FEWEST_BACK or _distances(back, way).argmin(1).min() > _LEFT_SHARE * far:
-        return None  # not far enough back to tell
+        return None  # too little of the way back to tell
     return frames if _along(back, way, reach) else None
 
 
@@ -120,8 +118,8 @@ def _along(places: np.ndarray, way: np.ndarray, reach: float) -> bool:
 
 
 def _distances(places: np.ndarray, way: np.ndarray) -> Float[np.ndarray, "p w"]:
-    """Between all of them; from the start of the way, so that the squares are small."""
-    places, way = places - way[0], way - way[0]
+    """Distances of all places from all points of a way."""
+    places, way = places - way[0], way - way[0]  # small numbers, whose squares lose less
     squares = (places**2).sum(1)[:, None] + (way**2).sum(1) - 2 * places @ way.T
     return np.sqrt(np.maximum(squares, 0))
 
@@ -139,5 +137,5 @@ def _roundness(lap: np.ndarray) -> float:
 
 
 def _first(mask: np.ndarray) -> int | None:
-    """How many elements there are up to the first that is true, it included."""
+    """The number of elements up to and including the first that is true."""
     return int(np.argmax(mask)) + 1 if mask.any() else None

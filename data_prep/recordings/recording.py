@@ -1,4 +1,4 @@
-"""What every reader makes of a user's files: one `Recording`, checked, or one `BadRecording` that says what is wrong.
+"""What every reader returns: a `Recording`, or an error of one line, `BadRecording`, that says what is wrong.
 
 Conventions, the same for every format:
 
@@ -19,6 +19,11 @@ from jaxtyping import Float
 POSE = ("x", "y", "z", "yaw", "pitch")
 
 
+def unknown_pose(frames: int) -> Float[np.ndarray, "t 5"]:
+    """The pose of a recording that says nothing of it."""
+    return np.full((frames, len(POSE)), np.nan)
+
+
 class BadRecording(ValueError):
     """A recording that cannot be used. One line: the file, what was found, what was expected."""
 
@@ -33,7 +38,7 @@ class Candidate:
     Attributes:
       id: name of the recording, unique under its directory: the path of its files without suffix, "/" written "-".
       stem: that path, or the directory that holds the files.
-      files: those that are there, by suffix or name.
+      files: those that exist, by suffix or name.
     """
 
     id: str
@@ -58,9 +63,9 @@ class Source:
       fps: frames per second of play.
       actions: names of the entries of an action.
       pose: names of the columns of a pose.
-      skip: frames at the start that are left out because they are known to be of no use.
-      strict: whether a view or position that contradicts the actions is a defect. False where the files are known to
-        hold motion that no action explains; there it becomes a note.
+      skip: useless frames at the start, which are left out.
+      strict: whether a view or position that contradicts the actions is a defect. False where the files are known to hold
+        motion that no action explains; there it becomes a note.
     """
 
     format: str
@@ -77,37 +82,39 @@ class Recording:
     """One episode as its source has it, but for the frames, which `data_prep.recordings.frames` reads.
 
     Attributes:
-      id: as of its candidate.
+      id: that of its candidate.
       source: facts of the format.
       video: the file that holds the frames.
-      video_frames: frames of that file, by decoding it.
-      first_frame: the frame of that file that is frame 0 here; those before it are left out.
-      num_frames: T.
-      actions: (T, A) float32, row 0 zero.
-      pose: (T, P) float64, columns `source.pose`, NaN where unknown.
-      camera_deg: (T, 2) float32, row 0 zero; None where the view has no pitch and yaw.
+      video_frames: frames of that file, counted by decoding it.
+      actions: float32, row 0 zero.
+      pose: float64, columns `source.pose`, NaN where unknown.
+      camera_deg: float32, row 0 zero; None where the view has no pitch and yaw.
+      first_frame: the frame of the video that is frame 0 here; those before it are left out.
       n_context: frames that an evaluation gives, where the source says so.
-      arrays, statics: whatever else the source knows of each frame, and of the episode, as the data set stores it.
-      cursor: (T, 2) float32, x and y in pixels of a mouse pointer to draw into the frame, NaN for none; or None.
-      repeat_last: the last frame is not to be trusted: the one before is shown in its place.
-      notes: what a user should know of it though it is no defect.
+      arrays, statics: what else the source knows of each frame, and of the episode, as the data set stores it.
+      cursor: x and y in pixels of a mouse pointer to draw into the frame, float32, NaN for none; or None.
+      repeat_last: the last frame cannot be trusted; the one before it is shown twice.
+      notes: what a user should know of the recording, though it is no defect.
     """
 
     id: str
     source: Source
     video: Path
     video_frames: int
-    first_frame: int
-    num_frames: int
     actions: Float[np.ndarray, "t a"]
     pose: Float[np.ndarray, "t p"]
     camera_deg: Float[np.ndarray, "t 2"] | None = None
+    first_frame: int = 0
     n_context: int | None = None
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     statics: Mapping[str, np.ndarray] = field(default_factory=dict)
     cursor: Float[np.ndarray, "t 2"] | None = None
     repeat_last: bool = False
     notes: tuple[str, ...] = ()
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.actions)
 
     def cut(self, start: int, stop: int | None = None) -> "Recording":
         """Frames ``start`` to ``stop`` - 1 as a recording of their own; the action before its first frame is zero.
@@ -121,10 +128,10 @@ class Recording:
                 self.video, f"{self.num_frames} frames", f"at least 2 after the first {start} are left out"
             )
 
-        def part(array):
+        def rows(array: np.ndarray | None) -> np.ndarray | None:
             return None if array is None else array[start:stop].copy()
 
-        actions, camera = part(self.actions), part(self.camera_deg)
+        actions, camera = rows(self.actions), rows(self.camera_deg)
         for array in (actions, camera):
             if array is not None:
                 array[0] = 0
@@ -132,12 +139,11 @@ class Recording:
         return replace(
             self,
             first_frame=self.first_frame + start,
-            num_frames=stop - start,
             actions=actions,
             camera_deg=camera,
-            pose=part(self.pose),
+            pose=rows(self.pose),
             n_context=context if context is not None and 0 < context < stop - start else None,
-            arrays={name: part(array) for name, array in self.arrays.items()},
-            cursor=part(self.cursor),
+            arrays={name: rows(array) for name, array in self.arrays.items()},
+            cursor=rows(self.cursor),
             repeat_last=self.repeat_last and stop == self.num_frames,
         )

@@ -1,14 +1,16 @@
-"""Checks all recordings below a directory before anything is converted, and remembers what it found.
+"""Checks all recordings below a directory before anything is converted, and keeps a journal of those that can be used.
 
-Checking decodes every video once. Results are kept in a journal beside the data set, a line for each recording with the sizes
-and times of its files, so that a run that was stopped, or is repeated, only looks at what is new or has changed.
+Checking decodes every video once. The journal lies beside the data set and has a line for each usable recording with the sizes
+and times of its files, so that a run that was stopped, or is repeated, checks only what is new or has changed. What could not
+be used is not in it and is checked again: the reason may have been of the moment, such as a file that could not be opened.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,13 +27,13 @@ JOURNAL, LOCK = "checked.jsonl", "checked.lock"
 
 @dataclass(frozen=True)
 class Settings:
-    """What the result of a check depends on, beside the files.
+    """The options on which the result of a check depends.
 
     Attributes:
       format: name of the reader.
       skip: frames left out at the start; None for the format's own number.
       size: (height, width) that frames will be scaled to; None for their own.
-      first: only so many frames are looked at for patterns; None for all.
+      first: patterns are looked for in so many frames from the start; None for all.
     """
 
     format: str
@@ -42,9 +44,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class Found:
-    """A recording that can be used: what is needed to choose, and to read it again without counting its frames.
+    """A recording that can be used: what decides its place in a data set, and what spares counting its frames again.
 
-    ``num_bytes`` is the size of its files.
+    Attributes:
+      id: name of the recording.
+      num_frames: frames of the episode.
+      video_frames: frames of the video.
+      num_bytes: size of its files.
+      traits: what decides with which others it fits into a data set.
+      n_context: frames that an evaluation gives, where the recording says so.
+      pattern, pattern_context: see `data_prep.recordings.patterns`; None where there is none.
+      notes: see `Recording`.
     """
 
     id: str
@@ -77,31 +87,32 @@ def survey(
 
     Args:
       candidates: of `data_prep.recordings.find`.
-      settings: see there.
-      directory: where the journal is; see `journal_held`.
-      pool: does the work.
-      progress: called as (results so far, of how many) whenever there is another.
+      settings: how they are read.
+      directory: that of the journal, which the caller holds; see `journal_held`.
+      pool: the processes that do the work.
+      progress: called with the number of results so far, and how many there will be.
     """
     journal = Journal(directory / JOURNAL, settings)
     state = {candidate.id: _state(candidate) for candidate in candidates}
-    known = {c.id: journal.get(c.id, state[c.id]) for c in candidates}
-    missing = [candidate for candidate in candidates if known[candidate.id] is None]
+    results = {c.id: journal.get(c.id, state[c.id]) for c in candidates}
+    missing = [candidate for candidate in candidates if results[candidate.id] is None]
     done = len(candidates) - len(missing)
     progress(done, len(candidates))
     with journal:
         for candidate, result in zip(missing, pool.map(partial(inspect, settings), missing), strict=True):
-            known[candidate.id] = result
-            journal.add(state[candidate.id], result)
+            results[candidate.id] = result
+            if isinstance(result, Found):
+                journal.add(state[candidate.id], result)
             done += 1
             progress(done, len(candidates))
-    return [known[candidate.id] for candidate in candidates]
+    return [results[candidate.id] for candidate in candidates]
 
 
 def inspect(settings: Settings, candidate: Candidate) -> Found | Skipped:
-    """Reads one recording, frames and all."""
+    """Checks one recording, its frames included."""
     try:
         recording = read(settings.format, candidate, skip=settings.skip)
-        looks = traits(recording, settings.size)
+        own = traits(recording, settings.size)
         pattern = find_pattern(recording if settings.first is None else recording.cut(0, settings.first))
     except BadRecording as error:
         return Skipped(candidate.id, str(error))
@@ -110,7 +121,7 @@ def inspect(settings: Settings, candidate: Candidate) -> Found | Skipped:
         num_frames=recording.num_frames,
         video_frames=recording.video_frames,
         num_bytes=sum(path.stat().st_size for path in candidate.files.values()),
-        traits=looks,
+        traits=own,
         n_context=recording.n_context,
         pattern=pattern and pattern.kind,
         pattern_context=pattern and pattern.n_context,
@@ -120,13 +131,13 @@ def inspect(settings: Settings, candidate: Candidate) -> Found | Skipped:
 
 @contextlib.contextmanager
 def journal_held(directory: Path, wait: bool) -> Iterator[None]:
-    """Keeps the journal of a directory, which is made, from other processes; one that dies lets go of it.
+    """Keeps other processes from the journal of a directory; one that dies lets go of it. The directory is made.
 
     Raises:
-      DataError: another process holds it, and is not to be waited for.
+      DataError: another process holds it, and ``wait`` is false.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    # The journal itself is replaced, and the directory is locked for moments while its index is.
+    # A file of its own: the journal is replaced, and the directory is locked whenever its index is written.
     descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         if not (wait_for_lock(descriptor) if wait else try_lock(descriptor)):
@@ -139,33 +150,39 @@ def journal_held(directory: Path, wait: bool) -> Iterator[None]:
 
 
 def _state(candidate: Candidate) -> list[list[Any]]:
-    """Names, sizes and times of a candidate's files."""
-    stats = {key: path.stat() for key, path in candidate.files.items()}
-    return [[key, stat.st_size, stat.st_mtime_ns] for key, stat in stats.items()]
+    """Names, sizes and times of a candidate's files; zeros for a link that leads nowhere, which its reader refuses."""
+    stats = {key: path.stat() if path.exists() else None for key, path in candidate.files.items()}
+    return [[key, stat.st_size, stat.st_mtime_ns] if stat else [key, 0, 0] for key, stat in stats.items()]
+
+
+def _version() -> str:
+    """A hash of the readers' source: another version may judge the same files differently."""
+    source = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        source.update(path.read_bytes())
+    return source.hexdigest()[:16]
 
 
 class Journal:
-    """The results of earlier runs with the same settings. As a context manager it takes new ones.
+    """The usable recordings of earlier runs with the same settings and readers. As a context manager it takes new ones.
 
-    A last line that a stopped run did not finish is left out, and so is a journal with other settings.
+    Lines that are damaged, such as the last one of a run that was killed, do not count.
     """
 
     def __init__(self, path: Path, settings: Settings):
-        self._path, self._head = path, json.dumps({"format": 1, "settings": vars(settings)})
+        self._path, self._head = path, json.dumps({"readers": _version(), "settings": vars(settings)})
         self._entries: dict[str, dict[str, Any]] = {}
         lines = path.read_text("utf-8", errors="replace").split("\n") if path.exists() else []
         if lines and lines[0] == self._head:
-            self._entries = {entry["id"]: entry for entry in _whole(lines[1:])}
+            self._entries = {entry["found"]["id"]: entry for entry in _whole(lines[1:])}
 
-    def get(self, name: str, state: list[list[Any]]) -> Found | Skipped | None:
-        """What was found of the recording of this name, if its files are still in this state."""
+    def get(self, name: str, state: list[list[Any]]) -> Found | None:
+        """The recording of this name, if its files are still in this state."""
         entry = self._entries.get(name)
         if entry is None or entry["state"] != state:
             return None
-        if "reason" in entry:
-            return Skipped(name, entry["reason"])
-        found = {**entry["found"], "traits": Traits.from_json(entry["found"]["traits"])}
-        return Found(id=name, **{**found, "notes": tuple(found["notes"])})
+        found = entry["found"]
+        return Found(**{**found, "traits": Traits.from_json(found["traits"]), "notes": tuple(found["notes"])})
 
     def __enter__(self) -> "Journal":
         temporary = self._path.with_name(self._path.name + ".tmp")
@@ -175,14 +192,9 @@ class Journal:
         self._file = open(self._path, "a", encoding="utf-8")
         return self
 
-    def add(self, state: list[list[Any]], result: Found | Skipped) -> None:
-        entry: dict[str, Any] = {"id": result.id, "state": state}
-        if isinstance(result, Skipped):
-            entry["reason"] = result.reason
-        else:
-            found = {key: value for key, value in vars(result).items() if key != "id"}
-            entry["found"] = {**found, "traits": result.traits.as_json()}
-        self._file.write(json.dumps(entry) + "\n")
+    def add(self, state: list[list[Any]], result: Found) -> None:
+        """Takes a recording whose files are in a state."""
+        self._file.write(json.dumps({"state": state, "found": asdict(result)}) + "\n")
         self._file.flush()
 
     def __exit__(self, *error: object) -> None:
@@ -195,5 +207,5 @@ def _whole(lines: Sequence[str]) -> Iterator[dict[str, Any]]:
             entry = json.loads(line)
         except ValueError:
             continue
-        if isinstance(entry, dict) and {"id", "state"} <= set(entry) and {"reason", "found"} & set(entry):
+        if isinstance(entry, dict) and {"state", "found"} <= set(entry):
             yield entry

@@ -1,7 +1,8 @@
 """Decoding videos with FFmpeg through PyAV: counting their frames, and reading them lazily, scaled.
 
-Only local files in the containers that recordings come in are opened, so that a file that is really a playlist reads
-nothing else. A frame that the decoder had to make up is an error, as is everything else that keeps a frame from its viewer.
+Only local files in the containers that recordings come in are opened, so a playlist in disguise reads no other file. A frame
+that the decoder had to make up is an error, and so is everything else that changes a frame. A file that asks its player to turn
+or mirror the picture is obeyed.
 """
 
 import contextlib
@@ -12,14 +13,15 @@ from pathlib import Path
 import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
+from einops import rearrange
 from jaxtyping import UInt8
 
 from data_prep.recordings.recording import BadRecording
 
-Pieces = Iterator[UInt8[np.ndarray, "n H W 3"]]
+FrameChunks = Iterator[UInt8[np.ndarray, "n H W 3"]]
 Draw = Callable[[int, UInt8[np.ndarray, "H W 3"]], UInt8[np.ndarray, "H W 3"]]
 
-_PIECE_BYTES = 2**24
+_CHUNK_BYTES = 2**24
 _LARGEST_SIDE = 8192
 # The decoder says what is wrong instead of inventing pixels.
 _DECODER = {"err_detect": "crccheck+bitstream+buffer+explode"}
@@ -27,7 +29,7 @@ _DEMUXER = {"protocol_whitelist": "file", "format_whitelist": "mov,mp4,avi,matro
 
 
 def count_frames(path: Path) -> int:
-    """How many frames a video has, by decoding it.
+    """The number of frames of a video, counted by decoding it.
 
     Raises:
       BadRecording: it is missing, cut off, damaged, no video, or has no frames.
@@ -38,10 +40,28 @@ def count_frames(path: Path) -> int:
     return count
 
 
+def frames_for(video: Path, path: Path, rows: int, counted: int | None) -> int:
+    """The number of frames of a video that must have one for every row of another file.
+
+    Args:
+      video: the video.
+      path: the other file.
+      rows: how many rows it has.
+      counted: the number of frames, if they have been counted before.
+
+    Raises:
+      BadRecording: there are more or fewer rows, or see `count_frames`.
+    """
+    frames = counted or count_frames(video)
+    if rows != frames:
+        raise BadRecording(path, f"{rows} rows for {frames} frames of {video.name}", "as many")
+    return frames
+
+
 def read_frames(
     path: Path, first: int, count: int, size: tuple[int, int] | None = None, draw: Draw | None = None
-) -> Pieces:
-    """Frames ``first`` to ``first + count - 1`` of a video, in order, some at a time.
+) -> FrameChunks:
+    """Frames ``first`` to ``first + count - 1`` of a video, in order, in chunks.
 
     Args:
       path: the video.
@@ -55,26 +75,26 @@ def read_frames(
     Raises:
       BadRecording: the video is damaged or shorter.
     """
-    scaled, piece, number, limit = _Scaler(), [], 0, 1
+    scaled, chunk, number, limit = _Scaler(), [], 0, 1
     for number, frame in enumerate(_decode(path), 1):
         if number <= first:
             continue
         if draw is not None:
             frame = av.VideoFrame.from_ndarray(draw(number - 1 - first, _to_array(frame)), format="rgb24")
-        piece.append(_to_array(scaled(frame, size)))
-        limit = max(1, _PIECE_BYTES // piece[0].nbytes)
+        chunk.append(_to_array(scaled(frame, size)))
+        limit = max(1, _CHUNK_BYTES // chunk[0].nbytes)
         if number == first + count:
             break
-        if len(piece) == limit:
-            yield np.stack(piece)
-            piece = []
+        if len(chunk) == limit:
+            yield np.stack(chunk)
+            chunk = []
     if number < first + count:
         raise BadRecording(path, f"{number} frames", f"{first + count}")
-    yield np.stack(piece)
+    yield np.stack(chunk)
 
 
 def scale(frames: UInt8[np.ndarray, "n H W 3"], size: tuple[int, int] | None) -> UInt8[np.ndarray, "n h w 3"]:
-    """Frames that come from an array, scaled as those of a video are."""
+    """Frames of an array, scaled as those of a video are."""
     if size is None or frames.shape[1:3] == tuple(size):
         return frames
     scaled = _Scaler()
@@ -87,28 +107,28 @@ def _to_array(frame: av.VideoFrame) -> UInt8[np.ndarray, "H W 3"]:
 
 
 class _Scaler:
-    """Frames as RGB of a size. Area averaging: every pixel of the source counts when a frame is made smaller."""
+    """Converts frames to RGB of a size, by area averaging: every pixel counts when a frame is made smaller."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._planes, self._colours = VideoReformatter(), VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame, size: tuple[int, int] | None) -> av.VideoFrame:
         height, width = size or (frame.height, frame.width)
         options = {"interpolation": Interpolation.AREA, "threads": 1}
         if not frame.format.is_rgb and (height, width) != (frame.height, frame.width):
-            # In one step FFmpeg halves the resolution of colour across, which is low already: 17 dB on sharp edges.
+            # In a single step FFmpeg halves the horizontal resolution of colour once more: 17 dB on sharp edges.
             frame = self._planes.reformat(frame, width=width, height=height, format="yuv444p", **options)
         return self._colours.reformat(frame, width=width, height=height, format="rgb24", **options)
 
 
 def _decode(path: Path) -> Iterator[av.VideoFrame]:
-    """All frames of a video, one by one; every one must have the size of the first."""
+    """All frames of a video, one by one, the right way up; every one must have the size of the first."""
     with _opened(path) as container:
         stream = container.streams.video[0]
         context = stream.codec_context
         if context is None:
             raise BadRecording(path, "a video in a codec that is unknown, or a damaged head")
-        context.thread_count = 1  # processes share the work, each with a video of its own
+        context.thread_count = 1  # the work is shared by processes, each with a video of its own
         context.options = _DECODER
         shape = None
         for packet in container.demux(stream):
@@ -124,7 +144,27 @@ def _decode(path: Path) -> Iterator[av.VideoFrame]:
                         f"a frame of {frame.width}x{frame.height} px",
                         f"{shape[1]}x{shape[0]} px as the first, at most {_LARGEST_SIDE} px a side",
                     )
-                yield frame
+                yield _upright(path, frame)
+
+
+def _upright(path: Path, frame: av.VideoFrame) -> av.VideoFrame:
+    """The frame as players show it: turned and mirrored as the display matrix of the file says."""
+    side_data = frame.side_data.get("DISPLAYMATRIX")
+    if side_data is None:
+        return frame
+    # Of x' = a x + c y and y' = b x + d y, in units of 1/65536; the other entries are translation and perspective.
+    matrix = np.frombuffer(bytes(side_data), np.int32).reshape(3, 3)[:2, :2] / 65536
+    (a, b), (c, d) = matrix
+    if not (np.isin(matrix, (-1, 0, 1)).all() and abs(a) == abs(d) != abs(b) == abs(c)):
+        raise BadRecording(path, f"a video to be shown under the matrix {matrix.tolist()}", "quarter turns")
+    if (a, d) == (1, 1):
+        return frame
+    image = _to_array(frame)
+    if a == 0:
+        image = rearrange(image, "H W c -> W H c")
+    across, down = (c, b) if a == 0 else (a, d)
+    image = np.ascontiguousarray(image[:: int(down), :: int(across)])
+    return av.VideoFrame.from_ndarray(image, format="rgb24")
 
 
 @contextlib.contextmanager

@@ -4,30 +4,33 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from data_prep import convert
-from data_prep.recordings import survey
+from data_prep.recordings import survey, video
 from data_prep.recordings.actions import ACTIONS
 from rad_jax.data import DataError, Episodes
 from rad_jax.data.condition import condition_dim, condition_features
+from tests.data_prep import commands
+from tests.data_prep.commands import contents
 from tests.data_prep.recordings import format_files as files
 
 ROOT = Path(__file__).parents[2]
 
 
-def run(*arguments) -> int:
-    try:
-        return convert.main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        return stop.code
+run = partial(commands.run, convert.main)
 
 
-def contents(directory) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(Path(directory).iterdir())}
+def vrag(src, dst, *options) -> int:
+    return run("--format", "vrag", "--src", src, "--dst", dst, *options)
+
+
+def report(dst) -> dict:
+    return json.loads((dst / "convert_report.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,7 @@ def recordings(tmp_path_factory):
 
 def test_episodes_are_what_was_recorded(recordings, tmp_path, capsys):
     src, expected = recordings
-    assert run("--format", "vrag", "--src", src, "--dst", tmp_path / "d", "--size", "32x24") == 0
+    assert vrag(src, tmp_path / "d", "--size", "32x24") == 0
     out = capsys.readouterr()
     assert "7 of 7 recordings" in out.out and "pose: x y z cos sin" in out.out and "7/7" in out.err
     episodes = Episodes(tmp_path / "d", "train")
@@ -72,13 +75,13 @@ def test_episodes_are_what_was_recorded(recordings, tmp_path, capsys):
 
 def test_a_model_can_be_given_the_pose_where_it_is_known_and_is_told_where_not(recordings, tmp_path):
     src, _ = recordings
-    assert run("--format", "vrag", "--src", src, "--dst", tmp_path / "d") == 0
+    assert vrag(src, tmp_path / "d") == 0
     episodes = Episodes(tmp_path / "d", "train")
     assert condition_dim(episodes.spec, "action+pose", 1) == 25 + 3 + 2
     features = condition_features(episodes.spec, episodes.read(0), "action+pose", 1)
     assert features.shape == (24, 30) and np.isfinite(features).all() and np.abs(features).max() <= 1
     files.vrag(tmp_path / "without", columns=4)
-    assert run("--format", "vrag", "--src", tmp_path / "without", "--dst", tmp_path / "e") == 0
+    assert vrag(tmp_path / "without", tmp_path / "e") == 0
     spec = Episodes(tmp_path / "e", "train").spec
     assert condition_dim(spec, "action", 1) == 25
     with pytest.raises(DataError, match="no array 'pose', which condition 'action\\+pose' needs"):
@@ -89,9 +92,14 @@ def test_recordings_without_pose_among_others_leave_all_without(recordings, tmp_
     src, _ = recordings
     shutil.copytree(src, tmp_path / "src")
     files.vrag(tmp_path / "src", columns=4, name="9")
-    assert run("--format", "vrag", "--src", tmp_path / "src", "--dst", tmp_path / "d") == 0
-    assert "8 of 8 recordings" in (out := capsys.readouterr().out) and "pose: not known" in out
+    assert vrag(tmp_path / "src", tmp_path / "d") == 0
+    said = capsys.readouterr()
+    assert "8 of 8 recordings" in said.out and "pose: not known" in said.out
     assert "pose" not in Episodes(tmp_path / "d", "train").spec.arrays
+    assert report(tmp_path / "d")["without_pose"] == {"9": ["x", "y", "z", "yaw"]}, (
+        "it costs the others theirs"
+    )
+    assert "convert: 9 lacks x y z yaw of the pose" in said.err
 
 
 def test_broken_recordings_are_reported_and_the_others_kept(recordings, tmp_path, capsys):
@@ -101,29 +109,29 @@ def test_broken_recordings_are_reported_and_the_others_kept(recordings, tmp_path
     (src / "1/000001.mp4").write_bytes((src / "1/000001.mp4").read_bytes()[:500])
     (src / "0/000002.npz").write_bytes(b"")
     (src / "alone.npz").write_bytes(b"")
-    assert run("--format", "vrag", "--src", src, "--dst", tmp_path / "d") == 0
+    assert vrag(src, tmp_path / "d") == 0
     assert (
         Episodes(tmp_path / "d", "train").ids
         == sorted(expected)[2:3] + sorted(expected)[3:4] + sorted(expected)[5:]
     )
-    report = json.loads((tmp_path / "d/convert_report.json").read_text())
-    reasons = {each["id"]: each["reason"] for each in report["skipped"]}
+    said = report(tmp_path / "d")
+    reasons = {each["id"]: each["reason"] for each in said["skipped"]}
     assert set(reasons) == {"0-000000", "0-000002", "1-000001", "alone"}
     assert ".npz is missing beside 000000.mp4" in reasons["0-000000"]
     assert "cannot be decoded" in reasons["1-000001"] and "not an npz file" in reasons["0-000002"]
     error = capsys.readouterr().err
     assert all(f"convert: skipped {name}: " in error for name in reasons)
-    assert report["recordings"] == 8 and "Traceback" not in error
+    assert said["recordings"] == 8 and "Traceback" not in error
 
 
 def test_nothing_that_can_be_used_is_refused_and_reported(tmp_path, capsys):
     files.vrag(tmp_path / "src")
     next((tmp_path / "src").rglob("*.mp4")).unlink()
-    assert run("--format", "vrag", "--src", tmp_path / "src", "--dst", tmp_path / "d") == 2
+    assert vrag(tmp_path / "src", tmp_path / "d") == 2
     error = capsys.readouterr().err
     assert error.splitlines()[-1].startswith("convert: error: none of 1 recordings can be used; see ")
     assert not (tmp_path / "d/index.json").exists()
-    assert len(json.loads((tmp_path / "d/convert_report.json").read_text())["skipped"]) == 1
+    assert len(report(tmp_path / "d")["skipped"]) == 1
 
 
 def test_recordings_of_another_format_are_refused(recordings, tmp_path, capsys):
@@ -141,26 +149,26 @@ def test_frames_of_another_size_are_left_out_unless_scaled(recordings, tmp_path,
     files.vrag(src, name="small")
     monkeypatch.undo()
     files.video_bytes.cache_clear()
-    assert run("--format", "vrag", "--src", src, "--dst", tmp_path / "d") == 0
-    report = json.loads((tmp_path / "d/convert_report.json").read_text())
-    assert [each["id"] for each in report["skipped"]] == ["small"] and "32x48 px" in report["skipped"][0][
+    assert vrag(src, tmp_path / "d") == 0
+    said = report(tmp_path / "d")
+    assert [each["id"] for each in said["skipped"]] == ["small"] and "32x48 px" in said["skipped"][0][
         "reason"
     ]
-    assert run("--format", "vrag", "--src", src, "--dst", tmp_path / "e", "--size", "16x16") == 0
+    assert vrag(src, tmp_path / "e", "--size", "16x16") == 0
     assert len(Episodes(tmp_path / "e", "train")) == 8
 
 
 def test_the_last_recordings_become_test_episodes_with_a_context(recordings, tmp_path):
     src, expected = recordings
     names = sorted(expected)
-    assert run("--format", "vrag", "--src", src, "--dst", tmp_path / "d", "--test-episodes", 2) == 0
+    assert vrag(src, tmp_path / "d", "--test-episodes", 2) == 0
     assert Episodes(tmp_path / "d", "train").ids == names[:-2]
     assert "n_context" not in Episodes(tmp_path / "d", "train").spec.statics
     test = Episodes(tmp_path / "d_test", "test")
     assert test.ids == names[-2:] and test.spec.info["protocol"] == "continue"
     assert [int(test.static(k)["n_context"]) for k in range(2)] == [round(0.6 * n) for n in test.lengths]
     options = ["--test-share", 0.3, "--test-dst", tmp_path / "t", "--context", 5, "--test-frames", 9]
-    assert run("--format", "vrag", "--src", src, "--dst", tmp_path / "e", *options) == 0
+    assert vrag(src, tmp_path / "e", *options) == 0
     test = Episodes(tmp_path / "t", "test")
     assert test.lengths.tolist() == [9, 9] and int(test.static(1)["n_context"]) == 5
     assert files.numbers(test.read(1)["frames"]) == list(range(9))
@@ -177,10 +185,7 @@ def test_what_the_recordings_say_of_their_context_and_oracle_is_kept(tmp_path):
             actions = arrays["actions"]
         oracle = np.stack([files.bars(50 + t) for t in range(24)])
         np.savez_compressed(src / f"{name}.npz", actions=actions, n_context=np.int32(7), oracle=oracle)
-    assert (
-        run("--format", "vrag", "--src", src, "--dst", tmp_path / "d", "--split", "test", "--size", "32x24")
-        == 0
-    )
+    assert vrag(src, tmp_path / "d", "--split", "test", "--size", "32x24") == 0
     test = Episodes(tmp_path / "d", "test")
     assert int(test.static(0)["n_context"]) == 7
     assert files.numbers(test.read(0)["oracle"]) == list(range(50, 74))
@@ -200,29 +205,15 @@ def test_only_a_pattern_is_evaluated(tmp_path):
         files.write_video(src / f"turn{k}.mp4", "mp4v", 45)
         np.savez_compressed(src / f"turn{k}.npz", actions=stored)
     options = ["--test-episodes", 2, "--pattern", "rotate"]
-    assert run("--format", "vrag", "--src", src, "--dst", tmp_path / "d", *options) == 0
+    assert vrag(src, tmp_path / "d", *options) == 0
     assert Episodes(tmp_path / "d", "train").ids == ["walk0", "walk1", "walk2"]
     test = Episodes(tmp_path / "d_test", "test")
     assert test.ids == ["turn0", "turn1"] and test.spec.info["protocol"] == "rotate"
     assert [int(test.static(k)["n_context"]) for k in range(2)] == [19, 19]
-    assert (
-        run(
-            "--format",
-            "vrag",
-            "--src",
-            src,
-            "--dst",
-            tmp_path / "e",
-            "--split",
-            "test",
-            "--pattern",
-            "rotate",
-        )
-        == 0
-    )
-    report = json.loads((tmp_path / "e/convert_report.json").read_text())
-    assert [each["id"] for each in report["skipped"]] == ["walk0", "walk1", "walk2"]
-    assert "wanted rotate" in report["skipped"][0]["reason"]
+    assert vrag(src, tmp_path / "e", "--split", "test", "--pattern", "rotate") == 0
+    said = report(tmp_path / "e")
+    assert [each["id"] for each in said["skipped"]] == ["walk0", "walk1", "walk2"]
+    assert "wanted rotate" in said["skipped"][0]["reason"]
 
 
 def test_mazes_keep_their_observations(tmp_path):
@@ -311,21 +302,7 @@ def test_a_recording_that_has_changed_is_checked_again(recordings, tmp_path, mon
     files.vrag(src, name="broken")
     video = (src / "broken.mp4").read_bytes()
     (src / "broken.mp4").write_bytes(video[:100])
-    assert (
-        run(
-            "--format",
-            "vrag",
-            "--src",
-            src,
-            "--dst",
-            tmp_path / "d",
-            "--split",
-            "test",
-            "--pattern",
-            "polygon",
-        )
-        == 2
-    )
+    assert vrag(src, tmp_path / "d", "--split", "test", "--pattern", "polygon") == 2
     with open(tmp_path / "d/checked.jsonl", "a") as journal:
         journal.write('{"id": "0-0000')  # a run was stopped while it wrote
     looked, inspect = [], survey.inspect
@@ -333,8 +310,51 @@ def test_a_recording_that_has_changed_is_checked_again(recordings, tmp_path, mon
         survey, "inspect", lambda *arguments: looked.append(arguments[1].id) or inspect(*arguments)
     )
     (src / "broken.mp4").write_bytes(video)
-    assert run("--format", "vrag", "--src", src, "--dst", tmp_path / "d") == 0
+    assert vrag(src, tmp_path / "d") == 0
     assert looked == ["broken"] and len(Episodes(tmp_path / "d", "train")) == 8
+
+
+def test_what_could_not_be_opened_once_is_tried_again(recordings, tmp_path, monkeypatch):
+    av_open = video.av.open
+
+    def refuse(name, *arguments, **options):
+        if "000002" in name:
+            raise PermissionError(13, "Permission denied")
+        return av_open(name, *arguments, **options)
+
+    monkeypatch.setattr(video.av, "open", refuse)
+    src = recordings[0]
+    assert vrag(src, tmp_path / "d", "--split", "test", "--pattern", "polygon") == 2
+    assert "Permission denied" in " ".join(each["reason"] for each in report(tmp_path / "d")["skipped"])
+    monkeypatch.undo()
+    assert vrag(src, tmp_path / "d") == 0
+    assert not report(tmp_path / "d")["skipped"]
+
+
+def test_other_readers_check_again(recordings, tmp_path, monkeypatch):
+    src, checked, inspect = recordings[0], [], survey.inspect
+    assert vrag(src, tmp_path / "d") == 0
+    monkeypatch.setattr(survey, "inspect", lambda *arguments: checked.append(1) or inspect(*arguments))
+    assert vrag(src, tmp_path / "d") == 0 and not checked
+    monkeypatch.setattr(survey, "_version", lambda: "another")
+    assert vrag(src, tmp_path / "d") == 0 and len(checked) == 7
+
+
+def test_a_link_that_leads_nowhere_is_a_recording_that_cannot_be_used(recordings, tmp_path):
+    src = shutil.copytree(recordings[0], tmp_path / "src")
+    (src / "0/000002.mp4").unlink()
+    (src / "0/000002.mp4").symlink_to(tmp_path / "nothing")
+    assert vrag(src, tmp_path / "d") == 0
+    assert [each["id"] for each in report(tmp_path / "d")["skipped"]] == ["0-000002"]
+
+
+def test_short_recordings_are_left_out_where_this_is_wanted(recordings, tmp_path):
+    assert vrag(recordings[0], tmp_path / "d", "--min-frames", 29) == 0
+    episodes = Episodes(tmp_path / "d", "train")
+    assert episodes.lengths.min() == 29 and len(episodes) == 2
+    said = report(tmp_path / "d")["skipped"]
+    assert len(said) == 5 and all("--min-frames 29" in each["reason"] for each in said)
+    assert "--min-frames 29" in episodes.spec.info["command"]
 
 
 def test_processes_write_the_same_bytes(recordings, tmp_path):
@@ -343,7 +363,7 @@ def test_processes_write_the_same_bytes(recordings, tmp_path):
     (src / "0/000002.npz").write_bytes(b"")
     for workers in (1, 2):
         options = ["--size", "32x24", "--workers", workers, "--shard-episodes", 2]
-        assert run("--format", "vrag", "--src", src, "--dst", tmp_path / str(workers), *options) == 0
+        assert vrag(src, tmp_path / str(workers), *options) == 0
     one, two = contents(tmp_path / "1"), contents(tmp_path / "2")
     assert {name: one[name] for name in one if "report" not in name} == {
         n: two[n] for n in two if "report" not in n
@@ -353,18 +373,18 @@ def test_processes_write_the_same_bytes(recordings, tmp_path):
 def test_other_recordings_do_not_continue_a_data_set(recordings, tmp_path, capsys):
     src, _ = recordings
     src = shutil.copytree(src, tmp_path / "src")
-    assert run("--format", "vrag", "--src", src, "--dst", tmp_path / "d") == 0
+    assert vrag(src, tmp_path / "d") == 0
     before = {
         name: data for name, data in contents(tmp_path / "d").items() if "index" in name or "array" in name
     }
     (src / "0/000002.npz").unlink()
-    assert run("--format", "vrag", "--src", src, "--dst", tmp_path / "d") == 2
+    assert vrag(src, tmp_path / "d") == 2
     assert "was written with" in capsys.readouterr().err.splitlines()[-1]
     shutil.copy(recordings[0] / "0/000002.npz", src / "0")
     files.vrag(src, name="0/000004", frames=28, columns=4)
-    assert run("--format", "vrag", "--src", src, "--dst", tmp_path / "d") == 2
+    assert vrag(src, tmp_path / "d") == 2
     files.vrag(src, name="0/000004", frames=28, seed=99)
-    assert run("--format", "vrag", "--src", src, "--dst", tmp_path / "d") == 2
+    assert vrag(src, tmp_path / "d") == 2
     assert "info.recordings = " in capsys.readouterr().err.splitlines()[-1]
     files.teco(tmp_path / "teco")
     assert run("--format", "teco", "--src", tmp_path / "teco", "--dst", tmp_path / "d") == 2
@@ -383,7 +403,7 @@ def test_a_recording_that_changes_while_it_is_converted_is_said(recordings, tmp_
         write_split(*arguments, **options)
 
     monkeypatch.setattr(convert, "write_split", cut_and_write)
-    assert run("--format", "vrag", "--src", src, "--dst", tmp_path / "d") == 2
+    assert vrag(src, tmp_path / "d") == 2
     assert "20 frames, expected 26" in capsys.readouterr().err.splitlines()[-1]
 
 
@@ -416,8 +436,7 @@ def test_wrong_options_are_one_line_and_write_nothing(options, recordings, tmp_p
     src = recordings[0]
     words = options.replace("SRC", str(src)).replace("DST", str(tmp_path / "d")).split()
     assert run(*words) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("convert: error: ") and error.count("\n") == 1, error
+    commands.refused(capsys, "convert")
     assert not list(tmp_path.iterdir())
 
 
@@ -432,7 +451,7 @@ def test_wrong_options_are_one_line_and_write_nothing(options, recordings, tmp_p
     ],
 )
 def test_wishes_that_the_recordings_cannot_fulfil_are_refused(options, reason, recordings, tmp_path, capsys):
-    assert run("--format", "vrag", "--src", recordings[0], "--dst", tmp_path / "d", *options.split()) == 2
+    assert vrag(recordings[0], tmp_path / "d", *options.split()) == 2
     assert reason in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "d/index.json").exists()
 
@@ -441,7 +460,7 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_written(
     recordings, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(convert.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 5, 5))
-    assert run("--format", "vrag", "--src", recordings[0], "--dst", tmp_path / "d") == 2
+    assert vrag(recordings[0], tmp_path / "d") == 2
     assert "choose a smaller --size" in capsys.readouterr().err.splitlines()[-1]
     assert not list((tmp_path / "d").glob("*.array_record*"))
 

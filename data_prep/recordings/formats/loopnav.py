@@ -1,19 +1,21 @@
 """LoopNav's walks there and back (Kevin-lkw/LoopNav): ``<ABA or ABCA>/<place>/<range>/<date>.avi + .json``.
 
 The JSON file is a list with a row for every frame: x, y, z, yaw and pitch in radians after the action, ``action`` with the
-keys and ``camera``, the changes of yaw and pitch, and ``goal``, where the walker is heading. Its angles are Mineflayer's: yaw
-grows to the left and 0 looks to -z, pitch grows upwards. A row is written when something changed, at most 20 times a second,
-so time is not uniform. Row t led to frame t; that of frame 0 is dropped, since what was before is not in the recording.
+keys and ``camera``, the changes of yaw and pitch, and ``goal``, where the walker is heading. Angles are Mineflayer's: yaw grows
+to the left and 0 looks to -z, pitch grows upwards. A row is written when something changed, at most 20 times a second, so the
+time between frames varies. Row t led to frame t; the action of row 0 is dropped, because no frame precedes it.
 
 The way back, which an evaluation predicts, begins after the last row whose goal is more than 2 blocks from the start.
 """
+
+from pathlib import Path
 
 import numpy as np
 
 from data_prep.recordings.actions import ACTIONS, vectors
 from data_prep.recordings.files import entry_of, find_pairs, number_of, read_json
 from data_prep.recordings.recording import BadRecording, Candidate, Recording, Source
-from data_prep.recordings.video import count_frames
+from data_prep.recordings.video import frames_for
 
 SOURCE = Source("loopnav", "LoopNav (Mineflayer)", 20, ACTIONS)
 LAYOUT = "<type>/<place>/<range>/<date>.avi beside <date>.json"
@@ -21,7 +23,7 @@ KEYS = ("forward", "back", "left", "right", "jump", "sprint", "sneak")
 _FAR = 2.0  # blocks
 
 
-def find(src) -> list[Candidate]:
+def find(src: Path | str) -> list[Candidate]:
     return find_pairs(src, (".avi", ".json"))
 
 
@@ -51,20 +53,16 @@ def read(candidate: Candidate, video_frames: int | None = None) -> Recording:
         goal = row.get("goal")
         if isinstance(goal, dict):
             goals[t] = [number_of(path, where, goal.get(axis), f"{axis} of goal") for axis in "xz"]
-    frames = video_frames or count_frames(video)
-    if len(rows) != frames:
-        raise BadRecording(path, f"{len(rows)} rows for {frames} frames of {video.name}", "as many")
+    frames = frames_for(video, path, len(rows), video_frames)
     camera[0] = 0
     actions = vectors(keys, camera)
     actions[0] = 0
     away = np.flatnonzero((np.abs(goals - pose[0, [0, 2]]) > _FAR).any(1))
     return Recording(
-        id=candidate.id,
-        source=SOURCE,
-        video=video,
-        video_frames=frames,
-        first_frame=0,
-        num_frames=frames,
+        candidate.id,
+        SOURCE,
+        video,
+        frames,
         actions=actions,
         camera_deg=camera,
         pose=pose,

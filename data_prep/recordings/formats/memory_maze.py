@@ -2,31 +2,33 @@
 
 Row t of ``action`` led to image t; row 0 carries nothing. Two layouts are read: the published one, and that of pydreamer,
 which stores ``image_t`` with axes (H, W, C, T), ``reset``, and actions that are all zero where an episode begins. Actions are
-one-hot of any dtype (a row of zeros does nothing) or numbers 0 to 5. A file must hold one episode. The other arrays are stored
-under their names; ``maze_layout`` and ``targets_pos``, which do not change, once for the episode.
+one-hot of any dtype (a row of zeros does nothing) or numbers 0 to 5. A file must hold one episode. The other arrays keep their
+names; ``maze_layout`` and ``targets_pos``, which do not change, are stored once for the episode.
 """
+
+from pathlib import Path
 
 import numpy as np
 
 from data_prep.recordings.files import Arrays, find_pairs
 from data_prep.recordings.recording import BadRecording, Candidate, Recording, Source
-from data_prep.recordings.video import Pieces, scale
-from data_prep.worlds.maze.motion import ACTIONS
+from data_prep.recordings.video import FrameChunks, scale
 
-SOURCE = Source("memory_maze", "Memory Maze", 4, tuple(ACTIONS), ("x", "y", "cos", "sin"))
+ACTIONS = ("noop", "forward", "left", "right", "forward_left", "forward_right")
+SOURCE = Source("memory_maze", "Memory Maze", 4, ACTIONS, ("x", "y", "cos", "sin"))
 LAYOUT = "<name>.npz with image or image_t, and action"
 PER_FRAME = ("reward", "agent_pos", "agent_dir", "target_pos", "target_vec", "target_color", "targets_vec")
 CONSTANT = {"maze_layout": np.uint8, "targets_pos": np.float32}
-_PIECE = 256  # frames
+_CHUNK = 256  # frames
 _UNIT = 0.01  # by which the length of a direction may differ from 1
 
 
-def find(src) -> list[Candidate]:
+def find(src: Path | str) -> list[Candidate]:
     return find_pairs(src, (".npz",))
 
 
 def read(candidate: Candidate, video_frames: int | None = None) -> Recording:
-    del video_frames  # reading the images is as cheap as trusting a number
+    del video_frames  # the images are read anyway
     path = candidate.file(".npz")
     arrays = Arrays(path)
     frames = len(_images(arrays))
@@ -45,12 +47,10 @@ def read(candidate: Candidate, video_frames: int | None = None) -> Recording:
             raise BadRecording(path, "agent_dir of another length", "unit vectors")
         pose = np.concatenate([position, direction], 1).astype(np.float64)
     return Recording(
-        id=candidate.id,
-        source=SOURCE,
-        video=path,
-        video_frames=frames,
-        first_frame=0,
-        num_frames=frames,
+        candidate.id,
+        SOURCE,
+        path,
+        frames,
         actions=actions,
         pose=pose,
         n_context=_context(arrays),
@@ -59,13 +59,13 @@ def read(candidate: Candidate, video_frames: int | None = None) -> Recording:
     )
 
 
-def frames(recording: Recording, size: tuple[int, int] | None = None) -> Pieces:
+def frames(recording: Recording, size: tuple[int, int] | None = None) -> FrameChunks:
     """The images, as `data_prep.recordings.frames` gives those of a video."""
     images = _images(Arrays(recording.video))[recording.first_frame :][: recording.num_frames]
     if len(images) != recording.num_frames:
         raise BadRecording(recording.video, f"{len(images)} images", f"{recording.num_frames}")
-    for start in range(0, len(images), _PIECE):
-        yield scale(np.ascontiguousarray(images[start : start + _PIECE]), size)
+    for start in range(0, len(images), _CHUNK):
+        yield scale(np.ascontiguousarray(images[start : start + _CHUNK]), size)
 
 
 def _images(arrays: Arrays) -> np.ndarray:
@@ -108,7 +108,7 @@ def _rows(arrays: Arrays, name: str, frames: int, kinds: str = "iuf") -> np.ndar
 
 
 def _constant(arrays: Arrays, name: str, frames: int) -> np.ndarray:
-    """What an array holds for all frames; it may also be stored once (two axes)."""
+    """An array that is the same for all frames; a file may hold it once (two axes) or for every frame."""
     rows = arrays.get(name, "iuf")
     if rows.ndim == 2:
         return rows

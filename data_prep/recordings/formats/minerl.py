@@ -1,19 +1,20 @@
 """MineRL-v0 (minerllabs/minerl): a directory for each trajectory, ``recording.mp4``, ``rendered.npz``, ``metadata.json``.
 
 ``rendered.npz`` has ``reward`` (N,) and ``action$...`` (N, ...): the action taken at state t, which leads to t + 1 (camera in
-degrees, (pitch, yaw)). There are N + 1 states; the video shows them at its end, so its first frames, the
-``true_video_frame_count`` of the metadata minus N + 1, are left out. The last frame is not to be trusted; as MineRL's loader
-does, the one before is shown in its place. Placing a block is "use"; crafting, smelting and equipping have no entry in the
-action vector.
+degrees, (pitch, yaw)). There are N + 1 states, and the video shows them at its end: its first frames, as many as
+``true_video_frame_count`` of the metadata exceeds N + 1, are left out. The last frame cannot be trusted; as in MineRL's loader,
+the one before it is shown twice. Placing a block is "use"; crafting, smelting and equipping have no entry in the action vector.
 
-The files were made to be opened with pickles allowed. Here only plain arrays are read, and nothing else is touched.
+MineRL opens these files with pickles allowed. Here only plain arrays are read.
 """
+
+from pathlib import Path
 
 import numpy as np
 
 from data_prep.recordings.actions import ACTIONS, BUTTONS, led_to, vectors
-from data_prep.recordings.files import Arrays, entry_of, find_directories, read_json
-from data_prep.recordings.recording import POSE, BadRecording, Candidate, Recording, Source
+from data_prep.recordings.files import Arrays, entry_of, find_directories, read_json, shaped
+from data_prep.recordings.recording import BadRecording, Candidate, Recording, Source, unknown_pose
 from data_prep.recordings.video import count_frames
 
 SOURCE = Source("minerl", "MineRL-v0", 20, ACTIONS)
@@ -21,7 +22,7 @@ VIDEO, ARRAYS, METADATA = "recording.mp4", "rendered.npz", "metadata.json"
 LAYOUT = f"<trajectory>/{VIDEO}, {ARRAYS} and {METADATA}"
 
 
-def find(src) -> list[Candidate]:
+def find(src: Path | str) -> list[Candidate]:
     return find_directories(src, (VIDEO, ARRAYS, METADATA))
 
 
@@ -32,17 +33,13 @@ def read(candidate: Candidate, video_frames: int | None = None) -> Recording:
     if steps.ndim != 1 or not len(steps):
         raise BadRecording(path, f"reward of shape {steps.shape}", "(steps,)")
     steps, notes = len(steps), []
-    camera = arrays.get("action$camera", "iuf")
-    if camera.shape != (steps, 2):
-        raise BadRecording(path, f"action$camera of shape {camera.shape}", f"({steps}, 2)")
+    camera = shaped(arrays, "action$camera", (steps, 2), "iuf")
     buttons = {}
     for name in BUTTONS:
         if f"action${name}" in arrays:
-            pressed = arrays.get(f"action${name}", "biuf")
-            if pressed.shape != (steps,) or not np.isin(pressed, (0, 1)).all():
-                raise BadRecording(
-                    path, f"action${name} of shape {pressed.shape} or other values", f"({steps},) of 0 and 1"
-                )
+            pressed = shaped(arrays, f"action${name}", (steps,))
+            if not np.isin(pressed, (0, 1)).all():
+                raise BadRecording(path, f"action${name} with other values", "0 and 1")
             buttons[name] = pressed.astype(np.float32)
     if "forward" not in buttons:
         raise BadRecording(path, "no array 'action$forward'", f"it among {', '.join(arrays.names())}"[:160])
@@ -60,25 +57,22 @@ def read(candidate: Candidate, video_frames: int | None = None) -> Recording:
         raise BadRecording(video, f"{frames} frames for {steps} steps", f"at least {steps + 1}")
     turned = led_to(camera.astype(np.float32), steps + 1)
     return Recording(
-        id=candidate.id,
-        source=SOURCE,
-        video=video,
-        video_frames=frames,
-        first_frame=frames - steps - 1,
-        num_frames=steps + 1,
+        candidate.id,
+        SOURCE,
+        video,
+        frames,
         actions=vectors({name: led_to(pressed, steps + 1) for name, pressed in buttons.items()}, turned),
         camera_deg=turned,
-        pose=np.full((steps + 1, len(POSE)), np.nan),
+        pose=unknown_pose(steps + 1),
+        first_frame=frames - steps - 1,
         repeat_last=True,
         notes=tuple(notes),
     )
 
 
 def _placed(arrays: Arrays, steps: int) -> np.ndarray | None:
-    """Where a block was placed: names, "none" for not, or their numbers, 0 for not. None if it is not known."""
+    """Where a block was placed: 1, else 0; None if the file does not tell. It holds names ("none") or numbers (0)."""
     if arrays.is_pickled("action$place"):
         return None
-    names = arrays.get("action$place", "iuU")
-    if names.shape != (steps,):
-        raise BadRecording(arrays.path, f"action$place of shape {names.shape}", f"({steps},)")
+    names = shaped(arrays, "action$place", (steps,), "iuU")
     return ((names != "none") if names.dtype.kind == "U" else (names != 0)).astype(np.float32)

@@ -21,7 +21,7 @@ from data_prep.recordings.actions import (
     led_to,
 )
 from data_prep.recordings.files import find_pairs
-from data_prep.recordings.recording import POSE, BadRecording, Candidate, Recording, Source
+from data_prep.recordings.recording import BadRecording, Candidate, Recording, Source, unknown_pose
 from data_prep.recordings.video import count_frames
 
 SOURCE = Source("oasis", "Open-Oasis samples", 20, ACTIONS)
@@ -29,7 +29,7 @@ LAYOUT = "<name>.mp4 beside <name>.one_hot_actions.pt or <name>.actions.pt"
 VECTORS, DICTS = ".one_hot_actions.pt", ".actions.pt"
 
 
-def find(src) -> list[Candidate]:
+def find(src: Path | str) -> list[Candidate]:
     return find_pairs(src, (".mp4", VECTORS, DICTS))
 
 
@@ -48,19 +48,17 @@ def read(candidate: Candidate, video_frames: int | None = None) -> Recording:
         )
     actions = led_to(rows, frames)
     return Recording(
-        id=candidate.id,
-        source=SOURCE,
-        video=video,
-        video_frames=frames,
-        first_frame=0,
-        num_frames=frames,
+        candidate.id,
+        SOURCE,
+        video,
+        frames,
         actions=actions,
         camera_deg=camera_degrees(actions[:, [PITCH, YAW]]),
-        pose=np.full((frames, len(POSE)), np.nan),
+        pose=unknown_pose(frames),
     )
 
 
-def _content(path: Path):
+def _content(path: Path) -> object:
     try:
         return read_torch(path)
     except TorchFileError as error:
@@ -88,10 +86,8 @@ def _dicts(path: Path) -> np.ndarray:
     for t, row in enumerate(rows):
         if not isinstance(row, dict) or set(row) != {*BUTTONS, "camera"}:
             raise BadRecording(path, f"row {t} has other keys", f"camera and the {len(BUTTONS)} buttons")
-        camera, pressed = (
-            _integers(path, t, "camera", row["camera"], 2),
-            [_integers(path, t, n, row[n], 1)[0] for n in BUTTONS],
-        )
+        camera = _integers(path, t, "camera", row["camera"], 2)
+        pressed = [_integers(path, t, name, row[name], 1)[0] for name in BUTTONS]
         if not np.isin(pressed, (0, 1)).all() or not ((camera >= 0) & (camera <= 2 * HALF_BINS)).all():
             raise BadRecording(
                 path, f"row {t} with other values", "buttons 0 or 1 and camera bins of 0 to 80"
@@ -101,7 +97,7 @@ def _dicts(path: Path) -> np.ndarray:
     return out
 
 
-def _integers(path: Path, t: int, name: str, value, count: int) -> np.ndarray:
+def _integers(path: Path, t: int, name: str, value: object, count: int) -> np.ndarray:
     try:
         numbers = np.asarray(value).reshape(-1)
     except ValueError:

@@ -2,16 +2,16 @@
 
 A line of the JSON file for every frame: the keyboard's keys, the mouse (dx and dy in pixels, buttons, x and y of the
 pointer), ``hotbar``, ``isGuiOpen`` and the state (xpos, ypos, zpos, yaw, pitch). Line t is the state of frame t and the action
-taken at it, which leads to frame t + 1; that of the last line leads nowhere. Differences to the loader published with it:
+taken at it, which leads to frame t + 1; that of the last line leads nowhere. Differences from the loader published with it:
 
 - a pixel is 0.15 degrees exactly; there, degrees are cut to integers;
-- frames without any input are kept: a world model must know them;
-- the pointer is drawn while a screen is open, where the recorder left it out (a mark of our own, not the game's picture).
+- frames without any input are kept, because a world model must learn them;
+- the pointer, which the recorder left out, is drawn while a screen is open (as an arrow of our own, not the game's).
 
-As there: the wheel is not recorded, so a changed ``hotbar`` presses that slot's key; a left button that is down in the first
-line counts only once it has been pressed; with a screen open the mouse of some versions (a directory of the path, such as 6.9)
-is off by a factor. Mouse or keyboard may be null, which is no input. Positions change for many reasons beside keys, so a
-contradiction between them is a note, not a defect.
+As in that loader, a changed ``hotbar`` presses that slot's key, because the wheel is not recorded; a left button that is down
+in the first line counts only once it has been pressed again; and with a screen open the mouse of some versions (a directory of
+the path, such as 6.9) is off by a factor. Mouse or keyboard may be null, which is no input. Positions change for many reasons
+beside keys, so a contradiction between them is a note, not a defect.
 """
 
 import re
@@ -23,7 +23,7 @@ import numpy as np
 from data_prep.recordings.actions import ACTIONS, led_to, vectors
 from data_prep.recordings.files import entry_of, find_pairs, number_of, read_json_lines
 from data_prep.recordings.recording import BadRecording, Candidate, Recording, Source
-from data_prep.recordings.video import count_frames
+from data_prep.recordings.video import frames_for
 
 SOURCE = Source("vpt", "VPT contractors", 20, ACTIONS, strict=False)
 LAYOUT = "<name>.mp4 beside <name>.jsonl"
@@ -48,7 +48,7 @@ SCREEN_FACTOR = {"5.7": 0.5, "5.8": 0.5, "6.7": 2.0, "6.8": 2.0, "6.9": 2.0}
 _STATE = ("xpos", "ypos", "zpos", "yaw", "pitch")
 
 
-def find(src) -> list[Candidate]:
+def find(src: Path | str) -> list[Candidate]:
     return find_pairs(src, (".mp4", ".jsonl"))
 
 
@@ -85,19 +85,15 @@ def read(candidate: Candidate, video_frames: int | None = None) -> Recording:
         for column, name in enumerate(_STATE):
             if row.get(name) is not None:
                 pose[t, column] = number_of(path, where, row[name], name)
-    frames = video_frames or count_frames(video)
-    if len(rows) != frames:
-        raise BadRecording(path, f"{len(rows)} lines for {frames} frames of {video.name}", "as many")
+    frames = frames_for(video, path, len(rows), video_frames)
     for name in ("cameraX", "cameraY"):
         del buttons[name]
     turned = led_to(camera.astype(np.float32), frames)
     return Recording(
-        id=candidate.id,
-        source=SOURCE,
-        video=video,
-        video_frames=frames,
-        first_frame=0,
-        num_frames=frames,
+        candidate.id,
+        SOURCE,
+        video,
+        frames,
         actions=vectors({name: led_to(pressed, frames) for name, pressed in buttons.items()}, turned),
         camera_deg=turned,
         pose=pose,

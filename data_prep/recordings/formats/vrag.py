@@ -2,25 +2,27 @@
 
 ``actions`` of the npz: integers (T, 4), forward, back, jump in {0, 1} and turn in {-1, 0, 1} of 20 degrees, + to the right;
 or floats (T, 8), the same and x, y, z, yaw after the action. Row t led to frame t. Row 0 is zeros, its pose too: the pose of
-frame 0 is not known. Evaluation episodes lie in one directory without workers, which is found as well.
+frame 0 is not known. Evaluation episodes lie in one directory without workers, which is found too.
 
-Files of other worlds in this layout may say more: ``pose`` (T, 5) x, y, z, yaw, pitch of every frame, the first one too,
+Files of other worlds in this layout may hold more: ``pose`` (T, 5), x, y, z, yaw, pitch of every frame, the first one too,
 ``n_context``, and ``oracle`` (T, H, W, 3) uint8, the frames of a perfect memory.
 """
+
+from pathlib import Path
 
 import numpy as np
 
 from data_prep.recordings.actions import ACTIONS, LARGEST_TURN, vectors
-from data_prep.recordings.files import Arrays, find_pairs
-from data_prep.recordings.recording import POSE, BadRecording, Candidate, Recording, Source
-from data_prep.recordings.video import count_frames
+from data_prep.recordings.files import Arrays, find_pairs, shaped
+from data_prep.recordings.recording import POSE, BadRecording, Candidate, Recording, Source, unknown_pose
+from data_prep.recordings.video import frames_for
 
 SOURCE = Source("vrag", "VRAG (MineRL)", 20, ACTIONS)
 LAYOUT = "<worker>/<number>.mp4 beside <number>.npz"
 KEYS = ("forward", "back", "jump")
 
 
-def find(src) -> list[Candidate]:
+def find(src: Path | str) -> list[Candidate]:
     return find_pairs(src, (".mp4", ".npz"))
 
 
@@ -30,11 +32,7 @@ def read(candidate: Candidate, video_frames: int | None = None) -> Recording:
     rows = arrays.get("actions", "iuf")
     if rows.ndim != 2 or rows.shape[1] not in (4, 8):
         raise BadRecording(path, f"actions of shape {rows.shape}", "(frames, 4) or (frames, 8)")
-    frames = video_frames or count_frames(video)
-    if len(rows) != frames:
-        raise BadRecording(
-            path, f"{len(rows)} rows of actions for {frames} frames of {video.name}", "as many"
-        )
+    frames = frames_for(video, path, len(rows), video_frames)
     keys, turn = rows[:, :3], rows[:, 3]
     if not (np.isin(keys, (0, 1)).all() and np.isin(turn, (-1, 0, 1)).all()):
         raise BadRecording(
@@ -42,33 +40,24 @@ def read(candidate: Candidate, video_frames: int | None = None) -> Recording:
         )
     camera = np.zeros((frames, 2), np.float32)
     camera[:, 1] = turn * LARGEST_TURN
-    pose = np.full((frames, len(POSE)), np.nan)
+    pose = unknown_pose(frames)
     if rows.shape[1] == 8:
         pose[1:, :4] = rows[1:, 4:]
     if "pose" in arrays:
-        pose = _shaped(arrays, "pose", (frames, len(POSE)), "f").astype(np.float64)
-    n_context = int(_shaped(arrays, "n_context", (), "iu")) if "n_context" in arrays else None
+        pose = shaped(arrays, "pose", (frames, len(POSE)), "f").astype(np.float64)
+    n_context = int(shaped(arrays, "n_context", (), "iu")) if "n_context" in arrays else None
     extra = {"oracle": _oracle(arrays, frames)} if "oracle" in arrays else {}
     return Recording(
-        id=candidate.id,
-        source=SOURCE,
-        video=video,
-        video_frames=frames,
-        first_frame=0,
-        num_frames=frames,
+        candidate.id,
+        SOURCE,
+        video,
+        frames,
         actions=vectors(dict(zip(KEYS, keys.T, strict=True)), camera),
         camera_deg=camera,
         pose=pose,
         n_context=n_context,
         arrays=extra,
     )
-
-
-def _shaped(arrays: Arrays, name: str, shape: tuple[int, ...], kinds: str) -> np.ndarray:
-    array = arrays.get(name, kinds)
-    if array.shape != shape:
-        raise BadRecording(arrays.path, f"{name} of shape {array.shape}", f"{shape}")
-    return array
 
 
 def _oracle(arrays: Arrays, frames: int) -> np.ndarray:

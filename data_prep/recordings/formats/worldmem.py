@@ -7,17 +7,19 @@
     2  1 jump, 2 sneak, 3 sprint        5  1 use, 2 drop, 3 attack, 4 craft, 5 equip, 6 place, 7 destroy
 
 ``poses``: (T, 5) x, y, z, pitch, yaw; the height of row 0 is wrong; a file with one row fewer lacks that of frame 0. The first
-100 frames are left out, as by WorldMem's own reader, and so are recordings whose height changes by 2 or more. Two things are
-not taken over from it: it makes one step of 15 degrees a full turn (1.0; the quantiser says 0.85), and use and place "drop".
-Here they are "use", and destroy is "attack". Craft and equip have no entry in the action vector.
+100 frames are left out, as by WorldMem's own reader, and so are recordings whose height changes by 2 or more. Two things
+differ from that reader: it stores a step of 15 degrees as the largest turn (1.0; the quantiser says 0.85), and use and place
+as "drop". Here both are "use", and destroy is "attack". Craft and equip have no entry in the action vector.
 """
+
+from pathlib import Path
 
 import numpy as np
 
 from data_prep.recordings.actions import ACTIONS, vectors
 from data_prep.recordings.files import Arrays, find_pairs
-from data_prep.recordings.recording import POSE, BadRecording, Candidate, Recording, Source
-from data_prep.recordings.video import count_frames
+from data_prep.recordings.recording import BadRecording, Candidate, Recording, Source, unknown_pose
+from data_prep.recordings.video import frames_for
 
 SOURCE = Source("worldmem", "WorldMem (MineDojo)", 10, ACTIONS, skip=100)
 LAYOUT = "<worker>/<number>.mp4 beside <number>.npz"
@@ -39,7 +41,7 @@ BUTTONS = {
 """Name in the action vector: column, and the values there that press it."""
 
 
-def find(src) -> list[Candidate]:
+def find(src: Path | str) -> list[Candidate]:
     return find_pairs(src, (".mp4", ".npz"))
 
 
@@ -49,11 +51,7 @@ def read(candidate: Candidate, video_frames: int | None = None) -> Recording:
     rows, poses = arrays.get("actions", "iu"), arrays.get("poses", "f")
     if rows.ndim != 2 or rows.shape[1] != 8:
         raise BadRecording(path, f"actions of shape {rows.shape}", "(frames, 8)")
-    frames = video_frames or count_frames(video)
-    if len(rows) != frames:
-        raise BadRecording(
-            path, f"{len(rows)} rows of actions for {frames} frames of {video.name}", "as many"
-        )
+    frames = frames_for(video, path, len(rows), video_frames)
     if poses.ndim != 2 or poses.shape[1] != 5 or len(poses) not in (frames, frames - 1):
         raise BadRecording(path, f"poses of shape {poses.shape}", f"({frames}, 5) or ({frames - 1}, 5)")
     if (rows < 0).any() or (rows[:, :6] > LARGEST).any():
@@ -61,19 +59,17 @@ def read(candidate: Candidate, video_frames: int | None = None) -> Recording:
     camera = ((rows[:, [3, 4]] - NO_TURN) * DEGREES).astype(np.float32)
     if rows[0, [0, 1, 2, 5]].any() or camera[0].any():
         raise BadRecording(path, f"row 0 of actions is {rows[0].tolist()}", "the action that does nothing")
-    pose = np.full((frames, len(POSE)), np.nan)
+    pose = unknown_pose(frames)
     pose[frames - len(poses) :] = poses[:, [0, 1, 2, 4, 3]]
     pose[0, 1] = pose[1, 1]
     if np.ptp(pose[:, 1]) >= HEIGHT_RANGE:
         raise BadRecording(path, f"a height that changes by {np.ptp(pose[:, 1]):.2f}", "less than 2 blocks")
     other = int(np.isin(rows[:, 5], (4, 5)).sum())
     return Recording(
-        id=candidate.id,
-        source=SOURCE,
-        video=video,
-        video_frames=frames,
-        first_frame=0,
-        num_frames=frames,
+        candidate.id,
+        SOURCE,
+        video,
+        frames,
         actions=vectors({name: np.isin(rows[:, c], values) for name, (c, values) in BUTTONS.items()}, camera),
         camera_deg=camera,
         pose=pose,

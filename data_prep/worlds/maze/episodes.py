@@ -21,8 +21,8 @@ def episode_spec(recipe: Recipe, info: dict[str, Any] | None = None) -> EpisodeS
 
     Every frame has an action (one-hot), a pose, and the observations of Memory Maze under their names there: agent_pos and
     agent_dir (the pose again), target_pos, target_color, and targets_vec and target_vec, which point to the targets as the
-    agent sees them, (to its right, ahead), in cells. An episode has maze_layout, targets_pos and the rest of its world (see
-    `world_of`). Evaluations also have n_context and path, padded with -1.
+    agent sees them, (to its right, ahead), in cells. An episode has maze_layout, targets_pos and the rest of its world, so
+    that it can be rendered from other poses. Evaluations also have n_context and path, padded with -1.
     """
     outer = recipe.size + 2
     targets = ROOM_TARGETS if recipe.room else rules_for(recipe.size).targets
@@ -103,18 +103,6 @@ def _observations(world: World, walk: Walk) -> Episode:
         "wall_color": world.wall_colour,
         "floor_pattern": world.floor_pattern,
     }
-
-
-def world_of(episode: Episode) -> World:
-    """The world of an episode that was read back, to render it again from other poses."""
-    return World(
-        wall=np.pad(1 - episode["maze_layout"], 1, constant_values=1).astype(np.uint8),
-        wall_pattern=episode["wall_pattern"],
-        wall_colour=episode["wall_color"],
-        floor_pattern=episode["floor_pattern"],
-        targets=episode["targets_pos"],
-        target_colour=episode["targets_color"],
-    )
 
 
 def _describe(recipe: Recipe) -> dict[str, Any]:

@@ -4,10 +4,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from einops import rearrange
 from jaxtyping import Bool, Float, Int, UInt8
 
-from data_prep.worlds.voxel import blocks
 from data_prep.worlds.voxel.blocks import (
     AIR,
     COBBLE,
@@ -182,9 +180,3 @@ def _sow_flowers(rng: np.random.Generator, world: World) -> None:
         y = world.ground[x, z]
         if world.blocks[x, y, z] == GRASS:
             world.blocks[x, y, z] = flower
-
-
-def describe(world: World) -> dict[str, int]:
-    """How many blocks of every kind there are."""
-    counts = np.bincount(rearrange(world.blocks, "x y z -> (x y z)"), minlength=len(blocks.NAMES))
-    return dict(zip(blocks.NAMES, counts.tolist(), strict=True))

@@ -1,6 +1,7 @@
 """What can happen to the files of a recording, and how it has to be refused."""
 
 import json
+import pickle
 import zipfile
 from pathlib import Path
 
@@ -231,6 +232,46 @@ def metadata(**changes):
         path.write_text(json.dumps({key: value for key, value in content.items() if value is not ...}))
 
     return edit
+
+
+# ---- files of torch
+
+
+def rewritten(edit):
+    def change(path: Path):
+        import torch
+
+        content = torch.load(path, weights_only=False)
+        torch.save(edit(content), path)
+
+    return change
+
+
+def eighth(**changes):
+    def edit(content):
+        content[7].update(changes)
+        return content
+
+    return rewritten(edit)
+
+
+def hostile(path: Path):
+    import torch
+
+    torch.save([Hostile(path.parent)], path)
+
+
+def plain_pickle(path: Path):
+    path.write_bytes(pickle.dumps(Hostile(path.parent)))
+
+
+def set_to(at, new):
+    def edit(tensor):
+        tensor = tensor.clone()
+        tensor[at] = new
+        return tensor
+
+    return rewritten(edit)
 
 
 def refused(name: str, src: Path) -> str:

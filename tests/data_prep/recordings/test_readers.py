@@ -1,12 +1,14 @@
 """Every reader on files in the real layout: how many frames, which, the action that led to each, poses."""
 
 import json
+import struct
 
 import numpy as np
 import pytest
 
-from data_prep.recordings import BadRecording, find, frames, read
+from data_prep.recordings import BadRecording, find, frames, read, source
 from data_prep.recordings.actions import ACTIONS, camera_bin, camera_degrees, camera_value
+from data_prep.worlds.maze import motion
 from rad_jax.data import DataError
 from tests.data_prep.recordings import format_files as files
 
@@ -49,12 +51,12 @@ def test_frames_are_scaled(name, size, tmp_path):
     assert files.numbers(shown) == expected.numbers
 
 
-def test_long_videos_come_in_pieces(tmp_path, monkeypatch):
-    monkeypatch.setattr("data_prep.recordings.video._PIECE_BYTES", 5 * files.HEIGHT * files.WIDTH * 3)
+def test_long_videos_come_in_chunks(tmp_path, monkeypatch):
+    monkeypatch.setattr("data_prep.recordings.video._CHUNK_BYTES", 5 * files.HEIGHT * files.WIDTH * 3)
     expected = files.vrag(tmp_path)
-    pieces = list(frames(one("vrag", tmp_path)))
-    assert [len(piece) for piece in pieces] == [5, 5, 5, 5, 4]
-    assert files.numbers(np.concatenate(pieces)) == expected.numbers
+    chunks = list(frames(one("vrag", tmp_path)))
+    assert [len(chunk) for chunk in chunks] == [5, 5, 5, 5, 4]
+    assert files.numbers(np.concatenate(chunks)) == expected.numbers
 
 
 def test_a_cut_is_a_recording_of_its_own(tmp_path):
@@ -106,6 +108,63 @@ def test_recordings_come_in_order_of_their_names_wherever_they_lie(tmp_path):
         files.vrag(tmp_path, name=name)
     (tmp_path / "._000000.mp4").write_bytes(b"what some systems leave behind")
     assert [candidate.id for candidate in find("vrag", tmp_path)] == ["000000", "a-000002", "b-000001"]
+
+
+def test_links_to_directories_are_followed_and_every_directory_counts_once(tmp_path):
+    src = tmp_path / "src"
+    files.vrag(src, name="w/000001")
+    files.vrag(tmp_path / "disk", name="000002")
+    (src / "a").symlink_to(src / "w")  # has a name of its own already
+    (src / "linked").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk/back").symlink_to(src)
+    assert [candidate.id for candidate in find("vrag", src)] == ["linked-000002", "w-000001"]
+
+
+def show_by_matrix(path, a, b, c, d):
+    """Asks players of an mp4 to show (x, y) at (a x + c y, b x + d y)."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 4 + 20 + 16
+    one = 1 << 16
+    data[at : at + 36] = struct.pack(">9i", *(int(v * one) for v in (a, b, 0, c, d, 0, 0, 0)), 1 << 30)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "upright"),
+    [
+        ((0, -1, 1, 0), lambda frames: np.rot90(frames, 1, (1, 2))),
+        ((0, 1, -1, 0), lambda frames: np.rot90(frames, -1, (1, 2))),
+        ((-1, 0, 0, -1), lambda frames: frames[:, ::-1, ::-1]),
+        ((-1, 0, 0, 1), lambda frames: frames[:, :, ::-1]),
+        ((1, 0, 0, -1), lambda frames: frames[:, ::-1]),
+        ((0, 1, 1, 0), lambda frames: np.swapaxes(frames, 1, 2)),
+        ((0, -1, -1, 0), lambda frames: np.swapaxes(frames, 1, 2)[:, ::-1, ::-1]),
+    ],
+)
+def test_a_video_is_turned_as_players_show_it(matrix, upright, tmp_path, monkeypatch):
+    # Bars alone look the same upside down.
+    bars = files.bars
+    monkeypatch.setattr(files, "bars", lambda n: bars(n) * (np.arange(files.HEIGHT) < 16)[:, None, None])
+    files.video_bytes.cache_clear()
+    files.vrag(tmp_path)
+    monkeypatch.undo()
+    files.video_bytes.cache_clear()
+    expected = upright(np.concatenate(list(frames(one("vrag", tmp_path)))))
+    show_by_matrix(next(tmp_path.rglob("*.mp4")), *matrix)
+    turned = one("vrag", tmp_path)
+    np.testing.assert_array_equal(np.concatenate(list(frames(turned))), expected)
+    assert next(frames(turned, (20, 30))).shape[1:] == (20, 30, 3)
+
+
+def test_a_video_that_is_to_be_shown_askew_is_refused(tmp_path):
+    files.vrag(tmp_path)
+    show_by_matrix(next(tmp_path.rglob("*.mp4")), 0.7, 0.7, -0.7, 0.7)
+    with pytest.raises(BadRecording, match="quarter turns"):
+        one("vrag", tmp_path)
+
+
+def test_the_actions_of_memory_maze_are_those_of_the_ray_cast_one():
+    assert source("memory_maze").actions == motion.ACTIONS
 
 
 def test_no_directory_and_no_format_are_said(tmp_path):

@@ -7,10 +7,10 @@ import pytest
 
 from data_prep.worlds.maze import dataset, render
 from data_prep.worlds.maze.dataset import make_episodes
-from data_prep.worlds.maze.episodes import episode_spec, world_of
+from data_prep.worlds.maze.episodes import episode_spec
 from data_prep.worlds.maze.protocols import draw_walk
 from data_prep.worlds.maze.recipe import Recipe
-from data_prep.worlds.maze.world import stack
+from data_prep.worlds.maze.world import World, stack
 from data_prep.worlds.walks import oracle_poses
 from rad_jax.data.spec import check_episode
 
@@ -19,6 +19,18 @@ ROOM_TEST = Recipe("rotate", split="test", room=True, size=3, pixels=16)
 TRAIN = Recipe("train", size=7, pixels=16, frames=60)
 LOOP = Recipe("loop", split="test", size=7, pixels=16, min_frames=90, max_frames=160)
 RECIPES = [ROOM, ROOM_TEST, TRAIN, LOOP]
+
+
+def world_of(episode: dict) -> World:
+    """The world of a stored episode."""
+    return World(
+        wall=np.pad(1 - episode["maze_layout"], 1, constant_values=1).astype(np.uint8),
+        wall_pattern=episode["wall_pattern"],
+        wall_colour=episode["wall_color"],
+        floor_pattern=episode["floor_pattern"],
+        targets=episode["targets_pos"],
+        target_colour=episode["targets_color"],
+    )
 
 
 def equal(a: dict, b: dict) -> bool:

@@ -1,10 +1,6 @@
 """The commands: writing, continuing after a kill, refusing, looking."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,19 +10,13 @@ from data_prep.worlds.maze.dataset import make_episodes
 from data_prep.worlds.maze.recipe import Recipe
 from rad_jax.data import Episodes
 from rad_jax.media import read_video
+from tests.data_prep import commands
+from tests.data_prep.commands import contents
 
 ROOM = ["--protocol", "rotate", "--room", "--pixels", "16"]
 
 
-def run(*arguments) -> int:
-    try:
-        return make_maze.main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        return stop.code
-
-
-def contents(directory) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
+run = partial(commands.run, make_maze.main)
 
 
 def test_writes_training_and_evaluation_episodes_in_one_call(tmp_path, capsys):
@@ -67,24 +57,12 @@ def test_the_recorded_command_writes_the_same_data_set(tmp_path):
 def test_a_killed_run_continues_to_the_same_bytes(tmp_path, root):
     job = [*ROOM, "--episodes", "300", "--shard-episodes", "20"]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "data_prep.make_maze", "--out", killed, *job],
-        cwd=root,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
-        stderr=subprocess.PIPE,
-    )
-    while len(list(killed.glob("*-of-*[0-9]"))) < 2:
-        assert process.poll() is None, process.stderr.read().decode()
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    finished = {path.name: path.stat().st_mtime_ns for path in killed.glob("*-of-*[0-9]")}
+    finished = commands.killed("data_prep.make_maze", killed, job, "*-of-*[0-9]", root)
     assert not (killed / "index.json").exists() and len(finished) < 15
     assert run("--out", killed, *job) == 0
     assert run("--out", whole, *job) == 0
     assert contents(killed) == contents(whole)
-    again = {name: (killed / name).stat().st_mtime_ns for name in finished}
-    unchanged = sum(again[name] == finished[name] for name in finished)
+    unchanged = sum(path.stat().st_mtime_ns == then for path, then in finished.items())
     assert unchanged >= len(finished) - 1, "finished shards were made again"
 
 
@@ -112,8 +90,7 @@ def test_a_killed_run_continues_to_the_same_bytes(tmp_path, root):
 )
 def test_wrong_options_are_one_line_and_write_nothing(options, tmp_path, capsys):
     assert run("--out", tmp_path / "data", *options.split()) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("make_maze: error: ") and error.count("\n") == 1, error
+    commands.refused(capsys, "make_maze")
     assert not list(tmp_path.iterdir())
 
 
@@ -139,6 +116,4 @@ def test_look_makes_sheet_and_video(tmp_path, capsys):
 
 
 def test_help_can_be_printed(capsys):
-    with pytest.raises(SystemExit) as exit:
-        make_maze.main(["--help"])
-    assert exit.value.code == 0 and "60%" in capsys.readouterr().out
+    assert run("--help") == 0 and "60%" in capsys.readouterr().out

@@ -1,11 +1,7 @@
 """The command and its files: layout, what the reader of VRAG's files makes of them, continuing after a kill, refusals."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,21 +14,13 @@ from data_prep.worlds.voxel.episodes import make_episode
 from data_prep.worlds.voxel.files import action_rows
 from data_prep.worlds.voxel.recipe import Recipe
 from data_prep.worlds.voxel.terrain import SIZE
+from tests.data_prep import commands
+from tests.data_prep.commands import contents
 
 TINY = ["--size", "32x32", "--frames", "30"]
 
 
-def run(*arguments) -> int:
-    try:
-        return make_voxel.main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        return stop.code
-
-
-def contents(directory) -> dict[str, bytes]:
-    return {
-        str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()
-    }
+run = partial(commands.run, make_voxel.main)
 
 
 def psnr(a, b) -> float:
@@ -113,18 +101,7 @@ def test_the_oracle_of_a_way_back_is_near_the_truth_and_not_it():
 def test_a_killed_run_continues_to_the_same_bytes(tmp_path, root):
     job = ["--protocol", "rotate", "--split", "train", "--size", "16x16", "--frames", "20", "--episodes", "8"]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "data_prep.make_voxel", "--out", killed, *job],
-        cwd=root,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
-        stderr=subprocess.PIPE,
-    )
-    while len(list(killed.rglob("*.npz"))) < 2:
-        assert process.poll() is None, process.stderr.read().decode()
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    finished = {path: path.stat().st_mtime_ns for path in killed.rglob("*.npz")}
+    finished = commands.killed("data_prep.make_voxel", killed, job, "*.npz", root)
     assert len(finished) < 8
     assert run("--out", killed, *job) == 0
     assert run("--out", whole, *job) == 0
@@ -187,8 +164,7 @@ def test_two_processes_do_not_write_the_same_episodes(tmp_path, capsys):
 )
 def test_wrong_options_are_one_line_and_write_nothing(options, tmp_path, capsys):
     assert run("--out", tmp_path / "data", *options.split()) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("make_voxel: error: ") and error.count("\n") == 1, error
+    commands.refused(capsys, "make_voxel")
     assert not list(tmp_path.iterdir())
 
 

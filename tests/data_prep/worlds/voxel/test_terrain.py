@@ -5,7 +5,7 @@ import pytest
 
 from data_prep.worlds.voxel import blocks, terrain
 from data_prep.worlds.voxel.blocks import AIR, LEAVES, LOG, NAMES, WATER
-from data_prep.worlds.voxel.terrain import HEIGHT, SIZE, WATER_LEVEL, describe, random_world
+from data_prep.worlds.voxel.terrain import HEIGHT, SIZE, WATER_LEVEL, random_world
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def test_is_a_function_of_its_generator(worlds):
 
 
 def test_every_kind_of_block_is_somewhere(worlds):
-    counts = [describe(world) for world in worlds]
+    counts = [dict(zip(NAMES, np.bincount(world.blocks.ravel(), minlength=len(NAMES)))) for world in worlds]
     for name in NAMES:
         assert sum(count[name] > 0 for count in counts) >= 2, name
     for count in counts:

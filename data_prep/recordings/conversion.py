@@ -1,0 +1,190 @@
+"""The part of a conversion that writes nothing but a report: options, the check of all recordings, their division into splits.
+
+`data_prep.convert` writes the splits as frames, `data_prep.encode_latents` as latents.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import fields, replace
+from pathlib import Path
+
+from data_prep.common.command import Parser, natural, positive, size
+from data_prep.common.pool import Pool
+from data_prep.common.progress_bar import ProgressBar
+from data_prep.recordings import FORMATS, BadRecording, Candidate, Recording, find, layout, read
+from data_prep.recordings.patterns import KINDS
+from data_prep.recordings.splits import TRAIN, Division, Split, Wanted, divide
+from data_prep.recordings.survey import Found, Settings, Skipped, survey
+from rad_jax.data import DataError, EpisodeSpec
+from rad_jax.data.index import load_index
+from rad_jax.data.spec import check_name
+from rad_jax.files import write_json
+
+PROGRAM, REPORT = "convert", "convert_report.json"
+_NAMED = 20  # recordings that are named on the screen
+_LARGEST_SIDE = 4096
+
+
+def find_recordings(options: argparse.Namespace) -> dict[str, Candidate]:
+    """What could be recordings, by id. Raises `DataError` if there is nothing, or options contradict each other."""
+    _check(options)
+    candidates = {candidate.id: candidate for candidate in find(options.format, options.src)}
+    if not candidates:
+        raise DataError(
+            f"no recordings of format {options.format} below {options.src}: expected {layout(options.format)}"
+        )
+    return candidates
+
+
+def check_recordings(
+    options: argparse.Namespace, candidates: Mapping[str, Candidate], pool: Pool
+) -> tuple[Settings, Sequence[Split]]:
+    """How recordings are read, and the splits they become; prints and reports what is left out. The journal must be held.
+
+    Raises:
+      DataError: no recording can be used, or too few for the options.
+    """
+    settings = Settings(options.format, options.skip, options.size, options.test_frames)
+    with closing(ProgressBar(f"{options.src}: checking")) as bar:
+        results = survey(list(candidates.values()), settings, options.dst, pool, bar)
+    wanted = Wanted(**{field.name: getattr(options, field.name) for field in fields(Wanted)})
+    division = divide(wanted, results)
+    _report(options, results, division)
+    if division.problem:
+        raise DataError(f"{division.problem}; see {options.dst / REPORT}")
+    return settings, division.splits
+
+
+def _report(options: argparse.Namespace, results: Sequence[Found | Skipped], division: Division) -> None:
+    """Write the report beside the data set, and print the gist of it."""
+    splits = division.splits
+    content = {
+        "format": options.format,
+        "recordings": len(results),
+        "splits": {f"{each.directory}: {each.split}": [one.id for one in each.found] for each in splits},
+        "skipped": [vars(each) for each in division.skipped],
+        "without_pose": division.without_pose,
+        "notes": [{"id": r.id, "notes": list(r.notes)} for r in results if isinstance(r, Found) and r.notes],
+    }
+    write_json(options.dst / REPORT, content)
+    _print(options, [f"skipped {each.id}: {each.reason}" for each in division.skipped])
+    _print(
+        options,
+        [
+            f"{name} lacks {' '.join(columns)} of the pose, so the data set goes without; move it away to keep them"
+            for name, columns in division.without_pose.items()
+        ],
+    )
+    for each in splits:
+        frames = sum(num_frames(each, one, options.test_frames) for one in each.found)
+        pose = each.spec.info.get("pose")
+        print(
+            f"{each.directory}, {each.split}: {len(each.found)} of {len(results)} recordings, {frames} frames, "
+            f"{frame_bytes(each.spec) * frames / 1e9:.2f} GB; pose: {' '.join(pose) if pose else 'not known'}"
+        )
+
+
+def _print(options: argparse.Namespace, lines: Sequence[str]) -> None:
+    """The first lines about single recordings, and how many more there are."""
+    for line in lines[:_NAMED]:
+        print(f"{PROGRAM}: {line}", file=sys.stderr)
+    if len(lines) > _NAMED:
+        print(f"{PROGRAM}: and {len(lines) - _NAMED} more, see {options.dst / REPORT}", file=sys.stderr)
+
+
+def num_frames(split: Split, found: Found, test_frames: int | None) -> int:
+    """Frames of a recording as an episode of a split, which for evaluations may be cut to ``test_frames``."""
+    return min(found.num_frames, test_frames) if split.split != TRAIN and test_frames else found.num_frames
+
+
+def frame_bytes(spec: EpisodeSpec) -> int:
+    """Bytes of the images of one frame."""
+    height, width, channels = spec.arrays["frames"][0]
+    return height * width * channels * (2 if "oracle" in spec.arrays else 1)
+
+
+def open_recording(settings: Settings, candidate: Candidate, found: Found, spec: EpisodeSpec) -> Recording:
+    """The recording of an episode, cut to the frames of an evaluation if the schema is for one; its video is not decoded.
+
+    Raises:
+      BadRecording: its files are not what they were when they were checked.
+    """
+    recording = read(settings.format, candidate, skip=settings.skip, video_frames=found.video_frames)
+    if recording.num_frames != found.num_frames:
+        raise BadRecording(
+            recording.video, f"{recording.num_frames} frames", f"{found.num_frames} as checked before"
+        )
+    cut = settings.first is not None and "n_context" in spec.statics
+    return replace(recording.cut(0, settings.first) if cut else recording, id=found.id)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse options that contradict each other, before anything is read or written."""
+    check_name("split", options.split)
+    testing = options.test_episodes is not None or options.test_share is not None
+    if options.test_episodes is not None and options.test_share is not None:
+        raise DataError("--test-episodes and --test-share: give one of them")
+    if options.test_dst is not None and not testing:
+        raise DataError("--test-dst: say how many with --test-episodes or --test-share")
+    if testing and options.split != TRAIN:
+        raise DataError(f"--split {options.split}: with test episodes the other ones are called {TRAIN}")
+    if testing and options.test_dst is None:
+        options.test_dst = options.dst.with_name(f"{options.dst.name}_test")
+    if testing and options.test_dst.absolute() == options.dst.absolute():
+        raise DataError(
+            "--test-dst: evaluations hold more than training episodes, expected another directory"
+        )
+    for name in ("context", "pattern", "test_frames"):
+        if getattr(options, name) is not None and options.split == TRAIN and not testing:
+            raise DataError(
+                f"--{name.replace('_', '-')}: only for evaluations: --test-episodes, or --split test"
+            )
+    for directory in (options.dst, options.test_dst):
+        index = load_index(directory) if directory is not None else None
+        if index is not None and options.format not in index["name"]:
+            raise DataError(f"{directory} holds the data set {index['name']!r}: use another directory")
+
+
+def parser(description: str | None = None) -> Parser:
+    """The options of the command."""
+    parser = Parser(PROGRAM, description)
+    add = parser.add_argument
+    add("--format", required=True, choices=FORMATS, metavar="|".join(FORMATS), help="whose files they are")
+    add("--src", required=True, type=Path, help="directory of the recordings, at any depth")
+    add("--dst", required=True, type=Path, help="directory of the data set")
+    add("--size", type=_size, metavar="WIDTHxHEIGHT", help="scale frames to so many pixels (their own)")
+    add("--split", default=TRAIN, help="name of the split (train)")
+    add("--test-episodes", type=positive, help="so many of the recordings become test episodes")
+    add("--test-share", type=_share, help="or such a share of them, 0 to 1")
+    add("--test-dst", type=Path, help="their directory (DST_test)")
+    add("--test-frames", type=positive, help="only the first so many frames of an evaluation episode (all)")
+    add("--context", type=positive, help="frames of an evaluation episode that are given (see above)")
+    add("--pattern", choices=KINDS, metavar="|".join(KINDS), help="evaluate only recordings of a pattern")
+    add("--skip", type=natural, help="frames left out at the start (worldmem 100, others 0)")
+    add(
+        "--min-frames",
+        type=positive,
+        help="leave out recordings with fewer frames, such as those shorter than a clip",
+    )
+    add("--workers", type=positive, default=1, help="processes; each holds about three episodes (1)")
+    add("--shard-episodes", type=positive, help="episodes of a shard file (about 128 MiB of frames)")
+    return parser
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, width = size(text)
+    if max(height, width) > _LARGEST_SIDE:
+        raise argparse.ArgumentTypeError(f"expected at most {_LARGEST_SIDE} pixels a side, not {text!r}")
+    return height, width
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, at most 1, not {text!r}")
+    return value
