@@ -16,7 +16,6 @@ as raw frames. Its other options (--size, --test-episodes, --pattern, ...) are t
 
 import argparse
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -29,9 +28,9 @@ from data_prep.latents.source import Source, SplitSource
 from data_prep.latents.workers import EXPECTED_ERRORS, WorkerDied, encode_shards, local_devices
 from rad_jax import tokenizer as tokenizers
 from rad_jax.data import DataError
-from rad_jax.data.index import FILE, load_index
+from rad_jax.data.index import FILE, index_locked, load_index
 from rad_jax.data.writer import begin, finish
-from rad_jax.files import replace_durably
+from rad_jax.files import remove_temporaries, write_bytes
 from rad_jax.tokenizer import Tokenizer, TokenizerError
 
 PROGRAM = "encode_latents"
@@ -55,20 +54,22 @@ def encode(options: argparse.Namespace) -> None:
         )
     jobs = make_jobs(options)
     for job in jobs:
-        begin(job.plan)
-    encode_shards(jobs, [range(share, job.plan.num_shards, of) for job in jobs], options.workers)
+        begin(job.layout)
+    encode_shards(jobs, [range(share, job.layout.num_shards, of) for job in jobs], options.workers)
     report(jobs)
 
 
 def report(jobs: Sequence[Job]) -> None:
     """Complete the splits whose shards are all there, and say so."""
     for job in jobs:
-        plan = job.plan
-        if finish(plan):
-            shape = "x".join(map(str, plan.spec.arrays["latents"][0]))
-            print(f"{plan.directory} {plan.split}: {plan.num_episodes} episodes, latents {shape} float16")
+        layout = job.layout
+        if finish(layout):
+            shape = "x".join(map(str, layout.spec.arrays["latents"][0]))
+            print(
+                f"{layout.directory} {layout.split}: {layout.num_episodes} episodes, latents {shape} float16"
+            )
         else:
-            print(f"{plan.directory} {plan.split}: this share is done; the last one completes the split")
+            print(f"{layout.directory} {layout.split}: this share is done; the last one completes the split")
 
 
 def make_jobs(options: argparse.Namespace) -> list[Job]:
@@ -153,9 +154,9 @@ def _copy(source: Path, target: Path) -> None:
         raise DataError(
             f"{target} is another tokenizer than {source}: use another directory, or delete this one"
         )
-    temporary = target.with_name(f"{target.name}.tmp")
-    shutil.copyfile(source, temporary)
-    replace_durably(temporary, target)
+    with index_locked(target.parent):
+        remove_temporaries(target.parent, target.name)
+        write_bytes(target, source.read_bytes())
 
 
 def parse(

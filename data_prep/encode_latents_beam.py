@@ -20,7 +20,7 @@ from data_prep.common.command import run
 from data_prep.encode_latents import make_jobs, parse, report
 from data_prep.latents.job import Job, encode_shard
 from data_prep.latents.workers import EXPECTED_ERRORS
-from rad_jax.data.progress import finished_shards
+from rad_jax.data.shards import finished_shards
 from rad_jax.data.writer import begin
 
 PROGRAM = "encode_latents_beam"
@@ -58,11 +58,11 @@ def encode(options: argparse.Namespace, beam_arguments: Sequence[str]) -> None:
     """Encode what the options say in a pipeline; raises DataError, TokenizerError, OSError, or what the runner raises."""
     jobs = make_jobs(options)
     for job in jobs:
-        begin(job.plan)
+        begin(job.layout)
     elements = [
         (index, number)
         for index, job in enumerate(jobs)
-        for number in sorted(set(range(job.plan.num_shards)) - finished_shards(job.plan))
+        for number in sorted(set(range(job.layout.num_shards)) - finished_shards(job.layout))
     ]
     beam_options = PipelineOptions(list(beam_arguments))
     beam_options.view_as(SetupOptions).save_main_session = False  # all that workers run is in modules

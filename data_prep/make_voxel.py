@@ -12,7 +12,6 @@ of its own: --worker 1 --first 100 --episodes 100.
 import argparse
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
@@ -27,7 +26,7 @@ from data_prep.worlds.voxel.episodes import VoxelEpisode, draw_walk, make_episod
 from data_prep.worlds.voxel.files import is_written, write_episode
 from data_prep.worlds.voxel.recipe import PROTOCOLS, SPLITS, Recipe
 from rad_jax.data import DataError
-from rad_jax.files import try_lock, write_json
+from rad_jax.files import FileLock, Locked, write_json
 
 PROGRAM, RECIPE = "make_voxel", "recipe.json"
 
@@ -79,13 +78,12 @@ def write(
 @contextlib.contextmanager
 def _alone_in(place: Path) -> Iterator[None]:
     """Holds a directory; a process that dies lets go of it."""
-    descriptor = os.open(place, os.O_RDONLY)
     try:
-        if not try_lock(descriptor):
-            raise DataError(f"another process is writing to {place}: give each a --worker of its own")
+        lock = FileLock(place / ".lock")
+    except Locked as error:
+        raise DataError(f"{error.owner} is writing to {place}: give each a --worker of its own") from None
+    with lock:
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _claim(path: Path, recipe: Recipe) -> None:

@@ -14,7 +14,7 @@ from jaxtyping import Float16
 from data_prep.latents.source import Frames, Source
 from rad_jax import tokenizer as tokenizers
 from rad_jax.data import DataError, Episode, EpisodeSpec
-from rad_jax.data.plan import SplitPlan
+from rad_jax.data.shards import SplitLayout
 from rad_jax.data.writer import write_shard
 from rad_jax.tokenizer import Tokenizer
 
@@ -44,20 +44,20 @@ class Job:
 
     Attributes:
       source: the frames.
-      plan: of the split of latents.
+      layout: of the split of latents.
       tokenizer: what encodes.
       batch: frames that are encoded together.
     """
 
     source: Source
-    plan: SplitPlan
+    layout: SplitLayout
     tokenizer: TokenizerFile
     batch: int
 
     @property
     def keep_frames(self) -> bool:
         """Whether the frames are stored beside their latents."""
-        return "frames" in self.plan.spec.arrays
+        return "frames" in self.layout.spec.arrays
 
 
 def make_job(
@@ -107,8 +107,8 @@ def make_job(
     if episodes_per_shard is None:
         episodes_per_shard = _episodes_per_shard(source, encoded)
     recorded = {"name": file.name, "fingerprint": file.fingerprint, "path": recorded_path}
-    plan = SplitPlan(directory, source.split, encoded, source.num_episodes, episodes_per_shard, recorded)
-    return Job(source, plan, file, batch)
+    layout = SplitLayout(directory, source.split, encoded, source.num_episodes, episodes_per_shard, recorded)
+    return Job(source, layout, file, batch)
 
 
 def _episodes_per_shard(source: Source, spec: EpisodeSpec) -> int:
@@ -145,7 +145,7 @@ def encode_shard(
             yield encode_episode(job, index, tokenizer, devices, lambda n, done=done: report(number, done, n))
             report(number, done + 1, 0)
 
-    return write_shard(job.plan, number, make_episodes, wait=wait)
+    return write_shard(job.layout, number, make_episodes, wait=wait)
 
 
 def encode_episode(

@@ -19,7 +19,7 @@ from data_prep.common.pool import end_with, interrupts_not_for_children
 from data_prep.latents.job import Job, encode_shard
 from data_prep.recordings.recording import BadRecording
 from rad_jax.data import DataError
-from rad_jax.data.progress import finished_shards
+from rad_jax.data.shards import finished_shards
 from rad_jax.tokenizer import TokenizerError
 from rad_jax.weights.tensors import WeightsError
 
@@ -50,7 +50,7 @@ def encode_shards(jobs: Sequence[Job], shares: Sequence[range], workers: int) ->
       DataError and the others of `EXPECTED_ERRORS`: see `encode_shard`; what is finished stays.
       WorkerDied: naming the signal or status by which a process ended.
     """
-    unfinished = sum(len(set(share) - finished_shards(job.plan)) for job, share in zip(jobs, shares))
+    unfinished = sum(len(set(share) - finished_shards(job.layout)) for job, share in zip(jobs, shares))
     workers = min(workers, unfinished)
     with (
         closing(_Bar(jobs)) as bar,
@@ -60,7 +60,7 @@ def encode_shards(jobs: Sequence[Job], shares: Sequence[range], workers: int) ->
             tasks = [
                 (index, number, late)
                 for index, (job, share) in enumerate(zip(jobs, shares))
-                for number in sorted(set(share) - finished_shards(job.plan))
+                for number in sorted(set(share) - finished_shards(job.layout))
             ]
             pool.run(tasks, bar)
 
@@ -179,7 +179,7 @@ class _Bar:
     def __init__(self, jobs: Sequence[Job]):
         self._jobs, self._encoded, self._frames = jobs, {}, 0
         self._begin = self._looked = time.monotonic()
-        total = sum(job.plan.num_episodes for job in jobs)
+        total = sum(job.layout.num_episodes for job in jobs)
         # Episodes of an earlier run do not count for the rate.
         self._bar = tqdm(total=total, initial=self._episodes(), unit="episode", smoothing=0, mininterval=0.5)
 
@@ -198,8 +198,8 @@ class _Bar:
     def _episodes(self) -> int:
         encoded = 0
         for index, job in enumerate(self._jobs):
-            finished = finished_shards(job.plan)
-            encoded += sum(len(job.plan.episodes(number)) for number in finished)
+            finished = finished_shards(job.layout)
+            encoded += sum(len(job.layout.episodes(number)) for number in finished)
             encoded += sum(
                 n for (i, shard), n in self._encoded.items() if i == index and shard not in finished
             )

@@ -6,7 +6,7 @@ and times of its files, so that a run that was stopped, or is repeated, only loo
 
 import contextlib
 import json
-import os
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,7 @@ from data_prep.recordings import BadRecording, Candidate, read
 from data_prep.recordings.episode import Traits, traits
 from data_prep.recordings.patterns import find_pattern
 from rad_jax.data import DataError
-from rad_jax.files import try_lock, wait_for_lock
+from rad_jax.files import FileLock, Locked, replacing
 
 JOURNAL, LOCK = "checked.jsonl", "checked.lock"
 
@@ -126,16 +126,15 @@ def journal_held(directory: Path, wait: bool) -> Iterator[None]:
       DataError: another process holds it, and is not to be waited for.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    # The journal itself is replaced, and the directory is locked for moments while its index is.
-    descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        if not (wait_for_lock(descriptor) if wait else try_lock(descriptor)):
-            raise DataError(
-                f"another process is converting into {directory}: wait until it is done, or use another --dst"
-            )
+        # Not the journal itself, which is replaced, and not the lock of the data set's index.
+        lock = FileLock(directory / LOCK, math.inf if wait else 0.0)
+    except Locked as error:
+        raise DataError(
+            f"{error.owner} is converting into {directory}: wait until it is done, or use another --dst"
+        ) from None
+    with lock:
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _state(candidate: Candidate) -> list[list[Any]]:
@@ -168,10 +167,9 @@ class Journal:
         return Found(id=name, **{**found, "notes": tuple(found["notes"])})
 
     def __enter__(self) -> "Journal":
-        temporary = self._path.with_name(self._path.name + ".tmp")
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.writelines(line + "\n" for line in [self._head, *map(json.dumps, self._entries.values())])
-        os.replace(temporary, self._path)
+        lines = [self._head, *map(json.dumps, self._entries.values())]
+        with replacing(self._path) as temporary:
+            temporary.write_text("".join(line + "\n" for line in lines), "utf-8")
         self._file = open(self._path, "a", encoding="utf-8")
         return self
 

@@ -46,7 +46,7 @@ def encode(*args) -> Path:
 
 
 def content(directory):
-    files = (path for path in sorted(directory.rglob("*")) if path.is_file())
+    files = (path for path in sorted(directory.rglob("*")) if path.is_file() and path.name != ".lock")
     return {str(path.relative_to(directory)): path.read_bytes() for path in files}
 
 
