@@ -1,11 +1,11 @@
-"""Makes the weights of LPIPS, one file per net, from what torchvision and the authors of LPIPS publish.
+"""Makes the weight file of LPIPS for one net from what torchvision and the authors of LPIPS publish.
 
     python -m data_prep.convert_lpips --net alex --backbone alexnet-owt-7be5be79.pth --heads alex.pth --out alex.safetensors
     python -m data_prep.convert_lpips --net vgg --backbone vgg16-397923af.pth --heads vgg.pth --out vgg.safetensors
 
-The backbone is a state dict of torchvision's alexnet or vgg16, of which the convolutions are taken; the heads are
-``lpips/weights/v0.1/NET.pth`` of the package lpips. Both are read from .pth files, without torch and without running what is
-in them, or from .safetensors. Evaluations are given the result with --config.evaluate.lpips=FILE.
+The backbone is the state dict of torchvision's alexnet or vgg16, of which the convolutions are used; the heads are
+``lpips/weights/v0.1/NET.pth`` of the package lpips. Both are read from .pth files (pip install 'rad_jax[torch]'), without
+running code that is in them, or from .safetensors. Give the result to evaluations as --config.evaluate.lpips=FILE.
 """
 
 import pathlib
@@ -17,7 +17,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from data_prep.common.command import Parser, run
-from data_prep.common.torch_zip import TorchFileError, read_torch
+from data_prep.common.torch_files import TorchFileError, read_torch
 from rad_jax.arrays import fingerprint
 from rad_jax.files import write_bytes
 from rad_jax.metrics.lpips import NETS, fill
