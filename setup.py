@@ -22,7 +22,7 @@ setup(
     extras_require={
         # To look at the curves of a run in TensorBoard; reports need nothing more.
         "eval": ["tensorboard>=2.21,<3"],
-        # To read .pt and .pth files: samples of Open-Oasis (data_prep.convert) and the weights of LPIPS (data_prep.convert_lpips).
+        # To read .pt and .pth files: samples of Open-Oasis (data_prep.convert), weights of LPIPS (data_prep.convert_lpips).
         "torch": ["torch>=2.6"],
         # To run and format the tests.
         "dev": [
@@ -34,8 +34,8 @@ setup(
             "torch==2.13.0; python_version < '3.12'",
             "diffusers>=0.42,<0.43; python_version < '3.12'",
         ],
-        # To record Memory Maze (data_prep.make_memory_maze). Pinned: newer MuJoCo breaks memory-maze or turns its textures. Needs
-        # OpenGL, in software or hardware; see the README.
+        # To record Memory Maze (data_prep.make_memory_maze). Pinned: newer MuJoCo breaks memory-maze or turns its textures.
+        # Needs OpenGL, in software or hardware; see the README.
         "memory-maze": [
             "memory-maze==1.0.3",
             "dm_control==1.0.31",

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-_NUMBERS = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
+from rad_jax.data.spec import DTYPES
 
 
 class TorchFileError(ValueError):
@@ -50,7 +50,7 @@ def _numpy_globals() -> list[Any]:
 
     functions = [multiarray._reconstruct, multiarray.scalar]
     old_names = [(function, f"numpy.core.multiarray.{function.__name__}") for function in functions]
-    return [*functions, *old_names, np.ndarray, np.dtype, *(type(np.dtype(name)) for name in _NUMBERS)]
+    return [*functions, *old_names, np.ndarray, np.dtype, *(type(np.dtype(name)) for name in DTYPES)]
 
 
 def _as_numpy(value: Any) -> Any:

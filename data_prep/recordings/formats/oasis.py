@@ -2,8 +2,8 @@
 
 One holds the action vectors, float32 (rows, 25), the other a list of dicts with a key for each button and ``camera``, the bins
 (pitch, yaw) of 0 to 80. Row t is the action taken at frame t, so a zero row is prepended; where there are as many rows as
-frames, the last one leads nowhere. Where both files are there they must agree. No code in them is run. Reading them needs PyTorch
-(pip install 'rad_jax[torch]').
+frames, the last one leads nowhere. Where both files are there they must agree. No code in them is run. Reading them needs
+PyTorch (pip install 'rad_jax[torch]').
 """
 
 from pathlib import Path
