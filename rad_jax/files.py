@@ -74,10 +74,14 @@ def _sync(path: Path) -> None:
 
 
 class Locked(RuntimeError):
-    """Another process holds a lock. `owner` says which one, as "process 12 on HOST"."""
+    """Another process holds a lock.
 
-    def __init__(self, path: Path, owner: str):
-        super().__init__(f"{path} is locked by {owner}")
+    Attributes:
+      owner: which one, as "process 12 on HOST".
+    """
+
+    def __init__(self, owner: str):
+        super().__init__(owner)
         self.owner = owner
 
 
@@ -137,7 +141,7 @@ def _lock(descriptor: int, path: Path, timeout: float, required: bool) -> bool:
         except BlockingIOError:
             if time.monotonic() >= give_up:
                 owner = os.pread(descriptor, 200, 0).decode(errors="replace") or "another process"
-                raise Locked(path, owner) from None
+                raise Locked(owner) from None
             time.sleep(_POLL_SECONDS)
         except OSError as error:
             if error.errno not in _CANNOT_LOCK:
