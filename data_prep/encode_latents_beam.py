@@ -1,11 +1,11 @@
-"""Encode a data set into latents on a cluster, with Apache Beam. Needs the extra: pip install 'rad_jax[beam]'
+"""Encode a data set into latents on a cluster, with Apache Beam (pip install 'rad_jax[beam]').
 
     python -m data_prep.encode_latents_beam --src DIR --dst DIR --tokenizer NAME --weights FILE \
         -- --runner DirectRunner --direct_running_mode multi_processing --direct_num_workers 8
 
 Options are those of `data_prep.encode_latents` and, after a "--", those of Beam. One element is one shard, encoded by the same
-function as locally, so that the bytes are the same and a pipeline that was stopped, or whose workers were, continues where
-it was. All workers must see --src, --dst and --weights under the same paths.
+function as locally: the bytes are the same, and a pipeline that was stopped continues where it was. All workers must see --src,
+--dst and --weights under the same paths.
 """
 
 import argparse
@@ -33,7 +33,7 @@ class EncodeShard(beam.DoFn):
         self._jobs = list(jobs)
 
     def setup(self) -> None:
-        """Loads the tokenizer, once for all shards of a worker."""
+        """Loads the tokenizer once for all shards of a worker."""
         import jax
 
         self._devices = jax.local_devices()

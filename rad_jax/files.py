@@ -8,7 +8,6 @@ the shards of a data set, whose bytes do not depend on who writes them, a warnin
 import contextlib
 import errno
 import fcntl
-import functools
 import json
 import os
 import secrets
@@ -22,6 +21,7 @@ from typing import Any
 
 _CANNOT_LOCK = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 _POLL_SECONDS = 0.05
+_warned_devices: set[int] = set()  # file systems about which this process has warned
 
 
 @contextlib.contextmanager
@@ -148,16 +148,14 @@ def _lock(descriptor: int, path: Path, timeout: float, required: bool) -> bool:
                 raise
             if required:
                 raise CannotLock(error.errno, "this file system has no locks", os.fspath(path)) from None
-            _warn_of_no_locks(path.parent.absolute())
+            device = os.fstat(descriptor).st_dev
+            if device not in _warned_devices:
+                _warned_devices.add(device)
+                warnings.warn(
+                    f"the file system of {path.parent} has no locks: processes that write there may do the same work twice",
+                    stacklevel=4,
+                )
             return False
-
-
-@functools.cache
-def _warn_of_no_locks(directory: Path) -> None:
-    warnings.warn(
-        f"the file system of {directory} has no locks: processes that write there at the same time may do the same work twice",
-        stacklevel=4,
-    )
 
 
 class WorkdirInUse(RuntimeError):

@@ -120,7 +120,7 @@ def cannot_lock(monkeypatch, request):
         raise OSError(request.param, os.strerror(request.param))
 
     monkeypatch.setattr(fcntl, "flock", fail)
-    files._warn_of_no_locks.cache_clear()
+    monkeypatch.setattr(files, "_warned_devices", set())
 
 
 NO_LOCKS = pytest.mark.parametrize("cannot_lock", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS], indirect=True)

@@ -76,20 +76,18 @@ class Pool:
 
     def submit(self, task: Callable[..., Result], *arguments: Any) -> "Future[Result]":
         """Begins one task in a process. Take its result by `result`."""
-        with _interrupts_blocked():
-            return self._or_died(self._executor.submit, task, *arguments)
+        try:
+            with _interrupts_blocked():
+                return self._executor.submit(task, *arguments)
+        except (BrokenProcessPool, OSError):  # OSError: a process died while another one was starting
+            raise _died() from None
 
     def result(self, future: "Future[Result]") -> Result:
         """Waits for the result of a task. Raises what the task raised, or DataError if a process died."""
-        return self._or_died(future.result)
-
-    def _or_died(self, function: Callable[..., Result], *arguments: Any) -> Result:
         try:
-            return function(*arguments)
+            return future.result()
         except BrokenProcessPool:
-            raise DataError(
-                "a worker process died, most likely for want of memory: use fewer --workers; finished work is kept"
-            ) from None
+            raise _died() from None
 
     def __enter__(self) -> "Pool":
         return self
@@ -103,9 +101,15 @@ class Pool:
         self._executor.shutdown(cancel_futures=True)
 
 
+def _died() -> DataError:
+    return DataError(
+        "a worker process died, most likely for want of memory: use fewer --workers; finished work is kept"
+    )
+
+
 @contextlib.contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Processes started in this block inherit the blocked signal: an interrupt does not reach them, not even while they load."""
+    """Processes started in this block inherit the blocked signal: an interrupt never reaches them, not even as they load."""
     resource_tracker.ensure_running()  # the first spawned process would start it, which unblocks interrupts
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

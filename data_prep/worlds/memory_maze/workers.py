@@ -1,7 +1,7 @@
 """How many processes of MuJoCo to run, and how.
 
-A process needs 0.6 GB (1.5 GB without `patches`), so memory limits how many there can be. OpenGL does not survive a fork, and the
-process that writes the data set never loads MuJoCo, so even a single worker is another process.
+A process needs 0.6 GB (1.5 GB without `patches`), so memory limits how many there can be. OpenGL does not survive a fork, and
+the process that writes the data set never loads MuJoCo, so even a single worker is another process.
 """
 
 import os

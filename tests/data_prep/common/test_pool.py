@@ -73,13 +73,23 @@ def test_the_next_range_is_begun_before_it_is_asked_for_but_not_everything(pool,
     while len(list(tmp_path.iterdir())) < 4 and time.monotonic() < deadline:
         time.sleep(0.01)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "2", "3"]
-    assert [number for numbers in (range(1, 4), range(6, 9)) for number in results(numbers)] == [1, 2, 3, 6, 7, 8]
+    assert [number for numbers in (range(1, 4), range(6, 9)) for number in results(numbers)] == [
+        1,
+        2,
+        3,
+        6,
+        7,
+        8,
+    ]
 
 
 def test_one_worker_is_this_process_unless_it_has_an_initializer():
     with Pool(1) as pool:
         assert list(pool.map(slow_square, [3])) == [(9, os.getpid())]
-        assert list(pool.lookahead(slow_square, [1, 2, 3])(range(1, 3))) == [(4, os.getpid()), (9, os.getpid())]
+        assert list(pool.lookahead(slow_square, [1, 2, 3])(range(1, 3))) == [
+            (4, os.getpid()),
+            (9, os.getpid()),
+        ]
     with Pool(1, set_variable) as pool:
         assert list(pool.map(variable_was_set, [0])) == [True]
 
@@ -104,7 +114,7 @@ def test_an_interrupt_is_not_for_the_processes(pool):
 
 def test_a_process_that_dies_is_said_and_not_waited_for():
     with Pool(2) as pool:
-        with pytest.raises(DataError, match="a worker process died.*--workers"):
+        with pytest.raises(DataError, match=r"a worker process died.*--workers"):
             list(pool.map(die, range(3)))
         with pytest.raises(DataError, match="a worker process died"):
             pool.submit(slow_square, 0)
@@ -129,7 +139,9 @@ def test_processes_end_with_an_owner_that_is_killed(tmp_path, root):
     script.write_text(OWNER)
     environment = os.environ | {"PYTHONPATH": str(root)}
     begun = time.monotonic()
-    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, env=environment, text=True) as owner:
+    with subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, env=environment, text=True
+    ) as owner:
         pids = {int(owner.stdout.readline()) for _ in range(2)}
         owner.kill()
         assert owner.stdout.read() == "", "until its processes, too, have closed it"
