@@ -26,7 +26,7 @@ from data_prep.worlds.voxel.episodes import VoxelEpisode, draw_walk, make_episod
 from data_prep.worlds.voxel.files import is_written, write_episode
 from data_prep.worlds.voxel.recipe import PROTOCOLS, SPLITS, Recipe
 from rad_jax.data import DataError
-from rad_jax.files import FileLock, Locked, write_json
+from rad_jax.files import FileLock, Locked, remove_temporaries, write_json
 
 PROGRAM, RECIPE = "make_voxel", "recipe.json"
 
@@ -83,6 +83,8 @@ def _alone_in(place: Path) -> Iterator[None]:
     except Locked as error:
         raise DataError(f"{error.owner} is writing to {place}: give each a --worker of its own") from None
     with lock:
+        if lock.exclusive:
+            remove_temporaries(place, "*")
         yield
 
 

@@ -30,7 +30,9 @@ def run(*arguments) -> int:
 
 def contents(directory) -> dict[str, bytes]:
     return {
-        str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()
+        str(p.relative_to(directory)): p.read_bytes()
+        for p in sorted(directory.rglob("*"))
+        if p.is_file() and p.name != ".lock"
     }
 
 
