@@ -46,13 +46,20 @@ def _convert_and_say(net: str, backbone: pathlib.Path, heads: pathlib.Path, out:
 def convert(
     net: str, backbone: pathlib.Path, heads: pathlib.Path, out: pathlib.Path
 ) -> dict[str, np.ndarray]:
-    """Writes and returns the tensors; raises `TorchFileError` or `WeightsError`, and then writes nothing."""
+    """Writes and returns the tensors of LPIPS.
+
+    Args:
+      net: "alex" or "vgg".
+      backbone, heads: files as in the module's docstring.
+      out: .safetensors file to write.
+
+    Raises:
+      TorchFileError, WeightsError: a file cannot be read or does not fit the net; nothing is written then.
+    """
     if out.suffix != ".safetensors":
         raise WeightsError(f"--out {out}: expected the name of a .safetensors file")
-    of_backbone = {
-        name: array for name, array in _read(backbone).items() if not name.startswith("classifier.")
-    }
-    tensors = of_backbone | _read(heads)
+    convolutions = {n: array for n, array in _read(backbone).items() if not n.startswith("classifier.")}
+    tensors = convolutions | _read(heads)
     _, used = fill(net, tensors, f"{backbone} and {heads} against LPIPS on {net}")
     for name, array in used.items():
         if not np.isfinite(array).all():

@@ -18,6 +18,7 @@ from data_prep.recordings import BadRecording, Candidate, read
 from data_prep.recordings.episode import Traits, traits
 from data_prep.recordings.patterns import find_pattern
 from rad_jax.data import DataError
+from rad_jax.data.spec import check_file_name
 from rad_jax.files import FileLock, Locked, replacing
 
 JOURNAL, LOCK = "checked.jsonl", "checked.lock"
@@ -99,6 +100,10 @@ def survey(
 
 def inspect(settings: Settings, candidate: Candidate) -> Found | Skipped:
     """Reads one recording, frames and all."""
+    try:
+        check_file_name("the name of the recording", candidate.id)
+    except DataError as error:
+        return Skipped(candidate.id, str(error))
     try:
         recording = read(settings.format, candidate, skip=settings.skip)
         looks = traits(recording, settings.size)

@@ -1,6 +1,6 @@
-"""The files by which TensorFlow Datasets reads a data set: `tfds.builder_from_directory(directory).as_data_source()`.
+"""Writes the files that TensorFlow Datasets needs to read a data set.
 
-TensorFlow itself is not needed, neither here nor for reading.
+`tfds.builder_from_directory(directory).as_data_source()` reads it. Neither writing nor reading needs TensorFlow itself.
 """
 
 import tempfile

@@ -5,6 +5,7 @@ checkpoint needs no state of the pipeline. Threads of this process read the fram
 is heavy.
 """
 
+import logging
 from collections.abc import Iterator
 
 import grain
@@ -13,6 +14,8 @@ import numpy as np
 from rad_jax.data.condition import condition_arrays, condition_dim, condition_features
 from rad_jax.data.reader import Episodes
 from rad_jax.data.spec import DataError
+
+log = logging.getLogger(__name__)
 
 Batch = dict[str, np.ndarray]
 """"latents" (b, t, rows, cols, ch) float16 if the data set has them, else "frames" (b, t, H, W, 3) uint8; "actions"
@@ -26,16 +29,25 @@ _ENDLESS = 2**53
 class Windows:
     """All windows of `clip` consecutive frames of all episodes, in order; indexing reads one.
 
+    Episodes shorter than a window have none; a warning says how many these are.
+
     Raises:
-      DataError: an episode is shorter than a window, or the data set lacks what the condition needs.
+      DataError: all episodes are shorter than a window, or the data set lacks what the condition needs.
     """
 
     def __init__(self, episodes: Episodes, clip: int, condition: str, heading_harmonics: int):
         short = np.flatnonzero(episodes.lengths < clip)
-        if len(short):
+        if len(short) == len(episodes):
+            longest = episodes.lengths.max(initial=0)
             raise DataError(
-                f"{episodes}: {len(short)} of {len(episodes)} episodes are shorter than a clip of {clip} frames, "
-                f"first {episodes.ids[short[0]]!r} with {episodes.lengths[short[0]]}: shorten the clip"
+                f"{episodes}: all {len(episodes)} episodes are shorter than a clip of {clip} frames, "
+                f"the longest has {longest}: shorten the clip (data.clip)"
+            )
+        if len(short):
+            frames = f"{episodes.lengths[short].sum()} of {episodes.lengths.sum()} frames"
+            log.warning(
+                f"{episodes}: {len(short)} of {len(episodes)} episodes ({frames}) are shorter than a clip of {clip} frames "
+                f"and are not used, first {episodes.ids[short[0]]!r}"
             )
         condition_dim(episodes.spec, condition, heading_harmonics)
         self.frames = next((name for name in ("latents", "frames") if name in episodes.spec.arrays), "")
@@ -43,7 +55,7 @@ class Windows:
             raise DataError(f"{episodes} has neither 'latents' nor 'frames'")
         self._episodes, self._clip = episodes, clip
         self._condition = condition, heading_harmonics
-        self._ends = np.cumsum(episodes.lengths - clip + 1)
+        self._ends = np.cumsum(np.maximum(episodes.lengths - clip + 1, 0))
 
     def __len__(self) -> int:
         return int(self._ends[-1])

@@ -207,12 +207,21 @@ def test_windows_of_latents_read_few_bytes_that_they_do_not_need(tmp_path):
     assert 1.1 < (bytes_read() - before) / needed < 1.3
 
 
-def test_short_episodes_are_an_error_with_their_number(data):
+def test_short_episodes_give_no_windows_and_are_said(data, caplog):
+    assert len(Windows(data, 11, "action", 1)) == sum(range(1, 20, 3)) and not caplog.records
+    windows = Windows(data, 17, "action", 1)  # episodes 0 and 1 have 11 and 14 frames
+    (record,) = caplog.records
+    for fact in ("2 of 7 episodes", "25 of 140 frames", "17", "train-000000"):
+        assert fact in record.getMessage()
+    expected = [(episode, start) for episode in range(2, 7) for start in range(11 + 3 * episode - 16)]
+    assert [windows.locate(index) for index in range(len(windows))] == expected
+
+
+def test_a_clip_longer_than_every_episode_is_refused(data):
     with pytest.raises(
-        DataError, match="2 of 7 episodes are shorter than a clip of 17 frames, first 'train-000000' with 11"
+        DataError, match=r"all 7 episodes .* clip of 30 frames, the longest has 29.*data\.clip"
     ):
-        train_batches(data, clip=17, batch=1, seed=0, first_step=0)
-    assert len(Windows(data, 11, "action", 1)) == sum(range(1, 20, 3))
+        train_batches(data, clip=30, batch=1, seed=0, first_step=0)
 
 
 def test_a_data_set_without_pictures_is_refused(tmp_path):
