@@ -1,4 +1,4 @@
-"""The job of encoding a split, and the one function that encodes one of its shards, wherever it runs."""
+"""The job of encoding a split, and the one function that encodes one of its shards, wherever it chunks."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -149,11 +149,11 @@ def encode_shard(
 
 def encode_episode(job: Job, index: int, tokenizer: Tokenizer, devices: Sequence[Any]) -> Episode:
     """Returns one episode with latents, as it is stored."""
-    episode, runs = job.source.read(index)
+    episode, chunks = job.source.read(index)
     frames: list[Frames] = []
     if job.keep_frames:
-        runs = _also_to(frames, runs)
-    latents = list(encode_frames(tokenizer, runs, job.batch, devices))
+        chunks = _also_to(frames, chunks)
+    latents = list(encode_frames(tokenizer, chunks, job.batch, devices))
     if not latents:
         raise DataError(f"episode {episode['episode_id']!r} has no frames")
     episode["latents"] = np.concatenate(latents)
@@ -163,17 +163,17 @@ def encode_episode(job: Job, index: int, tokenizer: Tokenizer, devices: Sequence
 
 
 def encode_frames(
-    tokenizer: Tokenizer, runs: Iterable[Frames], batch: int, devices: Sequence[Any]
-) -> Iterator[Float16[np.ndarray, "n rows cols ch"]]:
-    """Yields the latents of consecutive runs of frames, ``batch`` frames at a time.
+    tokenizer: Tokenizer, chunks: Iterable[Frames], batch: int, devices: Sequence[Any]
+) -> Iterator[Float16[np.ndarray, "t rows cols ch"]]:
+    """Yields the latents of consecutive chunks of frames, ``batch`` frames at a time.
 
     All batches have one size (the last one is padded), so the encoder compiles once, and a latent does not depend on the
-    lengths of the runs. The next batch is read while one is encoded.
+    lengths of the chunks. The next batch is read while one is encoded.
     """
     mesh = Mesh(np.asarray(devices), ("batch",))
     sharding = NamedSharding(mesh, PartitionSpec("batch"))
     encoding = None
-    for frames in rebatch(runs, batch):
+    for frames in rebatch(chunks, batch):
         padded = np.concatenate([frames, np.repeat(frames[-1:], batch - len(frames), axis=0)])
         images = _unit(jax.device_put(padded, sharding))
         started = tokenizer.encode(images).astype(jnp.float16), len(frames)
@@ -185,21 +185,21 @@ def encode_frames(
 
 
 @jax.jit
-def _unit(frames: UInt8[Array, "n H W 3"]) -> Float[Array, "n H W 3"]:
+def _unit(frames: UInt8[Array, "t H W 3"]) -> Float[Array, "t H W 3"]:
     return frames.astype(jnp.float32) / 255
 
 
-def _fetch(latents: jax.Array, count: int) -> Float16[np.ndarray, "n rows cols ch"]:
+def _fetch(latents: jax.Array, count: int) -> Float16[np.ndarray, "t rows cols ch"]:
     return np.asarray(latents)[:count]
 
 
-def rebatch(runs: Iterable[Frames], batch: int) -> Iterator[Frames]:
+def rebatch(chunks: Iterable[Frames], batch: int) -> Iterator[Frames]:
     """Yields the same frames, ``batch`` at a time; the last batch may be shorter."""
     held: list[Frames] = []
     count = 0
-    for run in runs:
-        while len(run):
-            taken, run = run[: batch - count], run[batch - count :]
+    for chunk in chunks:
+        while len(chunk):
+            taken, chunk = chunk[: batch - count], chunk[batch - count :]
             held.append(taken)
             count += len(taken)
             if count == batch:
@@ -209,7 +209,7 @@ def rebatch(runs: Iterable[Frames], batch: int) -> Iterator[Frames]:
         yield np.concatenate(held)
 
 
-def _also_to(copy: list[Frames], runs: Iterable[Frames]) -> Iterator[Frames]:
-    for run in runs:
-        copy.append(run)
-        yield run
+def _also_to(copy: list[Frames], chunks: Iterable[Frames]) -> Iterator[Frames]:
+    for chunk in chunks:
+        copy.append(chunk)
+        yield chunk

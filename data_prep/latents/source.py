@@ -1,6 +1,6 @@
 """Where the frames to encode come from: here a data set; recordings are in `data_prep.latents.recordings`.
 
-A source describes its episodes without their frames, and yields the frames of an episode in short runs, so that an episode of
+A source describes its episodes without their frames, and yields the frames of an episode in short chunks, so that an episode of
 any length is never in memory as a whole.
 """
 
@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 
 from rad_jax.data import DataError, Episode, Episodes, EpisodeSpec
 
-Frames = UInt8[np.ndarray, "n H W 3"]
+Frames = UInt8[np.ndarray, "t H W 3"]
 
 
 class Source(Protocol):
@@ -37,7 +37,7 @@ class Source(Protocol):
     digest: str
 
     def read(self, number: int) -> tuple[Episode, Iterator[Frames]]:
-        """Returns an episode without its frames, and an iterator over runs of its frames, in order.
+        """Returns an episode without its frames, and an iterator over chunks of its frames, in order.
 
         The arrays of the episode are complete once the iterator is exhausted.
         """
