@@ -23,7 +23,7 @@ setup(
         # To look at the curves of a run in TensorBoard; reports need nothing more.
         "eval": ["tensorboard>=2.21,<3"],
         # To read .pt and .pth files: samples of Open-Oasis (data_prep.convert), weights of LPIPS (data_prep.convert_lpips).
-        "torch": ["torch>=2.6"],
+        "torch": ["torch>=2.7"],
         # To run and format the tests.
         "dev": [
             "pytest>=9,<10",

@@ -105,7 +105,7 @@ class ViTVAE(nn.Module):
     hidden: tuple[int, int]
     heads: tuple[int, int]
 
-    def setup(self):
+    def setup(self) -> None:
         def blocks(half: int) -> list[Block]:
             return [Block(self.heads[half], self.grid, self.hidden[half]) for _ in range(self.depths[half])]
 

@@ -16,7 +16,7 @@ from einops import pack, unpack
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from rad_jax.axes import Array, Float
+from rad_jax.axes import Array, Float, Key, PyTree
 
 BATCH, PEAK_RATE, NOISE = 32, 2e-3, 0.1
 """Frames per step, peak learning rate, largest standard deviation of the noise on latents of unit variance."""
@@ -93,7 +93,13 @@ def train(
     rule = optax.adam(optax.cosine_decay_schedule(PEAK_RATE, steps))
 
     @jax.jit
-    def update(params, opt, z, target, key):
+    def update(
+        params: PyTree,
+        opt: optax.OptState,
+        z: Float[Array, "b rows cols ch"],
+        target: Float[Array, "b rows cols f"],
+        key: Key[Array, ""],
+    ) -> tuple[PyTree, optax.OptState]:
         level_key, noise_key = jax.random.split(key)
         level = NOISE * jax.random.uniform(level_key, (len(z), 1, 1, 1))
         z = z + level * jax.random.normal(noise_key, z.shape)

@@ -150,7 +150,7 @@ class AutoencoderKL(nn.Module):
     latent_channels: int = LATENT_CHANNELS
     groups: int = GROUPS
 
-    def setup(self):
+    def setup(self) -> None:
         self.encoder = Encoder(self.channels, self.layers, self.groups, 2 * self.latent_channels)
         self.decoder = Decoder(self.channels, self.layers, self.groups)
         self.quant_conv = nn.Conv(2 * self.latent_channels, (1, 1))

@@ -80,7 +80,7 @@ class TAESD(nn.Module):
     latent_channels: int
     encodes: bool
 
-    def setup(self):
+    def setup(self) -> None:
         self.decoder = Decoder(self.width)
         if self.encodes:
             self.encoder = Encoder(self.width, self.latent_channels)
