@@ -17,11 +17,14 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["rad_jax*", "data_prep*", "experiments*"]),
     py_modules=[],
-    package_data={"data_prep.worlds.luanti": ["*/*.lua", "*/mod.conf"]},
+    package_data={"rad_jax": ["py.typed"], "data_prep.worlds.luanti": ["*/*.lua", "*/mod.conf"]},
     install_requires=[line for line in LINES if line and not line.startswith("#")],
     extras_require={
-        "data": [],  # the embedded worlds render with what training needs already
-        "eval": ["tensorboard>=2.21,<3"],  # to look at the curves of a run; reports need nothing more
+        # To look at the curves of a run in TensorBoard; reports need nothing more.
+        "eval": ["tensorboard>=2.21,<3"],
+        # To read .pt and .pth files: samples of Open-Oasis (data_prep.convert), weights of LPIPS (data_prep.convert_lpips).
+        "torch": ["torch>=2.7"],
+        # To run and format the tests.
         "dev": [
             "pytest>=9,<10",
             "pytest-xdist>=3.8,<4",
@@ -32,14 +35,17 @@ setup(
             "torch==2.13.0; python_version < '3.12'",
             "diffusers>=0.42,<0.43; python_version < '3.12'",
         ],
-        # Pinned: newer MuJoCo breaks memory-maze or turns its textures. Needs a software or hardware OpenGL, see the README.
+        # To record Memory Maze (data_prep.make_memory_maze). Pinned: newer MuJoCo breaks memory-maze or turns its textures.
+        # Needs OpenGL, in software or hardware; see the README.
         "memory-maze": [
             "memory-maze==1.0.3",
             "dm_control==1.0.31",
             "mujoco==3.3.3",
             "labmaze==1.0.6",
         ],
+        # To encode latents on a cluster (data_prep.encode_latents_beam).
         "beam": ["apache-beam==2.77.0"],
+        # JAX for accelerators.
         "gpu": [JAX.format("[cuda13]")],
         "tpu": [JAX.format("[tpu]")],
     },

@@ -106,7 +106,7 @@ def run(options: argparse.Namespace, directory: Path) -> None:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             os.close(descriptor)
 
-    windows = Windows(Episodes(directory, "train"), options.clip, 1, "action", 1)
+    windows = Windows(Episodes(directory, "train"), options.clip, "action", 1)
     count = 0
 
     def one() -> int:

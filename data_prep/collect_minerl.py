@@ -16,7 +16,6 @@ in which the player dies is recorded again. The same command resumes a run that 
 import io
 import itertools
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from data_prep.common.pool import Pool
 from data_prep.worlds.voxel.motion import TURN_DEGREES, Action
 from data_prep.worlds.voxel.policy import random_actions, random_pattern, random_side, rotation
 from rad_jax.data import DataError
-from rad_jax.files import write_bytes
+from rad_jax.files import replacing, write_bytes
 
 PROGRAM, FPS = "collect_minerl", 20
 POLICIES = ("random", "pattern", "rotate")
@@ -142,25 +141,24 @@ def record(
     environment: Environment, actions: Iterable[Action], frames: int, video: Path, arrays: Path
 ) -> bool:
     """Records one episode, both files or none; returns whether it lasted for all frames."""
-    temporary = video.with_name(f".{video.name}.{os.getpid()}.tmp")
     try:
-        rows = _record(environment, iter(actions), frames, temporary)
-        if rows is None:
-            return False
-        arrays.unlink(missing_ok=True)  # of a pair that was half written
-        os.replace(temporary, video)
-    finally:
-        temporary.unlink(missing_ok=True)
+        with replacing(video) as temporary:
+            rows = _record(environment, iter(actions), frames, temporary)
+            arrays.unlink(missing_ok=True)  # of a pair that was half written
+    except _EndedEarly:
+        return False
     content = io.BytesIO()
     np.savez_compressed(content, actions=rows)
     write_bytes(arrays, content.getvalue())
     return True
 
 
-def _record(
-    environment: Environment, actions: Iterator[Action], frames: int, path: Path
-) -> np.ndarray | None:
-    """Plays an episode into a video, frame by frame; returns its rows, None if it was over early."""
+class _EndedEarly(Exception):
+    """An episode was over before it had all its frames."""
+
+
+def _record(environment: Environment, actions: Iterator[Action], frames: int, path: Path) -> np.ndarray:
+    """Plays an episode into a video, frame by frame; returns its rows. Raises `_EndedEarly`."""
     seen = environment.reset()
     rows = [np.zeros(8, np.float32)]  # nothing led to the first frame, and VRAG says nothing of its pose
     with av.open(str(path), "w", format="mp4") as container:
@@ -174,7 +172,7 @@ def _record(
             rows.append(np.array([*action, *seen[1:]], np.float32))
             container.mux(stream.encode(av.VideoFrame.from_ndarray(seen.frame, format="rgb24")))
             if over and len(rows) < frames:
-                return None
+                raise _EndedEarly
         container.mux(stream.encode(None))
     return np.stack(rows)
 

@@ -1,11 +1,11 @@
-"""Makes the weights of LPIPS, one file per net, from what torchvision and the authors of LPIPS publish.
+"""Makes the weight file of LPIPS for one net from what torchvision and the authors of LPIPS publish.
 
     python -m data_prep.convert_lpips --net alex --backbone alexnet-owt-7be5be79.pth --heads alex.pth --out alex.safetensors
     python -m data_prep.convert_lpips --net vgg --backbone vgg16-397923af.pth --heads vgg.pth --out vgg.safetensors
 
-The backbone is a state dict of torchvision's alexnet or vgg16, of which the convolutions are taken; the heads are
-``lpips/weights/v0.1/NET.pth`` of the package lpips. Both are read from .pth files, without torch and without running what is
-in them, or from .safetensors. Evaluations are given the result with --config.evaluate.lpips=FILE.
+The backbone is the state dict of torchvision's alexnet or vgg16, of which the convolutions are used; the heads are
+``lpips/weights/v0.1/NET.pth`` of the package lpips. Both are read from .pth files (pip install 'rad_jax[torch]'), without
+running code that is in them, or from .safetensors. Give the result to evaluations as --config.evaluate.lpips=FILE.
 """
 
 import pathlib
@@ -17,7 +17,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from data_prep.common.command import Parser, run
-from data_prep.common.torch_zip import TorchFileError, read_torch
+from data_prep.common.torch_files import TorchFileError, read_torch
 from rad_jax.arrays import fingerprint
 from rad_jax.files import write_bytes
 from rad_jax.metrics.lpips import NETS, fill
@@ -46,13 +46,20 @@ def _convert_and_say(net: str, backbone: pathlib.Path, heads: pathlib.Path, out:
 def convert(
     net: str, backbone: pathlib.Path, heads: pathlib.Path, out: pathlib.Path
 ) -> dict[str, np.ndarray]:
-    """Writes and returns the tensors; raises `TorchFileError` or `WeightsError`, and then writes nothing."""
+    """Writes and returns the tensors of LPIPS.
+
+    Args:
+      net: "alex" or "vgg".
+      backbone, heads: files as in the module's docstring.
+      out: .safetensors file to write.
+
+    Raises:
+      TorchFileError, WeightsError: a file cannot be read or does not fit the net; nothing is written then.
+    """
     if out.suffix != ".safetensors":
         raise WeightsError(f"--out {out}: expected the name of a .safetensors file")
-    of_backbone = {
-        name: array for name, array in _read(backbone).items() if not name.startswith("classifier.")
-    }
-    tensors = of_backbone | _read(heads)
+    convolutions = {n: array for n, array in _read(backbone).items() if not n.startswith("classifier.")}
+    tensors = convolutions | _read(heads)
     _, used = fill(net, tensors, f"{backbone} and {heads} against LPIPS on {net}")
     for name, array in used.items():
         if not np.isfinite(array).all():

@@ -4,19 +4,18 @@
     python -m data_prep.encode_latents --src DIR --dst DIR --tokenizer NAME --weights FILE --workers 4
     python -m data_prep.encode_latents --src DIR --dst DIR --format vrag --size 640x360 --tokenizer NAME --weights FILE
 
-Frames become float16 latents; everything else of an episode is kept. A run that was stopped continues when the same
-command is given again, and ends with the same bytes (on devices of the same kind, as many to a process: others may round
-the last bit of a latent otherwise). Hosts that see the same directories may all run the same command:
-each takes shards that nobody has; where the file system has no locks, give each its share with --shard 0/4, 1/4, ...
-Without --tokenizer it is the one that was fitted to the source.
+Frames become float16 latents; everything else of an episode is kept. After a stop, the same command continues and ends with
+the same bytes (on devices of the same kind, as many per process: others may round the last bit of a latent differently).
+--workers N runs N copies on this host, which share its devices. Hosts that see the same directories may all run the same
+command. Each copy takes shards that no other has; where the file system has no locks, give each host its share with
+--shard 0/4, 1/4, ... Without --tokenizer, the tokenizer that was fitted to the source encodes.
 
-With --format the source are recordings, which are decoded and encoded at once: an episode of 1200 frames of 640x360 is 830 MB
-as raw frames. Its other options (--size, --test-episodes, --pattern, ...) are those of data_prep.convert.
+With --format the source is a directory of recordings, which are decoded and encoded at once: as raw frames, an episode of 1200
+frames of 640x360 takes 830 MB. The other options (--size, --test-episodes, --pattern, ...) are those of data_prep.convert.
 """
 
 import argparse
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -26,12 +25,12 @@ from typing import Any
 from data_prep.common.command import Parser, positive, run
 from data_prep.latents.job import Job, TokenizerFile, make_job
 from data_prep.latents.source import Source, SplitSource
-from data_prep.latents.workers import EXPECTED_ERRORS, WorkerDied, encode_shards, local_devices
+from data_prep.latents.workers import EXPECTED_ERRORS, encode_shards, local_devices
 from rad_jax import tokenizer as tokenizers
 from rad_jax.data import DataError
-from rad_jax.data.index import FILE, load_index
+from rad_jax.data.index import FILE, index_locked, load_index
 from rad_jax.data.writer import begin, finish
-from rad_jax.files import replace_durably
+from rad_jax.files import remove_temporaries, write_bytes
 from rad_jax.tokenizer import Tokenizer, TokenizerError
 
 PROGRAM = "encode_latents"
@@ -40,13 +39,13 @@ PROGRAM = "encode_latents"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = parse(PROGRAM, __doc__, arguments)
-    return run(PROGRAM, partial(encode, options), *EXPECTED_ERRORS, WorkerDied)
+    return run(PROGRAM, partial(encode, options), *EXPECTED_ERRORS)
 
 
 def encode(options: argparse.Namespace) -> None:
-    """Encode what the options say; raises DataError, TokenizerError, WorkerDied or OSError."""
+    """Encode what the options say; raises one of `EXPECTED_ERRORS`."""
     share, of = options.shard
-    if options.workers > 1:  # processes that share a GPU take of its memory what they need
+    if options.workers > 1:  # on a shared GPU, no process may reserve most of the memory
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     devices = max(len(local_devices(worker, options.workers)) for worker in range(options.workers))
     if options.batch % devices:
@@ -55,27 +54,29 @@ def encode(options: argparse.Namespace) -> None:
         )
     jobs = make_jobs(options)
     for job in jobs:
-        begin(job.plan)
-    encode_shards(jobs, [range(share, job.plan.num_shards, of) for job in jobs], options.workers)
+        begin(job.layout)
+    encode_shards(jobs, [range(share, job.layout.num_shards, of) for job in jobs], options.workers)
     report(jobs)
 
 
 def report(jobs: Sequence[Job]) -> None:
-    """Complete the splits whose shards are all there, and say so."""
+    """Complete the splits whose shards are all finished, and print the state of each split."""
     for job in jobs:
-        plan = job.plan
-        if finish(plan):
-            shape = "x".join(map(str, plan.spec.arrays["latents"][0]))
-            print(f"{plan.directory} {plan.split}: {plan.num_episodes} episodes, latents {shape} float16")
+        layout = job.layout
+        if finish(layout):
+            shape = "x".join(map(str, layout.spec.arrays["latents"][0]))
+            print(
+                f"{layout.directory} {layout.split}: {layout.num_episodes} episodes, latents {shape} float16"
+            )
         else:
-            print(f"{plan.directory} {plan.split}: this share is done; the last one completes the split")
+            print(f"{layout.directory} {layout.split}: this share is done; the last one completes the split")
 
 
 def make_jobs(options: argparse.Namespace) -> list[Job]:
-    """One job per split, all of them checked before anything is written.
+    """Return one job per split, all of them checked before anything is written.
 
     Raises:
-      DataError, TokenizerError: in one line, what is missing or does not fit.
+      DataError, TokenizerError: something is missing or does not fit.
     """
     if options.dst == options.src:
         raise DataError("--dst: latents need a directory of their own, expected another one than --src")
@@ -103,7 +104,7 @@ def make_jobs(options: argparse.Namespace) -> list[Job]:
 
 
 def open_sources(options: argparse.Namespace) -> list[tuple[Path, Source]]:
-    """The splits to encode, and where each of them is to go."""
+    """Return the splits to encode, each with the directory of its latents."""
     if options.format is not None:
         from data_prep.latents.recordings import open_recordings
 
@@ -113,7 +114,7 @@ def open_sources(options: argparse.Namespace) -> list[tuple[Path, Source]]:
 
 
 def source_index(options: argparse.Namespace) -> dict[str, Any]:
-    """The index of the data set that is encoded."""
+    """Return the index of the data set to encode. Raises DataError if there is none."""
     index = load_index(options.src)
     if index is None:
         raise DataError(f"no data set at {options.src}: it has no {FILE}; of recordings name the --format")
@@ -121,7 +122,7 @@ def source_index(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def open_tokenizer(options: argparse.Namespace) -> tuple[TokenizerFile, Tokenizer]:
-    """The tokenizer that is named, or the one that the source has."""
+    """Return the tokenizer that the options name, or else the one that the source records."""
     if (options.tokenizer is None) != (options.weights is None):
         raise TokenizerError("--tokenizer and --weights go together: one of them is missing")
     if options.tokenizer is not None:
@@ -137,7 +138,7 @@ def open_tokenizer(options: argparse.Namespace) -> tuple[TokenizerFile, Tokenize
 
 
 def _is_copied(options: argparse.Namespace, file: TokenizerFile) -> bool:
-    """A tokenizer that lies in the source goes along, for the source may be deleted."""
+    """Whether the tokenizer lies in the source: it is copied then, because the source may be deleted."""
     return file.path.is_file() and file.path.resolve().is_relative_to(options.src.resolve())
 
 
@@ -146,22 +147,22 @@ def _recorded_path(options: argparse.Namespace, file: TokenizerFile) -> str:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copies a file that is not there yet, whole or not at all."""
+    """Copies a file, unless an equal one is there. Raises DataError if another one is."""
     if target.exists() and target.read_bytes() == source.read_bytes():
         return
     if target.exists():
         raise DataError(
             f"{target} is another tokenizer than {source}: use another directory, or delete this one"
         )
-    temporary = target.with_name(f"{target.name}.tmp")
-    shutil.copyfile(source, temporary)
-    replace_durably(temporary, target)
+    with index_locked(target.parent):
+        remove_temporaries(target.parent, target.name)
+        write_bytes(target, source.read_bytes())
 
 
 def parse(
     program: str, description: str | None, arguments: Sequence[str] | None, *, local: bool = True
 ) -> argparse.Namespace:
-    """The options of the local command, or of the one for Beam; with --format also those of `data_prep.convert`."""
+    """Parse the options of the local command or of the one for Beam; with --format also those of `data_prep.convert`."""
     parser = _parser(program, description, local)
     options, rest = parser.parse_known_args(arguments)
     for name in ("src", "dst", "weights"):  # they mean the same in every process

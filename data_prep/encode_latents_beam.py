@@ -1,11 +1,11 @@
-"""Encode a data set into latents on a cluster, with Apache Beam. Needs the extra: pip install 'rad_jax[beam]'
+"""Encode a data set into latents on a cluster, with Apache Beam (pip install 'rad_jax[beam]').
 
     python -m data_prep.encode_latents_beam --src DIR --dst DIR --tokenizer NAME --weights FILE \
         -- --runner DirectRunner --direct_running_mode multi_processing --direct_num_workers 8
 
 Options are those of `data_prep.encode_latents` and, after a "--", those of Beam. One element is one shard, encoded by the same
-function as locally, so that the bytes are the same and a pipeline that was stopped, or whose workers were, continues where
-it was. All workers must see --src, --dst and --weights under the same paths.
+function as locally: the bytes are the same, and a pipeline that was stopped continues where it was. All workers must see --src,
+--dst and --weights under the same paths.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from data_prep.common.command import run
 from data_prep.encode_latents import make_jobs, parse, report
 from data_prep.latents.job import Job, encode_shard
 from data_prep.latents.workers import EXPECTED_ERRORS
-from rad_jax.data.progress import finished_shards
+from rad_jax.data.shards import finished_shards
 from rad_jax.data.writer import begin
 
 PROGRAM = "encode_latents_beam"
@@ -33,7 +33,7 @@ class EncodeShard(beam.DoFn):
         self._jobs = list(jobs)
 
     def setup(self) -> None:
-        """Loads the tokenizer, once for all shards of a worker."""
+        """Loads the tokenizer once for all shards of a worker."""
         import jax
 
         self._devices = jax.local_devices()
@@ -58,11 +58,11 @@ def encode(options: argparse.Namespace, beam_arguments: Sequence[str]) -> None:
     """Encode what the options say in a pipeline; raises DataError, TokenizerError, OSError, or what the runner raises."""
     jobs = make_jobs(options)
     for job in jobs:
-        begin(job.plan)
+        begin(job.layout)
     elements = [
         (index, number)
         for index, job in enumerate(jobs)
-        for number in sorted(set(range(job.plan.num_shards)) - finished_shards(job.plan))
+        for number in sorted(set(range(job.layout.num_shards)) - finished_shards(job.layout))
     ]
     beam_options = PipelineOptions(list(beam_arguments))
     beam_options.view_as(SetupOptions).save_main_session = False  # all that workers run is in modules

@@ -3,9 +3,9 @@
     python -m data_prep.fit_tokenizer --data DIR [--split train --patch 8 --channels 16 --frames 4096
                                                   --decoder-steps 0 --seed 0]
 
-Frames are drawn evenly from the split; the last eighth of its episodes is held out for the reported reconstruction.
-Writes DIR/tokenizer.npz and names it, with its fingerprint, in the index of the data set; a file that was there before is
-replaced only when the new one is complete. PCA takes about a second. --decoder-steps trains the residual decoder.
+Fits to frames drawn uniformly from the split; the last eighth of its episodes is held out for the reported reconstruction.
+Writes DIR/tokenizer.npz and records it, with its fingerprint, in the index of the data set; an earlier file is replaced only
+when the new one is complete. PCA takes about a second. --decoder-steps trains the residual decoder as well.
 """
 
 import pathlib
@@ -54,17 +54,21 @@ def fit_tokenizer(
     decoder_steps: int = 0,
     seed: int = 0,
 ) -> patch_pca.PatchPCA:
-    """Fits, reports, writes and records; see the module's text. Raises `DataError` or `TokenizerError`."""
+    """Fits a tokenizer, prints its reconstruction, writes and records it; arguments are those of the command.
+
+    Raises:
+      DataError, TokenizerError: there is no such split, it has no frames, or sizes do not fit.
+    """
     episodes = Episodes(data, split)
     if not len(episodes):
         raise DataError(f"split {split} of {data} has no episodes to fit a tokenizer to")
     first_held_out = len(episodes) - len(episodes) // 8
     fitted, held_out = range(first_held_out), range(first_held_out, len(episodes))
-    chosen = sample_frames(episodes, fitted, frames, seed)
+    chosen = random_frames(episodes, fitted, frames, seed)
     start = time.monotonic()
     tokenizer = patch_pca.fit(chosen, patch, channels)
     print(f"patch PCA of {len(chosen)} frames: {time.monotonic() - start:.1f} s")
-    test = sample_frames(episodes, held_out or fitted, max(1, frames // 8), seed + 1)
+    test = random_frames(episodes, held_out or fitted, max(1, frames // 8), seed + 1)
     where = (
         "held-out frames"
         if held_out
@@ -85,10 +89,10 @@ def fit_tokenizer(
     return tokenizer
 
 
-def sample_frames(
+def random_frames(
     episodes: Episodes, chosen: Sequence[int], count: int, seed: int
 ) -> UInt8[np.ndarray, "m H W 3"]:
-    """`count` frames (all, if there are fewer), every frame of the chosen episodes equally likely.
+    """Returns `count` frames (or all, if there are fewer) of the chosen episodes, all frames equally likely.
 
     Each stored chunk is read once.
     """
@@ -98,21 +102,21 @@ def sample_frames(
     number = np.searchsorted(ends, picked, side="right")
     frame = picked - (ends - lengths)[number]
     chunk = episodes.spec.chunk
-    parts = []
+    frames = []
     for key in np.unique(np.stack([number, frame // chunk], 1), axis=0):
         first = int(key[1]) * chunk
         stop = min(first + chunk, int(lengths[key[0]]))
         stored = episodes.read(chosen[key[0]], first, stop, ["frames"])["frames"]
-        parts.append(stored[frame[(number == key[0]) & (frame // chunk == key[1])] - first])
-    return np.concatenate(parts)
+        frames.append(stored[frame[(number == key[0]) & (frame // chunk == key[1])] - first])
+    return np.concatenate(frames)
 
 
 def reconstruction_psnr(tokenizer: Tokenizer, frames: UInt8[np.ndarray, "m H W 3"]) -> float:
-    """Mean over frames of the PSNR in dB of the round trip, clipped to [0, 1]."""
+    """Returns the mean over frames of the PSNR in dB of decoded latents, clipped to [0, 1]."""
     images = np.asarray(frames, np.float32) / 255
     errors = [
-        ((np.clip(tokenizer.decode(tokenizer.encode(part)), 0, 1) - part) ** 2).mean((1, 2, 3))
-        for part in np.array_split(images, -(-len(images) // 256))
+        ((np.clip(tokenizer.decode(tokenizer.encode(chunk)), 0, 1) - chunk) ** 2).mean((1, 2, 3))
+        for chunk in np.array_split(images, -(-len(images) // 256))
     ]
     return float(-10 * np.log10(np.maximum(np.concatenate(errors), 1e-10)).mean())
 

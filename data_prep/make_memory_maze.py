@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from functools import partial
 
 from data_prep.common.command import Parser, run
+from data_prep.common.pool import Pool
 from data_prep.common.recipe_checks import RecipeError
 from data_prep.worlds.maze.command_line import add_recipe_options, expect_positive, recipe_from, write
 from data_prep.worlds.maze.protocols import draw_walk
 from data_prep.worlds.memory_maze.package import MemoryMazeError, check_installed
 from data_prep.worlds.memory_maze.recipe import MemoryMazeRecipe
-from data_prep.worlds.memory_maze.workers import WORKER_BYTES, Workers, default_count
+from data_prep.worlds.memory_maze.workers import WORKER_BYTES, default_count, limit_threads
 from rad_jax.data import DataError, Episode
 
 PROGRAM = "make_memory_maze"
@@ -37,8 +38,9 @@ def _make(options: argparse.Namespace) -> None:
     check_installed()
     draw_walk(recipe, 0)  # in the ray-cast maze, which tells quickly whether there are walks
     count = min(options.workers or default_count(), options.episodes)
-    with Workers(partial(make_episode, recipe), options.episodes, count) as workers:
-        write(PROGRAM, options.out, recipe, workers.episodes, options.episodes, options.shard_episodes)
+    with Pool(count, limit_threads) as pool:
+        episodes = pool.lookahead(partial(make_episode, recipe), range(options.episodes))
+        write(PROGRAM, options.out, recipe, episodes, options.episodes, options.shard_episodes)
 
 
 def make_episode(recipe: MemoryMazeRecipe, index: int) -> Episode:

@@ -8,7 +8,8 @@ A signature such as ``x: Float[Array, "b t n d"]`` is read with this list:
     n   tokens of a frame                    d   width of the model
     h   attention heads                      e   width of one head
     a   size of the condition of a frame (action, and pose where the model is given it)
-    f   input features of a memory           u   units of a memory
+    f   input features of a memory, or       u   units of a memory
+        values of an image patch             m   images that a tokenizer takes at once
     rows cols ch    a latent frame           H W 3   an image
 """
 

@@ -1,89 +1,129 @@
-"""Files that are written whole or not at all, and locks that the system releases when a process dies."""
+"""Files that are written whole or not at all, and locks that the system releases when their process dies.
 
+A file system that cannot lock (some network mounts) gets one of two treatments. Where two writers would destroy each other's
+work, as in a run's directory, the writer is refused (`required=True`). Where they would only do the same work twice, as with
+the shards of a data set, whose bytes do not depend on who writes them, a warning says so once.
+"""
+
+import contextlib
 import errno
 import fcntl
 import json
 import os
+import secrets
 import socket
+import time
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+_CANNOT_LOCK = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+_POLL_SECONDS = 0.05
+_warned_devices: set[int] = set()  # file systems about which this process has warned
 
-def write_bytes(path: Path | str, data: bytes) -> None:
-    """Write ``data`` to ``path`` in one step: a crash leaves the file that was there before, or the new one.
 
-    Missing parent directories are made. The data go to a temporary name in the same directory first.
+@contextlib.contextmanager
+def replacing(path: Path | str) -> Iterator[Path]:
+    """Yields a temporary path to write to, which replaces `path` in one step when the block ends without an error.
+
+    A reader, or a crash at any moment, sees the old content or the new one. The temporary file lies in the same directory,
+    which must exist, under a name that no other process or host uses. An error removes it, a kill leaves it behind (see
+    `remove_temporaries`).
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
+        _sync(temporary)
         os.replace(temporary, path)
+        _sync(path.parent)  # without it, a power failure may undo the rename
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Replaces a JSON file as a whole: a reader, or a crash, sees the old content or the new one."""
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1)
-    replace_durably(temporary, path)
+def write_bytes(path: Path | str, data: bytes) -> None:
+    """Writes a file as `replacing` does. Makes missing parent directories."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
 
 
-def replace_durably(temporary: Path, path: Path) -> None:
-    """Renames a finished temporary file of the same directory, its content and then its name on the disk."""
-    for item, rename in ((temporary, True), (path.parent, False)):
-        descriptor = os.open(item, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if rename:
-            os.replace(temporary, path)
+def write_json(path: Path | str, content: Any) -> None:
+    """Writes a JSON file as `replacing` does. Its directory must exist."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1), "utf-8")
 
 
-class WorkdirInUse(RuntimeError):
-    """Another process writes to this working directory."""
+def remove_temporaries(directory: Path, name: str) -> None:
+    """Removes what killed writers of a file have left in `directory`. `name` may be a glob pattern.
+
+    Hold the lock that every writer of that file holds: a live writer's temporary file would be removed as well.
+    """
+    for temporary in directory.glob(f".{name}.*.tmp"):
+        temporary.unlink(missing_ok=True)
 
 
-class WorkdirLock:
-    """Holds a working directory until it is closed or its process ends.
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
-    The lock is the kernel's (`flock` on WORKDIR/.lock), so that a killed process leaves none behind and there is no moment
-    between looking and taking; the file's text only tells others who holds it. Take it before anything is written to the
-    directory; with several processes in one run, in the first of them only.
 
-    Raises `WorkdirInUse`, naming process and machine, if another one holds it; the directory is then unchanged.
+class Locked(RuntimeError):
+    """Another process holds a lock.
+
+    Attributes:
+      owner: which one, as "process 12 on HOST".
     """
 
-    def __init__(self, workdir: str | os.PathLike):
-        self.path = Path(workdir) / ".lock"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.path, "a+")  # noqa: SIM115 (held open until close)
+    def __init__(self, owner: str):
+        super().__init__(owner)
+        self.owner = owner
+
+
+class CannotLock(OSError):
+    """The file system has no locks."""
+
+
+class FileLock:
+    """An exclusive lock on a file, which is made if it is missing. Held until `close`, or until the process ends.
+
+    The lock is the kernel's (`flock`), so a killed process leaves none behind. The text of the file only tells others who holds
+    it. The file itself stays: if it were removed, two later processes could lock different files of the same name.
+
+    Args:
+      path: the file; its directory must exist.
+      timeout: seconds to wait for another holder; 0 does not wait, `math.inf` waits until the lock is free.
+      required: whether to refuse a file system that cannot lock, instead of warning and going on.
+
+    Attributes:
+      exclusive: False on a file system that cannot lock.
+
+    Raises:
+      Locked: another process still holds it after `timeout` seconds.
+      CannotLock: `required`, and the file system cannot lock.
+    """
+
+    def __init__(self, path: Path, timeout: float = 0.0, required: bool = False):
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.seek(0)
-            owner = self._file.read().strip() or "another process"
-            self._file.close()
-            raise WorkdirInUse(
-                f"{self.path.parent} is in use by {owner}; wait for it, stop it, or choose another --workdir"
-            ) from None
-        self._file.truncate(0)
-        self._file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        self._file.flush()
+            self.exclusive = _lock(self._descriptor, path, timeout, required)
+            os.ftruncate(self._descriptor, 0)
+            os.write(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        except BaseException:
+            os.close(self._descriptor)
+            raise
 
     def close(self) -> None:
-        """Gives the directory back. The file stays: removing it would let two later processes lock different files."""
-        self._file.close()
+        """Releases the lock."""
+        os.ftruncate(self._descriptor, 0)
+        os.close(self._descriptor)
 
-    def __enter__(self) -> "WorkdirLock":
+    def __enter__(self) -> "FileLock":
         return self
 
     def __exit__(
@@ -92,27 +132,57 @@ class WorkdirLock:
         self.close()
 
 
-def try_lock(descriptor: int) -> bool:
-    """Locks an open file or directory until it is closed; False if another process has locked it."""
-    try:
-        _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def _lock(descriptor: int, path: Path, timeout: float, required: bool) -> bool:
+    give_up = time.monotonic() + timeout
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= give_up:
+                owner = os.pread(descriptor, 200, 0).decode(errors="replace") or "another process"
+                raise Locked(owner) from None
+            time.sleep(_POLL_SECONDS)
+        except OSError as error:
+            if error.errno not in _CANNOT_LOCK:
+                raise
+            if required:
+                raise CannotLock(error.errno, "this file system has no locks", os.fspath(path)) from None
+            device = os.fstat(descriptor).st_dev
+            if device not in _warned_devices:
+                _warned_devices.add(device)
+                warnings.warn(
+                    f"the file system of {path.parent} has no locks: processes that write there may do the same work twice",
+                    stacklevel=4,
+                )
+            return False
 
 
-def wait_for_lock(descriptor: int) -> bool:
-    """Locks an open file until it is closed, when nobody else holds it any more; True."""
-    _lock(descriptor, fcntl.LOCK_EX)
-    return True
+class WorkdirInUse(RuntimeError):
+    """A working directory cannot be had for this process alone: another one writes to it, or it cannot be locked."""
 
 
-def _lock(descriptor: int, operation: int) -> None:
-    try:
-        fcntl.flock(descriptor, operation)
-    except BlockingIOError:
-        raise
-    except OSError as error:
-        # Some network file systems cannot lock; there, giving two writers different shards is the user's to see to.
-        if error.errno not in (errno.EBADF, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
-            raise
+class WorkdirLock(FileLock):
+    """Holds a working directory, made if it is missing, by a lock on WORKDIR/.lock.
+
+    Take it before anything is written to the directory; with several processes in one run, in the first of them only.
+
+    Raises:
+      WorkdirInUse: another process holds it (the error names process and host), or its file system has no locks. Nothing else
+        in the directory has changed.
+    """
+
+    def __init__(self, workdir: str | os.PathLike):
+        workdir = Path(workdir)
+        workdir.mkdir(parents=True, exist_ok=True)
+        try:
+            super().__init__(workdir / ".lock", required=True)
+        except Locked as error:
+            raise WorkdirInUse(
+                f"{workdir} is in use by {error.owner}; wait for it, stop it, or choose another --workdir"
+            ) from None
+        except CannotLock:
+            raise WorkdirInUse(
+                f"{workdir}: its file system has no locks, so that two runs could destroy each other's files; "
+                "choose a --workdir on another file system"
+            ) from None

@@ -1,4 +1,4 @@
-"""What the commands of this package have in common: whatever happens, they end with one line and an exit status."""
+"""The frame of a command: options, and an end with one line and an exit status, whatever happens."""
 
 import argparse
 import sys
@@ -7,7 +7,7 @@ from typing import NoReturn
 
 
 class Parser(argparse.ArgumentParser):
-    """Options without abbreviations; a wrong one is said in one line, with status 2."""
+    """A parser without abbreviations of options, whose errors are one line with status 2."""
 
     def __init__(self, program: str, description: str | None):
         formatter = argparse.RawDescriptionHelpFormatter
@@ -18,13 +18,13 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(program: str, work: Callable[[], object], *expected: type[Exception], continues: bool = True) -> int:
-    """Does the work of a command; returns its exit status.
+    """Does the work of a command; returns its exit status: 0, 2 after an expected error, 130 after an interrupt.
 
     Args:
       program: name of the command.
-      work: raises what is expected, or `OSError`, for reasons that a line can tell: status 2. An interrupt is status 130.
-      expected: such errors.
-      continues: whether the same command, given again after an interrupt, goes on from there.
+      work: what the command does.
+      expected: errors, beside `OSError`, that are printed as one line. Any other error passes through.
+      continues: whether the same command continues after an interrupt, or begins again.
     """
     try:
         work()
@@ -39,21 +39,21 @@ def run(program: str, work: Callable[[], object], *expected: type[Exception], co
 
 
 def positive(text: str) -> int:
-    """The integer of an option that counts things, at least 1."""
+    """Parses an integer of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected an integer >= 1, not {text!r}")
     return int(text)
 
 
 def natural(text: str) -> int:
-    """The integer of an option, at least 0."""
+    """Parses an integer of at least 0."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected an integer >= 0, not {text!r}")
     return int(text)
 
 
 def size(text: str) -> tuple[int, int]:
-    """Height and width of an option that has them as WIDTHxHEIGHT, in pixels."""
+    """Parses WIDTHxHEIGHT, in pixels, and returns (height, width)."""
     width, _, height = text.partition("x")
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT, such as 128x72, not {text!r}")

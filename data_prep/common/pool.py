@@ -1,7 +1,7 @@
-"""Work for many processes whose results come back in order.
+"""Work for several processes, with results in order.
 
-The processes are new ones, not copies of this one, so that it may have threads; an interrupt is left to this process, and
-they end with it, however it ends.
+The processes are spawned, not forked, because neither threads nor OpenGL nor JAX survive a fork. An interrupt reaches only this
+process, which ends the others; they also end when this process is killed.
 """
 
 import contextlib
@@ -9,107 +9,108 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from typing import Self, TypeVar
+from typing import Any, TypeVar
 
 from rad_jax.data import DataError
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
-DIED = "a worker process died, most likely for want of memory{}: use fewer --workers"
-_AHEAD = 2  # results a process may be ahead of the reader, which bounds the memory they take
-
-
-class Processes:
-    """Processes that are given tasks one by one, to be used as a context manager.
-
-    Args:
-      count: how many.
-      died: raised if one of them ended that nobody asked to.
-      prepare: what each of them does first.
-
-    Attributes:
-      ahead: how many results they may be ahead of the reader.
-    """
-
-    def __init__(self, count: int, died: Exception, prepare: Callable[[], None] | None = None):
-        self.ahead = _AHEAD * count
-        context = multiprocessing.get_context("spawn")
-        receiving, self._lifeline = context.Pipe(duplex=False)
-        self._executor = ProcessPoolExecutor(count, context, _begin, (receiving, prepare))
-        self._died = died
-
-    def submit(self, task: Callable[[Item], Result], item: Item) -> "Future[Result]":
-        """Begins with one more task. All three must pickle."""
-        with interrupts_not_for_children():
-            return self._or_died(self._executor.submit, task, item)
-
-    def result(self, future: "Future[Result]") -> Result:
-        """Waits for the result of a task; what it raises is passed on."""
-        return self._or_died(future.result)
-
-    def _or_died(self, function: Callable, *arguments: object):
-        try:
-            return function(*arguments)
-        except BrokenProcessPool:
-            raise self._died from None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        if kind is None:
-            self._executor.shutdown(cancel_futures=True)
-        self._lifeline.close()  # ends what still works on something that nobody waits for
-        self._executor.shutdown(cancel_futures=True)
+_AHEAD = 2  # results per process that may wait for the reader, which bounds the memory they take
 
 
 class Pool:
-    """Processes to be used as a context manager. ``workers`` 1 is none: the work is done in this process."""
+    """Processes, to be used as a context manager. Leaving it with an error ends what still runs.
 
-    def __init__(self, workers: int):
-        self._processes = Processes(workers, DataError(DIED.format(""))) if workers > 1 else None
+    Args:
+      workers: number of processes. One worker without an initializer is this process itself.
+      initializer: called first in each process.
+    """
 
-    def map(self, task: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """``task`` of every item, in order, a few ahead of the reader. Both must pickle, and the results.
+    def __init__(self, workers: int, initializer: Callable[[], None] | None = None):
+        self._ahead = _AHEAD * workers
+        self._executor = None
+        if workers > 1 or initializer is not None:
+            context = multiprocessing.get_context("spawn")
+            receiving, self._lifeline = context.Pipe(duplex=False)
+            self._executor = ProcessPoolExecutor(workers, context, _start_worker, (receiving, initializer))
+
+    def map(self, task: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+        """Yields `task` of every item, in order. See `lookahead`."""
+        return self.lookahead(task, items)(range(len(items)))
+
+    def lookahead(
+        self, task: Callable[[Item], Result], items: Sequence[Item]
+    ) -> Callable[[range], Iterator[Result]]:
+        """Returns a function that yields the results of a range of positions in `items`, in order.
+
+        Meanwhile the next items are begun, also those after the end of the range, so that no process idles between two ranges.
+        Task, items and results must pickle.
 
         Raises:
-          DataError: a process died. What ``task`` raises is passed on.
+          DataError: while iterating, if a process died. An error of `task` is raised at its position.
         """
-        if self._processes is None:
-            yield from map(task, items)
-            return
-        items, coming = iter(items), deque()
+        begun: dict[int, Future[Result]] = {}
+
+        def results(positions: range) -> Iterator[Result]:
+            try:
+                for position in positions:
+                    for later in range(position, min(position + self._ahead, len(items))):
+                        if later not in begun:
+                            begun[later] = self.submit(task, items[later])
+                    yield self.result(begun.pop(position))
+            except BaseException:
+                for future in begun.values():
+                    future.cancel()
+                begun.clear()
+                raise
+
+        def results_of_this_process(positions: range) -> Iterator[Result]:
+            return map(task, (items[position] for position in positions))
+
+        return results_of_this_process if self._executor is None else results
+
+    def submit(self, task: Callable[..., Result], *arguments: Any) -> "Future[Result]":
+        """Begins one task in a process. Take its result by `result`."""
         try:
-            while True:
-                for item in items:
-                    coming.append(self._processes.submit(task, item))
-                    if len(coming) >= self._processes.ahead:
-                        break
-                if not coming:
-                    return
-                yield self._processes.result(coming.popleft())
-        finally:
-            for future in coming:
-                future.cancel()
+            with _interrupts_blocked():
+                return self._executor.submit(task, *arguments)
+        except (BrokenProcessPool, OSError):  # OSError: a process died while another one was starting
+            raise _died() from None
+
+    def result(self, future: "Future[Result]") -> Result:
+        """Waits for the result of a task. Raises what the task raised, or DataError if a process died."""
+        try:
+            return future.result()
+        except BrokenProcessPool:
+            raise _died() from None
 
     def __enter__(self) -> "Pool":
         return self
 
-    def __exit__(self, *error) -> None:
-        if self._processes is not None:
-            self._processes.__exit__(*error)
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if self._executor is None:
+            return
+        if kind is None:
+            self._executor.shutdown(cancel_futures=True)
+        self._lifeline.close()  # ends tasks whose results nobody waits for
+        self._executor.shutdown(cancel_futures=True)
+
+
+def _died() -> DataError:
+    return DataError(
+        "a worker process died, most likely for want of memory: use fewer --workers; finished work is kept"
+    )
 
 
 @contextlib.contextmanager
-def interrupts_not_for_children() -> Iterator[None]:
-    """A process that is started meanwhile inherits what is blocked: an interrupt does not reach it, not even while it loads."""
-    resource_tracker.ensure_running()  # the first process that is spawned starts it, which unblocks interrupts
+def _interrupts_blocked() -> Iterator[None]:
+    """Processes started in this block inherit the blocked signal: an interrupt never reaches them, not even as they load."""
+    resource_tracker.ensure_running()  # the first spawned process would start it, which unblocks interrupts
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -117,18 +118,13 @@ def interrupts_not_for_children() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def end_with(lifeline: Connection | int) -> None:
-    """Ends this process when the other end of a pipe is closed, which the system does for a process that died."""
+def _start_worker(lifeline: Connection, initializer: Callable[[], None] | None) -> None:
+    """Runs first in a new process. The other end of the lifeline closes when the pool is left, or its process dies."""
 
-    def wait_and_end() -> None:
+    def end() -> None:
         wait([lifeline])
         os._exit(1)
 
-    threading.Thread(target=wait_and_end, daemon=True).start()
-
-
-def _begin(lifeline: Connection, prepare: Callable[[], None] | None) -> None:
-    """What a process does first."""
-    end_with(lifeline)
-    if prepare is not None:
-        prepare()
+    threading.Thread(target=end, daemon=True).start()
+    if initializer is not None:
+        initializer()

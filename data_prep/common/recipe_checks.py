@@ -1,19 +1,19 @@
-"""What recipes of episodes have in common: the error, and the checks of single fields."""
+"""The error of recipes of episodes, and checks of single fields."""
 
 from collections.abc import Iterable
 
 
 class RecipeError(ValueError):
-    """A recipe that cannot be followed; the message names the field, what it is and what is expected."""
+    """A recipe that cannot be followed; the message names the field, its value and what is expected."""
 
 
 def expect_one_of(name: str, value: str, allowed: Iterable[str]) -> None:
-    """Raises `RecipeError` for a name that is not there."""
+    """Raises `RecipeError` unless the value is one of those allowed."""
     if value not in allowed:
         raise RecipeError(f"{name}: {value!r} is unknown, expected one of {', '.join(allowed)}")
 
 
 def expect_between(name: str, value: float, low: float, high: float) -> None:
-    """Raises `RecipeError` for a number outside of ``low``..``high``."""
+    """Raises `RecipeError` unless ``low`` <= ``value`` <= ``high``."""
     if not low <= value <= high:
         raise RecipeError(f"{name}: {value} is out of range, expected {low} to {high}")

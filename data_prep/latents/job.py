@@ -1,6 +1,6 @@
-"""What encoding a split consists of, and the one function that encodes one of its shards, wherever it runs."""
+"""The job of encoding a split, and the one function that encodes one of its shards, wherever it chunks."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,26 +9,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Float16
+from jaxtyping import Array, Float, Float16, UInt8
 
 from data_prep.latents.source import Frames, Source
 from rad_jax import tokenizer as tokenizers
 from rad_jax.data import DataError, Episode, EpisodeSpec
-from rad_jax.data.plan import SplitPlan
+from rad_jax.data.shards import SplitLayout
 from rad_jax.data.writer import write_shard
 from rad_jax.tokenizer import Tokenizer
 
-CHUNK = 20  # frames of latents per record, at least: `rad_jax.data.spec`
+CHUNK = 20  # frames of latents per record, at least; see `EpisodeSpec`
 SHARD_BYTES = 2**28
-SHARDS = 64  # of a split, if it has as many episodes: they are dealt to processes, and what a stop costs is a shard
-
-Report = Callable[[int, int, int], None]
-"""Called as (shard, its episodes that are encoded, frames encoded since the last call)."""
+SHARDS = 64  # per split, if it has as many episodes: processes share them, and a stop costs at most one per process
 
 
 @dataclass(frozen=True)
 class TokenizerFile:
-    """A tokenizer to load: its name, its file, and the fingerprint it must have."""
+    """A tokenizer to load.
+
+    Attributes:
+      name, path: as `rad_jax.tokenizer.load` takes them.
+      fingerprint: which the tokenizer must have.
+    """
 
     name: str
     path: Path
@@ -44,20 +46,20 @@ class Job:
 
     Attributes:
       source: the frames.
-      plan: of the split of latents.
-      tokenizer: what encodes.
+      layout: of the split of latents.
+      tokenizer: which encodes the frames.
       batch: frames that are encoded together.
     """
 
     source: Source
-    plan: SplitPlan
+    layout: SplitLayout
     tokenizer: TokenizerFile
     batch: int
 
     @property
     def keep_frames(self) -> bool:
         """Whether the frames are stored beside their latents."""
-        return "frames" in self.plan.spec.arrays
+        return "frames" in self.layout.spec.arrays
 
 
 def make_job(
@@ -71,15 +73,16 @@ def make_job(
     keep_frames: bool,
     episodes_per_shard: int | None = None,
 ) -> Job:
-    """The job of a split.
+    """Returns the job of encoding a split.
 
     Args:
-      source: what is encoded.
+      source: the frames.
       directory: of the data set of latents.
-      file, tokenizer: what encodes.
-      recorded_path: its file as the data set of latents names it.
-      batch: frames that are encoded together; the last bits of a latent may depend on it, so it is recorded.
-      keep_frames: store the frames beside their latents.
+      file: the tokenizer's file.
+      tokenizer: what that file holds.
+      recorded_path: the path of that file as the data set of latents will name it.
+      batch: frames that are encoded together; recorded, because the last bits of a latent may depend on it.
+      keep_frames: whether to store the frames beside their latents.
       episodes_per_shard: by default a 64th of the episodes, but at most 256 MiB of latents.
 
     Raises:
@@ -107,8 +110,8 @@ def make_job(
     if episodes_per_shard is None:
         episodes_per_shard = _episodes_per_shard(source, encoded)
     recorded = {"name": file.name, "fingerprint": file.fingerprint, "path": recorded_path}
-    plan = SplitPlan(directory, source.split, encoded, source.num_episodes, episodes_per_shard, recorded)
-    return Job(source, plan, file, batch)
+    layout = SplitLayout(directory, source.split, encoded, source.num_episodes, episodes_per_shard, recorded)
+    return Job(source, layout, file, batch)
 
 
 def _episodes_per_shard(source: Source, spec: EpisodeSpec) -> int:
@@ -124,64 +127,55 @@ def encode_shard(
     devices: Sequence[Any],
     *,
     wait: bool = False,
-    report: Report = lambda *_: None,
 ) -> bool:
-    """Encodes one shard of a split that was begun, unless that has been done; returns whether it was done here.
+    """Encodes one shard of a split that was begun, unless it is finished; returns whether this call encoded it.
 
     Args:
       job: the split.
       number: of the shard.
-      tokenizer: what ``job.tokenizer`` loads.
-      devices: those of this process over which a batch is split.
+      tokenizer: what `job.tokenizer` loads.
+      devices: of this process; a batch is split over them.
       wait: see `rad_jax.data.writer.write_shard`.
-      report: called after every batch of frames.
 
     Raises:
-      DataError: the source is damaged, or a latent is not finite in float16. Nothing of the shard stays.
+      DataError: the source is damaged, or a latent is not finite in float16. Nothing of the shard remains.
     """
 
     def make_episodes(indices: range) -> Iterator[Episode]:
-        for done, index in enumerate(indices):
-            yield encode_episode(job, index, tokenizer, devices, lambda n, done=done: report(number, done, n))
-            report(number, done + 1, 0)
+        return (encode_episode(job, index, tokenizer, devices) for index in indices)
 
-    return write_shard(job.plan, number, make_episodes, wait=wait)
+    return write_shard(job.layout, number, make_episodes, wait=wait)
 
 
-def encode_episode(
-    job: Job, index: int, tokenizer: Tokenizer, devices: Sequence[Any], report: Callable[[int], None]
-) -> Episode:
-    """One episode as it is stored; ``report`` is called with the frames of every batch that is encoded."""
-    episode, pieces = job.source.read(index)
-    kept: list[Frames] = []
+def encode_episode(job: Job, index: int, tokenizer: Tokenizer, devices: Sequence[Any]) -> Episode:
+    """Returns one episode with latents, as it is stored."""
+    episode, chunks = job.source.read(index)
+    frames: list[Frames] = []
     if job.keep_frames:
-        pieces = _also_to(kept, pieces)
-    latents = []
-    for part in encode_pieces(tokenizer, pieces, job.batch, devices):
-        latents.append(part)
-        report(len(part))
+        chunks = _also_to(frames, chunks)
+    latents = list(encode_frames(tokenizer, chunks, job.batch, devices))
     if not latents:
         raise DataError(f"episode {episode['episode_id']!r} has no frames")
     episode["latents"] = np.concatenate(latents)
     if job.keep_frames:
-        episode["frames"] = np.concatenate(kept)
+        episode["frames"] = np.concatenate(frames)
     return episode
 
 
-def encode_pieces(
-    tokenizer: Tokenizer, pieces: Iterable[Frames], batch: int, devices: Sequence[Any]
-) -> Iterator[Float16[np.ndarray, "n rows cols ch"]]:
-    """The latents of frames that come in pieces of any length, ``batch`` at a time.
+def encode_frames(
+    tokenizer: Tokenizer, chunks: Iterable[Frames], batch: int, devices: Sequence[Any]
+) -> Iterator[Float16[np.ndarray, "t rows cols ch"]]:
+    """Yields the latents of consecutive chunks of frames, ``batch`` frames at a time.
 
-    Frames are encoded in batches of one size, the last one filled up, so that everything is compiled once and a latent does
-    not depend on how the frames were cut into pieces. While a batch is encoded the next one is read.
+    All batches have one size (the last one is padded), so the encoder compiles once, and a latent does not depend on the
+    lengths of the chunks. The next batch is read while one is encoded.
     """
     mesh = Mesh(np.asarray(devices), ("batch",))
     sharding = NamedSharding(mesh, PartitionSpec("batch"))
     encoding = None
-    for frames in rebatch(pieces, batch):
-        filled = np.concatenate([frames, np.repeat(frames[-1:], batch - len(frames), axis=0)])
-        images = _unit(jax.device_put(filled, sharding))
+    for frames in rebatch(chunks, batch):
+        padded = np.concatenate([frames, np.repeat(frames[-1:], batch - len(frames), axis=0)])
+        images = _unit(jax.device_put(padded, sharding))
         started = tokenizer.encode(images).astype(jnp.float16), len(frames)
         if encoding is not None:
             yield _fetch(*encoding)
@@ -191,23 +185,23 @@ def encode_pieces(
 
 
 @jax.jit
-def _unit(frames):
+def _unit(frames: UInt8[Array, "t H W 3"]) -> Float[Array, "t H W 3"]:
     return frames.astype(jnp.float32) / 255
 
 
-def _fetch(latents: jax.Array, count: int) -> Float16[np.ndarray, "n rows cols ch"]:
+def _fetch(latents: jax.Array, count: int) -> Float16[np.ndarray, "t rows cols ch"]:
     return np.asarray(latents)[:count]
 
 
-def rebatch(pieces: Iterable[Frames], batch: int) -> Iterator[Frames]:
-    """The same frames, ``batch`` at a time; what is left comes last."""
+def rebatch(chunks: Iterable[Frames], batch: int) -> Iterator[Frames]:
+    """Yields the same frames, ``batch`` at a time; the last batch may be shorter."""
     held: list[Frames] = []
     count = 0
-    for piece in pieces:
-        while len(piece):
-            part, piece = piece[: batch - count], piece[batch - count :]
-            held.append(part)
-            count += len(part)
+    for chunk in chunks:
+        while len(chunk):
+            taken, chunk = chunk[: batch - count], chunk[batch - count :]
+            held.append(taken)
+            count += len(taken)
             if count == batch:
                 yield np.concatenate(held)
                 held, count = [], 0
@@ -215,7 +209,7 @@ def rebatch(pieces: Iterable[Frames], batch: int) -> Iterator[Frames]:
         yield np.concatenate(held)
 
 
-def _also_to(kept: list[Frames], pieces: Iterable[Frames]) -> Iterator[Frames]:
-    for piece in pieces:
-        kept.append(piece)
-        yield piece
+def _also_to(copy: list[Frames], chunks: Iterable[Frames]) -> Iterator[Frames]:
+    for chunk in chunks:
+        copy.append(chunk)
+        yield chunk

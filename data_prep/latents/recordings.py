@@ -1,7 +1,7 @@
-"""Encoding recordings as their makers left them, without a data set of raw frames in between.
+"""Encodes recordings directly, without a data set of raw frames in between.
 
-Which recordings become which episodes is decided as by `data_prep.convert`, whose options are taken; what is written is what
-encoding its data set would give, but for the record of where the frames came from.
+Options and the choice of episodes are those of `data_prep.convert`. The result is what encoding its data set would give, except
+for the record of where the frames came from.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from rad_jax.data import Episode, EpisodeSpec
 
 @dataclass(frozen=True)
 class RecordingSource:
-    """Recordings that were checked, as a split whose frames are never written.
+    """Checked recordings as a split whose frames are never written.
 
     Attributes:
       part: the split, as `data_prep.convert` would write it.
@@ -51,7 +51,7 @@ class RecordingSource:
 
     @property
     def digest(self) -> str:
-        """Of the recordings' names, numbers of frames and sizes."""
+        """Hash of the recordings' names, numbers of frames and file sizes."""
         return self.spec.info["recordings"]
 
     def read(self, number: int) -> tuple[Episode, Iterator[Frames]]:
@@ -63,7 +63,13 @@ class RecordingSource:
 
 
 def parse(program: str, options: argparse.Namespace, rest: Sequence[str]) -> argparse.Namespace:
-    """The options of `data_prep.convert`: those that both commands have, and what only that one knows."""
+    """Parses the options of `data_prep.convert`.
+
+    Args:
+      program: the command that is run, for errors.
+      options: what that command has parsed; options that both commands have are passed on.
+      rest: words that only `data_prep.convert` knows.
+    """
     parser = conversion.parser()
     parser.prog = program
     if len(options.split or ()) > 1:
@@ -75,10 +81,16 @@ def parse(program: str, options: argparse.Namespace, rest: Sequence[str]) -> arg
 
 
 def open_recordings(options: argparse.Namespace, workers: int) -> list[tuple[Path, Source]]:
-    """The splits into which recordings are divided, all of these checked first, and where each of them is to go.
+    """Checks all recordings and divides them into splits; returns each with the directory of its latents.
+
+    Prints and reports which recordings are skipped, and why.
+
+    Args:
+      options: of `parse`.
+      workers: processes that check.
 
     Raises:
-      DataError: there are no such recordings, or none that can be used; which are skipped, and why, is printed and reported.
+      DataError: there are no such recordings, or none of them can be used.
     """
     candidates = conversion.find_recordings(options)
     # One host checks, the others read what it found.

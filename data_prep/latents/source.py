@@ -1,7 +1,7 @@
 """Where the frames to encode come from: here a data set; recordings are in `data_prep.latents.recordings`.
 
-A source knows its episodes without their frames, and gives the frames of one in pieces, so that an episode of any length and
-size is never in memory as a whole.
+A source describes its episodes without their frames, and yields the frames of an episode in short chunks, so that an episode of
+any length is never in memory as a whole.
 """
 
 import hashlib
@@ -16,16 +16,17 @@ from jaxtyping import UInt8
 
 from rad_jax.data import DataError, Episode, Episodes, EpisodeSpec
 
-Frames = UInt8[np.ndarray, "n H W 3"]
+Frames = UInt8[np.ndarray, "t H W 3"]
 
 
 class Source(Protocol):
-    """One split of what is encoded. Can be pickled.
+    """One split to encode. Can be pickled.
 
     Attributes:
       split: its name.
-      spec: of its episodes, with "frames".
-      num_episodes, num_frames: how many there are of them, and of all their frames together.
+      spec: schema of its episodes, with "frames".
+      num_episodes: number of its episodes.
+      num_frames: number of frames of all of them together.
       digest: changes with the content.
     """
 
@@ -36,7 +37,10 @@ class Source(Protocol):
     digest: str
 
     def read(self, number: int) -> tuple[Episode, Iterator[Frames]]:
-        """All of an episode but its frames, complete when these have been taken; and these in pieces, in order."""
+        """Returns an episode without its frames, and an iterator over chunks of its frames, in order.
+
+        The arrays of the episode are complete once the iterator is exhausted.
+        """
 
 
 class SplitSource:
@@ -78,7 +82,7 @@ class SplitSource:
 
     @property
     def digest(self) -> str:
-        """Of the shards' checksums, names and order."""
+        """Hash of the ids of all episodes and the checksums of all shards, in order."""
         text = json.dumps([self._episodes.ids, self._episodes.checksums])
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -89,9 +93,9 @@ class SplitSource:
 
     def _frames(self, number: int, episode: Episode) -> Iterator[Frames]:
         length, chunk = int(self._episodes.lengths[number]), self.spec.chunk
-        rest = []
+        others = []
         for start in range(0, length, chunk):  # record by record: none is read twice
             arrays = self._episodes.read(number, start, min(start + chunk, length))
             yield arrays.pop("frames")
-            rest.append(arrays)
-        episode |= {name: np.concatenate([arrays[name] for arrays in rest]) for name in rest[0]}
+            others.append(arrays)
+        episode |= {name: np.concatenate([arrays[name] for arrays in others]) for name in others[0]}

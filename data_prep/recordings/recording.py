@@ -28,7 +28,11 @@ class BadRecording(ValueError):
     """A recording that cannot be used. One line: the file, what was found, what was expected."""
 
     def __init__(self, path: Path | str, found: str, expected: str = ""):
-        super().__init__(f"{path}: {found}" + (f", expected {expected}" if expected else ""))
+        super().__init__(path, found, expected)  # by which it is made again from a pickle
+
+    def __str__(self) -> str:
+        path, found, expected = self.args
+        return f"{path}: {found}" + (f", expected {expected}" if expected else "")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ be used is not in it and is checked again: the reason may have been of the momen
 import contextlib
 import hashlib
 import json
-import os
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,7 +20,8 @@ from data_prep.recordings import BadRecording, Candidate, read
 from data_prep.recordings.episode import Traits, traits
 from data_prep.recordings.patterns import find_pattern
 from rad_jax.data import DataError
-from rad_jax.files import try_lock, wait_for_lock
+from rad_jax.data.spec import check_file_name
+from rad_jax.files import FileLock, Locked, replacing
 
 JOURNAL, LOCK = "checked.jsonl", "checked.lock"
 
@@ -111,6 +112,10 @@ def survey(
 def inspect(settings: Settings, candidate: Candidate) -> Found | Skipped:
     """Checks one recording, its frames included."""
     try:
+        check_file_name("the name of the recording", candidate.id)
+    except DataError as error:
+        return Skipped(candidate.id, str(error))
+    try:
         recording = read(settings.format, candidate, skip=settings.skip)
         own = traits(recording, settings.size)
         pattern = find_pattern(recording if settings.first is None else recording.cut(0, settings.first))
@@ -137,16 +142,15 @@ def journal_held(directory: Path, wait: bool) -> Iterator[None]:
       DataError: another process holds it, and ``wait`` is false.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    # A file of its own: the journal is replaced, and the directory is locked whenever its index is written.
-    descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        if not (wait_for_lock(descriptor) if wait else try_lock(descriptor)):
-            raise DataError(
-                f"another process is converting into {directory}: wait until it is done, or use another --dst"
-            )
+        # Not the journal itself, which is replaced, and not the lock of the data set's index.
+        lock = FileLock(directory / LOCK, math.inf if wait else 0.0)
+    except Locked as error:
+        raise DataError(
+            f"{error.owner} is converting into {directory}: wait until it is done, or use another --dst"
+        ) from None
+    with lock:
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _state(candidate: Candidate) -> list[list[Any]]:
@@ -185,10 +189,9 @@ class Journal:
         return Found(**{**found, "traits": Traits.from_json(found["traits"]), "notes": tuple(found["notes"])})
 
     def __enter__(self) -> "Journal":
-        temporary = self._path.with_name(self._path.name + ".tmp")
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.writelines(line + "\n" for line in [self._head, *map(json.dumps, self._entries.values())])
-        os.replace(temporary, self._path)
+        lines = [self._head, *map(json.dumps, self._entries.values())]
+        with replacing(self._path) as temporary:
+            temporary.write_text("".join(line + "\n" for line in lines), "utf-8")
         self._file = open(self._path, "a", encoding="utf-8")
         return self
 

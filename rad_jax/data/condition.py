@@ -1,8 +1,8 @@
-"""What the model is conditioned on: the action that led to a frame, and if wanted the pose the frame was seen from.
+"""What the model is conditioned on: the action that led to a frame and, optionally, the camera pose of the frame.
 
-"action": the action vector of the data set. "action+pose": beside it the position, scaled, and the heading as
-cos(k h), sin(k h) for k = 1..harmonics, so that nearby headings are told apart without a jump at 360 degrees. A model
-that is given the pose has an easier task: every table says which of the two it used.
+"action": the action vector of the data set. "action+pose": additionally the scaled position, and the heading as
+cos(k h), sin(k h) for k = 1..harmonics, which resolves nearby headings and has no jump at 360 degrees. A model that is given
+the pose has an easier task, so every table says which condition was used.
 """
 
 import numpy as np
@@ -23,11 +23,11 @@ def condition_dim(spec: EpisodeSpec, condition: str, heading_harmonics: int) -> 
         `info["pose"]` names those of "pose" ("cos" and "sin" of the heading, every other one a position) and
         `info["pose_scale"]` has a factor for each (those of "cos" and "sin" are not used).
       condition: "action" or "action+pose".
-      heading_harmonics: multiples of the heading, at least 1; only used with the pose.
+      heading_harmonics: number of multiples of the heading, at least 1; only used with the pose.
 
     Raises:
-      ValueError: `condition` or `heading_harmonics` is not one of the above.
-      DataError: the data set has no actions, no pose, or not their names.
+      ValueError: `condition` or `heading_harmonics` is out of range.
+      DataError: the data set lacks the actions, the pose, or the names of their entries.
     """
     if condition not in CONDITIONS:
         raise ValueError(f"condition is {condition!r}, expected one of {', '.join(map(repr, CONDITIONS))}")
@@ -49,11 +49,11 @@ def condition_features(
 ) -> Float[np.ndarray, "*b t a"]:
     """Returns the condition of every frame of a clip, float32.
 
-    The action part of the first frame is zero: the action that led to it is not part of the clip. Its pose is kept.
+    The action of the first frame is zero, because the action that led to it is not part of the clip. Its pose is kept.
 
     Args:
       spec, condition, heading_harmonics: see `condition_dim`.
-      arrays: of one clip or of several of one length: "actions" (*b, t, actions) and, with the pose, "pose".
+      arrays: of one clip, or of several of one length: "actions" (*b, t, actions) and, with the pose, "pose".
 
     Raises:
       ValueError, DataError: as `condition_dim`.
@@ -72,7 +72,7 @@ def condition_features(
 
 
 def _columns(spec: EpisodeSpec, array: str, key: str, condition: str) -> list:
-    """Returns info[key], which must have an entry for each column of a per-frame vector."""
+    """Returns info[key]. Raises DataError unless it is a list with one entry per column of a per-frame vector."""
     if array not in spec.arrays:
         raise DataError(f"data set {spec.name!r} has no array {array!r}, which condition {condition!r} needs")
     shape, names = spec.arrays[array][0], spec.info.get(key)
@@ -85,7 +85,7 @@ def _columns(spec: EpisodeSpec, array: str, key: str, condition: str) -> list:
 
 
 def _position(spec: EpisodeSpec, condition: str) -> tuple[list[int], np.ndarray]:
-    """Returns the columns of "pose" that are positions, and their factors."""
+    """Returns the columns of "pose" that are positions, and the scale of each."""
     names = _columns(spec, "pose", "pose", condition)
     factors = np.asarray(_columns(spec, "pose", "pose_scale", condition), np.float64)
     if not set(_HEADING) <= set(names):

@@ -1,7 +1,7 @@
-"""Records as `tf.train.Example` messages whose features are single byte strings.
+"""Encodes and decodes records: `tf.train.Example` messages whose features are single byte strings.
 
-This is what TensorFlow Datasets writes for features with `encoding="bytes"`, so it reads these records. Encoding
-here is deterministic (keys in sorted order; protobuf leaves the order of a map open), and decoding does not copy.
+TensorFlow Datasets writes the same for features with `encoding="bytes"`, so it reads these records. Encoding is deterministic
+(protobuf leaves the order of keys open; here they are sorted), and decoding does not copy.
 
 Wire format (protobuf.dev/programming-guides/encoding): a message is a list of (tag, length, bytes), level by level
 Example.features = 1 > Features.feature = 1 > {key = 1, value = 2} > Feature.bytes_list = 1 > BytesList.value = 1.
@@ -13,7 +13,7 @@ _FIRST, _SECOND = 0x0A, 0x12  # tags of the length-delimited fields 1 and 2
 
 
 def encode(features: Mapping[str, bytes]) -> bytes:
-    """Returns the Example that holds `features`, the same bytes for the same content."""
+    """Returns the Example of `features`; equal features give equal bytes."""
     entries = []
     for name in sorted(features):
         feature = _delimited(_FIRST, _delimited(_FIRST, features[name]))

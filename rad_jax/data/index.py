@@ -1,4 +1,4 @@
-"""`index.json`: which shards a data set has, which records of them hold which episode, and the tokenizer fitted to it.
+"""`index.json`: the shards of a data set, which of their records hold which episode, and the tokenizer fitted to it.
 
     {"format": 1, "name": ..., "chunk": 20, "arrays": {name: [shape, dtype]}, "statics": {...},
      "tokenizer": null | {"name", "fingerprint", "path"},
@@ -6,45 +6,59 @@
                         "shards": [{"file", "records", "bytes", "sha256"}],
                         "episodes": [{"id", "shard", "first_record", "num_frames", "crc"}]}}}
 
-The file is only ever replaced as a whole. While it is replaced the directory is locked; the system releases the lock when
-a process dies.
+The file is only ever replaced as a whole, by a process that holds `.lock` beside it.
 """
 
 import contextlib
 import json
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rad_jax.data.spec import DataError, EpisodeSpec
-from rad_jax.files import try_lock, write_json
+from rad_jax.data.spec import DataError, EpisodeSpec, check_file_name, check_name
+from rad_jax.files import FileLock, Locked, remove_temporaries, write_json
 
 FILE = "index.json"
+LOCK = ".lock"
 FORMAT = 1
 PATIENCE = 60.0  # seconds: changing the index takes one or two
 
 
 def load_index(directory: str | os.PathLike) -> dict[str, Any] | None:
-    """Returns the index of a data set, None if the directory has none.
+    """Returns the index of a data set, or None if the directory has none.
 
     Raises:
-      DataError: the file is not JSON or of a format that this version does not know.
+      DataError: the file is not JSON, has a format that this version does not know, or has a name of a split, shard or episode
+        that is not safe as a file name.
     """
     path = Path(directory) / FILE
     try:
         index = json.loads(path.read_text("utf-8"))
         found = index["format"]
+        if found == FORMAT:
+            _check_names(path, index["splits"])
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except DataError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is damaged ({error!r}): delete it and write the data set again") from error
     if found != FORMAT:
         raise DataError(
             f"{path} has format {found}, this version of rad_jax reads {FORMAT}: write the data set again"
         )
     return index
+
+
+def _check_names(path: Path, splits: dict[str, Any]) -> None:
+    """Raises DataError for a name that could lead out of the data set, or out of where an episode's videos are written."""
+    for split, entry in splits.items():
+        check_name(f"{path}: split", split)
+        for shard in entry["shards"]:
+            check_file_name(f"{path}: shard", shard["file"])
+        for episode in entry["episodes"]:
+            check_file_name(f"{path}: episode", episode["id"])
 
 
 def schema_entry(spec: EpisodeSpec) -> dict[str, Any]:
@@ -66,41 +80,39 @@ def spec_of(index: dict[str, Any], split: str) -> EpisodeSpec:
 
 
 @contextlib.contextmanager
-def writing(directory: Path) -> Iterator[None]:
-    """Holds the index of a data set for the moment in which it is changed; waits for others that do the same.
+def index_locked(directory: Path) -> Iterator[None]:
+    """Holds the index of a data set while it is changed; waits for others that change it.
 
     Raises:
-      DataError: another process has been holding it for `PATIENCE` seconds.
+      DataError: another process has held it for `PATIENCE` seconds.
     """
-    descriptor = os.open(directory, os.O_RDONLY)
     try:
-        begin = time.monotonic()
-        while not try_lock(descriptor):
-            if time.monotonic() - begin >= PATIENCE:
-                raise DataError(f"another process is writing to {directory}: wait until it is done")
-            time.sleep(0.05)
+        lock = FileLock(directory / LOCK, timeout=PATIENCE)
+    except Locked as error:
+        raise DataError(f"{error.owner} is writing to {directory}: wait until it is done") from None
+    with lock:
+        if lock.exclusive:
+            remove_temporaries(directory, "*.json")
         yield
-    finally:
-        os.close(descriptor)
 
 
 def record_tokenizer(
     directory: str | os.PathLike, name: str, fingerprint: str, path: str | os.PathLike
 ) -> None:
-    """Records the tokenizer of a data set (all splits) in its index.
+    """Records in the index which tokenizer a data set (all of its splits) uses.
 
     Args:
       directory: the data set.
-      name: which tokenizer, as `rad_jax.tokenizer.load` takes it.
-      fingerprint: sha256 of its weights (hex), which is compared when it is loaded.
-      path: its file, as it will be given to the tokenizer's loader: a relative one is meant from `directory`.
+      name: of the tokenizer, as `rad_jax.tokenizer.load` takes it.
+      fingerprint: sha256 of its weights (hex), which is checked when it is loaded.
+      path: its file; a relative path starts at `directory`.
 
     Raises:
-      DataError: there is no data set, or another process does not let go of its index.
+      DataError: there is no data set, or another process holds its index for too long.
     """
     directory = Path(directory)
     if load_index(directory) is None:
         raise DataError(f"no data set at {directory}: it has no {FILE}")
-    with writing(directory):
+    with index_locked(directory):
         tokenizer = {"name": name, "fingerprint": fingerprint, "path": os.fspath(path)}
         write_json(directory / FILE, {**load_index(directory), "tokenizer": tokenizer})

@@ -1,4 +1,4 @@
-"""Reads windows of frames from a split, decoding only the records they touch."""
+"""Reads windows of frames from a split, decoding only the records that they touch."""
 
 import hashlib
 import os
@@ -13,13 +13,13 @@ from rad_jax.data import example
 from rad_jax.data.index import FILE, load_index, spec_of
 from rad_jax.data.spec import DataError
 
-# Random access: no read-ahead, a file buffer smaller than a record, and of the end of a file, where its index lies, no
-# more than that takes (the default, 1 MiB for every file that is opened, is half a window).
+# Random access: no read-ahead, and a file buffer smaller than a record. The footer of a file holds its index; the default
+# prefetch of 1 MiB per opened file would be half a window.
 _OPTIONS = "readahead_buffer_size:0,max_parallelism:1,footer_prefetch_bytes:64K"
 _FILE_BUFFER = 32768
 
 OPEN_FILES = 256
-"""Shards of a split that are open at a time; processes may often have no more than 1024 files."""
+"""Shards of a split that are open at a time; a process is often limited to 1024 open files."""
 
 _REPAIR = "delete the file and run the command that writes the data set again"
 
@@ -36,7 +36,8 @@ class Episodes:
       tokenizer: {"name", "fingerprint", "path"} as recorded with the data set, or None.
 
     Raises:
-      DataError: there is no such data set or split, or a shard is missing or has another size than it was written with.
+      DataError: there is no such data set or split, its index is damaged, or a shard is missing or of another size than it was
+        written with.
     """
 
     def __init__(self, directory: str | os.PathLike, split: str):
@@ -96,7 +97,7 @@ class Episodes:
           name -> (stop - start, ...), newly allocated.
 
         Raises:
-          DataError: no such episode, frames or array; or a record is damaged or is not of this data set.
+          DataError: no such episode, frames or array; or a record is damaged, or belongs to another data set.
         """
         entry = self._entry(episode)
         stop = entry["num_frames"] if stop is None else stop
@@ -134,7 +135,7 @@ class Episodes:
         """Reads every shard once and compares its sha256 with the index.
 
         Raises:
-          DataError: names the first shard that is not the one that was written.
+          DataError: naming the first shard that is not the one that was written.
         """
         for shard in self._shards:
             path = self.directory / shard["file"]
@@ -188,7 +189,7 @@ class Episodes:
         try:
             return self._reader(number).read(first, stop)
         except (RuntimeError, IndexError):
-            # The message names neither file nor record, and this reader is of no use any more: ask one by one.
+            # The message names neither file nor record, and this reader cannot be used again: find the record one by one.
             with self._lock:
                 self._readers.pop(number, None)
             path = self.directory / self._shards[number]["file"]
@@ -215,7 +216,12 @@ class Episodes:
 
 
 def check_latents(episodes: Episodes, name: str, fingerprint: str) -> None:
-    """Raises `DataError` if a data set has neither frames nor latents, or latents that another tokenizer has made."""
+    """Raises `DataError` if a data set has neither frames nor latents, or latents of another tokenizer.
+
+    Args:
+      episodes: the split that a model is to read.
+      name, fingerprint: of the model's tokenizer.
+    """
     arrays, recorded = episodes.spec.arrays, episodes.tokenizer or {}
     if not {"frames", "latents"} & set(arrays):
         raise DataError(f"{episodes} has neither 'latents' nor 'frames'")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 Episode = dict[str, Any]
-"""Arrays by name (per frame: leading time axis; per episode: none) and, if the source has one, "episode_id" (str)."""
+"""Arrays by name (per-frame arrays have a leading time axis) and, if the source has one, "episode_id" (str)."""
 
 DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -23,10 +23,12 @@ BOOKKEEPING = {
     "num_frames": ((), "int32"),
     "episode_crc": ((), "uint32"),
 }
-"""What each record says about itself beside the data: its number in the episode, its first frame, the episode's
-length, and the checksum of the whole episode that the index repeats (a record of another data set does not have it)."""
+"""What each record says about itself beside the data: its number in the episode, its first frame, the length of the episode,
+and the checksum of the whole episode, which the index repeats (a record of another data set has another one)."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_FILE_NAME = re.compile(r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*")
+_LONGEST_FILE_NAME = 200  # bytes: file systems take 255, and suffixes are added to an episode's id
 
 
 class DataError(ValueError):
@@ -35,7 +37,7 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class EpisodeSpec:
-    """What the episodes of a data set consist of.
+    """The schema of the episodes of a data set.
 
     Attributes:
       name: name of the data set, snake_case; shard files begin with it.
@@ -82,6 +84,22 @@ def check_name(what: str, name: str) -> None:
         raise DataError(f"{what} name {name!r} must be lower-case letters, digits and _, a letter first")
 
 
+def check_file_name(what: str, name: Any) -> None:
+    """Raises DataError unless `name`, which may come from a file of a stranger, is safe as the name of one file.
+
+    That is text of 1 to 200 bytes in UTF-8 that has no slash, backslash or control character and does not begin with a dot.
+    """
+    try:
+        if _FILE_NAME.fullmatch(name) and len(name.encode()) <= _LONGEST_FILE_NAME:
+            return
+    except (TypeError, UnicodeEncodeError):  # not text, or half of a surrogate pair, as JSON can hold
+        pass
+    raise DataError(
+        f"{what} {ascii(name)[:80]} is not allowed: expected 1 to {_LONGEST_FILE_NAME} bytes of text without /, \\ and control "
+        "characters, not beginning with a dot"
+    )
+
+
 def _normalised(arrays: Mapping[str, tuple[tuple[int, ...], str]]) -> dict[str, tuple[tuple[int, ...], str]]:
     out = {}
     for name, (shape, dtype) in arrays.items():
@@ -98,13 +116,16 @@ def _normalised(arrays: Mapping[str, tuple[tuple[int, ...], str]]) -> dict[str, 
 def check_episode(spec: EpisodeSpec, episode_id: Any, episode: Episode) -> int:
     """Checks one episode against its schema and returns its number of frames.
 
+    Args:
+      spec: the schema.
+      episode_id: name of the episode; see `check_file_name`.
+      episode: its arrays.
+
     Raises:
-      DataError: names the episode and the array that is missing, unknown, of another shape, dtype or length, or
-        has a value that is not finite.
+      DataError: naming the episode, and the array that is missing, unknown, of another shape, dtype or length, or not finite.
     """
+    check_file_name("episode_id", episode_id)  # videos and pictures of an episode are named after it
     where = f"episode {episode_id!r}"
-    if not isinstance(episode_id, str) or not episode_id:
-        raise DataError(f"{where}: episode_id must be a name")
     expected = {**spec.arrays, **spec.statics}
     for name in [*expected, *(set(episode) - {"episode_id"})]:
         if name not in episode:

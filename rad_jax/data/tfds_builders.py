@@ -1,11 +1,11 @@
-"""Data sets of this project under names that TensorFlow Datasets knows, once this module has been imported:
+"""Registers data sets of this project with TensorFlow Datasets. Once this module is imported, it knows their names:
 
     import tensorflow_datasets as tfds
     import rad_jax.data.tfds_builders
     source = tfds.builder("rad_minecraft", data_dir="datasets/minecraft").as_data_source("train")
 
 An element is a record: up to `chunk` consecutive frames of one episode. TensorFlow itself is not needed. Nothing is downloaded
-or prepared here; the commands of `data_prep` write the data sets.
+or generated here; the commands of `data_prep` write the data sets.
 """
 
 import os
@@ -21,10 +21,10 @@ class _RadBuilder(ReadOnlyBuilder, skip_registration=True):
     """A data set in the directory it was written to.
 
     Raises:
-      DataError: no directory was named, or it holds no data set, or one whose actions are of another kind.
+      DataError: no directory was named, or it holds no data set, or a data set with other actions.
     """
 
-    action_size: int  # of the actions by which a kind of data sets is told
+    action_size: int  # tells the kinds of data sets apart
     kind: str
 
     def __init__(self, *, data_dir: str | os.PathLike | None = None):
@@ -42,7 +42,8 @@ class _RadBuilder(ReadOnlyBuilder, skip_registration=True):
                 f"expected {self.kind} with [{self.action_size}]"
             )
         super().__init__(builder_dir=os.fspath(directory))
-        self._original_state = {"data_dir": os.fspath(directory)}  # by which it is made again from a pickle
+        # Arguments with which a pickle makes the builder again.
+        self._original_state = {"data_dir": os.fspath(directory)}
 
 
 class RadMinecraft(_RadBuilder):

@@ -1,23 +1,29 @@
-"""The files by which TensorFlow Datasets reads a data set: `tfds.builder_from_directory(directory).as_data_source()`.
+"""Writes the files that TensorFlow Datasets needs to read a data set.
 
-TensorFlow itself is not needed, neither here nor for reading.
+`tfds.builder_from_directory(directory).as_data_source()` reads it. Neither writing nor reading needs TensorFlow itself.
 """
 
-import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rad_jax.data.spec import BOOKKEEPING, EpisodeSpec
-from rad_jax.files import replace_durably
+from rad_jax.files import write_bytes
 
 
 def write_tfds_metadata(directory: Path, spec: EpisodeSpec, splits: dict[str, Any]) -> None:
-    """Replaces `features.json` and `dataset_info.json` by ones that describe `splits` (entries of the index)."""
+    """Replaces `features.json` and `dataset_info.json`.
+
+    Args:
+      directory: the data set.
+      spec: its schema.
+      splits: entries of the index, by split, that the files are to describe.
+    """
     import tensorflow_datasets as tfds
 
-    def feature(shape, dtype):
+    def feature(shape: tuple[int | None, ...], dtype: str) -> tfds.features.Tensor:
         return tfds.features.Tensor(shape=shape, dtype=np.dtype(dtype), encoding="bytes")
 
     features = {name: feature((None, *shape), dtype) for name, (shape, dtype) in spec.arrays.items()}
@@ -28,29 +34,26 @@ def write_tfds_metadata(directory: Path, spec: EpisodeSpec, splits: dict[str, An
     template = tfds.core.ShardedFileTemplate(
         data_dir=directory, dataset_name=spec.name, filetype_suffix="array_record"
     )
-    temporary = directory / ".tfds_metadata.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed here
-    temporary.mkdir()
-    identity = tfds.core.dataset_info.DatasetIdentity(
-        name=spec.name, version=tfds.core.Version("1.0.0"), data_dir=str(temporary), module_name=""
-    )
-    info = tfds.core.DatasetInfo(
-        builder=identity,
-        description="Chunks of consecutive frames of episodes; see index.json.",
-        features=tfds.features.FeaturesDict(features),
-    )
-    info.set_file_format(tfds.core.FileFormat.ARRAY_RECORD)
-    infos = [
-        tfds.core.SplitInfo(
-            name=name,
-            shard_lengths=[shard["records"] for shard in split["shards"]],
-            num_bytes=sum(shard["bytes"] for shard in split["shards"]),
-            filename_template=template.replace(split=name),
+    with tempfile.TemporaryDirectory() as temporary:
+        identity = tfds.core.dataset_info.DatasetIdentity(
+            name=spec.name, version=tfds.core.Version("1.0.0"), data_dir=temporary, module_name=""
         )
-        for name, split in splits.items()
-    ]
-    info.set_splits(tfds.core.splits.SplitDict(infos))
-    info.write_to_directory(temporary)
-    for path in sorted(temporary.iterdir()):
-        replace_durably(path, directory / path.name)
-    temporary.rmdir()
+        info = tfds.core.DatasetInfo(
+            builder=identity,
+            description="Chunks of consecutive frames of episodes; see index.json.",
+            features=tfds.features.FeaturesDict(features),
+        )
+        info.set_file_format(tfds.core.FileFormat.ARRAY_RECORD)
+        infos = [
+            tfds.core.SplitInfo(
+                name=name,
+                shard_lengths=[shard["records"] for shard in split["shards"]],
+                num_bytes=sum(shard["bytes"] for shard in split["shards"]),
+                filename_template=template.replace(split=name),
+            )
+            for name, split in splits.items()
+        ]
+        info.set_splits(tfds.core.splits.SplitDict(infos))
+        info.write_to_directory(temporary)
+        for path in sorted(Path(temporary).iterdir()):
+            write_bytes(directory / path.name, path.read_bytes())

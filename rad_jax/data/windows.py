@@ -1,10 +1,11 @@
-"""Grain pipelines of clips: random windows for training, windows in order for evaluation.
+"""The Grain pipeline of training clips: random windows of episodes.
 
-Both are `grain.MapDataset`s: element s is a pure function of (seed, s, process), so a run resumes at a step by slicing
-and needs no state of the pipeline in its checkpoint. Frames are read by threads of this process: worker processes are
-slower unless decoding is heavy.
+It is a `grain.MapDataset`: element s is a pure function of (seed, s, process), so a run resumes at a step by slicing, and its
+checkpoint needs no state of the pipeline. Threads of this process read the frames; worker processes are slower unless decoding
+is heavy.
 """
 
+import logging
 from collections.abc import Iterator
 
 import grain
@@ -14,36 +15,47 @@ from rad_jax.data.condition import condition_arrays, condition_dim, condition_fe
 from rad_jax.data.reader import Episodes
 from rad_jax.data.spec import DataError
 
+log = logging.getLogger(__name__)
+
 Batch = dict[str, np.ndarray]
 """"latents" (b, t, rows, cols, ch) float16 if the data set has them, else "frames" (b, t, H, W, 3) uint8; "actions"
 (b, t, a) float32, the condition of every frame; "clip_id" (b, 2) int64, (episode, first frame)."""
 
 
-# Windows of an endless dataset. Grain counts batches in floating point, which fails on its own notion of endless.
+# Windows of an endless dataset. Grain counts batches in floating point, which overflows for its own "endless" length.
 _ENDLESS = 2**53
 
 
 class Windows:
-    """All windows of `clip` frames that begin every `stride` frames of an episode, in order; reads one when indexed.
+    """All windows of `clip` consecutive frames of all episodes, in order; indexing reads one.
+
+    Episodes shorter than a window have none; a warning says how many these are.
 
     Raises:
-      DataError: an episode is shorter than a window, or the data set lacks what the condition needs.
+      DataError: all episodes are shorter than a window, or the data set lacks what the condition needs.
     """
 
-    def __init__(self, episodes: Episodes, clip: int, stride: int, condition: str, heading_harmonics: int):
+    def __init__(self, episodes: Episodes, clip: int, condition: str, heading_harmonics: int):
         short = np.flatnonzero(episodes.lengths < clip)
-        if len(short):
+        if len(short) == len(episodes):
+            longest = episodes.lengths.max(initial=0)
             raise DataError(
-                f"{episodes}: {len(short)} of {len(episodes)} episodes are shorter than a clip of {clip} frames, "
-                f"first {episodes.ids[short[0]]!r} with {episodes.lengths[short[0]]}: shorten the clip"
+                f"{episodes}: all {len(episodes)} episodes are shorter than a clip of {clip} frames, "
+                f"the longest has {longest}: shorten the clip (data.clip)"
+            )
+        if len(short):
+            frames = f"{episodes.lengths[short].sum()} of {episodes.lengths.sum()} frames"
+            log.warning(
+                f"{episodes}: {len(short)} of {len(episodes)} episodes ({frames}) are shorter than a clip of {clip} frames "
+                f"and are not used, first {episodes.ids[short[0]]!r}"
             )
         condition_dim(episodes.spec, condition, heading_harmonics)
         self.frames = next((name for name in ("latents", "frames") if name in episodes.spec.arrays), "")
         if not self.frames:
             raise DataError(f"{episodes} has neither 'latents' nor 'frames'")
-        self._episodes, self._clip, self._stride = episodes, clip, stride
+        self._episodes, self._clip = episodes, clip
         self._condition = condition, heading_harmonics
-        self._ends = np.cumsum((episodes.lengths - clip) // stride + 1)
+        self._ends = np.cumsum(np.maximum(episodes.lengths - clip + 1, 0))
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -52,7 +64,7 @@ class Windows:
         """Returns (episode, first frame) of a window."""
         episode = int(np.searchsorted(self._ends, index, side="right"))
         before = self._ends[episode - 1] if episode else 0
-        return episode, int(index - before) * self._stride
+        return episode, int(index - before)
 
     def __getitem__(self, index: int) -> Batch:
         """Returns one window as in `Batch`, without the axis b."""
@@ -79,22 +91,21 @@ def train_dataset(
 ) -> grain.MapDataset:
     """Returns the endless dataset whose element s is this process's share of the batch of step s.
 
-    Every window of every episode comes once per epoch, in an order that is drawn anew for each epoch; a batch may reach
-    over the end of one. The batch of a step, all processes' shares in order of their index, does not depend on the
-    number of processes.
+    Every window of every episode comes once per epoch, shuffled anew for each epoch; a batch may span two epochs. The batch of
+    a step, i.e. the shares of all processes in order, does not depend on the number of processes.
 
     Args:
       episodes: the split to read.
       clip: frames of a window.
       batch: windows of this process (a step has `batch * process_count`).
-      seed: of the order, 0 <= seed < 2**32.
-      process_index, process_count: which share.
+      seed: of the shuffling, 0 <= seed < 2**32.
+      process_index, process_count: which share of each step this process reads.
       condition, heading_harmonics: see `rad_jax.data.condition`.
 
     Raises:
       DataError: see `Windows`.
     """
-    windows = Windows(episodes, clip, 1, condition, heading_harmonics)
+    windows = Windows(episodes, clip, condition, heading_harmonics)
     endless = grain.MapDataset.source(windows).seed(seed).shuffle().repeat()[:_ENDLESS]
     return endless.batch(batch)[process_index::process_count]
 
@@ -113,11 +124,11 @@ def train_batches(
     threads: int = 2,
     buffer: int = 8,
 ) -> Iterator[Batch]:
-    """Returns the batches of steps `first_step`, `first_step + 1`, ... without end, read ahead by threads.
+    """Returns an endless iterator over the batches of steps `first_step`, `first_step + 1`, ..., read ahead by threads.
 
     Args:
       first_step: 0, or the step at which a run resumes.
-      threads: threads that read batches ahead; 0 reads when asked.
+      threads: threads that read batches ahead; with 0, a batch is read when it is asked for.
       buffer: batches held ready.
       (others): see `train_dataset`.
 
@@ -137,33 +148,5 @@ def train_batches(
         condition=condition,
         heading_harmonics=heading_harmonics,
     )
-    return _iterate(dataset[first_step:], threads, buffer)
-
-
-def sequential_batches(
-    episodes: Episodes,
-    *,
-    clip: int,
-    batch: int,
-    process_index: int = 0,
-    process_count: int = 1,
-    condition: str = "action",
-    heading_harmonics: int = 1,
-    threads: int = 2,
-    buffer: int = 8,
-) -> Iterator[Batch]:
-    """Returns one pass over all windows that do not overlap, in order: episode by episode, frames 0, clip, 2 clip, ...
-
-    Frames after the last whole window of an episode are not visited. The batches of `batch` windows are dealt to the
-    processes in turn, so a process may have one batch fewer; the very last batch is as short as it is.
-
-    Args, returns and raises: as `train_batches`.
-    """
-    windows = Windows(episodes, clip, clip, condition, heading_harmonics)
-    dataset = grain.MapDataset.source(windows).batch(batch)
-    return _iterate(dataset[process_index::process_count], threads, buffer)
-
-
-def _iterate(dataset: grain.MapDataset, threads: int, buffer: int) -> Iterator[Batch]:
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffer if threads else 0)
-    return iter(dataset.to_iter_dataset(options))
+    return iter(dataset[first_step:].to_iter_dataset(options))

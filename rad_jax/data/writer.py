@@ -1,13 +1,13 @@
-"""Writes the splits of a data set, shard by shard, in one process or in many; a run that was stopped continues where it was.
+"""Writes the splits of a data set, shard by shard, in one process or in many. A stopped run continues where it was.
 
-    begin(plan)                                  # every process, or one before the others start
-    write_shard(plan, number, make_episodes)     # the unit of work: any process, any shard, in any order
-    finish(plan)                                 # every process; the one that finds all shards finished completes the split
+    begin(layout)                                # every process, or one before the others start
+    write_shard(layout, number, make_episodes)   # the unit of work: any process, any shard, in any order
+    finish(layout)                               # every process; the one that finds all shards finished completes the split
 
-A shard is written under a temporary name and renamed when it is complete, then it is said to be finished (see
-`rad_jax.data.progress`). When all shards are there, the metadata for TensorFlow Datasets and at last `index.json` are
-replaced, so that a reader only ever sees whole splits. Episodes are pure functions of their index, so the files do not depend
-on where a run was stopped or on how many processes it had, byte for byte. `write_split` is all of this in one call.
+A shard is written under a temporary name, renamed when it is complete, and then marked as finished (see `rad_jax.data.shards`).
+When all shards are finished, the metadata for TensorFlow Datasets and, last, `index.json` are replaced, so a reader only ever
+sees whole splits. Episodes are pure functions of their index, so the files are the same, byte for byte, wherever a run was
+stopped and however many processes wrote. `write_split` does all of this in one call.
 """
 
 import os
@@ -15,16 +15,16 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from rad_jax.data import progress as kept
-from rad_jax.data.index import FILE, load_index, schema_entry, writing
-from rad_jax.data.plan import SplitPlan
-from rad_jax.data.shard_file import remove_temporaries, write_shard_file
+from rad_jax.data import shards
+from rad_jax.data.index import FILE, index_locked, load_index, schema_entry
+from rad_jax.data.shard_file import write_shard_file
+from rad_jax.data.shards import SplitLayout
 from rad_jax.data.spec import DataError, Episode, EpisodeSpec
 from rad_jax.data.tfds_metadata import write_tfds_metadata
 from rad_jax.files import write_json
 
 MakeEpisodes = Callable[[range], Iterable[Episode]]
-"""Gives the episodes of a range of indices, in order (the range is one shard, so that a renderer can batch over it). An
+"""Returns the episodes of a range of indices, in order. The range is one shard, so that a renderer can batch over it. An
 episode must be a pure function of its own index. An episode without "episode_id" is called "<split>-<index>"."""
 
 
@@ -41,7 +41,7 @@ def write_split(
     """Writes one split, or what is missing of it. Other processes that write the same split share the work.
 
     Args:
-      directory: the data set; made if it is not there. All its splits have the same arrays, statics and chunk.
+      directory: the data set; made if it is missing. All its splits have the same arrays, statics and chunk.
       split: e.g. "train".
       spec: the schema, and the `info` of this split.
       make_episodes: see `MakeEpisodes`.
@@ -53,130 +53,130 @@ def write_split(
       DataError: an episode does not fit the schema, or the split or the data set exists with another content. Finished
         shards stay.
     """
-    plan = SplitPlan(Path(directory), split, spec, num_episodes, episodes_per_shard)
-    begin(plan)
+    layout = SplitLayout(Path(directory), split, spec, num_episodes, episodes_per_shard)
+    begin(layout)
     report = progress or (lambda done, total: None)
-    report(kept.finished_episodes(plan), num_episodes)
+    report(shards.finished_episodes(layout), num_episodes)
 
     def counted(indices: range) -> Iterator[Episode]:
-        return _counted(make_episodes(indices), kept.finished_episodes(plan), num_episodes, report)
+        return _counted(make_episodes(indices), shards.finished_episodes(layout), num_episodes, report)
 
-    # What another process is writing is left to it at first; in the end it is waited for.
+    # First the shards that nobody writes; then wait for those of other processes, in case one of them dies.
     for wait in (False, True):
-        for number in sorted(set(range(plan.num_shards)) - kept.finished_shards(plan)):
-            write_shard(plan, number, counted, wait=wait)
-    finish(plan)
+        for number in sorted(set(range(layout.num_shards)) - shards.finished_shards(layout)):
+            write_shard(layout, number, counted, wait=wait)
+    finish(layout)
 
 
-def begin(plan: SplitPlan) -> None:
-    """Prepares a split for its shards, or finds out what is there of it already.
+def begin(layout: SplitLayout) -> None:
+    """Prepares a split for its shards, or finds out which of them exist already.
 
     Raises:
-      DataError: the split, the data set or what was begun of either has another content, or is damaged.
+      DataError: the split, the data set, or the unfinished part of either has another content, or is damaged.
     """
-    plan.directory.mkdir(parents=True, exist_ok=True)
-    with writing(plan.directory):
-        index = load_index(plan.directory)
+    layout.directory.mkdir(parents=True, exist_ok=True)
+    with index_locked(layout.directory):
+        index = load_index(layout.directory)
         if index is not None:
-            kept.refuse_change(plan.directory, "the data set", index, plan.shared)
-        for other in sorted(plan.directory.glob("*.progress/plan.json")):
-            own = other.parent == plan.progress
-            wanted = plan.content if own else plan.shared
-            stored = kept.read_kept(other, tuple(schema_entry(plan.spec)))
-            # Of another split it may be left open which tokenizer the data set will have.
+            shards.refuse_change(layout.directory, "the data set", index, layout.shared)
+        for other in sorted(layout.directory.glob(f"*.progress/{layout.layout_path.name}")):
+            own = other == layout.layout_path
+            wanted = layout.content if own else layout.shared
+            stored = shards.read_progress_file(other, tuple(schema_entry(layout.spec)))
+            # Another unfinished split may leave open which tokenizer the data set will have.
             comparable = {key: value for key, value in wanted.items() if own or key in stored}
             name = other.parent.name.removesuffix(".progress")
-            kept.refuse_change(plan.directory, f"the unfinished split {name!r}", stored, comparable)
-        entry = (index or {"splits": {}})["splits"].get(plan.split)
+            shards.refuse_change(layout.directory, f"the unfinished split {name!r}", stored, comparable)
+        entry = (index or {"splits": {}})["splits"].get(layout.split)
         complete = {}
         if entry is not None:
-            kept.refuse_change(plan.directory, f"split {plan.split!r}", {**index, **entry}, plan.content)
-            complete = kept.entries_of_index(entry)
-        there = {n: e for n, e in complete.items() if kept.is_written(plan.directory, e)}
-        there |= kept.read_entries(plan)
-        if there == complete and len(there) == plan.num_shards:
-            _retire(plan)
+            shards.refuse_change(
+                layout.directory, f"split {layout.split!r}", {**index, **entry}, layout.content
+            )
+            complete = shards.entries_of_index(entry)
+        there = {n: e for n, e in complete.items() if shards.is_written(layout.directory, e)}
+        there |= shards.read_entries(layout)
+        if there == complete and len(there) == layout.num_shards:
+            _retire(layout)
             return
-        plan.progress.mkdir(exist_ok=True)
-        write_json(plan.progress / "plan.json", plan.content)
-        for number in range(plan.num_shards):
-            path = kept.entry_path(plan, number)
+        layout.progress_directory.mkdir(exist_ok=True)
+        write_json(layout.layout_path, layout.content)
+        for number in range(layout.num_shards):
+            path = layout.entry_path(number)
             if number not in there:
                 path.unlink(missing_ok=True)
             elif not path.exists():
-                kept.record_shard(plan, number, there[number])
+                shards.record_shard(layout, number, there[number])
 
 
-def write_shard(plan: SplitPlan, number: int, make_episodes: MakeEpisodes, *, wait: bool = False) -> bool:
-    """Writes one shard of a split that was begun, unless that has been done.
+def write_shard(layout: SplitLayout, number: int, make_episodes: MakeEpisodes, *, wait: bool = False) -> bool:
+    """Writes one shard of a split that was begun, unless it is finished.
 
     Args:
-      plan: of the split.
+      layout: of the split.
       number: of the shard.
       make_episodes: see `MakeEpisodes`.
-      wait: what to do if another process is writing the shard: wait until it is finished, or can be written here; or
-        leave it to that one.
+      wait: if another process is writing the shard, whether to wait for it (and write the shard here if it dies), or to leave
+        the shard to it.
 
     Returns:
-      Whether it was written here.
+      Whether this call wrote it.
 
     Raises:
-      DataError: an episode does not fit the schema. Nothing of the shard stays.
+      DataError: an episode does not fit the schema. Nothing of the shard remains.
     """
-    with kept.claim(plan, number, wait) as mine:
+    with shards.claim(layout, number, wait) as mine:
         if mine:
-            entry = write_shard_file(plan, number, make_episodes(plan.episodes(number)))
-            kept.record_shard(plan, number, entry)
+            entry = write_shard_file(layout, number, make_episodes(layout.episodes(number)))
+            shards.record_shard(layout, number, entry)
         return mine
 
 
-def finish(plan: SplitPlan) -> bool:
-    """Makes the split a part of the data set if all its shards are finished; returns whether it is.
+def finish(layout: SplitLayout) -> bool:
+    """Adds the split to the data set if all its shards are finished; returns whether they are.
 
     Raises:
-      DataError: two episodes have one name, a finished shard is not what it was, or another split has been completed with
-        another schema.
+      DataError: two episodes have the same id, a finished shard has changed, or another split was completed with another
+        schema.
     """
-    if len(kept.finished_shards(plan)) < plan.num_shards:
+    if len(shards.finished_shards(layout)) < layout.num_shards:
         return False
-    with writing(plan.directory):
-        if not plan.progress.exists():  # another process was faster
+    with index_locked(layout.directory):
+        if not layout.progress_directory.exists():  # another process was faster
             return True
-        entries = kept.read_entries(plan)
-        if len(entries) < plan.num_shards:
-            missing = next(n for n in range(plan.num_shards) if n not in entries)
+        entries = shards.read_entries(layout)
+        if len(entries) < layout.num_shards:
+            missing = next(n for n in range(layout.num_shards) if n not in entries)
             raise DataError(
-                f"shard {plan.path(missing)} was written and is missing or has another size now: "
+                f"shard {layout.path(missing)} was written and is missing or has another size now: "
                 "run the command that writes the data set again"
             )
-        index = load_index(plan.directory) or {**schema_entry(plan.spec), "tokenizer": None, "splits": {}}
-        tokenizer = index["tokenizer"] if plan.tokenizer is None else dict(plan.tokenizer)
+        index = load_index(layout.directory) or {**schema_entry(layout.spec), "tokenizer": None, "splits": {}}
+        tokenizer = index["tokenizer"] if layout.tokenizer is None else dict(layout.tokenizer)
         index = {**index, "tokenizer": tokenizer}
-        kept.refuse_change(plan.directory, "the data set", index, plan.shared)
-        own = {key: plan.content[key] for key in ("info", "num_episodes", "episodes_per_shard")}
-        shards = [entries[number] for number in range(plan.num_shards)]
-        entry = {**own, **kept.index_of_entries(plan.split, shards)}
-        index["splits"] = dict(sorted({**index["splits"], plan.split: entry}.items()))
-        write_tfds_metadata(plan.directory, plan.spec, index["splits"])
-        write_json(plan.directory / FILE, index)
-        _retire(plan)
+        shards.refuse_change(layout.directory, "the data set", index, layout.shared)
+        in_order = [entries[number] for number in range(layout.num_shards)]
+        entry = {**layout.own, **shards.index_of_entries(layout.split, in_order)}
+        index["splits"] = dict(sorted({**index["splits"], layout.split: entry}.items()))
+        write_tfds_metadata(layout.directory, layout.spec, index["splits"])
+        write_json(layout.directory / FILE, index)
+        _retire(layout)
     return True
 
 
-def _retire(plan: SplitPlan) -> None:
-    """Removes what was kept while the split was written; renamed first, so that it is never there in part."""
-    aside = plan.progress.with_name(f"{plan.progress.name}.old")
+def _retire(layout: SplitLayout) -> None:
+    """Removes the progress directory; renamed first, so that no process ever finds half of it."""
+    aside = layout.progress_directory.with_name(f"{layout.progress_directory.name}.old")
     shutil.rmtree(aside, ignore_errors=True)
-    if plan.progress.exists():
-        remove_temporaries(plan.directory, f"{plan.spec.name}-{plan.split}.array_record-*")
-        os.replace(plan.progress, aside)
+    if layout.progress_directory.exists():
+        os.replace(layout.progress_directory, aside)
         shutil.rmtree(aside, ignore_errors=True)
 
 
 def _counted(
     episodes: Iterable[Episode], made: int, total: int, report: Callable[[int, int], None]
 ) -> Iterator[Episode]:
-    """Passes episodes on; when the next one is asked for, the one before has been written and is reported."""
+    """Passes episodes on. That the next one is asked for means that the one before was written, which is reported."""
     for number, episode in enumerate(episodes, made + 1):
         yield episode
         report(number, total)

@@ -1,4 +1,4 @@
-"""Images to latents and back, frame by frame: `load` reads a tokenizer, what it then offers is in `rad_jax.tokenizer.base`."""
+"""Images to latents and back, frame by frame. `load` reads a tokenizer; `rad_jax.tokenizer.base` defines its interface."""
 
 import os
 from typing import Any
@@ -11,8 +11,15 @@ __all__ = ["Tokenizer", "TokenizerError", "Unchecked", "check_images", "check_la
 
 
 def load(name: str, path: str | os.PathLike | None = None, fingerprint: str | None = None) -> Tokenizer:
-    """Reads a tokenizer. Raises `TokenizerError` if there is none of that name, its file is missing or is not what was saved,
-    or it does not have the `fingerprint` that a data set or checkpoint asks for.
+    """Reads a tokenizer.
+
+    Args:
+      name: "patch_pca", "sd_vae", "oasis_vae" or "taesd".
+      path: its file.
+      fingerprint: sha256 (hex) that a data set or checkpoint has recorded; None accepts any.
+
+    Raises:
+      TokenizerError: there is no tokenizer of this name, its file is missing or damaged, or its fingerprint is another one.
     """
     loaders: dict[str, Any] = {module.NAME: module.load for module in (patch_pca, sd_vae, oasis_vae, taesd)}
     if name not in loaders:

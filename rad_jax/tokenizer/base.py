@@ -1,8 +1,8 @@
-"""Images to latents and back, frame by frame.
+"""The interface of tokenizers, which turn images into latents and back, frame by frame.
 
-A tokenizer is a value: a file that is read once, checked against its fingerprint, and two pure functions. Data sets and
-checkpoints record name and fingerprint, so that latents of one tokenizer never meet a model of another. It is also a pytree,
-so that compiled functions can take it as an argument: then the weights of a network are data and not part of the program.
+A tokenizer is a value: a file that is read once and checked against its fingerprint, and two pure functions. Data sets and
+checkpoints record its name and fingerprint, so that a model never reads latents of another tokenizer. It is also a pytree, so
+that compiled functions can take it as an argument; the weights of a network are data then, not constants of the program.
 """
 
 from typing import Protocol, runtime_checkable
@@ -13,30 +13,36 @@ from jaxtyping import Shaped
 
 from rad_jax.axes import Array, Float
 
-# Shape and type are checked by the functions, whose messages say more than an annotation can.
+# The functions check shape and type themselves, because their messages say more than those of an annotation.
 Unchecked = Shaped[Array | np.ndarray, "..."]
 
 
 class TokenizerError(ValueError):
-    """A tokenizer that is unknown, missing, damaged or not the expected one; or an image or latent it cannot take."""
+    """A tokenizer that is unknown, missing, damaged or not the expected one, or an image or latent that it cannot take."""
 
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """What every tokenizer offers. `scale` multiplies the latents so that they have about unit variance."""
+    """A tokenizer.
+
+    Attributes:
+      name: as `rad_jax.tokenizer.load` takes it.
+      scale: factor by which latents are multiplied to have about unit variance.
+      fingerprint: sha256 (hex) of everything that its latents depend on.
+    """
 
     name: str
     scale: float
     fingerprint: str
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
-        """Rows, columns and channels of the latent of one image; `TokenizerError` if the size does not fit."""
+        """Returns rows, columns and channels of one image's latent. Raises `TokenizerError` if the size does not fit."""
 
     def encode(self, images: Float[Array, "... H W 3"]) -> Float[Array, "... rows cols ch"]:
-        """Images in [0, 1] to float32 latents of about unit variance."""
+        """Returns float32 latents of about unit variance of images in [0, 1]."""
 
     def decode(self, latents: Float[Array, "... rows cols ch"]) -> Float[Array, "... H W 3"]:
-        """Latents to images, float32, not clipped to [0, 1]."""
+        """Returns the images of latents, float32, not clipped to [0, 1]."""
 
 
 def check_images(images: Unchecked) -> None:

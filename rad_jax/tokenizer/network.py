@@ -1,8 +1,8 @@
-"""What tokenizers that are networks have in common: weights that compiled programs take as an argument, and bounded pieces.
+"""A tokenizer that is a network: its weights are an argument of compiled programs, and it runs in chunks of bounded memory.
 
-A tokenizer is a pytree whose leaves are its weights. Handed to a compiled function as an argument, its weights stay data;
-closed over, they would be copied into the program, hundreds of megabytes that every compilation reads and every cached
-program holds.
+A tokenizer is a pytree whose leaves are its weights. Passed to a compiled function as an argument, its weights stay data;
+closed over, they would be compiled into the program: hundreds of megabytes that each compilation reads and each cached program
+holds.
 """
 
 import dataclasses
@@ -30,12 +30,12 @@ class NetworkTokenizer:
     """See `Tokenizer`.
 
     Attributes:
-      module: its methods ``encode`` and ``decode`` take and give images (m, H, W, 3) in [0, 1] and unscaled latents.
-      params: of the module, arrays of the host or of devices.
-      cell: pixels along a side of what one latent stands for.
+      module: its methods ``encode`` and ``decode`` map images (m, H, W, 3) in [0, 1] to unscaled latents and back.
+      params: parameters of the module, on the host or on devices.
+      cell: pixels along each side of the square that one latent stands for.
       channels: of a latent.
-      image: the one size of images (height, width) that the network takes; None: any multiple of ``cell``.
-      pixels_at_once: how many pixels are computed together, which bounds the activations.
+      image: the only image size (height, width) that the network takes; None takes any multiple of ``cell``.
+      pixels_at_once: pixels that are computed together, which bounds the memory of activations.
     """
 
     name: str
@@ -61,7 +61,7 @@ class NetworkTokenizer:
         return height // self.cell, width // self.cell, self.channels
 
     def encode(self, images: Unchecked) -> Float[Array, "... rows cols ch"]:
-        """See `Tokenizer`. Of a variational encoder the mean, never a sample."""
+        """See `Tokenizer`. A variational encoder gives the mean, never a sample."""
         check_images(images)
         self.latent_shape(*images.shape[-3:-1])
         return self._run("encode", images, math.prod(images.shape[-3:-1]))
@@ -80,7 +80,7 @@ class NetworkTokenizer:
             return _apply(self, x, method, at_once)
         placed = self._beside(x)
         if any(isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1 for leaf in leaves):
-            # A loop over pieces would leave all devices but one idle.
+            # A loop over chunks would leave all devices but one idle.
             return _apply(placed, x, method, at_once)
         return placed._run_on_one_device(method, x, at_once)
 
@@ -89,10 +89,10 @@ class NetworkTokenizer:
         return {}
 
     def _beside(self, x: Unchecked) -> "NetworkTokenizer":
-        """The same with its weights where ``x`` is, whole on each of its devices; they are brought there once."""
+        """Returns the tokenizer with its weights replicated on the devices of ``x``. They are transferred once."""
         if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(self.params)):
             return self
-        place = None  # the default device, from which weights follow what they are used with
+        place = None  # the default device; uncommitted weights move to where they are used
         if isinstance(x, jax.Array) and x.committed:
             if isinstance(x.sharding, NamedSharding):
                 place = NamedSharding(x.sharding.mesh, PartitionSpec())
@@ -104,23 +104,23 @@ class NetworkTokenizer:
         return self._copies[place]
 
     def _run_on_one_device(self, method: str, x: Unchecked, at_once: int) -> Float[Array, "..."]:
-        """Pieces of one shape, or of a power of two if there is only one, so that few programs are compiled."""
+        """Runs chunks of one size (for a single chunk, a power of two), so that few programs are compiled."""
         leading, count = x.shape[:-3], math.prod(x.shape[:-3])
         flat = x.reshape(count, *x.shape[-3:])
         each = min(at_once, 1 << max(0, count - 1).bit_length())
         results = []
         for first in range(0, max(count, 1), each):
-            piece = jnp.asarray(flat[first : first + each], jnp.float32)
-            missing = each - len(piece)
-            piece = jnp.pad(piece, [(0, missing), (0, 0), (0, 0), (0, 0)]) if missing else piece
-            results.append(_apply(self, piece, method, each))
-            jax.block_until_ready(results[-2:-1])  # no more than two pieces wait for the device
+            chunk = jnp.asarray(flat[first : first + each], jnp.float32)
+            missing = each - len(chunk)
+            chunk = jnp.pad(chunk, [(0, missing), (0, 0), (0, 0), (0, 0)]) if missing else chunk
+            results.append(_apply(self, chunk, method, each))
+            jax.block_until_ready(results[-2:-1])  # at most two chunks are queued on the device
         joined = (jnp.concatenate(results) if len(results) > 1 else results[0])[:count]
         return joined.reshape(*leading, *joined.shape[1:])
 
 
 @functools.partial(jax.jit, static_argnames=("method", "at_once"))
-def _apply(tokenizer: NetworkTokenizer, x, method, at_once):
+def _apply(tokenizer: NetworkTokenizer, x: Unchecked, method: str, at_once: int) -> Float[Array, "..."]:
     run = functools.partial(tokenizer.module.apply, {"params": tokenizer.params}, method=method)
     x = jnp.asarray(x, jnp.float32)
     if method == "encode":

@@ -1,7 +1,8 @@
 """The ViT-VAE of Oasis (Decart and Etched 2024, ``vit-l-20.safetensors``), the paper's tokenizer for Minecraft.
 
-Patches of 20 x 20 pixels, six transformer blocks, 16 channels; twelve blocks back: 360 x 640 -> 18 x 32 x 16. 229 M
-parameters. Positions are rotary and depend on the grid, which the weights do not tell, so images of other sizes are refused.
+Patches of 20 x 20 pixels, an encoder of six transformer blocks, 16 channels, a decoder of twelve blocks:
+360 x 640 -> 18 x 32 x 16, 229 M parameters. Positions are rotary and depend on the grid, which the weights do not determine, so
+images of other sizes are refused.
 """
 
 import json
@@ -33,7 +34,7 @@ Tokens = Float[Array, "m n d"]
 
 
 class Attention(nn.Module):
-    """Full attention over the tokens of an image. Half of every head turns with its token's place, the other half does not."""
+    """Full attention over the tokens of an image. Rotary positions apply to the first half of each head's features."""
 
     heads: int
     grid: tuple[int, int]
@@ -77,7 +78,7 @@ class Block(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """A patch to a token: a convolution whose windows do not overlap."""
+    """Patches to tokens, by a convolution whose windows do not overlap."""
 
     width: int
     patch: int
@@ -104,9 +105,9 @@ class ViTVAE(nn.Module):
     hidden: tuple[int, int]
     heads: tuple[int, int]
 
-    def setup(self):
-        def blocks(part):
-            return [Block(self.heads[part], self.grid, self.hidden[part]) for _ in range(self.depths[part])]
+    def setup(self) -> None:
+        def blocks(half: int) -> list[Block]:
+            return [Block(self.heads[half], self.grid, self.hidden[half]) for _ in range(self.depths[half])]
 
         self.patch_embed = PatchEmbed(self.widths[0], self.patch)
         self.encoder, self.enc_norm = blocks(0), _norm(None)
@@ -116,11 +117,11 @@ class ViTVAE(nn.Module):
         self.predictor = nn.Dense(3 * self.patch**2)
 
     def __call__(self, images: Float[Array, "m H W 3"]) -> Float[Array, "m H W 3"]:
-        """Round trip."""
+        """Encodes and decodes, which touches all parameters."""
         return self.decode(self.encode(images))
 
     def encode(self, images: Float[Array, "m H W 3"]) -> Float[Array, "m rows cols ch"]:
-        """The mean, unscaled; the other half of the moments is the logarithm of the variance."""
+        """Returns the mean, unscaled. The other half of the moments is the log-variance."""
         x = rearrange(self.patch_embed(2 * images - 1), "m rows cols d -> m (rows cols) d")
         for block in self.encoder:
             x = block(x)
@@ -128,7 +129,7 @@ class ViTVAE(nn.Module):
         return rearrange(mean, "m (rows cols) ch -> m rows cols ch", rows=self.grid[0])
 
     def decode(self, latents: Float[Array, "m rows cols ch"]) -> Float[Array, "m H W 3"]:
-        """A token holds its patch colour by colour."""
+        """Returns images. The predictor orders the values of a patch by colour first."""
         x = self.post_quant_conv(rearrange(latents, "m rows cols ch -> m (rows cols) ch"))
         for block in self.decoder:
             x = block(x)
@@ -140,11 +141,11 @@ class ViTVAE(nn.Module):
 def load(path: str | os.PathLike) -> NetworkTokenizer:
     """Reads weights (.safetensors).
 
-    Patch, depths and widths are those of the weights. Image size and numbers of heads are those of a ``config.json`` beside
-    them (``input_height``, ``input_width``, ``enc_heads``, ``dec_heads``), or the published ones.
+    Patch size, depths and widths are read from the weights. Image size and numbers of heads come from a ``config.json`` beside
+    them (``input_height``, ``input_width``, ``enc_heads``, ``dec_heads``), or are the published ones.
 
     Raises:
-      WeightsError: the file is not that, or its tensors are not exactly those of this network.
+      WeightsError: the file cannot be read, or its tensors are not exactly those of this network.
     """
     path = pathlib.Path(path)
     tensors = read_tensors(path)
@@ -171,14 +172,14 @@ def _norm(name: str | None) -> nn.LayerNorm:
 
 
 def _is_rotary(name: str) -> bool:
-    """Tables of positions, which some files hold and which are computed here."""
+    """Whether a tensor is a table of positions, which some files hold; we compute them."""
     return name.endswith(("rotary_freqs", "rotary_emb.freqs"))
 
 
 def _sized(
     tensors: dict[str, np.ndarray], image: tuple[int, int], heads: tuple[int, int], path: pathlib.Path
 ) -> ViTVAE:
-    """The network whose sizes are those of the weights; where these are of something else, the published sizes."""
+    """Returns the network with the sizes of the weights, or the published sizes where tensors are missing."""
 
     def size(name: str, ndim: int, axis: int, published: int) -> int:
         tensor = tensors.get(name)
@@ -208,7 +209,7 @@ def _sized(
 
 
 def _read_config(path: pathlib.Path) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """Image size and heads from a config.json, if there is one that names them."""
+    """Returns image size and numbers of heads from a config.json, or None if it does not exist or does not name them."""
     if not path.exists():
         return None
     try:

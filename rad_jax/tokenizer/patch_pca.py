@@ -1,8 +1,8 @@
-"""Patch PCA: the best linear code of image patches, fitted in a second and needing nothing but frames.
+"""Patch PCA: the best linear code of image patches. Fitting it takes a second and needs only frames.
 
-A patch of p x p x 3 values, minus the mean patch, is expressed in the leading eigenvectors of the patch covariance. The
-basis is orthonormal and all channels share one scale, so a squared error of latents is, up to that scale, the squared error of
-the pixels that the basis can express, and the diffusion loss stays a loss on pixels.
+A patch of p x p x 3 values, minus the mean patch, is expressed in the leading eigenvectors of the patch covariance. The basis
+is orthonormal and all channels share one scale. A squared error of latents is therefore, up to that scale, the squared error of
+the pixels that the basis can express, and the diffusion loss remains a loss on pixels.
 """
 
 import dataclasses
@@ -31,10 +31,21 @@ _JOIN = "... rows cols (y x ch) -> ... (rows y) (cols x) ch"
 _DECODER = "decoder/"
 
 
-@jax.tree_util.register_static  # a pytree without leaves: so little becomes a part of the program
+@jax.tree_util.register_static  # a pytree without leaves: its few numbers may be compiled into programs
 @dataclasses.dataclass(frozen=True, eq=False)
 class PatchPCA:
-    """mean (p*p*3,), basis (p*p*3, channels), both float32; `decoder` adds a correction to what is decoded."""
+    """See `Tokenizer`.
+
+    Attributes:
+      patch: pixels p along a side of a patch.
+      mean: the mean patch, float32 (p * p * 3,).
+      basis: orthonormal, float32 (p * p * 3, channels).
+      scale: factor of the latents.
+      decoder: correction of decoded patches, or None.
+
+    Raises:
+      TokenizerError: shapes do not fit, or the scale is not positive.
+    """
 
     patch: int
     mean: np.ndarray
@@ -63,7 +74,7 @@ class PatchPCA:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over everything that is stored."""
+        """sha256 (hex) of everything that is stored."""
         return fingerprint(self._arrays())
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
@@ -92,7 +103,7 @@ class PatchPCA:
         return rearrange(patches, _JOIN, y=self.patch, x=self.patch, ch=3)
 
     def with_decoder(self, frames: UInt8[np.ndarray, "m H W 3"], steps: int, seed: int) -> "PatchPCA":
-        """The same code of images, decoded with a correction that is trained on `frames` for `steps` steps."""
+        """Returns a tokenizer with the same latents whose decoder has a correction, trained on `frames` for `steps` steps."""
         images = np.asarray(frames, np.float32) / 255
         patches = rearrange(images, _CUT, y=self.patch, x=self.patch)
         latents = np.asarray(self.encode(images))
@@ -118,10 +129,18 @@ class PatchPCA:
 
 
 def fit(frames: Unchecked, patch: int, channels: int) -> PatchPCA:
-    """The `channels` leading directions of all patches of `frames`, computed in float64.
+    """Fits the code to the patches of some frames, in float64.
 
-    `frames` are uint8 (m, H, W, 3). The scale is one over the root mean square of their latents. The sign of a direction,
-    which PCA leaves open, is such that its largest entry is positive. Raises `TokenizerError` if the sizes do not fit.
+    The scale is one over the root mean square of the unscaled latents. PCA leaves the sign of a direction open; here its
+    largest entry is positive.
+
+    Args:
+      frames: uint8 (m, H, W, 3).
+      patch: pixels along a side of a patch; divides H and W.
+      channels: leading directions to keep, 1 to patch * patch * 3.
+
+    Raises:
+      TokenizerError: the frames have another type or shape, or the sizes do not fit.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
         raise TokenizerError(
@@ -135,8 +154,8 @@ def fit(frames: Unchecked, patch: int, channels: int) -> PatchPCA:
     if not 1 <= channels <= size:
         raise TokenizerError(f"a patch of {patch} x {patch} x 3 has 1 .. {size} channels, not {channels}")
     total, product, count = np.zeros(size), np.zeros((size, size)), 0
-    for part in np.array_split(frames, max(1, len(frames) // 256)):
-        patches = rearrange(part, "m (r y) (c x) ch -> (m r c) (y x ch)", y=patch, x=patch) / 255.0
+    for chunk in np.array_split(frames, max(1, len(frames) // 256)):
+        patches = rearrange(chunk, "m (r y) (c x) ch -> (m r c) (y x ch)", y=patch, x=patch) / 255.0
         total, product, count = total + patches.sum(0), product + patches.T @ patches, count + len(patches)
     mean = total / count
     variances, vectors = np.linalg.eigh(product / count - np.outer(mean, mean))
@@ -147,7 +166,7 @@ def fit(frames: Unchecked, patch: int, channels: int) -> PatchPCA:
 
 
 def load(path: str | os.PathLike) -> PatchPCA:
-    """Reads what `PatchPCA.save` wrote; raises `TokenizerError` if the file is missing or is not exactly that."""
+    """Reads what `PatchPCA.save` wrote. Raises `TokenizerError` if the file is missing or has changed since."""
     path = pathlib.Path(path)
     if not path.is_file():
         raise TokenizerError(

@@ -1,7 +1,7 @@
-"""A tokenizer as videos to look at are drawn: TAESD decodes in place of a decoder that takes 17 times its work.
+"""A tokenizer for preview videos: TAESD decodes instead of a decoder that needs 17 times as many operations.
 
-That is by XLA's count of operations, 4.9e12 for the decoder of Stable Diffusion's VAE and 2.8e11 for TAESD's on 8 frames of
-256 x 256; on two busy cores the times were in the same proportion.
+XLA counts 4.9e12 operations for the decoder of Stable Diffusion's VAE and 2.8e11 for TAESD's, on 8 frames of 256 x 256. Times
+on a CPU of two cores had the same ratio.
 """
 
 import dataclasses
@@ -17,11 +17,11 @@ from rad_jax.tokenizer.network import NetworkTokenizer
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["tokenizer", "decoder"], meta_fields=[])
 @dataclasses.dataclass(frozen=True, eq=False)
 class PreviewTokenizer:
-    """See `Tokenizer`. To data and models it is ``tokenizer``; only what it decodes is another's. Not for evaluations.
+    """See `Tokenizer`. Equal to ``tokenizer``, except that ``decoder`` decodes. Not for evaluations.
 
     Attributes:
-      tokenizer: encodes, and gives name, scale, fingerprint and shape of the latents.
-      decoder: decodes the same latents with the scale applied.
+      tokenizer: encodes; name, scale, fingerprint and shape of the latents are its own.
+      decoder: decodes the latents of ``tokenizer``, scale included.
     """
 
     tokenizer: NetworkTokenizer

@@ -1,7 +1,7 @@
-"""A small convolutional network that adds to a linear reconstruction what neighbouring latents say about the rest.
+"""A small convolutional network that corrects a linear reconstruction, using neighbouring latents.
 
-It works on the grid of latents, (rows, cols), and gives the p * p * 3 values of every patch; the latents themselves are
-what they are without it. It is trained on latents with a little noise, because it will see what a diffusion model made.
+It works on the grid of latents, (rows, cols), and outputs the p * p * 3 values of every patch; it does not change the latents.
+It is trained on latents with a little noise, because it will decode samples of a diffusion model.
 """
 
 import dataclasses
@@ -16,10 +16,10 @@ from einops import pack, unpack
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from rad_jax.axes import Array, Float
+from rad_jax.axes import Array, Float, Key, PyTree
 
 BATCH, PEAK_RATE, NOISE = 32, 2e-3, 0.1
-"""Frames per step, highest learning rate, largest standard deviation of the noise on latents of unit variance."""
+"""Frames per step, peak learning rate, largest standard deviation of the noise on latents of unit variance."""
 
 
 class _Net(nn.Module):
@@ -33,25 +33,29 @@ class _Net(nn.Module):
         for _ in range(self.blocks):
             y = nn.Conv(self.width, (3, 3))(nn.gelu(x))
             x = x + nn.Conv(self.width, (1, 1))(nn.gelu(y))
-        # Zero at the start: the untrained decoder is the linear one.
+        # Initialised to zero: the untrained decoder is the linear one.
         return nn.Conv(self.outputs, (1, 1), kernel_init=nn.initializers.zeros)(nn.gelu(x))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ResidualDecoder:
-    """`params` of the network, by name; its sizes are read from their shapes."""
+    """A trained network.
+
+    Attributes:
+      params: of the network, by name; their shapes determine its sizes.
+    """
 
     params: dict[str, Any]
 
     def __call__(self, latents: Float[Array, "... rows cols ch"]) -> Float[Array, "... rows cols f"]:
-        """Latents of unit variance to the correction of every patch, its p * p * 3 values in the last axis."""
+        """Returns the correction of every patch (its p * p * 3 values in the last axis) for latents of unit variance."""
         packed, leading = pack([latents], "* rows cols ch")
         return unpack(_net_of(self.params).apply({"params": self.params}, packed), leading, "* rows cols ch")[
             0
         ]
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """For storing: name -> array."""
+        """Returns the parameters as arrays by name, to be stored."""
         return {"/".join(path): np.asarray(value) for path, value in flatten_dict(self.params).items()}
 
     @classmethod
@@ -70,10 +74,18 @@ def train(
     width: int = 96,
     blocks: int = 2,
 ) -> ResidualDecoder:
-    """Fits the correction of `linear(latents)` towards `patches` (values in [0, 1]) by mean squared error.
+    """Trains the correction of `linear(latents)` towards `patches` by mean squared error.
 
-    Every clip of a batch has noise of its own standard deviation, drawn from [0, NOISE]; what the noise does to the linear
-    reconstruction is part of what is to be corrected.
+    Noise is added to the latents before `linear`, so its effect on the linear reconstruction is corrected as well. Its standard
+    deviation is uniform in [0, NOISE], and drawn for each frame of a batch.
+
+    Args:
+      latents: of the frames to train on, unit variance.
+      patches: the same frames, cut into patches of values in [0, 1].
+      linear: the linear reconstruction.
+      steps: of Adam, with a cosine schedule.
+      seed: of the initialisation, the noise and the choice of frames.
+      width, blocks: of the network.
     """
     net = _Net(width, blocks, patches.shape[-1])
     init_key, step_key = jax.random.split(jax.random.key(seed))
@@ -81,7 +93,13 @@ def train(
     rule = optax.adam(optax.cosine_decay_schedule(PEAK_RATE, steps))
 
     @jax.jit
-    def update(params, opt, z, target, key):
+    def update(
+        params: PyTree,
+        opt: optax.OptState,
+        z: Float[Array, "b rows cols ch"],
+        target: Float[Array, "b rows cols f"],
+        key: Key[Array, ""],
+    ) -> tuple[PyTree, optax.OptState]:
         level_key, noise_key = jax.random.split(key)
         level = NOISE * jax.random.uniform(level_key, (len(z), 1, 1, 1))
         z = z + level * jax.random.normal(noise_key, z.shape)

@@ -1,8 +1,8 @@
 """The VAE of Stable Diffusion (Rombach et al. 2022; the ft-EMA and ft-MSE decoders too), the paper's tokenizer for mazes.
 
-Eight pixels a side make one latent of four channels: 64 x 64 -> 8 x 8 x 4. 83.7 M parameters. Sizes are read from the shapes
-of the weights; what shapes cannot say (groups of the norms, scale) from a ``config.json`` beside them, as published with
-them, or they are those of Stable Diffusion.
+A square of 8 x 8 pixels becomes one latent of four channels: 64 x 64 -> 8 x 8 x 4, 83.7 M parameters. Sizes are read from the
+shapes of the weights. What shapes do not determine (groups of the norms, scale) is read from the published ``config.json``
+beside them, or is as in Stable Diffusion.
 """
 
 import json
@@ -30,7 +30,7 @@ Features = Float[Array, "m _ _ _"]
 
 
 class Resnet(nn.Module):
-    """Norm, SiLU, convolution, twice, added to the input."""
+    """Norm, SiLU and convolution, twice; the result is added to the input."""
 
     channels: int
     groups: int
@@ -45,7 +45,7 @@ class Resnet(nn.Module):
 
 
 class Attention(nn.Module):
-    """One head over all places of an image, added to the input."""
+    """Attention of one head over all positions of an image; the result is added to the input."""
 
     groups: int
 
@@ -60,7 +60,7 @@ class Attention(nn.Module):
 
 
 class Middle(nn.Module):
-    """Where the resolution is lowest."""
+    """The blocks at the lowest resolution."""
 
     groups: int
 
@@ -72,7 +72,7 @@ class Middle(nn.Module):
 
 
 class Level(nn.Module):
-    """Resnets at one resolution, and the step to the next one: "down", "up", or "" for none."""
+    """Resnets at one resolution and the step to the next one: "down", "up", or "" for none."""
 
     channels: int
     layers: int
@@ -139,8 +139,10 @@ class AutoencoderKL(nn.Module):
     """Images in [0, 1] to the mean of the posterior, and back.
 
     Attributes:
-      channels: of every level of resolution, from the image inwards.
-      layers: resnets of a level of the encoder; the decoder has one more.
+      channels: of each level of resolution, beginning at the image.
+      layers: resnets per level of the encoder; the decoder has one more.
+      latent_channels: of a latent.
+      groups: of every group norm.
     """
 
     channels: tuple[int, ...] = CHANNELS
@@ -148,18 +150,18 @@ class AutoencoderKL(nn.Module):
     latent_channels: int = LATENT_CHANNELS
     groups: int = GROUPS
 
-    def setup(self):
+    def setup(self) -> None:
         self.encoder = Encoder(self.channels, self.layers, self.groups, 2 * self.latent_channels)
         self.decoder = Decoder(self.channels, self.layers, self.groups)
         self.quant_conv = nn.Conv(2 * self.latent_channels, (1, 1))
         self.post_quant_conv = nn.Conv(self.latent_channels, (1, 1))
 
     def __call__(self, images: Features) -> Features:
-        """Round trip."""
+        """Encodes and decodes, which touches all parameters."""
         return self.decode(self.encode(images))
 
     def encode(self, images: Features) -> Features:
-        """The mean, unscaled; the other half of the moments is the logarithm of the variance."""
+        """Returns the mean, unscaled. The other half of the moments is the log-variance."""
         mean, _ = jnp.split(self.quant_conv(self.encoder(2 * images - 1)), 2, axis=-1)
         return mean
 
@@ -171,7 +173,7 @@ def load(path: str | os.PathLike) -> NetworkTokenizer:
     """Reads weights (.safetensors) in any of the three layouts in which they are published.
 
     Raises:
-      WeightsError: the file is not that, or its tensors are not exactly those of this network.
+      WeightsError: the file cannot be read, or its tensors are not exactly those of this network.
     """
     path = pathlib.Path(path)
     tensors = current_names(read_tensors(path), path)
@@ -205,7 +207,7 @@ def _norm(groups: int, name: str) -> nn.GroupNorm:
 
 
 def _sized(tensors: dict[str, np.ndarray], groups: int) -> AutoencoderKL:
-    """The network whose sizes are those of the weights; the published one if they are not weights of such a network."""
+    """Returns the network with the sizes of the weights, or the published one if they are not weights of such a network."""
     channels, layers = [], 0
     while (first := tensors.get(f"encoder.down_blocks.{len(channels)}.resnets.0.conv1.weight")) is not None:
         channels.append(first.shape[0] if first.ndim == 4 else 0)
@@ -218,7 +220,7 @@ def _sized(tensors: dict[str, np.ndarray], groups: int) -> AutoencoderKL:
 
 
 def _read_config(path: pathlib.Path) -> tuple[int, float] | None:
-    """Groups of the norms and scale of the latents from a published config.json, if there is one of this network."""
+    """Returns the groups of the norms and the scale of the latents from a config.json, or None if it is not of this network."""
     if not path.exists():
         return None
     try:

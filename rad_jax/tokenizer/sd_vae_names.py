@@ -1,4 +1,4 @@
-"""The three layouts in which weights of Stable Diffusion's VAE are published, as one.
+"""Converts the three layouts in which weights of Stable Diffusion's VAE are published into one.
 
 current diffusers       encoder.down_blocks.0.resnets.1.conv1, mid_block.attentions.0.to_q (C, C)
 diffusers before 0.15   the same, but mid_block.attentions.0.query
@@ -27,10 +27,10 @@ _LDM_SAMPLING = {"downsample": "downsamplers.0", "upsample": "upsamplers.0"}
 
 
 def current_names(tensors: Mapping[str, np.ndarray], path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The VAE's tensors under the names of current diffusers; others, and names of no known layout, as they are.
+    """Renames the VAE's tensors as in current diffusers. Names of no known layout stay as they are.
 
     Raises:
-      WeightsError: two tensors of the file mean the same parameter.
+      WeightsError: two tensors of the file stand for the same parameter.
     """
     if any(name.startswith(CHECKPOINT_PREFIX) for name in tensors):
         inside = {name: tensor for name, tensor in tensors.items() if name.startswith(CHECKPOINT_PREFIX)}

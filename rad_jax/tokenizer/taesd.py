@@ -1,7 +1,7 @@
-"""TAESD (Bohan 2023): a small decoder of the latents of Stable Diffusion's VAE, for previews, and an encoder into the same.
+"""TAESD (Bohan 2023): a small decoder, for previews, and encoder of the latents of Stable Diffusion's VAE.
 
-Its latents are those of ``sd_vae`` with the scale applied, so its own scale is 1 and it decodes what ``sd_vae`` encoded.
-1.22 M parameters each way: convolutions and ReLU.
+Its latents are the scaled latents of ``sd_vae``, so its own scale is 1, and it decodes what ``sd_vae`` encoded. Encoder and
+decoder have 1.22 M parameters each, in convolutions with ReLU.
 """
 
 import os
@@ -61,11 +61,11 @@ class Decoder(nn.Module):
     @nn.compact
     def __call__(self, x: Features) -> Features:
         x = nn.relu(nn.Conv(self.width, (3, 3), name="layers_0")(3 * jnp.tanh(x / 3)))
-        layer = 2  # the activation counts
+        layer = 2  # published names count the activation
         for blocks in DECODER_BLOCKS[:-1]:
             for block in range(blocks):
                 x = Block(self.width, name=f"layers_{layer + block}")(x)
-            layer += blocks + 2  # so does the doubling of the resolution
+            layer += blocks + 2  # and the upsampling
             x = x.repeat(2, axis=1).repeat(2, axis=2)
             x = nn.Conv(self.width, (3, 3), use_bias=False, name=f"layers_{layer - 1}")(x)
         for block in range(DECODER_BLOCKS[-1]):
@@ -80,13 +80,13 @@ class TAESD(nn.Module):
     latent_channels: int
     encodes: bool
 
-    def setup(self):
+    def setup(self) -> None:
         self.decoder = Decoder(self.width)
         if self.encodes:
             self.encoder = Encoder(self.width, self.latent_channels)
 
     def __call__(self, images: Features, latents: Features) -> tuple[Features, Features]:
-        """Both ways."""
+        """Encodes (if it can) and decodes, which touches all parameters."""
         return self.encode(images) if self.encodes else latents, self.decode(latents)
 
     def encode(self, images: Features) -> Features:
@@ -99,10 +99,10 @@ class TAESD(nn.Module):
 
 
 def load(path: str | os.PathLike) -> NetworkTokenizer:
-    """Reads weights (.safetensors): encoder and decoder as diffusers publishes them, or the original's decoder alone.
+    """Reads weights (.safetensors): encoder and decoder as diffusers publishes them, or only the decoder of the original.
 
     Raises:
-      WeightsError: the file is not that, or its tensors are not exactly those of this network.
+      WeightsError: the file cannot be read, or its tensors are not exactly those of this network.
     """
     tensors = _current_names(read_tensors(path))
     first = tensors.get("decoder.layers.0.weight", np.zeros((WIDTH, LATENT_CHANNELS, 3, 3)))
@@ -125,7 +125,7 @@ def load(path: str | os.PathLike) -> NetworkTokenizer:
 
 
 def _current_names(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The original's decoder is a bare list whose first entry, a clamp without weights, counts."""
+    """Renames the original's decoder, a bare list whose first entry is a clamp without weights."""
     if not all(re.match(r"\d{1,3}\.", name) for name in tensors):
         return tensors
     split = {name: name.partition(".") for name in tensors}

@@ -1,8 +1,8 @@
-"""Weights of other programs: read whole or not at all, and never executed.
+"""Weights of other programs: loaded as a whole or not at all, and never executed.
 
 import_oasis_dit(path) -> (ModelConfig, params)       the DiT of Open-Oasis as a model without memory
 
-The VAEs are read by `rad_jax.tokenizer.load`, LPIPS by `rad_jax.metrics.load_lpips`, our own exports by `rad_jax.runs`.
+`rad_jax.tokenizer.load` reads VAEs, `rad_jax.metrics.load_lpips` LPIPS, and `rad_jax.runs` our own exports.
 """
 
 from rad_jax.weights.oasis_dit import OASIS_DIFFUSION, import_oasis_dit

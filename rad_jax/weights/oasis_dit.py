@@ -1,9 +1,9 @@
-"""Open-Oasis's diffusion transformer (github.com/etched-ai/open-oasis, DiT-S/2) as a model without memory: the same numbers.
+"""Open-Oasis's diffusion transformer (github.com/etched-ai/open-oasis, DiT-S/2) as a model without memory, with equal outputs.
 
-The file holds 300 weights, and one or more copies of the two tables of rotary frequencies, which are compared with the
-formula of `rad_jax.model.rope` and then left out. Sizes are read from the tensors. What they do not tell is as in the released
-program: latents of 18 x 32, heads of 64 features (unless the frequencies say otherwise), a window of 32 frames, clean
-frames at level 14. `OASIS_DIFFUSION` is what the weights were trained with.
+The file holds 300 weights, and one or more copies of the two tables of rotary frequencies, which are compared with the formula
+of `rad_jax.model.rope` and then left out. Sizes are read from the tensors. What the tensors do not determine is set as in the
+released program: latents of 18 x 32, heads of 64 features (unless the frequencies say otherwise), a window of 32 frames, clean
+frames at level 14. The weights were trained with `OASIS_DIFFUSION`.
 
 Our parameters are stacked over the layers, and kernels are transposed: (in, out) where PyTorch has (out, in).
 """
@@ -24,11 +24,10 @@ OASIS_DIFFUSION = DiffusionConfig(schedule="sigmoid", shift=1.0, levels=1000, pr
 
 PATCHES = "x_embedder.proj.weight"
 FREQUENCIES = "rotary_emb.freqs"
-WRAPPED = "diffusion_model."  # before every name of checkpoints that were fine-tuned in a training program
 PUBLISHED = {"width": 1024, "depth": 16, "hidden": 4096, "channels": 16, "patch": 2, "action_dim": 25}
 GRID, HEAD_WIDTH, WINDOW, CONTEXT_LEVEL = (18, 32), 64, 32, 14
 
-# Our modules, and theirs.
+# Names of our modules -> theirs: those of the whole model, and those of each block.
 WHOLE = {
     "embed_patch": "x_embedder.proj",
     "embed_time/layers_0": "t_embedder.mlp.0",
@@ -68,16 +67,22 @@ def read_oasis_dit(path: str | os.PathLike) -> tuple[ModelConfig, dict[str, np.n
 
 
 def is_oasis_dit(tensors: dict[str, np.ndarray]) -> bool:
-    """Whether tensors are named as those of this model."""
-    return PATCHES in tensors or WRAPPED + PATCHES in tensors
+    """Whether tensors have the names of this model, with or without a prefix."""
+    return any(name.endswith(PATCHES) for name in tensors)
+
+
+def _prefix(tensors: dict[str, np.ndarray]) -> str:
+    """Returns what a training program (torch.compile, DDP, Lightning, ...) has put before every name, or ""."""
+    prefixes = [name.removesuffix(PATCHES) for name in tensors if name.endswith(PATCHES)]
+    return next((prefix for prefix in prefixes if all(name.startswith(prefix) for name in tensors)), "")
 
 
 def convert_oasis_dit(
     tensors: dict[str, np.ndarray], where: str
 ) -> tuple[ModelConfig, dict[str, np.ndarray]]:
-    """As `read_oasis_dit`, for tensors that were read from ``where``."""
-    if all(name.startswith(WRAPPED) for name in tensors):
-        tensors = {name.removeprefix(WRAPPED): array for name, array in tensors.items()}
+    """As `read_oasis_dit`, for tensors that were read from ``where``. A prefix that all names share is left out."""
+    prefix = _prefix(tensors)
+    tensors = {name.removeprefix(prefix): array for name, array in tensors.items()}
     try:
         config = _config(tensors)
     except ConfigError as error:
@@ -94,13 +99,13 @@ def convert_oasis_dit(
     named = {}
     for name in ours:
         layers = range(config.depth if is_stacked(name) else 1)
-        parts = [_kernel(found.pop(_name(name, layer)), where) for layer in layers]
-        named[name] = np.stack(parts) if is_stacked(name) else np.ascontiguousarray(parts[0])
+        kernels = [_kernel(found.pop(_name(name, layer)), where) for layer in layers]
+        named[name] = np.stack(kernels) if is_stacked(name) else np.ascontiguousarray(kernels[0])
     return config, named
 
 
 def _config(tensors: dict[str, np.ndarray]) -> ModelConfig:
-    """Sizes from the tensors, those of the published model where a tensor is not there; `match` will say what is wrong."""
+    """Reads the sizes from the tensors; for a missing tensor, that of the published model, so that `match` can name it."""
 
     def size(name: str, axis: int, published: str) -> int:
         shape = np.shape(tensors.get(name, 0))
@@ -136,7 +141,7 @@ def _head_width(name: str, frequencies: np.ndarray) -> int:
 
 
 def _check_frequencies(tensors: dict[str, np.ndarray], config: ModelConfig, where: str) -> None:
-    """The tables must be those that our model computes, as exactly as their type can hold them."""
+    """Raises WeightsError unless the tables are those that our model computes, as exactly as their type can hold them."""
     head_width = config.width // config.heads
     for name, found in tensors.items():
         if name.endswith(FREQUENCIES):
@@ -151,7 +156,7 @@ def _check_frequencies(tensors: dict[str, np.ndarray], config: ModelConfig, wher
 
 
 def _name(name: str, layer: int) -> str:
-    """Their name of a parameter of ours."""
+    """Returns their name of our parameter ``name`` in one layer."""
     module, _, leaf = name.rpartition("/")
     if not is_stacked(name):
         return f"{WHOLE[module]}.{LEAVES[leaf]}"
@@ -160,15 +165,17 @@ def _name(name: str, layer: int) -> str:
 
 
 def _shape(name: str, shape: tuple[int, ...], patch: int) -> tuple[int, ...]:
-    """Their shape of a parameter that has ``shape`` in one layer of ours."""
+    """Returns their shape of our parameter ``name``, which has ``shape`` in one layer."""
     if name == "embed_patch/kernel":
         return shape[1], shape[0] // patch**2, patch, patch
     return shape[::-1]
 
 
 def _kernel(weight: np.ndarray, where: str) -> np.ndarray:
-    """Our layout of one of their weights, float32."""
-    if weight.ndim == 4:  # the convolution that cuts patches: we flatten a patch with its channels last
+    """Returns one of their weights in our layout, as float32."""
+    if (
+        weight.ndim == 4
+    ):  # the patch embedding, a convolution for them; we flatten a patch with its channels last
         weight = rearrange(weight, "out c p q -> out (p q c)")
     try:
         with np.errstate(over="raise"):

@@ -1,35 +1,29 @@
-"""Tensors by name from a safetensors file, and the strict comparison with what a model expects.
+"""Reads tensors by name from a safetensors file, and compares them strictly with what a model expects.
 
-Files come from strangers. Nothing in them is executed, everything in them is checked, and a set of weights is taken as a
-whole or not at all: weights that are loaded half give noise, and nobody is told why.
+Files come from strangers: nothing in them is executed, and everything in them is checked. A set of weights is loaded as a whole
+or not at all, because a model with half of its weights produces noise and gives no hint why.
 """
 
 import contextlib
 import json
-import math
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, BinaryIO
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
+import ml_dtypes  # noqa: F401 (teaches NumPy the name bfloat16, which safetensors asks for)
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-METADATA = "__metadata__"
 SUFFIX = ".safetensors"
-TYPES = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "BF16": "<u2",  # NumPy has no bfloat16: it is the upper half of a float32
-    **{f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (1, 2, 4, 8)},
-}
+TYPES = ("F64", "F32", "F16", "BF16", *(f"{kind}{bits}" for kind in "IU" for bits in (8, 16, 32, 64)))
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"  # how the files of torch.save begin, the new ones and the old
 CONVERT = (
     'python -c "import sys, torch; from safetensors.torch import save_file; t = torch.load(sys.argv[1], weights_only=True, '
     "map_location='cpu'); save_file({k: v.clone().contiguous() for k, v in t.items()}, sys.argv[2])\""
 )
-NAMED = 3  # names of each kind in an error
+NAMED = 3  # how many names of each kind an error lists
 
 
 class WeightsError(ValueError):
@@ -37,23 +31,22 @@ class WeightsError(ValueError):
 
 
 def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """All tensors of a safetensors file by name, in the order of the file's header.
+    """Returns all tensors of a safetensors file by name.
 
-    Floats of 16 bits are widened to float32, which is exact; float64 and integers stay what they are.
+    Floats of 16 bits are widened to float32, which is exact; float64 and integers keep their type.
 
     Raises:
-      WeightsError: there is no such file; it is of another format (then with the command that converts it); its header has a
-        key twice, or does not describe exactly the bytes that follow; a tensor holds NaN or infinity.
+      WeightsError: the file is missing; it is of another format (the error then has the command that converts it); its header
+        has a key twice, or does not describe exactly the bytes that follow; a tensor holds NaN or infinity.
     """
-    with _opened(path) as (file, header, start):
-        header.pop(METADATA, None)
-        return {name: _read(file, start, name, entry) for name, entry in header.items()}
+    with _opened(path) as file:
+        return {name: _read(file, name) for name in file.keys()}  # noqa: SIM118 (not a dict)
 
 
 def read_metadata(path: str | os.PathLike) -> dict[str, str]:
-    """The texts by name that a safetensors file has beside its tensors; raises as `read_tensors`."""
-    with _opened(path) as (_, header, _):
-        return header.get(METADATA) or {}
+    """Returns the texts by name that a safetensors file has beside its tensors; raises as `read_tensors`."""
+    with _opened(path) as file:
+        return file.metadata() or {}
 
 
 def match(
@@ -62,12 +55,13 @@ def match(
     what: str,
     ignore: Callable[[str], bool] = lambda name: False,
 ) -> dict[str, np.ndarray]:
-    """Exactly the tensors that ``shapes`` names, in its order.
+    """Returns exactly the tensors that ``shapes`` names, in its order.
 
     Args:
-      shapes: what the model needs; every one must be there, of that shape and of a floating-point type.
-      what: what the tensors are compared with, and where they are from; begins the error.
-      ignore: names that may be there as well and are left out.
+      tensors: what a file holds.
+      shapes: what the model needs; each must exist with this shape and a floating-point type.
+      what: where the tensors are from and what they are compared with; the error begins with it.
+      ignore: whether a tensor of this name may exist as well; it is left out.
 
     Raises:
       WeightsError: with the numbers of matching, missing, unexpected and wrongly shaped tensors, and the first names of each.
@@ -94,60 +88,53 @@ class _Damage(ValueError):
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, dict[str, Any], int]]:
-    """The file, its header, and where its data begin; what goes wrong inside becomes a `WeightsError` with the file's name."""
+def _opened(path: str | os.PathLike) -> Iterator[Any]:
+    """Opens a file whose header is in order. What goes wrong in the block becomes a `WeightsError` with the file's name."""
     path = pathlib.Path(path)
-    try:
-        _check_file(path)
-        with open(path, "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            yield file, json.loads(file.read(length), object_pairs_hook=_without_duplicates), 8 + length
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from None
-    except _Damage as error:
-        raise WeightsError(f"{path}: {error}") from None
-
-
-def _check_file(path: pathlib.Path) -> None:
-    """Lets the library compare the header with the bytes that follow it; opens nothing that is of another format."""
     if not path.is_file():
         raise WeightsError(f"there is no file {path}" + (" (it is a directory)" if path.is_dir() else ""))
     refusal = WeightsError(
         f"{path} is not a {SUFFIX} file, and no other is read: pickles (.pt, .pth, .ckpt, .bin) can execute code; "
         f"convert one that you trust with: {CONVERT} IN OUT{SUFFIX}"
     )
-    with open(path, "rb") as file:
-        start = file.read(4)
-    if path.suffix != SUFFIX or start == ZIP:
-        raise refusal
+    start = b""
     try:
-        with safe_open(path, framework="np"):
-            pass
+        with open(path, "rb") as file:
+            start = file.read(4)
+        if path.suffix != SUFFIX or start == ZIP:
+            raise refusal
+        with safe_open(path, framework="np") as file:
+            _refuse_duplicates(path)
+            yield file
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from None
     except SafetensorError as error:
         if start.startswith(PICKLE):
             raise refusal from None
         reason = str(error).splitlines()[0].removeprefix("Error while deserializing header: ")
-        raise _Damage(f"not an intact safetensors file ({reason[:200]})") from None
+        raise WeightsError(f"{path}: not an intact safetensors file ({reason[:200]})") from None
+    except _Damage as error:
+        raise WeightsError(f"{path}: {error}") from None
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    entries = dict(pairs)
-    if len(entries) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = [name for name in entries if names.count(name) > 1]
-        raise _Damage(f"{_first(twice)} stands more than once in its header")
-    return entries
+def _refuse_duplicates(path: pathlib.Path) -> None:
+    """Raises `_Damage` for a key that the header has twice, of which the library would take the last."""
+
+    def refuse(pairs: list[tuple[str, Any]]) -> None:
+        twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+        if twice:
+            raise _Damage(f"{_first(twice)} stands more than once in its header")
+
+    with open(path, "rb") as file:
+        json.loads(file.read(int.from_bytes(file.read(8), "little")), object_pairs_hook=refuse)
 
 
-def _read(file: BinaryIO, start: int, name: str, entry: dict[str, Any]) -> np.ndarray:
-    dtype, shape, (begin, _) = entry["dtype"], entry["shape"], entry["data_offsets"]
+def _read(file: Any, name: str) -> np.ndarray:
+    dtype = file.get_slice(name).get_dtype()
     if dtype not in TYPES:
         raise _Damage(f"{_first([name])} has type {dtype}, expected one of {', '.join(TYPES)}")
-    file.seek(start + begin)
-    array = np.fromfile(file, TYPES[dtype], math.prod(shape)).reshape(shape)
-    if dtype == "BF16":
-        array = (array.astype(np.uint32) << 16).view(np.float32)
-    elif dtype == "F16":
+    array = file.get_tensor(name)
+    if dtype in ("F16", "BF16"):
         array = array.astype(np.float32)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         bad = array.size - np.count_nonzero(np.isfinite(array))
@@ -155,8 +142,8 @@ def _read(file: BinaryIO, start: int, name: str, entry: dict[str, Any]) -> np.nd
     return array
 
 
-def _first(names, details: Mapping[str, str] | None = None) -> str:
-    """The first few names, as they can be printed, each with its detail."""
+def _first(names: Iterable[str], details: Mapping[str, str] | None = None) -> str:
+    """Returns the first few names in printable form, each with its detail."""
     shown = [
         ascii(name)[1:-1][:120] + (f": {details[name]}" if details else "") for name in list(names)[:NAMED]
     ]

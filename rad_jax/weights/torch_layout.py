@@ -1,4 +1,4 @@
-"""Names and layouts of PyTorch's parameters against those of Linen's, for modules that are called the same in both.
+"""Converts names and layouts of PyTorch's parameters to Linen's, for modules that have the same names in both.
 
 encoder.down_blocks.0.resnets.1.conv1.weight (O, I, h, w)   encoder/down_blocks_0/resnets_1/conv1/kernel (h, w, I, O)
 encoder.0.attn.qkv.weight (O, I)                            encoder_0/attn/qkv/kernel (I, O)
@@ -17,7 +17,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from rad_jax.weights.tensors import match
 
-TO_TORCH = {2: (1, 0), 4: (3, 2, 0, 1)}  # axes of a kernel, by their number; of vectors nothing changes
+TO_TORCH = {
+    2: (1, 0),
+    4: (3, 2, 0, 1),
+}  # permutation of a kernel's axes, by their number; vectors keep theirs
 TO_LINEN = {2: (1, 0), 4: (2, 3, 1, 0)}
 
 
@@ -28,12 +31,14 @@ def fill(
     what: str,
     ignore: Callable[[str], bool] = lambda name: False,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The parameters of ``module`` from PyTorch's tensors by name; every one must be there, of the right shape.
+    """Returns the parameters of ``module`` from PyTorch's tensors; each must exist with the right shape.
 
     Args:
-      inputs: shapes of what the module is called with, from which the shapes of its parameters follow.
-      what: what the tensors are compared with and where they are from; begins the error.
-      ignore: names that may be there as well.
+      module: the Linen module to fill.
+      inputs: shapes of the module's arguments, which determine the shapes of its parameters.
+      tensors: PyTorch's tensors by name.
+      what: where the tensors are from and what they are compared with; the error begins with it.
+      ignore: whether a tensor of this name may exist as well; it is left out.
 
     Returns:
       The tree of float32 parameters, and the tensors that it was made of, as float32.

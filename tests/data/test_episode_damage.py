@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from rad_jax.data import DataError, Episodes, write_split
+from rad_jax.data.shards import SplitLayout
+from rad_jax.data.writer import begin, write_shard
 from tests.data import toy_episodes as toy
 
 
@@ -140,12 +142,70 @@ def test_records_that_are_no_examples_are_found(tmp_path):
             Episodes(tmp_path, "train").read(6)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 0}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"format": 0}', '{"format": 1}', '{"format": 1, "splits": [3]}']
+)
 def test_a_damaged_index_is_named(tmp_path, text):
     toy.write(tmp_path)
     (tmp_path / "index.json").write_text(text)
     with pytest.raises(DataError, match=r"index\.json (is damaged|has format 0)"):
         Episodes(tmp_path, "train")
+
+
+UNSAFE_NAMES = [
+    "../a",
+    "a/b",
+    "/a",
+    "..",
+    ".a",
+    "",
+    "a\\b",
+    "a\0",
+    "a\nb",
+    "\x1b[2J",
+    "a" * 201,
+    "\ud800",
+    None,
+    7,
+]
+
+
+@pytest.mark.parametrize("name", UNSAFE_NAMES)
+@pytest.mark.parametrize("what", ["shard", "episode"])
+def test_an_index_with_names_that_lead_elsewhere_is_refused(tmp_path, what, name):
+    toy.write(tmp_path)
+    path = tmp_path / "index.json"
+    index = json.loads(path.read_text())
+    index["splits"]["train"][f"{what}s"][1]["file" if what == "shard" else "id"] = name
+    path.write_text(json.dumps(index))
+    with pytest.raises(DataError, match=rf"index\.json: {what} .* is not allowed") as error:
+        Episodes(tmp_path, "train")
+    assert "\n" not in str(error.value) and str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("name", UNSAFE_NAMES)
+def test_an_episode_with_a_name_that_leads_elsewhere_is_not_written(tmp_path, name):
+    episode = {**toy.episode(0), "episode_id": name}
+    with pytest.raises(DataError, match=r"episode_id .* is not allowed"):
+        write_split(tmp_path, "train", toy.SPEC, lambda _: [episode], 1, episodes_per_shard=1)
+    assert not list(tmp_path.glob("*toy*"))
+
+
+def test_names_of_files_of_any_language_are_kept(tmp_path):
+    names = ["Ein Film (2)..", "走る-01", "a" * 200, "é" * 100]
+    episodes = [{**toy.episode(number), "episode_id": name} for number, name in enumerate(names)]
+    write_split(tmp_path, "train", toy.SPEC, lambda _: episodes, 4, episodes_per_shard=4)
+    assert Episodes(tmp_path, "train").ids == names
+
+
+def test_an_unfinished_shard_that_names_another_file_is_refused(tmp_path):
+    layout = SplitLayout(tmp_path, "train", toy.SPEC, 7, 3)
+    begin(layout)
+    write_shard(layout, 0, toy.make_episodes)
+    path = layout.entry_path(0)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "file": "../elsewhere"}))
+    with pytest.raises(DataError, match=r"00000\.json is damaged.*elsewhere"):
+        begin(layout)
 
 
 def test_an_intact_data_set_verifies(tmp_path):

@@ -12,8 +12,8 @@ import pytest
 
 from rad_jax.data import DataError, Episodes, write_split
 from rad_jax.data import index as index_file
-from rad_jax.data.index import writing
-from rad_jax.data.plan import SplitPlan
+from rad_jax.data.index import index_locked
+from rad_jax.data.shards import SplitLayout
 from rad_jax.data.writer import begin, finish, write_shard
 from tests.data import toy_episodes as toy
 
@@ -193,35 +193,35 @@ def test_splits_with_infos_of_their_own_share_a_directory(tmp_path):
 
 def test_an_index_that_is_being_changed_is_waited_for_but_not_for_ever(tmp_path, monkeypatch):
     monkeypatch.setattr(index_file, "PATIENCE", 0.1)
-    with writing(tmp_path), pytest.raises(DataError, match="another process is writing"):
+    with index_locked(tmp_path), pytest.raises(DataError, match=f"process {os.getpid()} on .* is writing to"):
         toy.write(tmp_path)
     toy.write(tmp_path)
 
 
 def test_shards_are_written_in_any_order_by_anybody_and_the_last_one_completes_the_split(tmp_path):
     toy.write(tmp_path / "one")
-    plan = SplitPlan(tmp_path / "many", "train", toy.SPEC, 7, 3)
+    layout = SplitLayout(tmp_path / "many", "train", toy.SPEC, 7, 3)
     for number in (2, 0, 1):
-        begin(plan)
-        assert not finish(plan)
-        assert write_shard(plan, number, toy.make_episodes)
-        assert not write_shard(plan, number, _never)
-    assert finish(plan) and finish(plan)
-    assert not write_shard(plan, 0, _never, wait=True)
+        begin(layout)
+        assert not finish(layout)
+        assert write_shard(layout, number, toy.make_episodes)
+        assert not write_shard(layout, number, _never)
+    assert finish(layout) and finish(layout)
+    assert not write_shard(layout, 0, _never, wait=True)
     assert toy.content(tmp_path / "many") == toy.content(tmp_path / "one")
 
 
 def test_a_shard_that_another_process_writes_is_left_to_it_or_waited_for(tmp_path):
-    plan = SplitPlan(tmp_path, "train", toy.SPEC, 7, 3)
-    begin(plan)
+    layout = SplitLayout(tmp_path, "train", toy.SPEC, 7, 3)
+    begin(layout)
     holder = _process(
-        "f = open(path, 'a'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); input()", plan, 1
+        "f = open(path, 'a'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); input()", layout, 1
     )
     assert holder.stdout.readline() == b"held\n"
-    assert not write_shard(plan, 1, _never)
+    assert not write_shard(layout, 1, _never)
     written = []
     waiting = threading.Thread(
-        target=lambda: written.append(write_shard(plan, 1, toy.make_episodes, wait=True))
+        target=lambda: written.append(write_shard(layout, 1, toy.make_episodes, wait=True))
     )
     waiting.start()
     waiting.join(0.2)
@@ -233,8 +233,8 @@ def test_a_shard_that_another_process_writes_is_left_to_it_or_waited_for(tmp_pat
     toy.write(tmp_path).verify()
 
 
-def _process(code, plan, number):
-    path = os.fspath(plan.progress / f"{number:05d}.claim")
+def _process(code, layout, number):
+    path = os.fspath(layout.progress_directory / f"{number:05d}.claim")
     command = [sys.executable, "-c", f"import fcntl; path = {path!r}; {code}"]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
@@ -244,17 +244,17 @@ def _never(indices):
 
 
 def test_another_split_that_is_being_written_is_of_the_same_data_set(tmp_path):
-    begin(SplitPlan(tmp_path, "train", toy.SPEC, 7, 3))
+    begin(SplitLayout(tmp_path, "train", toy.SPEC, 7, 3))
     other = dataclasses.replace(toy.SPEC, chunk=5)
     with pytest.raises(DataError, match=r"the unfinished split 'train' .* chunk = 4, not 5"):
-        begin(SplitPlan(tmp_path, "test", other, 2, 1))
+        begin(SplitLayout(tmp_path, "test", other, 2, 1))
     toy.write(tmp_path, 2, split="test")
     toy.write(tmp_path)
 
 
 def test_the_tokenizer_of_a_plan_becomes_that_of_the_data_set(tmp_path):
     first, second = ({"name": "n", "fingerprint": f * 64, "path": "p"} for f in "ab")
-    plans = [SplitPlan(tmp_path, "train", toy.SPEC, 7, 7, t) for t in (first, second)]
+    plans = [SplitLayout(tmp_path, "train", toy.SPEC, 7, 7, t) for t in (first, second)]
     begin(plans[0])
     with pytest.raises(DataError, match=r"unfinished split 'train' .* tokenizer\.fingerprint = 'aaaa"):
         begin(plans[1])
@@ -272,17 +272,17 @@ def test_a_shard_that_was_mended_differently_is_what_the_index_says(tmp_path, sa
     toy.write(tmp_path)
     path = tmp_path / "toy-train.array_record-00001-of-00003"
     path.unlink()
-    plan = SplitPlan(tmp_path, "train", toy.SPEC, 7, 3)
-    begin(plan)
+    layout = SplitLayout(tmp_path, "train", toy.SPEC, 7, 3)
+    begin(layout)
 
     def mended(indices):
         for index in indices:
             yield toy.episode(index if same_size else index + 1) | {"n_context": np.int32(9)}
 
-    assert write_shard(plan, 1, mended)
-    assert not write_shard(plan, 0, _never)
-    begin(plan)  # as a run does that was stopped here
-    assert finish(plan)
+    assert write_shard(layout, 1, mended)
+    assert not write_shard(layout, 0, _never)
+    begin(layout)  # as a run does that was stopped here
+    assert finish(layout)
     data = Episodes(tmp_path, "train")
     data.verify()
     assert data.static(4)["n_context"] == 9

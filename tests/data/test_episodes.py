@@ -170,7 +170,7 @@ def _nan(name):
             "no frames",
         ),
         (_nan("pose"), "'train-000001': array 'pose' has values that are not finite"),
-        (_with(episode_id=7), "episode_id must be a name"),
+        (_with(episode_id=7), "episode_id 7 is not allowed"),
     ],
 )
 def test_an_episode_that_does_not_fit_is_refused_and_nothing_of_its_shard_stays(tmp_path, episode, message):

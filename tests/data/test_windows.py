@@ -10,7 +10,7 @@ from grain.experimental import assert_equal_output_after_checkpoint
 
 from rad_jax.data import DataError, Episodes, EpisodeSpec, write_split
 from rad_jax.data.condition import condition_features
-from rad_jax.data.windows import Windows, sequential_batches, train_batches, train_dataset
+from rad_jax.data.windows import Windows, train_batches, train_dataset
 from tests.data import toy_episodes as toy
 
 CLIP = 6
@@ -182,32 +182,6 @@ def test_the_processes_share_the_batch_of_one_process(data, processes):
     _assert_same(joined, whole)
 
 
-def test_sequential_windows_are_all_in_order_and_the_last_batch_is_short(data):
-    batches = list(sequential_batches(data, clip=CLIP, batch=4))
-    windows = [
-        (e, start) for e, length in enumerate(data.lengths) for start in range(0, length - CLIP + 1, CLIP)
-    ]
-    assert [tuple(row) for batch in batches for row in batch["clip_id"].tolist()] == windows
-    assert [len(batch["frames"]) for batch in batches] == [4, 4, 4, 4, 3]
-    for batch in batches:
-        for row, (episode, start) in enumerate(batch["clip_id"].tolist()):
-            np.testing.assert_array_equal(
-                batch["frames"][row], toy.episode(episode)["frames"][start : start + CLIP]
-            )
-
-
-@pytest.mark.parametrize("processes", [2, 3, 7])
-def test_sequential_windows_are_dealt_to_the_processes(data, processes):
-    whole = list(sequential_batches(data, clip=CLIP, batch=4))
-    shares = [
-        list(sequential_batches(data, clip=CLIP, batch=4, process_index=index, process_count=processes))
-        for index in range(processes)
-    ]
-    assert sum(map(len, shares)) == len(whole)
-    for number, batch in enumerate(whole):
-        _assert_same([shares[number % processes][number // processes]], [batch])
-
-
 @pytest.mark.skipif(
     not Path("/proc/self/io").exists(), reason="the system does not count what a process reads"
 )
@@ -222,7 +196,7 @@ def test_windows_of_latents_read_few_bytes_that_they_do_not_need(tmp_path):
     )
     episode = {"latents": latents, "actions": np.ones((200, 1), np.float32)}
     write_split(tmp_path, "train", spec, lambda indices: [episode] * len(indices), 6, episodes_per_shard=1)
-    windows = Windows(Episodes(tmp_path, "train"), 100, 1, "action", 1)
+    windows = Windows(Episodes(tmp_path, "train"), 100, "action", 1)
 
     def bytes_read():
         fields = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
@@ -233,12 +207,21 @@ def test_windows_of_latents_read_few_bytes_that_they_do_not_need(tmp_path):
     assert 1.1 < (bytes_read() - before) / needed < 1.3
 
 
-def test_short_episodes_are_an_error_with_their_number(data):
+def test_short_episodes_give_no_windows_and_are_said(data, caplog):
+    assert len(Windows(data, 11, "action", 1)) == sum(range(1, 20, 3)) and not caplog.records
+    windows = Windows(data, 17, "action", 1)  # episodes 0 and 1 have 11 and 14 frames
+    (record,) = caplog.records
+    for fact in ("2 of 7 episodes", "25 of 140 frames", "17", "train-000000"):
+        assert fact in record.getMessage()
+    expected = [(episode, start) for episode in range(2, 7) for start in range(11 + 3 * episode - 16)]
+    assert [windows.locate(index) for index in range(len(windows))] == expected
+
+
+def test_a_clip_longer_than_every_episode_is_refused(data):
     with pytest.raises(
-        DataError, match="2 of 7 episodes are shorter than a clip of 17 frames, first 'train-000000' with 11"
+        DataError, match=r"all 7 episodes .* clip of 30 frames, the longest has 29.*data\.clip"
     ):
-        train_batches(data, clip=17, batch=1, seed=0, first_step=0)
-    assert len(Windows(data, 11, 1, "action", 1)) == sum(range(1, 20, 3))
+        train_batches(data, clip=30, batch=1, seed=0, first_step=0)
 
 
 def test_a_data_set_without_pictures_is_refused(tmp_path):
@@ -247,7 +230,7 @@ def test_a_data_set_without_pictures_is_refused(tmp_path):
         tmp_path, "train", spec, lambda _: [{"actions": np.ones((3, 1), np.float32)}], 1, episodes_per_shard=1
     )
     with pytest.raises(DataError, match="neither 'latents' nor 'frames'"):
-        sequential_batches(Episodes(tmp_path, "train"), clip=2, batch=1)
+        train_batches(Episodes(tmp_path, "train"), clip=2, batch=1, seed=0, first_step=0)
 
 
 @pytest.mark.parametrize("threads", [0, 2])

@@ -49,6 +49,6 @@ def write(
 
 
 def content(directory: Path) -> dict[str, bytes]:
-    """Returns every file below a directory by path."""
-    files = (path for path in sorted(directory.rglob("*")) if path.is_file())
+    """Returns every file below a directory by path, except for locks, which name their last owner."""
+    files = (path for path in sorted(directory.rglob("*")) if path.is_file() and path.name != ".lock")
     return {str(path.relative_to(directory)): path.read_bytes() for path in files}

@@ -284,8 +284,12 @@ def test_two_processes_do_not_convert_into_one_directory(moment, recordings, tmp
     assert run(*job) == 0
     (second,) = tries
     assert second.returncode == 2 and second.stdout == "", second
-    expected = f"convert: error: another process is converting into {tmp_path / 'd'}: wait until it is done"
-    assert second.stderr.startswith(expected) and second.stderr.count("\n") == 1, second.stderr
+    expected = f"is converting into {tmp_path / 'd'}: wait until it is done"
+    assert (
+        second.stderr.startswith("convert: error: ")
+        and expected in second.stderr
+        and second.stderr.count("\n") == 1
+    ), second.stderr
     there = contents(tmp_path / "d")
     monkeypatch.undo()
     assert run(*job[:-1], tmp_path / "alone") == 0
@@ -467,3 +471,16 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_written(
 
 def test_help_can_be_printed(capsys):
     assert run("--help") == 0 and "60 %" in capsys.readouterr().out
+
+
+def test_a_recording_whose_name_no_file_can_have_is_skipped(recordings, tmp_path):
+    src = shutil.copytree(recordings[0], tmp_path / "src")
+    for folder, name in (("a" * 120, "b" * 120), ("plain", "two\nlines")):
+        (src / folder).mkdir()
+        for suffix in (".mp4", ".npz"):
+            shutil.copy(src / f"0/000000{suffix}", src / folder / f"{name}{suffix}")
+    assert run("--format", "vrag", "--src", src, "--dst", tmp_path / "d") == 0
+    report = json.loads((tmp_path / "d/convert_report.json").read_text())
+    assert {each["id"] for each in report["skipped"]} == {f"{'a' * 120}-{'b' * 120}", "plain-two\nlines"}
+    assert all("name of the recording" in each["reason"] for each in report["skipped"])
+    assert len(Episodes(tmp_path / "d", "train")) == len(recordings[1])

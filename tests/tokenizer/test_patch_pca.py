@@ -273,14 +273,14 @@ def test_frames_are_drawn_evenly_and_without_repetition(tmp_path):
 
     write_split(tmp_path, "train", spec, make, 3, episodes_per_shard=2)
     episodes = Episodes(tmp_path, "train")
-    everything = fit_tokenizer.sample_frames(episodes, range(3), 100, 0)[:, 0, 0, 0]
+    everything = fit_tokenizer.random_frames(episodes, range(3), 100, 0)[:, 0, 0, 0]
     assert sorted(everything) == list(range(15))
-    assert sorted(fit_tokenizer.sample_frames(episodes, range(1, 3), 100, 0)[:, 0, 0, 0]) == list(
+    assert sorted(fit_tokenizer.random_frames(episodes, range(1, 3), 100, 0)[:, 0, 0, 0]) == list(
         range(5, 15)
     )
     counts = np.zeros(15)
     for seed in range(200):
-        counts[fit_tokenizer.sample_frames(episodes, range(3), 3, seed)[:, 0, 0, 0]] += 1
+        counts[fit_tokenizer.random_frames(episodes, range(3), 3, seed)[:, 0, 0, 0]] += 1
     assert counts.sum() == 600 and np.abs(counts - 40).max() < 25
 
 

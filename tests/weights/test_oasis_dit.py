@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 from rad_jax.model import RAD
 from rad_jax.model.names import named_leaves, parameter_shapes
 from rad_jax.weights import WeightsError, import_oasis_dit
-from rad_jax.weights.oasis_dit import convert_oasis_dit
+from rad_jax.weights.oasis_dit import convert_oasis_dit, is_oasis_dit
 from tests.weights import oasis_torch
 
 torch = oasis_torch.torch
@@ -91,8 +91,10 @@ def test_other_copies_of_the_frequencies_and_a_prefix_change_nothing(tensors):
         "spatial_rotary_emb.freqs": tensors["blocks.0.s_attn.rotary_emb.freqs"],
         "blocks.1.t_attn.rotary_emb.freqs": tensors[FREQUENCIES].astype(np.float16).astype(np.float32),
     }
-    prefixed = {f"diffusion_model.{name}": array for name, array in tensors.items()}
-    for variant in (more, prefixed, {name: t for name, t in tensors.items() if "rotary" not in name}):
+    prefixes = ("diffusion_model.", "_orig_mod.", "module._orig_mod.", "model.", "net")
+    prefixed = [{prefix + name: array for name, array in tensors.items()} for prefix in prefixes]
+    assert all(map(is_oasis_dit, [tensors, *prefixed])) and not is_oasis_dit({"weight": np.ones(1)})
+    for variant in (more, *prefixed, {name: t for name, t in tensors.items() if "rotary" not in name}):
         config, named = convert_oasis_dit(variant, "x")
         assert config == expected[0]
         same(named, expected[1])
@@ -125,6 +127,10 @@ def test_the_published_model_has_300_weights():
     [
         (lambda t: t.pop("external_cond.bias"), r"47 of 48 tensors match; 1 missing \(external_cond.bias\)"),
         (lambda t: t.pop("blocks.1.t_mlp.fc2.weight"), r"1 missing \(blocks.1.t_mlp.fc2.weight\)"),
+        (
+            lambda t: t.update({f"net.{name}": t.pop(name) for name in list(t)}, ema=np.ones(2, "f4")),
+            r"unexpected \(net\.",
+        ),
         (lambda t: t.update(ema=np.ones(2, "f4")), r"48 of 48 tensors match; 1 unexpected \(ema\)"),
         (
             lambda t: t.update({"final_layer.linear.bias": np.ones(3, "f4")}),

@@ -30,7 +30,7 @@ def entry(begin, end, dtype="F32", shape=(1,)):
 FLOATS = np.array([1.5, -2.0], "f4").tobytes()
 
 
-def test_every_tensor_comes_back_in_the_order_of_the_file(tmp_path):
+def test_every_tensor_comes_back(tmp_path):
     rng = np.random.default_rng(0)
     arrays = {
         "double": rng.normal(size=(2, 3)),
@@ -50,8 +50,6 @@ def test_every_tensor_comes_back_in_the_order_of_the_file(tmp_path):
         expected = array.astype("f4") if name in ("half", "brain") else array
         assert found[name].dtype == expected.dtype
         np.testing.assert_array_equal(found[name], expected)
-    header = {"b": entry(4, 8), "a": entry(0, 4)}
-    assert list(read_tensors(write(tmp_path / "y.safetensors", header, FLOATS))) == ["b", "a"]
 
 
 # The library takes the last of the two and is content if that one is in order.
@@ -87,6 +85,7 @@ DESCRIBED = {
     "unknown type": ({"a": entry(0, 8, "F33", (2,))}, FLOATS, "intact"),
     "type without offsets": ({"a": {"dtype": "F32", "shape": [2]}}, FLOATS, "intact"),
     "type that is not read": ({"a": entry(0, 8, "BOOL", (8,))}, FLOATS, "a has type BOOL, expected one of F64"),
+    "type of 8 bits that NumPy lacks": ({"a": entry(0, 8, "F8_E4M3", (8,))}, FLOATS, "a has type F8_E4M3, expected"),
     "metadata that is no text": ({"__metadata__": {"a": 1}, "b": entry(0, 8, shape=(2,))}, FLOATS, "intact"),
     "NaN": ({"a": entry(0, 8, shape=(2,))}, np.array([1, np.nan], "f4").tobytes(), "a holds 1 values that are NaN"),
     "infinity": ({"a": entry(0, 4, "F16", (2,))}, np.array([1, -np.inf], "f2").tobytes(), "or infinite, of 2"),

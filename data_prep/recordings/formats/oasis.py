@@ -2,14 +2,15 @@
 
 One holds the action vectors, float32 (rows, 25), the other a list of dicts with a key for each button and ``camera``, the bins
 (pitch, yaw) of 0 to 80. Row t is the action taken at frame t, so a zero row is prepended; where there are as many rows as
-frames, the last one leads nowhere. Where both files are there they must agree. No code in them is run.
+frames, the last one leads nowhere. Where both files are there they must agree. No code in them is run. Reading them needs
+PyTorch (pip install 'rad_jax[torch]').
 """
 
 from pathlib import Path
 
 import numpy as np
 
-from data_prep.common.torch_zip import TorchFileError, read_torch
+from data_prep.common.torch_files import TorchFileError, read_torch
 from data_prep.recordings.actions import (
     ACTIONS,
     BUTTONS,

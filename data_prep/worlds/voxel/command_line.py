@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import fields
@@ -16,7 +15,7 @@ from data_prep.worlds.voxel.episodes import VoxelEpisode
 from data_prep.worlds.voxel.files import is_written, write_episode
 from data_prep.worlds.voxel.recipe import PROTOCOLS, SPLITS, Recipe
 from rad_jax.data import DataError
-from rad_jax.files import try_lock, write_json
+from rad_jax.files import FileLock, Locked, remove_temporaries, write_json
 
 Kind = TypeVar("Kind", bound=Recipe)
 
@@ -94,13 +93,14 @@ def write(
 @contextlib.contextmanager
 def _held(directory: Path) -> Iterator[None]:
     """Keeps a directory from other processes; one that dies lets go of it."""
-    descriptor = os.open(directory, os.O_RDONLY)
     try:
-        if not try_lock(descriptor):
-            raise DataError(f"another process is writing to {directory}: give each a --worker of its own")
+        lock = FileLock(directory / ".lock")
+    except Locked as error:
+        raise DataError(f"{error.owner} is writing to {directory}: give each a --worker of its own") from None
+    with lock:
+        if lock.exclusive:
+            remove_temporaries(directory, "*")
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _claim(path: Path, recipe: Recipe) -> None:

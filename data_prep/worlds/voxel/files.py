@@ -11,7 +11,6 @@ complete.
 """
 
 import io
-import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from jaxtyping import Float, UInt8
 from data_prep.worlds.voxel.episodes import VoxelEpisode
 from data_prep.worlds.voxel.motion import STEPS_PER_SECOND
 from data_prep.worlds.voxel.protocols import Walk
-from rad_jax.files import write_bytes
+from rad_jax.files import replacing, write_bytes
 
 _LAMBDA = 118  # FFmpeg's unit of quality per step of the quantiser
 _KEYFRAMES = 20  # frames from one keyframe to the next
@@ -37,12 +36,8 @@ def is_written(directory: Path, index: int) -> bool:
 def write_episode(directory: Path, index: int, episode: VoxelEpisode, quality: int) -> None:
     """Writes both files of an episode. ``quality`` is the quantiser, 1 (best) to 31."""
     video, arrays = _paths(directory, index)
-    temporary = video.with_name(f".{video.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(video) as temporary:
         encode_video(temporary, episode.frames, quality)
-        os.replace(temporary, video)
-    finally:
-        temporary.unlink(missing_ok=True)
     write_bytes(arrays, _npz(episode))
 
 

@@ -1,38 +1,42 @@
 """Results come in order, errors as they are, and no process outlives its use."""
 
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
+from pathlib import Path
 
 import pytest
 
-from data_prep.common.pool import Pool, Processes, end_with
+from data_prep.common.pool import Pool
+from data_prep.recordings.recording import BadRecording
 from rad_jax.data import DataError
 
 OWNER = """
-import multiprocessing
-from data_prep.common.pool import interrupts_not_for_children
-from tests.formats.test_pool import interrupted_and_asleep
+import sys
+from data_prep.common.pool import Pool
+from tests.data_prep.common.test_pool import interrupted_and_asleep
 if __name__ == "__main__":
-    child = multiprocessing.get_context("spawn").Process(target=interrupted_and_asleep)
-    with interrupts_not_for_children():
-        child.start()
-    child.join()
+    with Pool(2) as pool:
+        list(pool.map(interrupted_and_asleep, range(2)))
 """
 
 
 def slow_square(number: int) -> tuple[int, int]:
-    time.sleep(0.02 * (number % 3))
+    time.sleep(0.02 * (number % 3 == 0))  # the later ones are ready before
     if number == 17:
-        raise ValueError("seventeen")
+        raise BadRecording("seventeen.mp4", "damaged", "a prime number")
     return number * number, os.getpid()
 
 
 def die(number: int) -> int:
     os._exit(3)
+
+
+def asleep(number: int) -> None:
+    time.sleep(60)
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +55,51 @@ def test_results_are_in_order_and_from_several_processes(pool):
 def test_what_a_task_raises_is_raised_at_its_place(pool):
     results = pool.map(slow_square, range(15, 20))
     assert [next(results)[0], next(results)[0]] == [225, 256]
-    with pytest.raises(ValueError, match="seventeen"):
+    with pytest.raises(BadRecording) as error:
         next(results)
+    assert str(error.value) == "seventeen.mp4: damaged, expected a prime number"
     assert next(pool.map(slow_square, [4]))[0] == 16, "the pool is of further use"
 
 
-def test_one_worker_is_this_process():
+def leave_a_trace(directory: Path, number: int) -> int:
+    (directory / str(number)).touch()
+    return number
+
+
+def test_the_next_range_is_begun_before_it_is_asked_for_but_not_everything(pool, tmp_path):
+    results = pool.lookahead(partial(leave_a_trace, tmp_path), range(9))
+    assert list(results(range(1))) == [0]
+    deadline = time.monotonic() + 20
+    while len(list(tmp_path.iterdir())) < 4 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "2", "3"]
+    assert [number for numbers in (range(1, 4), range(6, 9)) for number in results(numbers)] == [
+        1,
+        2,
+        3,
+        6,
+        7,
+        8,
+    ]
+
+
+def test_one_worker_is_this_process_unless_it_has_an_initializer():
     with Pool(1) as pool:
         assert list(pool.map(slow_square, [3])) == [(9, os.getpid())]
+        assert list(pool.lookahead(slow_square, [1, 2, 3])(range(1, 3))) == [
+            (4, os.getpid()),
+            (9, os.getpid()),
+        ]
+    with Pool(1, set_variable) as pool:
+        assert list(pool.map(variable_was_set, [0])) == [True]
+
+
+def set_variable() -> None:
+    os.environ["SET_BY"] = str(os.getpid())
+
+
+def variable_was_set(number: int) -> bool:
+    return os.environ.get("SET_BY") == str(os.getpid())
 
 
 def interrupt_myself(number: int) -> int:
@@ -71,45 +112,38 @@ def test_an_interrupt_is_not_for_the_processes(pool):
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ()), "it is for this one"
 
 
-def test_a_process_that_dies_is_said():
-    with Pool(2) as pool, pytest.raises(DataError, match="a worker process died"):
-        list(pool.map(die, range(3)))
+def test_a_process_that_dies_is_said_and_not_waited_for():
+    with Pool(2) as pool:
+        with pytest.raises(DataError, match=r"a worker process died.*--workers"):
+            list(pool.map(die, range(3)))
+        with pytest.raises(DataError, match="a worker process died"):
+            pool.submit(slow_square, 0)
 
 
-def interrupted_and_asleep() -> None:
-    end_with(multiprocessing.parent_process().sentinel)
+def test_leaving_with_an_error_ends_what_still_runs():
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), Pool(2) as pool:
+        pool.submit(asleep, 0)
+        raise KeyboardInterrupt
+    assert time.monotonic() - begun < 30
+
+
+def interrupted_and_asleep(number: int) -> None:
     os.kill(os.getpid(), signal.SIGINT)
-    print("asleep", flush=True)
+    print(os.getpid(), flush=True)
     time.sleep(60)
 
 
-def test_a_process_without_a_pool_ends_with_its_parent_and_not_by_an_interrupt(tmp_path, root):
+def test_processes_end_with_an_owner_that_is_killed(tmp_path, root):
     script = tmp_path / "owner.py"
     script.write_text(OWNER)
     environment = os.environ | {"PYTHONPATH": str(root)}
-    owner = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, env=environment, text=True)
-    with owner.stdout:
-        said = owner.stdout.readline()
+    begun = time.monotonic()
+    with subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, env=environment, text=True
+    ) as owner:
+        pids = {int(owner.stdout.readline()) for _ in range(2)}
         owner.kill()
-        owner.wait()
-        begun = time.monotonic()
-        assert said == "asleep\n"
-        assert owner.stdout.read() == "", "until its child, too, has closed it"
-    assert time.monotonic() - begun < 20
-
-
-def say_where() -> None:
-    os.environ["PREPARED_BY"] = str(os.getpid())
-
-
-def prepared(item: int) -> bool:
-    return os.environ.get("PREPARED_BY") == str(os.getpid())
-
-
-def test_processes_prepare_and_die_as_their_user_says():
-    with Processes(1, KeyError("gone"), say_where) as processes:
-        assert processes.result(processes.submit(prepared, 0))
-        with pytest.raises(KeyError, match="gone"):
-            processes.result(processes.submit(die, 0))
-        with pytest.raises(KeyError, match="gone"):
-            processes.submit(prepared, 0)
+        assert owner.stdout.read() == "", "until its processes, too, have closed it"
+    assert len(pids - {owner.pid}) == 2
+    assert time.monotonic() - begun < 50

@@ -1,0 +1,66 @@
+"""Reads what ``torch.save`` wrote (tensors, NumPy arrays, plain containers) without running code that is in the file.
+
+A ``.pt`` or ``.pth`` file is a pickle, and a pickle is a program. PyTorch's own restricted reader (``weights_only=True``) calls
+nothing in it but what makes tensors; here NumPy's arrays and numbers are allowed as well, which samples of Open-Oasis hold.
+Needs the extra: pip install 'rad_jax[torch]'
+"""
+
+import os
+import pickle
+from typing import Any
+
+import numpy as np
+
+from rad_jax.data.spec import DTYPES
+
+
+class TorchFileError(ValueError):
+    """A file that is not what ``torch.save`` writes of plain data, or PyTorch is not installed; in one line."""
+
+
+def read_torch(path: str | os.PathLike) -> Any:
+    """Returns the content of a ``.pt`` or ``.pth`` file, with tensors as NumPy arrays (bfloat16 as float32, which is exact).
+
+    The values are not checked: they may be NaN.
+
+    Raises:
+      TorchFileError: the file is missing or damaged, holds more than data, or PyTorch is not installed.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise TorchFileError(f"{path}: reading it needs PyTorch: pip install 'rad_jax[torch]'") from None
+    try:
+        with torch.serialization.safe_globals(_numpy_globals()):
+            return _as_numpy(torch.load(path, map_location="cpu", weights_only=True))
+    except OSError as error:
+        raise TorchFileError(f"{path}: {error.strerror or error}") from None
+    except pickle.UnpicklingError:
+        raise TorchFileError(
+            f"{path}: damaged, or it holds more than tensors and plain data; no code in it was run"
+        ) from None
+    except Exception as error:  # what a damaged file raises depends on where PyTorch notices it
+        reason = (str(error).splitlines() or [""])[0][:100]
+        raise TorchFileError(f"{path}: damaged, {type(error).__name__}: {reason}") from None
+
+
+def _numpy_globals() -> list[Any]:
+    """What pickles of NumPy's arrays and numbers call; those of NumPy 1 by their old names."""
+    from numpy._core import multiarray
+
+    functions = [multiarray._reconstruct, multiarray.scalar]
+    old_names = [(function, f"numpy.core.multiarray.{function.__name__}") for function in functions]
+    return [*functions, *old_names, np.ndarray, np.dtype, *(type(np.dtype(name)) for name in DTYPES)]
+
+
+def _as_numpy(value: Any) -> Any:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        value = value.detach()
+        return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    if isinstance(value, dict):
+        return {key: _as_numpy(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_as_numpy, value))
+    return value

@@ -1,0 +1,102 @@
+"""Files of torch.save: tensors and arrays come back by value, and no code in a file is run."""
+
+import os
+import pickle
+import sys
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+
+from data_prep.common.torch_files import TorchFileError, read_torch
+
+torch = pytest.importorskip("torch")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_what_was_saved_is_read(zipped, tmp_path):
+    numbers = torch.arange(12.0).reshape(3, 4)
+    content = OrderedDict(
+        view=numbers.T[1:],
+        half=numbers.bfloat16() / 3,
+        parameter=torch.nn.Parameter(numbers),
+        rows=[{"n": np.int64(7), "bins": np.array([3, 4])}, ("text", None, 2.5)],
+        flags=np.array([True, False]),
+    )
+    torch.save(content, tmp_path / "a.pt", _use_new_zipfile_serialization=zipped)
+    found = read_torch(tmp_path / "a.pt")
+    np.testing.assert_array_equal(found["view"], np.arange(12.0, dtype="f4").reshape(3, 4).T[1:], strict=True)
+    np.testing.assert_array_equal(found["half"], content["half"].float().numpy(), strict=True)
+    np.testing.assert_array_equal(found["parameter"], numbers.numpy(), strict=True)
+    np.testing.assert_array_equal(found["flags"], content["flags"], strict=True)
+    assert found["rows"][0]["n"] == 7 and found["rows"][0]["bins"].tolist() == [3, 4]
+    assert found["rows"][1] == ("text", None, 2.5)
+
+
+def test_arrays_of_numpy_1_are_read(tmp_path):
+    old = pickle.dumps({"bins": np.array([3, 4])}, protocol=2)
+    assert b"numpy._core" in old
+    old = old.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+    module = type("Pickle", (), {"dumps": None, "Pickler": None, "__name__": "pickle"})
+
+    class Pickler:
+        def __init__(self, file, protocol):
+            self.file = file
+
+        def dump(self, value):
+            self.file.write(old)
+
+    module.Pickler = Pickler
+    torch.save({}, tmp_path / "a.pt", pickle_module=module)
+    assert read_torch(tmp_path / "a.pt")["bins"].tolist() == [3, 4]
+
+
+class Attack:
+    """Unpickled it makes a directory."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("place", ["alone", "in a state dict", "in an array"])
+@pytest.mark.parametrize("kind", ["zip", "legacy", "pickle"])
+def test_a_file_with_code_is_refused_and_the_code_is_not_run(kind, place, tmp_path):
+    path, trap = tmp_path / "a.pt", tmp_path / "executed"
+    attack = Attack(trap)
+    content = {
+        "alone": attack,
+        "in a state dict": {"weight": torch.zeros(2), "bias": attack},
+        "in an array": np.array([attack], object),
+    }[place]
+    if kind == "pickle":
+        path.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization=kind == "zip")
+    with pytest.raises(TorchFileError) as error:
+        read_torch(path)
+    assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
+    assert not trap.exists()
+    torch.load(path, weights_only=False) if kind != "pickle" else pickle.loads(path.read_bytes())
+    assert trap.exists()  # so the attack is one
+
+
+@pytest.mark.parametrize("content", [None, b"", b"text", b"PK\x03\x04", "half"])
+def test_a_damaged_or_missing_file_is_one_line(content, tmp_path):
+    path = tmp_path / "a.pt"
+    if content == "half":
+        torch.save({"a": torch.arange(1000)}, path)
+        path.write_bytes(path.read_bytes()[:2000])
+    elif content is not None:
+        path.write_bytes(content)
+    with pytest.raises(TorchFileError) as error:
+        read_torch(path)
+    assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
+
+
+def test_without_torch_it_says_how_to_install_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(TorchFileError, match=r"pip install 'rad_jax\[torch\]'"):
+        read_torch(tmp_path / "a.pt")
