@@ -17,7 +17,10 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["rad_jax*", "data_prep*", "experiments*"]),
     py_modules=[],
-    package_data={"data_prep.worlds.luanti": ["*/*.lua", "*/mod.conf"]},
+    package_data={
+        "data_prep.worlds.luanti": ["*/*.lua", "*/mod.conf"],
+        "rad_jax.reports": ["templates/*.html", "templates/style.css"],
+    },
     install_requires=[line for line in LINES if line and not line.startswith("#")],
     extras_require={
         "data": [],  # the embedded worlds render with what training needs already
