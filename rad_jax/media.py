@@ -206,7 +206,12 @@ def side_by_side(columns: Mapping[str, np.ndarray], context: int, height: int = 
 
 
 def _write(
-    draw: ImageDraw.ImageDraw, centre: tuple[int, int], text: str, size: int, width: int, colour
+    draw: ImageDraw.ImageDraw,
+    centre: tuple[int, int],
+    text: str,
+    size: int,
+    width: int,
+    colour: tuple[int, int, int],
 ) -> None:
     """Write a line around a point, in smaller letters if it is wider than ``width``."""
     font = ImageFont.load_default(size)

@@ -43,7 +43,7 @@ def _modes(comparison: Comparison, result: SetResult) -> list[str]:
     pairs = {m: (comparison.find(m, "f"), comparison.find(m, "c")) for m in memories}
     sides = {m: _side(result, f.name, c.name) for m, (f, c) in pairs.items() if f and c}
     words = {"above": "better", "below": "worse", "equal": "the same within two standard errors"}
-    found = {where: [memory for memory, side in sides.items() if side == where] for where in words}
+    found = {where: [memory for memory, place in sides.items() if place == where] for where in words}
     phrases = [f"{words[where]} for {', '.join(memories)}" for where, memories in found.items() if memories]
     return [f"Frame-wise against chunk-wise, PSNR is {'; '.join(phrases)}."] if phrases else []
 

@@ -6,16 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from rad_jax.comparison.costs import Costs
-from rad_jax.comparison.page import FLOOR, figure6
 from rad_jax.comparison.plan import plan_comparison
 from rad_jax.comparison.tables import SetResult, make_tables
 from rad_jax.comparison.text import verdict
 from rad_jax.evaluation.scores import jsonable, metrics_spec, summarise
 from rad_jax.metrics.video import REDUCTION, VideoScore
-from rad_jax.reports.figures import MEMORY_COLOURS
 from rad_jax.reports.tables import Measured, to_csv
 
 # PSNR of three episodes; SSIM is a hundredth of it.
@@ -198,11 +195,3 @@ def test_without_a_baseline_there_are_no_differences_to_it(root, result):
     assert [c.title for c in tables["table1-loop"].columns] == ["PSNR, dB", "SSIM", "LPIPS"]
     assert len(tables["pairs-loop"].rows) == 1
     assert "against no memory" not in verdict(alone, one)
-
-
-def test_figure_6_draws_every_memory_and_the_floors(comparison, result):
-    picture = np.asarray(Image.open(io.BytesIO(figure6(comparison, [result, result]))).convert("RGB"))
-    assert picture.shape[0] > picture.shape[1] / 2  # two rows of panels
-    for colour in (MEMORY_COLOURS["lstm"], MEMORY_COLOURS["none"], FLOOR):
-        wanted = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
-        assert np.any(np.all(picture == wanted, axis=-1)), colour
