@@ -21,7 +21,7 @@ def _best(comparison: Comparison, result: SetResult) -> list[str]:
     if baseline and baseline.name != best:
         sentences.append(f"That is {_gap(result, best, baseline.name)} against no memory ({baseline.name}).")
     elif baseline:
-        sentences.append("It has no memory: here no memory pays.")
+        sentences.append("It has no memory: on this set memory does not pay.")
     return sentences
 
 
