@@ -17,7 +17,11 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["rad_jax*", "data_prep*", "experiments*"]),
     py_modules=[],
-    package_data={"rad_jax": ["py.typed"], "data_prep.worlds.luanti": ["*/*.lua", "*/mod.conf"]},
+    package_data={
+        "rad_jax": ["py.typed"],
+        "rad_jax.reports": ["templates/*.html", "templates/style.css"],
+        "data_prep.worlds.luanti": ["*/*.lua", "*/mod.conf"],
+    },
     install_requires=[line for line in LINES if line and not line.startswith("#")],
     extras_require={
         # To look at the curves of a run in TensorBoard; reports need nothing more.

@@ -1,4 +1,4 @@
-"""Pictures and videos to look at: H.264 files that a browser plays, contact sheets, strips, side-by-side columns.
+"""Pictures and videos to look at: H.264 files that a browser plays, contact sheets, filmstrips, side-by-side columns.
 
 Frames are uint8 RGB, (t, H, W, 3). Small frames are enlarged by whole factors without smoothing, so that a 32 px maze can
 be seen and its pixels stay what they are.
@@ -27,6 +27,7 @@ PAPER, INK, FAINT = (255, 255, 255), (35, 38, 44), (110, 116, 126)
 CONTEXT_COLOUR, PREDICTED_COLOUR = (205, 63, 55), (38, 140, 84)  # red: given; green: predicted
 BT709 = 1  # the number of this matrix, of its primaries and of its transfer curve in H.264
 VIDEO_HEIGHT = 256  # smaller videos are enlarged to at least this
+SHEET_HEIGHT = 96  # and smaller frames of a contact sheet to this
 
 
 class MediaError(ValueError):
@@ -129,7 +130,7 @@ def data_uri(data: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def strip(frames: Frames, gap: int = 1) -> UInt8[np.ndarray, "H X 3"]:
+def filmstrip(frames: Frames, gap: int = 1) -> UInt8[np.ndarray, "H X 3"]:
     """The frames in a row, from left to right, with ``gap`` white columns after each."""
     check_frames(frames)
     return rearrange(
@@ -137,27 +138,24 @@ def strip(frames: Frames, gap: int = 1) -> UInt8[np.ndarray, "H X 3"]:
     )
 
 
-def contact_sheet(
-    frames: np.ndarray, labels: Sequence[str] | None = None, columns: int = 8, height: int = 96
-) -> Picture:
-    """The frames in a grid, enlarged to at least ``height`` px, each with its label below (its index by default).
+def contact_sheet(frames: np.ndarray, labels: Sequence[str], columns: int) -> Picture:
+    """The frames in a grid of ``columns``, enlarged to at least 96 px in height, each with its label below.
 
     Raises:
         MediaError: frames of another shape or type, or not one label for each.
     """
     check_frames(frames)
-    labels = [str(index) for index in range(len(frames))] if labels is None else labels
     if len(labels) != len(frames):
         raise MediaError(f"{len(labels)} labels for {len(frames)} frames")
     columns = min(columns, len(frames))
     margin, line = 4, 16
-    cell_height, cell_width = enlarge(frames[0], height).shape[:2]
+    cell_height, cell_width = enlarge(frames[0], SHEET_HEIGHT).shape[:2]
     pitch_y, pitch_x = cell_height + line + 2 * margin, cell_width + 2 * margin
     sheet = Image.new("RGB", (columns * pitch_x, math.ceil(len(frames) / columns) * pitch_y), PAPER)
     draw = ImageDraw.Draw(sheet)
     for index, (frame, label) in enumerate(zip(frames, labels, strict=True)):
         left, top = index % columns * pitch_x + margin, index // columns * pitch_y + margin
-        sheet.paste(Image.fromarray(enlarge(frame, height)), (left, top))
+        sheet.paste(Image.fromarray(enlarge(frame, SHEET_HEIGHT)), (left, top))
         _write(draw, (left + cell_width // 2, top + cell_height + line // 2), label, 12, cell_width, FAINT)
     return np.asarray(sheet)
 
@@ -208,7 +206,12 @@ def side_by_side(columns: Mapping[str, np.ndarray], context: int, height: int = 
 
 
 def _write(
-    draw: ImageDraw.ImageDraw, centre: tuple[int, int], text: str, size: int, width: int, colour
+    draw: ImageDraw.ImageDraw,
+    centre: tuple[int, int],
+    text: str,
+    size: int,
+    width: int,
+    colour: tuple[int, int, int],
 ) -> None:
     """Write a line around a point, in smaller letters if it is wider than ``width``."""
     font = ImageFont.load_default(size)

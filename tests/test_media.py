@@ -81,9 +81,9 @@ def test_pictures_are_lossless(kind):
     np.testing.assert_array_equal(Image.open(io.BytesIO(media.encode_picture(picture, kind))), picture)
 
 
-def test_strip_puts_frames_in_order():
+def test_filmstrip_puts_frames_in_order():
     frames = blocks(3, 4, 6)
-    row = media.strip(frames, gap=2)
+    row = media.filmstrip(frames, gap=2)
     assert row.shape == (4, 24, 3)
     for t in range(3):
         np.testing.assert_array_equal(row[:, 8 * t : 8 * t + 6], frames[t])
@@ -99,8 +99,8 @@ def test_contact_sheet_shows_every_frame_with_its_label():
         np.testing.assert_array_equal(sheet[top : top + 96 : 3, left : left + 96 : 3], frames[index])
         label = sheet[top + 96 : top + 112, left : left + 96]
         assert (label.min() < 200) == (index < 4)
-    with pytest.raises(media.MediaError, match="2 labels for 5 frames"):
-        media.contact_sheet(frames, labels=["a", "b"])
+    with pytest.raises(media.MediaError, match=r"2 .* 5"):
+        media.contact_sheet(frames, labels=["a", "b"], columns=3)
 
 
 def test_side_by_side_marks_context_and_prediction():

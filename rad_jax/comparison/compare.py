@@ -15,13 +15,11 @@ from pathlib import Path
 
 from rad_jax import media
 from rad_jax.comparison.costs import read_costs
-from rad_jax.comparison.figure6 import figure6
 from rad_jax.comparison.jobs import Command, Job, interrupted_by_signals, is_on_cpu, places, run_jobs
-from rad_jax.comparison.page import Figures, markdown, page, video
+from rad_jax.comparison.page import Figures, figure6, markdown, page, video
 from rad_jax.comparison.plan import Comparison, Run, check_same_runs, plan_comparison
 from rad_jax.comparison.tables import SetResult, make_tables
 from rad_jax.data import Episodes
-from rad_jax.evaluation import effective_attention
 from rad_jax.evaluation.evaluate import clip_count, provenance, read_clips
 from rad_jax.evaluation.stored import (
     bounds_key,
@@ -34,7 +32,9 @@ from rad_jax.evaluation.stored import (
     run_key,
 )
 from rad_jax.files import WorkdirInUse, WorkdirLock, write_bytes
-from rad_jax.reports.report import PAGE_BYTES, Sample, write_films
+from rad_jax.reports.episodes import EpisodeFrames, write_episodes
+from rad_jax.reports.figures import figure3
+from rad_jax.reports.page import PAGE_BYTES
 from rad_jax.reports.tables import to_csv, to_text, write_csv
 from rad_jax.rollout.predict import read_clip
 from rad_jax.runs.open import open_sets, open_training_run
@@ -164,7 +164,7 @@ def write(comparison: Comparison, workdir: Path, sets: Mapping[str, Episodes], t
     films, left = {}, PAGE_BYTES - sum(map(len, figures))
     for name, episodes in sets.items():
         samples = _samples(comparison, workdir, name, episodes, tokenizer)
-        films[name] = write_films(
+        films[name] = write_episodes(
             directory, samples, lambda sample: video(comparison, sample, config.evaluate.fps), left
         )
         left -= sum(film.size for film in films[name])
@@ -181,7 +181,7 @@ def write(comparison: Comparison, workdir: Path, sets: Mapping[str, Episodes], t
 def _figure3(comparison: Comparison, workdir: Path, result: SetResult) -> bytes:
     """Of the first episode of the first evaluation set."""
     panels = {run.name: read_seen(workdir / run.name, result.name) for run in comparison.variants}
-    return effective_attention.draw(panels, result.videos[0]["context_frames"])
+    return figure3(panels, result.videos[0]["context_frames"])
 
 
 def read_result(comparison: Comparison, workdir: Path, name: str, episodes: Episodes) -> SetResult:
@@ -209,14 +209,14 @@ def long_rows(comparison: Comparison, results: Sequence[SetResult]) -> list[list
 
 def _samples(
     comparison: Comparison, workdir: Path, name: str, episodes: Episodes, tokenizer: Tokenizer
-) -> dict[str, Sample]:
+) -> dict[str, EpisodeFrames]:
     config = comparison.runs[0].config
     count = min(config.evaluate.side_by_side, clip_count(episodes, config))
     few = dataclasses.replace(config, evaluate=dataclasses.replace(config.evaluate, videos=count))
     clips = read_clips(episodes, few, tokenizer) if count else []
     shown = {run.name: read_shown(workdir / run.name, name) for run in comparison.variants}
     return {
-        f"{name}-{i:02d}": Sample(
+        f"{name}-{i:02d}": EpisodeFrames(
             f"{name}: {clip.name}",
             clip.frames[: clip.context],
             clip.frames[clip.context :],

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from rad_jax.comparison.costs import Costs
-from rad_jax.comparison.figure6 import COLOUR
 from rad_jax.comparison.plan import Comparison, Run
 from rad_jax.evaluation.scores import difference
-from rad_jax.reports.plots import COLOURS
-from rad_jax.reports.tables import Cell, Column, Line, Measured, Table
+from rad_jax.reports.figures import COLOURS, MEMORY_COLOURS
+from rad_jax.reports.tables import Cell, Column, Measured, Table, TableRow
 from rad_jax.reports.text import MEMORY_METRICS, convention
 
 DIGITS = {"psnr": 2, "ssim": 3, "lpips": 3, "histogram_intersection": 3, "psnr_coarse": 2}
@@ -44,11 +43,11 @@ def make_tables(comparison: Comparison, sets: Sequence[SetResult], costs: Mappin
             for result in sets
             for table in (score_table(comparison, result), memory_table(comparison, result))
         ),
-        *(table for result in sets if (table := pair_table(comparison, result)).lines),
+        *(table for result in sets if (table := pair_table(comparison, result)).rows),
         cost_table(comparison, costs),
-        *(table for result in sets if (table := action_table(comparison, result)).lines),
-        *(table for result in sets if (table := frames_table(comparison, result)).lines),
-        *(table for result in sets if (table := stride_table(comparison, result)).lines),
+        *(table for result in sets if (table := action_table(comparison, result)).rows),
+        *(table for result in sets if (table := frames_table(comparison, result)).rows),
+        *(table for result in sets if (table := stride_table(comparison, result)).rows),
     ]
 
 
@@ -94,7 +93,9 @@ def pair_table(comparison: Comparison, result: SetResult) -> Table:
             if first and second:
                 cells = [_paired(result, first.name, second.name, metric) for metric in PAIRED]
                 lines.append(
-                    Line(f"{first.name} \u2212 {second.name}", cells, colour=_colour(comparison, first.name))
+                    TableRow(
+                        f"{first.name} \u2212 {second.name}", cells, colour=_colour(comparison, first.name)
+                    )
                 )
     columns = [Column(title, DIGITS[metric], True, True) for metric, title in PAIRED.items()]
     return Table(
@@ -117,7 +118,7 @@ def cost_table(comparison: Comparison, costs: Mapping[str, Costs]) -> Table:
             cost.step_seconds,
             cost.hardware,
         ]
-        lines.append(Line(run.name, cells, colour=_colour(comparison, run.name)))
+        lines.append(TableRow(run.name, cells, colour=_colour(comparison, run.name)))
     columns = [
         Column("parameters of the memory", 0), Column("of the whole model", 0), Column("peak memory, MiB", 0),
         Column("of the"), Column("s per training step", 3), Column("hardware"),
@@ -139,7 +140,7 @@ def action_table(comparison: Comparison, result: SetResult) -> Table:
     for memory, (without, with_action) in comparison.action.items():
         for choice, name in (("N", without), ("Y", with_action)):
             cells = [choice, *_scores(result, name), *_differences(result, name, comparison.run(without))]
-            lines.append(Line(f"{memory}-c", cells, colour=_colour(comparison, name)))
+            lines.append(TableRow(f"{memory}-c", cells, colour=_colour(comparison, name)))
         if comparison.run(without).ablation and comparison.run(with_action).ablation:
             notes.append(f"{memory} has standard gates in both rows: slot gates are functions of the action.")
     columns = [
@@ -165,7 +166,7 @@ def frames_table(comparison: Comparison, result: SetResult) -> Table:
             *_scores(result, name),
             *_differences(result, name, comparison.run(comparison.frames["noised"])),
         ]
-        lines.append(Line(f"{name}: {frames}", cells, colour=_colour(comparison, name)))
+        lines.append(TableRow(f"{name}: {frames}", cells, colour=_colour(comparison, name)))
     columns = [
         *(Column(title, DIGITS[metric], errors=True) for metric, title in SCORES.items()),
         *(_against(metric, "noised") for metric in ("psnr", "ssim")),
@@ -195,7 +196,9 @@ def stride_table(comparison: Comparison, result: SetResult) -> Table:
                 *_differences(result, run.name, one),
             ]
             lines.append(
-                Line(run.name, cells if one else [*cells, None, None], colour=_colour(comparison, run.name))
+                TableRow(
+                    run.name, cells if one else [*cells, None, None], colour=_colour(comparison, run.name)
+                )
             )
     columns = [
         Column("stride", 0),
@@ -227,10 +230,10 @@ def _table_rows(comparison: Comparison, result: SetResult) -> list[str]:
     return [*(run.name for run in comparison.variants), *(name for name in result.rows if name not in runs)]
 
 
-def _line(comparison: Comparison, result: SetResult, name: str, cells: Sequence[Cell]) -> Line:
+def _line(comparison: Comparison, result: SetResult, name: str, cells: Sequence[Cell]) -> TableRow:
     row = result.rows[name]
     kind = {"model": "memory", "baseline": "no memory"}.get(row["kind"], row["kind"])
-    return Line(
+    return TableRow(
         name,
         cells,
         kind,
@@ -241,7 +244,7 @@ def _line(comparison: Comparison, result: SetResult, name: str, cells: Sequence[
 
 def _colour(comparison: Comparison, name: str, kind: str = "") -> str:
     run = comparison.run(name)
-    return COLOUR[run.memory] if run else COLOURS[kind]
+    return MEMORY_COLOURS[run.memory] if run else COLOURS[kind]
 
 
 def _against(metric: str, other: str) -> Column:

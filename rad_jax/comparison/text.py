@@ -1,13 +1,13 @@
-"""What a comparison says, in words."""
+"""What the numbers of a comparison say, in words."""
 
 from rad_jax.comparison.plan import Comparison
 from rad_jax.comparison.tables import SetResult
 from rad_jax.evaluation.scores import difference
-from rad_jax.reports.text import number
+from rad_jax.reports.text import best_floor, number, side, with_error
 
 
 def verdict(comparison: Comparison, result: SetResult) -> str:
-    """The best variant, what it is worth against no memory and the best trivial predictor, and frame- against chunk-wise."""
+    """Names the best variant, and compares it with no memory, all variants with the best floor, and frame- with chunk-wise."""
     return " ".join([*_best(comparison, result), *_floor(comparison, result), *_modes(comparison, result)])
 
 
@@ -21,20 +21,20 @@ def _best(comparison: Comparison, result: SetResult) -> list[str]:
     if baseline and baseline.name != best:
         sentences.append(f"That is {_gap(result, best, baseline.name)} against no memory ({baseline.name}).")
     elif baseline:
-        sentences.append("It has no memory: here no memory pays.")
+        sentences.append("It has no memory: on this set memory does not pay.")
     return sentences
 
 
 def _floor(comparison: Comparison, result: SetResult) -> list[str]:
-    floors = [name for name, row in result.rows.items() if row["kind"] == "floor"]
-    if not floors:
+    floor = best_floor(result.rows)
+    if floor is None:
         return []
-    floor = max(floors, key=lambda name: _psnr(result, name))
-    above = [run.name for run in comparison.variants if _side(result, run.name, floor) > 0]
+    above = [run.name for run in comparison.variants if _side(result, run.name, floor) == "above"]
     few = f": {', '.join(above)}" if 0 < len(above) <= 4 else ""
+    clearly = " by more than two standard errors" if len(result.videos) > 1 else ""
     return [
         f"The best trivial predictor, {floor}, has {number(_psnr(result, floor))} dB; {len(above)} of "
-        f"{len(comparison.variants)} variants are above it by more than two standard errors{few}."
+        f"{len(comparison.variants)} variants are above it{clearly}{few}."
     ]
 
 
@@ -42,18 +42,14 @@ def _modes(comparison: Comparison, result: SetResult) -> list[str]:
     memories = dict.fromkeys(run.memory for run in comparison.variants if run.memory != "none")
     pairs = {m: (comparison.find(m, "f"), comparison.find(m, "c")) for m in memories}
     sides = {m: _side(result, f.name, c.name) for m, (f, c) in pairs.items() if f and c}
-    if not sides:
-        return []
-    words = {
-        word: [memory for memory, side in sides.items() if side == sign]
-        for word, sign in (("better", 1), ("worse", -1), ("the same within two standard errors", 0))
-    }
-    parts = [f"{word} for {', '.join(memories)}" for word, memories in words.items() if memories]
-    return [f"Frame-wise against chunk-wise, PSNR is {'; '.join(parts)}."]
+    words = {"above": "better", "below": "worse", "equal": "the same within two standard errors"}
+    found = {where: [memory for memory, place in sides.items() if place == where] for where in words}
+    phrases = [f"{words[where]} for {', '.join(memories)}" for where, memories in found.items() if memories]
+    return [f"Frame-wise against chunk-wise, PSNR is {'; '.join(phrases)}."] if phrases else []
 
 
 def best_variant(comparison: Comparison, result: SetResult) -> str:
-    """The variant of the highest PSNR."""
+    """The variant with the highest PSNR."""
     return max((run.name for run in comparison.variants), key=lambda name: _psnr(result, name))
 
 
@@ -63,15 +59,8 @@ def _psnr(result: SetResult, name: str) -> float:
 
 def _gap(result: SetResult, first: str, second: str) -> str:
     found = difference(result.rows[first], result.rows[second], "psnr")
-    error = (
-        "" if found["standard_error"] != found["standard_error"] else f" ± {number(found['standard_error'])}"
-    )
-    return f"{number(found['mean'], sign=True)}{error} dB"
+    return f"{with_error(found['mean'], found['standard_error'], sign=True)} dB"
 
 
-def _side(result: SetResult, first: str, second: str) -> int:
-    """1 above, -1 below, 0 within two standard errors of the paired difference."""
-    found = difference(result.rows[first], result.rows[second], "psnr")
-    error = found["standard_error"]
-    clear = abs(found["mean"]) > 2 * (0 if error != error else error)
-    return 0 if not clear else 1 if found["mean"] > 0 else -1
+def _side(result: SetResult, first: str, second: str) -> str:
+    return side(difference(result.rows[first], result.rows[second], "psnr"))

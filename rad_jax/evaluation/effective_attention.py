@@ -6,8 +6,6 @@ what its prediction holds has come from other frames. Frames of the window act t
 runs on through the window); frames before it can act through the memory alone.
 """
 
-import io
-from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -15,8 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
-from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
 
 from rad_jax.axes import Array, Float, Int, Key, PyTree
 from rad_jax.config import Config, DiffusionConfig
@@ -26,7 +22,6 @@ from rad_jax.tokenizer import Tokenizer
 
 DIRECTIONS = 4
 ROWS = 16
-FLOOR = 1e-4  # of the largest influence on a frame: what is weaker is drawn as nothing
 
 
 class EffectiveAttention(NamedTuple):
@@ -107,44 +102,3 @@ def _influence(model, diffusion, params, frames, actions, predicted, starts, key
         return jnp.sqrt(jnp.square(flat).mean(-1))
 
     return jax.lax.map(row, (predicted, starts))
-
-
-def draw(panels: Mapping[str, EffectiveAttention], context: int) -> bytes:
-    """A PNG with a panel for each model: predicted frames downwards, the frames they see to the right.
-
-    Each row is relative to its largest influence; a line marks where the window of the predicted frame begins.
-
-    Args:
-      context: frames that were given before the first predicted one.
-    """
-    columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(4.2 * columns, 2.9 * rows + 0.4), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    for panel in axes.flat[len(panels) :]:
-        panel.set_visible(False)
-    for panel, (name, measured) in zip(axes.flat, panels.items()):
-        length = measured.influence.shape[1]
-        relative = measured.influence / np.maximum(measured.influence.max(1, keepdims=True), 1e-30)
-        shown = np.ma.masked_less(relative, FLOOR)
-        edges = np.arange(len(measured.predicted) + 1) - 0.5
-        image = panel.pcolormesh(
-            np.arange(length + 1) - 0.5, edges, shown, norm=LogNorm(FLOOR, 1), cmap="viridis"
-        )
-        panel.step(
-            np.append(measured.window_starts, measured.window_starts[-1]) - 0.5,
-            edges,
-            color="#d2335c",
-            lw=1.4,
-        )
-        panel.axvline(context - 0.5, color="#9aa1ac", lw=1)
-        places = np.unique(np.linspace(0, len(measured.predicted) - 1, 5).round().astype(int))
-        panel.set_yticks(places, [str(measured.predicted[place]) for place in places])
-        panel.set_ylim(edges[-1], edges[0])
-        panel.set_title(name, fontsize=10)
-    figure.supxlabel("frame that is seen (red: start of the window; grey: end of the context)", fontsize=9)
-    figure.supylabel("predicted frame", fontsize=9)
-    figure.colorbar(image, ax=axes, label="influence, relative to the row's largest", shrink=0.8)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()

@@ -15,7 +15,8 @@ import numpy as np
 from rad_jax.config import Config, ConfigError
 from rad_jax.data import Episodes
 from rad_jax.evaluation.scores import Row, floors, score_rows, write_metrics
-from rad_jax.reports.report import Sample, write_report
+from rad_jax.reports.episodes import EpisodeFrames
+from rad_jax.reports.page import write_report
 from rad_jax.rollout.predict import Clip, frame_size, predict, read_clip, truth_of
 from rad_jax.runs.hardware import hardware
 from rad_jax.runs.open import TrainedModel, load_trained, open_episodes, open_lpips
@@ -55,7 +56,7 @@ def evaluate(config: Config, workdir: Path, baseline: Path | None = None) -> Pat
     write_metrics(directory / "metrics.json", metrics | {"run": facts})
     shown = {name: row.frames for name, row in rows.items() if row.kind in ("model", "baseline")}
     samples = [
-        Sample(
+        EpisodeFrames(
             clip.name,
             clip.frames[: clip.context],
             truth[i],

@@ -1,1 +1,1 @@
-"""Pages, tables and figures of an evaluation."""
+"""Pages, tables and figures of evaluations and comparisons."""

@@ -1,23 +1,23 @@
-"""One table, four ways to write it: plain text, Markdown, CSV and HTML.
+"""One table, four ways to write it: plain text, Markdown and CSV here, HTML in ``templates/macros.html``.
 
-A cell is a text, a number, a number with its standard error, or None where a value is undefined.
+A cell is a text, a number, a number with its standard error, or None where a value is undefined. An undefined number is
+shown as a dash, and an undefined error is not shown, see `rad_jax.reports.text.number`.
 """
 
 import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import NamedTuple
 
-from rad_jax.reports.text import number
+from rad_jax.reports.text import error_text, is_defined, number
 
 
 class Measured(NamedTuple):
-    """A mean with its standard error; None where there is none, as for a single video."""
+    """A mean with its standard error, which is None for a single video."""
 
-    mean: float | None
-    error: float | None
+    mean: int | float | None
+    error: int | float | None
 
 
 Cell = str | int | float | Measured | None
@@ -25,24 +25,46 @@ Cell = str | int | float | Measured | None
 
 @dataclass(frozen=True)
 class Column:
-    """A column of cells.
+    """How the cells of a column are written.
 
     Attributes:
-        title: what it is, with its unit.
-        digits: behind the point; whole numbers have none.
-        sign: whether positive numbers have one too, as differences do.
-        errors: whether its cells are `Measured`: in CSV the errors are a column of their own.
+        title: what the numbers are.
+        digits: behind the decimal point; integers are written without.
+        sign: whether positive numbers have a plus sign, as differences do.
+        errors: whether its cells are `Measured`; CSV then has a second column for the errors.
+        unit: unit or best value, in small letters below the title on a page, after a comma elsewhere.
+        bar: on a page, the number that fills the whole bar below a cell; None for no bars.
     """
 
     title: str
     digits: int = 2
     sign: bool = False
     errors: bool = False
+    unit: str = ""
+    bar: float | None = None
+
+    @property
+    def heading(self) -> str:
+        """Title and unit in one line."""
+        return f"{self.title}, {self.unit}" if self.unit else self.title
+
+    def filled(self, cell: Cell) -> float:
+        """The part of the bar that a cell fills, in [0, 1]."""
+        value = cell.mean if isinstance(cell, Measured) else cell
+        return min(1.0, max(0.0, value / self.bar)) if is_defined(value) else 0.0
 
 
 @dataclass(frozen=True)
-class Line:
-    """A row: its name, its cells, what kind of thing it is, a few words below the name, and its colour on the page."""
+class TableRow:
+    """A row of a table.
+
+    Attributes:
+        name: of the predictor or the comparison.
+        cells: one for every column.
+        kind: what the row is, such as "model" or "floor"; empty where all rows are of one kind.
+        note: a few words below the name.
+        colour: of its dot and its bar on a page, as CSS writes colours.
+    """
 
     name: str
     cells: Sequence[Cell]
@@ -53,99 +75,97 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """``name`` is that of its CSV file; ``caption`` says how the numbers came about."""
+    """Rows of cells with what a reader needs to know about them.
+
+    Attributes:
+        name: of its CSV file, and its anchor on a page.
+        title: its heading.
+        columns: without that of the names.
+        rows: from top to bottom.
+        caption: the convention under which the numbers were computed.
+
+    Raises:
+        ValueError: a row has not one cell for every column.
+    """
 
     name: str
     title: str
     columns: Sequence[Column]
-    lines: Sequence[Line]
+    rows: Sequence[TableRow]
     caption: str
 
     def __post_init__(self):
-        for line in self.lines:
-            if len(line.cells) != len(self.columns):
+        for row in self.rows:
+            if len(row.cells) != len(self.columns):
                 raise ValueError(
-                    f"table {self.name}, row {line.name!r}: {len(line.cells)} cells for {len(self.columns)} columns"
+                    f"table {self.name}, row {row.name!r}: {len(row.cells)} cells for {len(self.columns)} columns"
                 )
 
 
-def show(cell: Cell, column: Column) -> str:
-    """A cell for the eye: "15.28 ± 0.10"."""
+def cell_text(cell: Cell, column: Column) -> tuple[str, str]:
+    """A cell as it is read: its value, and its error such as "± 0.10" or nothing."""
     if isinstance(cell, str):
-        return cell
+        return cell, ""
     if isinstance(cell, int):
-        return f"{cell:,}"
-    if isinstance(cell, Measured):
-        error = "" if cell.error is None else f" ± {number(cell.error, column.digits)}"
-        return number(cell.mean, column.digits, column.sign) + error
-    return number(cell, column.digits, column.sign)
+        return f"{cell:,}", ""
+    mean, error = cell if isinstance(cell, Measured) else (cell, None)
+    return number(mean, column.digits, column.sign), error_text(error, column.digits)
 
 
 def to_text(table: Table) -> str:
     """Aligned columns, for a terminal."""
-    heads = ["", *(column.title for column in table.columns)]
-    body = [[line.name, *map(show, line.cells, table.columns)] for line in table.lines]
-    widths = [max(map(len, column)) for column in zip(heads, *body, strict=True)]
-    rows = [
+    headings, *body = _text_rows(table)
+    widths = [max(map(len, column)) for column in zip(headings, *body, strict=True)]
+    lines = [
         "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
-        for row in (heads, *body)
+        for row in (headings, *body)
     ]
-    return "\n".join([table.title, *(row.rstrip() for row in rows)]) + "\n"
+    return "\n".join([table.title, *(line.rstrip() for line in lines)]) + "\n"
 
 
 def to_markdown(table: Table) -> str:
     """A heading, the table and its caption."""
-    rows = [
-        ["", *(column.title for column in table.columns)],
-        ["---", *("---:" for _ in table.columns)],
-        *([line.name, *map(show, line.cells, table.columns)] for line in table.lines),
-    ]
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    notes = [f"{line.name}: {line.note}." for line in table.lines if line.note]
+    headings, *body = _text_rows(table)
+    rule = ["---", *("---:" for _ in table.columns)]
+    lines = ["| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in (headings, rule, *body)]
+    notes = [f"{row.name}: {row.note}." for row in table.rows if row.note]
     return "\n".join([f"## {table.title}", "", *lines, "", " ".join([*notes, table.caption])]) + "\n"
 
 
 def to_csv(table: Table) -> str:
-    """Every digit that there is; undefined values are empty."""
-    heads = ["row", "kind"]
+    """All digits of every number; undefined values are empty cells."""
+    headings = ["row", "kind"]
     for column in table.columns:
-        heads += [column.title, f"{column.title}: standard error"] if column.errors else [column.title]
+        headings += (
+            [column.heading, f"{column.heading}: standard error"] if column.errors else [column.heading]
+        )
     rows = []
-    for line in table.lines:
-        row = [line.name, line.kind]
-        for cell, column in zip(line.cells, table.columns, strict=True):
+    for row in table.rows:
+        cells = [row.name, row.kind]
+        for cell, column in zip(row.cells, table.columns, strict=True):
             if not column.errors:
-                row.append(cell)
+                cells.append(cell)
             else:
-                row += cell if isinstance(cell, Measured) else (cell, None)
-        rows.append(row)
-    return write_csv([heads, *rows])
+                cells += cell if isinstance(cell, Measured) else (cell, None)
+        rows.append(cells)
+    return write_csv([headings, *rows])
 
 
 def write_csv(rows: Sequence[Sequence[Cell]]) -> str:
-    """Rows as CSV, None as an empty cell."""
+    """Rows as CSV; None and NaN as empty cells."""
     file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows(rows)
+    cells = ([cell if isinstance(cell, str) or is_defined(cell) else None for cell in row] for row in rows)
+    csv.writer(file, lineterminator="\n").writerows(cells)
     return file.getvalue()
 
 
-def to_html(table: Table) -> str:
-    """A section of the page."""
-    head = "".join(f"<th>{escape(column.title)}</th>" for column in table.columns)
-    body = "".join(_html_row(table, line) for line in table.lines)
-    return (
-        f"<section id='{escape(table.name)}'><h2>{escape(table.title)}</h2><div class='scroll'><table>"
-        f"<thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-        f"<p class='caption'>{escape(table.caption)}</p></section>"
-    )
-
-
-def _html_row(table: Table, line: Line) -> str:
-    note = f"<span class='note'>{escape(line.note)}</span>" if line.note else ""
-    kind = f"<span class='kind'>{line.kind}</span> " if line.kind else ""
-    cells = ""
-    for cell, column in zip(line.cells, table.columns, strict=True):
-        value, sign, error = show(cell, column).partition(" ± ")
-        cells += f"<td>{escape(value)}{f' <small>± {error}</small>' if sign else ''}</td>"
-    dot = f" style='--dot:{line.colour}'" if line.colour else ""
-    return f"<tr{dot}><td>{kind}{escape(line.name)}{note}</td>{cells}</tr>"
+def _text_rows(table: Table) -> list[list[str]]:
+    """Headings and rows as texts; the first column has the names."""
+    body = [
+        [
+            row.name,
+            *(" ".join(filter(None, cell_text(c, column))) for c, column in zip(row.cells, table.columns)),
+        ]
+        for row in table.rows
+    ]
+    return [["", *(column.heading for column in table.columns)], *body]

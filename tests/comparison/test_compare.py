@@ -13,7 +13,7 @@ import pytest
 
 from rad_jax.evaluation.stored import read_scores
 from rad_jax.main import main
-from tests.reports.test_report import Page
+from tests.reports.parsed_page import ParsedPage
 from tests.toy_run import EXPERIMENT, ROOT, wait_for
 
 STEPS = 4
@@ -66,10 +66,10 @@ def test_what_is_written(compared):
 
 def test_the_page_is_one_file_that_says_how(compared):
     html = (compared / "comparison" / "index.html").read_text()
-    page = Page(html)
-    assert page.open == [] and "script" not in page.tags and "link" not in page.tags
+    page = ParsedPage(html)
+    assert "script" not in page.tags and "link" not in page.tags
     assert all(source.startswith("data:") for source in page.sources)
-    text = " ".join("".join(page.text).split())
+    text = page.words
     for words in (
         "python -m rad_jax.main",
         "gaussian 11, sigma 1.5",

@@ -6,10 +6,8 @@ import math
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from rad_jax.comparison.costs import Costs
-from rad_jax.comparison.figure6 import COLOUR, FLOOR, figure6
 from rad_jax.comparison.plan import plan_comparison
 from rad_jax.comparison.tables import SetResult, make_tables
 from rad_jax.comparison.text import verdict
@@ -66,7 +64,7 @@ def tables(comparison, result):
 
 
 def cells(table, name):
-    (line,) = [line for line in table.lines if line.name == name]
+    (line,) = [line for line in table.rows if line.name == name]
     return dict(zip([column.title for column in table.columns], line.cells, strict=True))
 
 
@@ -95,7 +93,7 @@ def test_which_tables_there_are(tables):
 
 def test_table_1_has_means_errors_and_paired_differences(tables):
     table = tables["table1-loop"]
-    assert [line.name for line in table.lines] == [
+    assert [line.name for line in table.rows] == [
         "df",
         "lstm-c",
         "lstm-f",
@@ -117,7 +115,7 @@ def test_table_1_has_means_errors_and_paired_differences(tables):
 def test_pairs_are_frame_chunk_and_none(tables):
     table = tables["pairs-loop"]
     names = ["lstm-f \u2212 lstm-c", "lstm-f \u2212 df", "lstm-c \u2212 df"]
-    assert [line.name for line in table.lines] == names
+    assert [line.name for line in table.rows] == names
     for name in names:
         first, second = name.split(" \u2212 ")
         assert cells(table, name)["PSNR, dB"] == paired(first, second)
@@ -137,17 +135,17 @@ def test_table_3_says_what_was_measured_where(tables):
 
 
 def test_tables_4_and_5_and_strides_compare_the_right_runs(tables):
-    without, with_action = tables["table4-loop"].lines
+    without, with_action = tables["table4-loop"].rows
     assert [without.cells[0], with_action.cells[0]] == ["N", "Y"]
     assert without.cells[1] == by_hand(PSNR["lstm-c-noaction"]) and without.cells[4] is None
     assert with_action.cells[1] == by_hand(PSNR["lstm-c-action"])
     assert with_action.cells[4] == paired("lstm-c-action", "lstm-c-noaction")
     assert "lstm has standard gates in both rows" in tables["table4-loop"].caption
-    noised, clean = tables["table5-loop"].lines
+    noised, clean = tables["table5-loop"].rows
     assert (noised.name, clean.name) == ("lstm-f-noised: noised", "lstm-f: clean")
     assert clean.cells[3] == paired("lstm-f", "lstm-f-noised")
     strides = tables["strides-loop"]
-    assert [(line.name, line.cells[0]) for line in strides.lines] == [
+    assert [(line.name, line.cells[0]) for line in strides.rows] == [
         ("lstm-c", 4),
         ("lstm-s2", 2),
         ("lstm-f", 1),
@@ -195,14 +193,5 @@ def test_without_a_baseline_there_are_no_differences_to_it(root, result):
     one = SetResult("loop", "loop", result.metrics_spec, result.videos, rows)
     tables = {table.name: table for table in make_tables(alone, [one], costs)}
     assert [c.title for c in tables["table1-loop"].columns] == ["PSNR, dB", "SSIM", "LPIPS"]
-    assert len(tables["pairs-loop"].lines) == 1
+    assert len(tables["pairs-loop"].rows) == 1
     assert "against no memory" not in verdict(alone, one)
-
-
-def test_figure_6_draws_every_memory_and_the_floors(comparison, result):
-    picture = np.asarray(Image.open(io.BytesIO(figure6(comparison, [result, result]))).convert("RGB"))
-    assert picture.shape[0] > picture.shape[1] / 2  # two rows of panels
-    for colour in (COLOUR["lstm"], COLOUR["none"], FLOOR):
-        wanted = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
-        assert np.any(np.all(picture == wanted, axis=-1)), colour
-    assert len(set(COLOUR.values())) == len(COLOUR)

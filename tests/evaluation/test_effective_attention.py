@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rad_jax.config import DiffusionConfig
-from rad_jax.evaluation.effective_attention import DIRECTIONS, draw, effective_attention
+from rad_jax.evaluation.effective_attention import DIRECTIONS, effective_attention
 from tests.toy_model import WINDOW, toy_clip, toy_model, toy_params
 
 DIFFUSION = DiffusionConfig(levels=20)
@@ -67,8 +67,3 @@ def test_the_influence_is_the_gradient_of_sliding_by_hand(measured, name):
         _, pull = jax.vjp(prediction, frames)
         squares = jnp.mean(jnp.stack([jnp.square(pull(probe)[0]) for probe in probes]), axis=(0, 1, 3, 4, 5))
         np.testing.assert_allclose(measured[name].influence[row], jnp.sqrt(squares), rtol=1e-3, atol=1e-6)
-
-
-def test_the_drawing_is_a_picture(measured, tmp_path):
-    drawing = draw(measured, context=2)
-    assert drawing.startswith(b"\x89PNG") and len(drawing) > 10_000

@@ -2,11 +2,13 @@
 
 import csv
 import io
-from html.parser import HTMLParser
+import math
 
 import pytest
 
-from rad_jax.reports.tables import Column, Line, Measured, Table, to_csv, to_html, to_markdown, to_text
+from rad_jax.reports.html import TEMPLATES
+from rad_jax.reports.tables import Column, Measured, Table, TableRow, to_csv, to_markdown, to_text, write_csv
+from tests.reports.parsed_page import ParsedPage
 
 DASH, MINUS = "\u2013", "\u2212"
 TABLE = Table(
@@ -14,8 +16,8 @@ TABLE = Table(
     "Table 1: loop",
     [Column("PSNR, dB", errors=True), Column("to df", 2, True, True), Column("LPIPS", 3), Column("parameters", 0)],
     [
-        Line("df", [Measured(15.2849, 0.104), None, "n/a", 0], "no memory", colour="#23262c"),
-        Line("a <b> | c", [Measured(14.0, None), Measured(-1.2849, 0.05), 0.5, 1234567], "memory", "half & half"),
+        TableRow("df", [Measured(15.2849, 0.104), None, "n/a", 0], "no memory", colour="#23262c"),
+        TableRow("a <b> | c", [Measured(14.0, None), Measured(-1.2849, 0.05), 0.5, 1234567], "memory", "half & half"),
     ],
     "Predicted frames only.",
 )  # fmt: skip
@@ -58,35 +60,28 @@ def test_csv_keeps_every_digit_and_gives_errors_a_column():
     assert rows[1] == ["a <b> | c", "memory", "14.0", "", "-1.2849", "0.05", "0.5", "1234567"]
 
 
-class Cells(HTMLParser):
-    def __init__(self, html):
-        super().__init__()
-        self.cells, self.open = [], []
-        self.feed(html)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attributes):
-        self.open.append(tag)
-        if tag in ("td", "th"):
-            self.cells.append("")
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "td" in self.open or "th" in self.open:
-            self.cells[-1] += data
+def test_what_is_undefined_is_an_empty_cell():
+    assert write_csv([["x", 0, 0.5, None, math.nan, math.inf]]) == "x,0,0.5,,,\n"
 
 
 def test_html_is_escaped_and_whole():
-    html = to_html(TABLE)
-    assert "<b>" not in html and "id='table1-loop'" in html and "--dot:#23262c" in html
-    cells = Cells(html).cells
+    html = TEMPLATES.get_template("macros.html").module.table(TABLE)
+    assert "<b>" not in html and "--dot:#23262c" in html
+    cells = ParsedPage(html).cells
     assert cells[:5] == ["", "PSNR, dB", "to df", "LPIPS", "parameters"]
     assert cells[5:10] == ["no memory df", "15.28 ± 0.10", DASH, "n/a", "0"]
     assert cells[10:] == ["memory a <b> | chalf & half", "14.00", f"{MINUS}1.28 ± 0.05", "0.500", "1,234,567"]
 
 
+def test_a_unit_follows_the_title():
+    table = Table(
+        "t", "T", [Column("PSNR", unit="dB", bar=20.0)], [TableRow("x", [5.0]), TableRow("y", [None])], ""
+    )
+    html = TEMPLATES.get_template("macros.html").module.table(table)
+    assert ParsedPage(html).cells[1] == "PSNRdB" and "--share:25%" in html and "--share:0%" in html
+    assert "| PSNR, dB |" in to_markdown(table) and to_csv(table).startswith('row,kind,"PSNR, dB"\n')
+
+
 def test_a_row_has_a_cell_for_every_column():
-    with pytest.raises(ValueError, match="table t, row 'x': 1 cells for 2 columns"):
-        Table("t", "T", [Column("a"), Column("b")], [Line("x", [1])], "")
+    with pytest.raises(ValueError, match=r"table t, row 'x': 1 .* 2"):
+        Table("t", "T", [Column("a"), Column("b")], [TableRow("x", [1])], "")

@@ -1,0 +1,246 @@
+"""The figures of evaluations and comparisons: scores by index of the frame, and the paper's Figure 3."""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib.axes
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from rad_jax.axes import Float, Int
+from rad_jax.config import NAMES
+from rad_jax.reports.text import EXACT_DB, counted
+
+INK, SOFT, FAINT, GRID, FIELD = "#23262c", "#4a4f58", "#8a919c", "#e6e8ec", "#f1f2f5"
+# By kind of row; rows of one kind differ by their dashes.
+COLOURS = {
+    "model": "#1d5fd1",
+    "baseline": "#d9730d",
+    "floor": "#7a828e",
+    "ceiling": "#1a8a55",
+    "oracle": "#7c4bc4",
+}
+DASHES = ("-", "--", ":", "-.")
+# By memory, where all rows are models; the one without memory is nearly black.
+PALETTE = ("#1d5fd1", "#d9730d", "#1a8a55", "#b3307f", "#8a6d00", "#0d8ba1", "#7c4bc4", "#c2382e")
+MEMORY_COLOURS = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(NAMES[1:])} | {"none": INK}
+METRICS = {"psnr": "PSNR, dB", "ssim": "SSIM", "histogram_intersection": "colours in common"}
+WEAKEST = 1e-4  # of a row's largest influence; Figure 3 leaves weaker ones white
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A named line: one value for every predicted frame, NaN where it is undefined.
+
+    Attributes:
+        name: in the legend.
+        values: by index of the predicted frame.
+        errors: half the width of a band around the values; None for no band.
+        style: keyword arguments of matplotlib's ``plot``.
+        scaled: what has to fit into the panel: "all" values, their "median" or "none".
+    """
+
+    name: str
+    values: Float[np.ndarray, "t"]
+    errors: Float[np.ndarray, "t"] | None
+    style: Mapping[str, Any]
+    scaled: str = "all"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves in one pair of axes.
+
+    Attributes:
+        title: what is drawn, with its unit.
+        curves: from back to front.
+        context: frames before the first predicted one, [low, high] where episodes differ.
+        first: index of the first predicted frame on the axis.
+    """
+
+    title: str
+    curves: Sequence[Curve]
+    context: int | list[int]
+    first: int = 1
+
+
+def draw_panels(panels: Sequence[Sequence[Panel]], size: tuple[float, float]) -> bytes:
+    """A PNG of rows of panels with the legend of the first one below; ``size`` is (width, height) in inches."""
+    figure = _figure(size)
+    axes = figure.subplots(len(panels), len(panels[0]), squeeze=False)
+    for row, panel_row in zip(axes, panels):
+        for ax, panel in zip(row, panel_row):
+            _draw_panel(ax, panel)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=min(len(labels), 6),
+        frameon=False,
+        fontsize=10.5,
+        handlelength=3.2,
+    )
+    return _png(figure)
+
+
+def curves(metrics: Mapping[str, Any]) -> bytes:
+    """PSNR, SSIM and histogram intersection by index of the predicted frame, with bands of one standard error.
+
+    Args:
+        metrics: what `rad_jax.evaluation.scores.score_rows` returns.
+
+    Returns:
+        The bytes of a PNG.
+    """
+    styles = row_styles(metrics["rows"])
+    panels = []
+    for metric, title in METRICS.items():
+        lines = []
+        for name, row in metrics["rows"].items():
+            exact = row["mean"]["psnr"] > EXACT_DB
+            label = f"{name} (above the scale)" if exact else name
+            scaled = "none" if exact and metric == "psnr" else "all"
+            errors = _array(row["per_frame"][metric]["standard_error"])
+            lines.append(Curve(label, frame_values(row, metric), errors, styles[name], scaled))
+        panels.append(Panel(title, lines, metrics["metrics_spec"]["context_frames"]))
+    return draw_panels([panels], (12.0, 4.6))
+
+
+def row_styles(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Styles by name of the row: a colour for every kind, dashes for every row of it, strong lines for models."""
+    seen: dict[str, int] = {}
+    styles = {}
+    for name, row in rows.items():
+        kind = row["kind"]
+        order = seen[kind] = seen.get(kind, -1) + 1
+        strong = kind in ("model", "baseline")
+        styles[name] = {
+            "color": COLOURS[kind],
+            "linestyle": DASHES[(order + (not strong)) % len(DASHES)],
+            "linewidth": 2.4 if strong else 1.5,
+            "marker": "o" if strong and len(row["per_frame"]["psnr"]["value"]) <= 40 else None,
+            "markersize": 4,
+        }
+    return styles
+
+
+def frame_values(row: Mapping[str, Any], metric: str) -> Float[np.ndarray, "t"]:
+    """A metric of a row by index of the predicted frame, NaN where it is undefined."""
+    return _array(row["per_frame"][metric]["value"])
+
+
+def figure3(
+    panels: Mapping[str, tuple[Int[np.ndarray, "k"], Int[np.ndarray, "k"], Float[np.ndarray, "k t"]]],
+    context: int,
+) -> bytes:
+    """The paper's Figure 3: the frames (columns) that the prediction of a frame (row) depends on.
+
+    Each row is relative to its largest influence; a line marks where the window of the predicted frame begins.
+
+    Args:
+        panels: name of a model -> indices of the predicted frames, where the window of each starts, and the influence of
+            every frame on them, at least 0 (`rad_jax.evaluation.effective_attention.EffectiveAttention`).
+        context: frames that were given before the first predicted one.
+
+    Returns:
+        The bytes of a PNG.
+    """
+    columns = min(3, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure = _figure((4.2 * columns, 2.9 * rows + 0.4))
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    for ax in axes.flat[len(panels) :]:
+        ax.set_visible(False)
+    for ax, (name, (predicted, window_starts, influence)) in zip(axes.flat, panels.items(), strict=False):
+        relative = influence / np.maximum(influence.max(1, keepdims=True), 1e-30)
+        frames = np.arange(influence.shape[1] + 1) - 0.5
+        edges = np.arange(len(predicted) + 1) - 0.5
+        shown = np.ma.masked_less(relative, WEAKEST)
+        image = ax.pcolormesh(frames, edges, shown, norm=LogNorm(WEAKEST, 1), cmap="viridis")
+        ax.step(np.append(window_starts, window_starts[-1]) - 0.5, edges, color="#d2335c", lw=1.4)
+        ax.axvline(context - 0.5, color="#9aa1ac", lw=1)
+        ticks = _ticks(len(predicted), 5)
+        ax.set_yticks(ticks, [str(predicted[tick]) for tick in ticks])
+        ax.set_ylim(edges[-1], edges[0])
+        ax.set_title(name, fontsize=10)
+    figure.supxlabel("frame that is seen (red: start of the window; grey: end of the context)", fontsize=9)
+    figure.supylabel("predicted frame", fontsize=9)
+    figure.colorbar(image, ax=axes, label="influence, relative to the row's largest", shrink=0.8)
+    return _png(figure, dpi=110)
+
+
+def _draw_panel(ax: matplotlib.axes.Axes, panel: Panel) -> None:
+    for curve in panel.curves:
+        frames = panel.first + np.arange(len(curve.values))
+        ax.plot(frames, curve.values, label=curve.name, **curve.style)
+        if curve.errors is not None:
+            low, high = curve.values - curve.errors, curve.values + curve.errors
+            ax.fill_between(frames, low, high, color=curve.style["color"], alpha=0.15, linewidth=0)
+    _set_scale(ax, panel.curves)
+    _mark_context(ax, panel)
+    ax.set_title(panel.title, loc="left", fontsize=12, fontweight="bold", color=INK)
+    ax.set_xlabel("frame" if panel.first > 1 else "predicted frame", fontsize=10, color=SOFT)
+    ax.grid(axis="y", color=GRID, linewidth=0.8)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.tick_params(colors=SOFT, length=0)
+
+
+def _set_scale(ax: matplotlib.axes.Axes, curves: Sequence[Curve]) -> None:
+    """Limits of the panel; matplotlib's own where everything has to fit, bands included."""
+    if all(curve.scaled == "all" for curve in curves):
+        return
+    values = [curve.values[np.isfinite(curve.values)] for curve in curves if curve.scaled == "all"]
+    middles = [curve.values[np.isfinite(curve.values)] for curve in curves if curve.scaled == "median"]
+    shown = np.concatenate([*values, *([np.median(middle)] for middle in middles if len(middle))])
+    if len(shown):
+        margin = 0.06 * (shown.max() - shown.min()) or 1.0
+        ax.set_ylim(shown.min() - margin, shown.max() + margin)
+
+
+def _mark_context(ax: matplotlib.axes.Axes, panel: Panel) -> None:
+    """A grey field where the context ends, and a line at the first predicted frame."""
+    first, frames = panel.first, max(len(curve.values) for curve in panel.curves)
+    left = first - max(1.0, 0.13 * frames)
+    ax.set_xlim(left, first + frames - 1 + max(0.3, 0.02 * frames))
+    ax.axvspan(left, first, color=FIELD, linewidth=0)
+    ax.axvline(first, color="#9aa1ac", linewidth=1)
+    ax.text(
+        (left + first) / 2,
+        0.5,
+        f"context\n({counted(panel.context, 'frame')})",
+        rotation=90,
+        transform=ax.get_xaxis_transform(),
+        ha="center",
+        va="center",
+        fontsize=9,
+        color=FAINT,
+    )
+    ax.set_xticks(first + _ticks(frames, 6))
+
+
+def _ticks(count: int, at_most: int) -> Int[np.ndarray, "k"]:
+    """Evenly spaced indices of ``count`` things, the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, at_most)).round().astype(int))
+
+
+def _array(values: Sequence[float | None]) -> Float[np.ndarray, "t"]:
+    return np.array(values, dtype=float)
+
+
+def _figure(size: tuple[float, float]) -> Figure:
+    """A figure of its own: pyplot, which has a state for the whole process, is left alone."""
+    figure = Figure(figsize=size, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _png(figure: Figure, dpi: int = 150) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=dpi)
+    return file.getvalue()

@@ -1,0 +1,104 @@
+"""The page is parsed: everything is inside it, escaped, and says what the numbers say."""
+
+import re
+
+import pytest
+from jinja2 import UndefinedError
+from PIL import Image
+
+from rad_jax import media
+from rad_jax.reports import page
+from rad_jax.reports.html import render
+from tests.reports.parsed_page import ParsedPage
+from tests.reports.rooms import NASTY, lone_model, rooms
+
+
+def write(directory, metrics, episodes, **options):
+    path = page.write_report(
+        directory,
+        metrics,
+        episodes,
+        **{
+            "title": f"A title {NASTY}",
+            "facts": {"variant": NASTY, "steps": 2616, "twin's steps": None},
+            "provenance": {"command": f"python -m rad_jax.main --config {NASTY}"},
+            "config": f'{{"name": "{NASTY}"}}',
+            "fps": 4,
+            **options,
+        },
+    )
+    return path, ParsedPage(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    metrics, episodes = rooms()
+    return write(tmp_path_factory.mktemp("page") / "evaluation", metrics, episodes[:2])
+
+
+def test_everything_is_written(written):
+    path, _ = written
+    names = sorted(str(p.relative_to(path.parent)) for p in path.parent.rglob("*.*"))
+    assert names == ["curves.png", "report.html", "videos/00.mp4", "videos/01.mp4"]
+    assert media.read_video(path.parent / "videos" / "00.mp4").shape[0] == 5 + 7
+    Image.open(path.parent / "curves.png").verify()
+
+
+def test_the_page_needs_nothing_else(written):
+    _, parsed = written
+    assert "script" not in parsed.tags and "link" not in parsed.tags
+    assert all(source.startswith("data:") for source in parsed.sources)
+    # One drawing, and for each of two episodes a video, the context and three rows.
+    assert len(parsed.sources) == 1 + 2 * (1 + 1 + 3)
+
+
+def test_hostile_names_are_shown_as_text(written):
+    path, parsed = written
+    assert "<script" not in path.read_text() and "<b>memory" not in path.read_text()
+    # Title (twice), fact, command, configuration, titles of episodes and the row wherever it is named.
+    assert "".join(parsed.text).count(NASTY.strip()) >= 8 and "no <b>memory</b>" in parsed.words
+
+
+def test_the_page_says_what_the_numbers_say(written):
+    metrics, _ = rooms()
+    _, parsed = written
+    psnr = metrics["rows"]["lstm-f"]["mean"]["psnr"]
+    gain = metrics["differences"][NASTY]["psnr"]
+    assert (
+        f"lstm-f predicts 7 frames of 3 videos, after 5 frames of context, at {psnr:.2f} dB." in parsed.words
+    )
+    assert f"That is {gain['mean']:.2f} dB above the baseline" in parsed.words
+    assert f"\u2212{gain['mean']:.2f} ± {gain['standard_error']:.2f}" in parsed.cells
+    assert "SSIM: gaussian 11, sigma 1.5, K 0.01 / 0.03, valid region" in parsed.words
+    assert "LPIPS: absent: no weights" in parsed.words
+    for name in ("repeat last", "mean context", "perfect map", "colours in common", "motion", "2616"):
+        assert name in parsed.words
+
+
+def test_bars_are_relative_to_the_best_row_that_is_no_copy(written):
+    metrics, _ = rooms()
+    path, _ = written
+    psnr = {name: row["mean"]["psnr"] for name, row in metrics["rows"].items()}
+    shares = [int(share) for share in re.findall(r"--share:(\d+)%", path.read_text())]
+    assert shares == [min(100, round(100 * value / psnr["tokenizer"])) for value in psnr.values()]
+
+
+def test_what_is_undefined_is_a_dash_or_absent(tmp_path):
+    """One frame of one video has neither standard errors nor motion, and a fact may be None."""
+    _, parsed = write(tmp_path, *lone_model())
+    assert "df predicts 1 frame of 1 video, after 1 frame of context" in parsed.words
+    assert "\u2013" in parsed.cells
+    assert "twin's steps" not in parsed.words
+    assert not re.search(r"\bnan\b|\bNone\b|\binf\b", parsed.words)
+
+
+def test_long_videos_are_folded_and_their_context_thinned(tmp_path):
+    _, parsed = write(tmp_path, *rooms(videos=1, context=30, predicted=40), facts={}, title="t")
+    assert "24 of 30 frames" in parsed.words and "details" in parsed.tags
+    # Every predicted frame is numbered once.
+    assert [text for text in parsed.text if text.isdigit()] == [str(index) for index in range(1, 41)]
+
+
+def test_a_value_that_a_template_lacks_is_an_error():
+    with pytest.raises(UndefinedError, match="title"):
+        render("report.html")
