@@ -13,7 +13,7 @@ from rad_jax.comparison.figure6 import COLOUR, FLOOR, figure6
 from rad_jax.comparison.plan import plan_comparison
 from rad_jax.comparison.tables import SetResult, make_tables
 from rad_jax.comparison.text import verdict
-from rad_jax.evaluation.scores import jsonable, metrics_spec, summarise
+from rad_jax.evaluation.scores import convention, metrics_spec, summarise
 from rad_jax.metrics.video import REDUCTION, VideoScore
 from rad_jax.reports.tables import Measured, to_csv
 
@@ -40,7 +40,7 @@ def row(name):
         slope = np.linspace(2, -2, FRAMES)  # better at first
         frames = dict.fromkeys(REDUCTION, value + slope) | {"ssim": (value + slope) / 100}
         videos.append(VideoScore(frames, dict.fromkeys(REDUCTION, value) | {"ssim": value / 100}))
-    return jsonable(summarise(KINDS.get(name, "model"), "", videos))
+    return summarise(KINDS.get(name, "model"), "", videos)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def comparison(root):
 
 @pytest.fixture(scope="module")
 def result():
-    spec = jsonable(metrics_spec((32, 32), [20, 20, 22], [FRAMES] * 3))
+    spec = metrics_spec(convention((32, 32), "raw", None), [20, 20, 22], [FRAMES] * 3)
     videos = [{"name": str(i), "context_frames": 20, "predicted_frames": FRAMES} for i in range(3)]
     return SetResult("loop", "loop", spec, videos, {name: row(name) for name in PSNR})
 

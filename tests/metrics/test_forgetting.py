@@ -15,7 +15,7 @@ from rad_jax.metrics import (
     nearest_frame,
     psnr,
 )
-from rad_jax.metrics.video import score_videos
+from rad_jax.metrics.video import score_video
 
 PATH = 8 * np.abs(np.arange(-12, 12))  # headings in pixels of the panorama: to one side and back
 
@@ -151,7 +151,7 @@ def table():
             "late": walk(room, np.concatenate([PATH[0] + 8 * np.arange(3, 0, -1), PATH[:-3]])),
         }
         for name, prediction in failures.items():
-            rows.setdefault(name, []).append(score_videos([prediction], [truth])[0].video)
+            rows.setdefault(name, []).append(score_video(prediction, truth).video)
     return {name: {m: np.mean([v[m] for v in videos]) for m in videos[0]} for name, videos in rows.items()}
 
 

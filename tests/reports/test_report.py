@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 
 from rad_jax import media
-from rad_jax.evaluation.scores import Row, floors, score_rows
+from rad_jax.evaluation.scores import floors
 from rad_jax.reports import text
 from rad_jax.reports.plots import COLOURS, curves
 from rad_jax.reports.report import ReportError, Sample, write_report
+from tests.evaluation.toy_scores import Predicted, metrics_of
 
 NASTY = "<script>alert('a & b')</script>"
 VOID = {"meta", "img"}
@@ -53,14 +54,14 @@ def rooms(videos=3, context=5, predicted=7):
     bad = [1 - t for t in truth]
     trivial = [floors(c, predicted) for c in contexts]
     rows = {
-        "lstm-f": Row("model", good),
-        NASTY: Row("baseline", bad, "no <b>memory</b>"),
-        "repeat last": Row("floor", [t["repeat last"] for t in trivial]),
-        "mean context": Row("floor", [t["mean context"] for t in trivial]),
-        "tokenizer": Row("ceiling", [0.9 * t + 0.05 for t in truth]),
-        "perfect map": Row("oracle", truth),
+        "lstm-f": Predicted("model", good),
+        NASTY: Predicted("baseline", bad, "no <b>memory</b>"),
+        "repeat last": Predicted("floor", [t["repeat last"] for t in trivial]),
+        "mean context": Predicted("floor", [t["mean context"] for t in trivial]),
+        "tokenizer": Predicted("ceiling", [0.9 * t + 0.05 for t in truth]),
+        "perfect map": Predicted("oracle", truth),
     }
-    metrics = score_rows(rows, truth, context_frames=[context] * videos)
+    metrics = metrics_of(rows, truth, [context] * videos)
     samples = [
         Sample(f"room {i} {NASTY}", media.to_uint8(c), t, {"lstm-f": g, NASTY: b})
         for i, (c, t, g, b) in enumerate(zip(contexts, truth, good, bad, strict=True))
@@ -173,7 +174,7 @@ def test_the_verdict_is_honest():
 
 def test_a_lone_model_and_a_single_frame_have_a_report(tmp_path):
     truth = [np.full((1, 16, 16, 3), 0.5, np.float32)]
-    metrics = score_rows({"df": Row("model", [truth[0] + 0.1])}, truth, context_frames=[1])
+    metrics = metrics_of({"df": Predicted("model", [truth[0] + 0.1])}, truth, [1])
     sample = Sample("only", truth[0], truth[0], {"df": truth[0] + 0.1})
     path = write_report(tmp_path, metrics, [sample], title="t", facts={}, provenance={})
     assert "df predicts 1 frame of 1 video, after 1 frame of context" in "".join(Page(path.read_text()).text)
