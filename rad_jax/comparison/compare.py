@@ -82,7 +82,7 @@ def compare(
         slots = places(len(jobs), on_cpu) if jobs else 0
         print(_overview(comparison, sets, jobs, slots), flush=True)
         with interrupted_by_signals():
-            run_jobs(jobs, slots, say=lambda line: print(line, flush=True))
+            run_jobs(jobs, slots)
         return write(comparison, workdir, sets, tokenizer)
 
 
