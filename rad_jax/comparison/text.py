@@ -63,15 +63,13 @@ def _psnr(result: SetResult, name: str) -> float:
 
 def _gap(result: SetResult, first: str, second: str) -> str:
     found = difference(result.rows[first], result.rows[second], "psnr")
-    error = (
-        "" if found["standard_error"] != found["standard_error"] else f" ± {number(found['standard_error'])}"
-    )
-    return f"{number(found['mean'], sign=True)}{error} dB"
+    error = found["standard_error"]
+    return f"{number(found['mean'], sign=True)}{'' if error is None else f' ± {number(error)}'} dB"
 
 
 def _side(result: SetResult, first: str, second: str) -> int:
     """1 above, -1 below, 0 within two standard errors of the paired difference."""
     found = difference(result.rows[first], result.rows[second], "psnr")
     error = found["standard_error"]
-    clear = abs(found["mean"]) > 2 * (0 if error != error else error)
+    clear = abs(found["mean"]) > 2 * (error or 0.0)
     return 0 if not clear else 1 if found["mean"] > 0 else -1
