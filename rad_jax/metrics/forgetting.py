@@ -12,6 +12,7 @@ Images are (..., H, W, 3) floats in [0, 1]; all functions but ``nearest_frame`` 
 and can be compiled and mapped. ``rad_jax.evaluation.scores`` reduces them to one number per video.
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -127,13 +128,20 @@ def horizontal_shift(before: Images, after: Images) -> Int[Array, "*b"]:
     return jnp.asarray(shifts)[best]
 
 
-def nearest_frame(
-    prediction: Float[np.ndarray, "t H W 3"], truth: Float[np.ndarray, "t H W 3"]
-) -> Int[np.ndarray, " t"]:
+def nearest_frame(prediction: Images, truth: Images) -> Int[np.ndarray, " t"]:
     """Index of the true frame with the least squared error to every predicted frame; of ties, the one nearest in time.
 
     NumPy, because videos differ in length and this is one matrix product per video.
+
+    Args:
+        prediction: (t, H, W, 3) floats in [0, 1].
+        truth: the same shape.
+
+    Raises:
+        AssertionError: other shapes.
     """
+    chex.assert_shape([prediction, truth], (None, None, None, 3))
+    chex.assert_equal_shape([prediction, truth])
     centre = truth.mean(axis=0, keepdims=True)  # small numbers cancel better
     p, q = (rearrange(video - centre, "t h w c -> t (h w c)") for video in (prediction, truth))
     error = (np.sum(p * p, axis=1)[:, None] + np.sum(q * q, axis=1) - 2 * p @ q.T) / p.shape[1]
