@@ -25,6 +25,7 @@ from rad_jax.model import RAD
 from rad_jax.rollout.predict import Clip
 from rad_jax.tokenizer import Tokenizer
 
+INFLUENCE = 3  # purpose of the key, beside those of training and generation
 DIRECTIONS = 4
 ROWS = 16
 FLOOR = 1e-4  # influences below this fraction of the row's largest are drawn as nothing
@@ -70,13 +71,21 @@ def of_clip(
     latents = clip.encoded(tokenizer)[None].astype(config.model.state_dtype)
     predicted = np.unique(np.linspace(clip.context, len(clip.frames) - 1, ROWS).round().astype(int))
     actions = jnp.asarray(clip.actions)[None]
-    return effective_attention(
-        model, config.diffusion, params, latents, actions, predicted, jax.random.key(config.seed)
-    )
+    key = jax.random.fold_in(jax.random.key(config.seed), INFLUENCE)
+    return effective_attention(model, config.diffusion, params, latents, actions, predicted, key)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _influence(model, diffusion, params, frames, actions, predicted, starts, key):
+def _influence(
+    model: RAD,
+    diffusion: DiffusionConfig,
+    params: PyTree,
+    frames: Float[Array, "b t rows cols ch"],
+    actions: Float[Array, "b t a"],
+    predicted: Int[Array, "k"],
+    starts: Int[Array, "k"],
+    key: Key[Array, ""],
+) -> Float[Array, "k t"]:
     batch = frames.shape[0]
     window = model.config.window
     key_noise, key_probe = jax.random.split(key)

@@ -42,7 +42,7 @@ from rad_jax.runs.hardware import hardware
 from rad_jax.runs.open import TrainedModel, open_lpips
 from rad_jax.tokenizer import Tokenizer
 
-FORMAT = 3
+FORMAT = 4
 FOLDER = "scores"
 FIGURE3 = ".figure3"  # behind the name of a set
 

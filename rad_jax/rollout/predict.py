@@ -18,6 +18,9 @@ from rad_jax.media import to_uint8
 from rad_jax.model import RAD
 from rad_jax.tokenizer import Tokenizer
 
+# Folded into the seed. Training folds in another purpose, so no evaluation clip starts from the noise of a training step.
+GENERATION = 2
+
 
 class Span(NamedTuple):
     """How long a clip is: frames of its context, and frames to predict after it."""
@@ -193,7 +196,8 @@ def _generate(
         lengths=np.array([clip.context for clip in clips]),
     )
     actions = jnp.asarray(np.stack([_pad(clip.actions[clip.context :], padded.future) for clip in clips]))
-    keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(config.seed)))(indices)
+    key = jax.random.fold_in(jax.random.key(config.seed), GENERATION)
+    keys = jax.vmap(partial(jax.random.fold_in, key))(indices)
     _, latents = rollout.generate(state, actions, keys)
     return latents
 

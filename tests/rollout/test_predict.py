@@ -7,7 +7,7 @@ import pytest
 
 from rad_jax import rollout
 from rad_jax.data import DataError, Episodes
-from rad_jax.rollout.predict import Span, longest, predict, predict_each, read_clip, span_of
+from rad_jax.rollout.predict import GENERATION, Span, longest, predict, predict_each, read_clip, span_of
 from rad_jax.runs.open import load_trained
 
 BATCH = 2
@@ -41,7 +41,7 @@ def test_videos_of_different_lengths_are_predicted_as_each_by_itself(strided):
             diffusion=config.diffusion,
             steps=config.sample.steps,
         )
-        key = jax.random.fold_in(jax.random.key(config.seed), place)
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), GENERATION), place)
         frames = []
         for index, action in enumerate(clip.actions[clip.context :]):
             state, latent = rollout.step(state, jnp.asarray(action)[None], jax.random.fold_in(key, index))
@@ -64,6 +64,26 @@ def test_more_padding_changes_nothing(strided):
     for index, frames in found.items():
         assert frames.shape == expected[index].shape
         np.testing.assert_allclose(frames, expected[index], atol=1e-4)
+
+
+def test_no_clip_starts_from_the_noise_of_a_training_step(strided, monkeypatch):
+    """Training derives all keys of a step from ``fold_in(fold_in(key(seed), 1), step)``, or without the 1."""
+    trained, clips = strided
+    used = []
+
+    def generate(state, actions, keys):
+        used.extend(jax.random.key_data(keys).tolist())
+        return state, jnp.zeros((len(keys), actions.shape[1], *trained.model.config.latent))
+
+    monkeypatch.setattr(rollout, "generate", generate)
+    predict(trained.model, trained.params, trained.tokenizer, trained.config, clips, BATCH)
+    root = jax.random.key(trained.config.seed)
+    training = [
+        jax.random.key_data(jax.random.fold_in(key, step)).tolist()
+        for key in (root, jax.random.fold_in(root, 1))
+        for step in range(10)
+    ]
+    assert len(used) == 4 and not [key for key in used if key in training]
 
 
 def test_clips_are_read_with_their_batch(strided):
