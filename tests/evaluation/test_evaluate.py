@@ -19,9 +19,10 @@ MODEL, TWIN = "lstm-f", "df (no memory)"
 
 
 @pytest.fixture(scope="module")
-def evaluated(toy):
+def evaluated(toy, tmp_path_factory):
     """A model and its twin on three mazes; returns the work directory and metrics.json."""
-    workdir = toy.written("lstm-f")
+    workdir = tmp_path_factory.mktemp("evaluated") / "run"
+    shutil.copytree(toy.written("lstm-f"), workdir)
     arguments = toy.arguments(workdir, "--mode", "evaluate", "--baseline", str(toy.written("df")))
     assert main(arguments) == 0
 

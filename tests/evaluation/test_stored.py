@@ -27,12 +27,14 @@ from rad_jax.runs.checkpoints import Checkpoints
 from rad_jax.runs.open import load_trained, open_training_run
 from tests.toy_run import STEPS, read_state
 
+UNSCORED = shutil.ignore_patterns("scores", "evaluation")
+
 
 @pytest.fixture(scope="module")
 def scored(toy, tmp_path_factory):
     """A run with its scores, and bounds, on one set."""
     workdir = tmp_path_factory.mktemp("scored") / "run"
-    shutil.copytree(toy.written("lstm-f"), workdir)
+    shutil.copytree(toy.written("lstm-f"), workdir, ignore=UNSCORED)
     assert worker.main(["run", *toy.arguments(workdir)]) == 0
     assert worker.main(["bounds", *toy.arguments(workdir.parent / "bounds")]) == 0
     return workdir
@@ -152,7 +154,7 @@ def test_what_is_scored_is_not_scored_again(scored, toy, capsys):
 
 def test_only_one_batch_of_clips_is_in_memory(toy, tmp_path, monkeypatch):
     """However many there are: a clip is read with its batch, and let go of when it is scored."""
-    workdir, alive, most = shutil.copytree(toy.written("lstm-f"), tmp_path / "run"), [], [0]
+    workdir, alive, most = shutil.copytree(toy.written("lstm-f"), tmp_path / "run", ignore=UNSCORED), [], [0]
     read_clip = predictors.read_clip
 
     def read(*arguments):
