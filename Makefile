@@ -1,6 +1,6 @@
 # Three commands need nothing but make and Python 3.11 or newer with its venv module:
-#   make quickstart    data, tokenizer, two trainings, evaluation, report
-#   make compare       every memory of the paper, trained, scored and put into its tables
+#   make quickstart    data, tokenizer, two trainings, their comparison and a report
+#   make compare       the same for every memory of the paper, in its tables
 #   make test          lint, format check, tests
 # All make .venv and install into it, again only when setup.py or requirements.txt have changed.
 
@@ -29,7 +29,8 @@ help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 quickstart: $(INSTALLED)  ## a model with memory and its twin without: 20 minutes on two cores
-	$(BIN)/python -m experiments.twins experiments/quickstart.py --workdir $(or $(RUNS),runs/quickstart) $(ARGS)
+	$(BIN)/python -m rad_jax.main --config experiments/quickstart.py --mode compare --variants df,lstm-f --no-ablations \
+		--workdir $(or $(RUNS),runs/quickstart) $(ARGS)
 
 compare: $(INSTALLED)  ## every memory in the tables of the paper, on toy mazes: 15 minutes on two cores
 	$(BIN)/python -m rad_jax.main --config experiments/maze_toy.py --mode compare --workdir $(or $(RUNS),runs/maze_toy) $(ARGS)

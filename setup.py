@@ -35,6 +35,7 @@ setup(
             "import-linter>=2.17,<3",
             "ruff==0.17.5",  # another version formats differently
             "beartype>=0.23.1,<0.24",
+            "dm-pix>=0.4.3,<0.5",  # reference of PSNR and SSIM
             # The reference of parity tests, gigabytes large: on the oldest Python only; elsewhere they are skipped.
             "torch==2.13.0; python_version < '3.12'",
             "diffusers>=0.42,<0.43; python_version < '3.12'",

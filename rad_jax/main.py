@@ -5,8 +5,7 @@
 Modes: train, evaluate (a report in WORKDIR/evaluation), rollout (a video in WORKDIR/rollout),
 compare (all variants of an experiment: tables and a page in WORKDIR/comparison),
 export (the model into WORKDIR/export, for `rad_jax.weights.load_pretrained`), show (the resolved configuration),
-plan (parameters, memory and work of a training step, of which nothing is run); and what compare is made of:
-score (a run on all evaluation sets, into WORKDIR/scores), bounds (the same for floors and ceilings).
+plan (parameters, memory and work of a training step, of which nothing is run).
 """
 
 import argparse
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from rad_jax.config import Config, ConfigError, format_config, load_config
 
-MODES = ("train", "evaluate", "rollout", "compare", "export", "show", "plan", "score", "bounds")
+MODES = ("train", "evaluate", "rollout", "compare", "export", "show", "plan")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -114,10 +113,6 @@ def run(config, options) -> int:
             ablations = not options.no_ablations
             page = compare(options.config, options.workdir, options.variants, options.overrides, ablations)
             print(f"comparison: {page.resolve()}")
-        elif options.mode in ("score", "bounds"):
-            from rad_jax.evaluation import stored
-
-            getattr(stored, options.mode)(config, options.workdir)
         elif options.mode == "export":
             from rad_jax.runs.export import export
 

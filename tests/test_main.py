@@ -57,7 +57,7 @@ def test_a_wrong_experiment_exits_2_and_writes_nothing(config, words, tmp_path, 
 
 @pytest.mark.parametrize(
     ("mode", "directory"),
-    [("train", "runs/quickstart/df"), ("score", "runs/quickstart/df"), ("compare", "runs/quickstart")],
+    [("train", "runs/quickstart/df"), ("evaluate", "runs/quickstart/df"), ("compare", "runs/quickstart")],
 )
 def test_a_run_has_a_directory_of_its_own_if_none_is_named(
     mode, directory, toy, tmp_path, monkeypatch, capsys

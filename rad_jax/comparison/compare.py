@@ -3,8 +3,10 @@
     WORKDIR/VARIANT/        an ordinary run of its own, with its scores in scores/
     WORKDIR/comparison/     index.html, comparison.md, figure3.png, figure6.png, a CSV per table, episodes.csv, videos/
 
-Every training and every scoring is a process that runs the ordinary command, so that it is what a user would run alone: on a
-CPU as many side by side as there are cores, on an accelerator one after another. What is finished is not done again.
+Every training is a process that runs the ordinary command, so it is what a user would run alone; every scoring is a process of
+`rad_jax.comparison.worker`. On a CPU as many run side by side as there are cores, on an accelerator one after another. What is
+finished is not done again. A comparison of one model with its twin without memory also writes the model's own report, as
+``--mode evaluate --baseline`` would.
 """
 
 import dataclasses
@@ -13,21 +15,28 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import jax
+
 from rad_jax import media
 from rad_jax.comparison.costs import read_costs
 from rad_jax.comparison.jobs import Command, Job, interrupted_by_signals, is_on_cpu, places, run_jobs
 from rad_jax.comparison.page import Figures, figure6, markdown, page, video
 from rad_jax.comparison.plan import Comparison, Run, check_same_runs, plan_comparison
 from rad_jax.comparison.tables import SetResult, make_tables
+from rad_jax.config import config_from_json
 from rad_jax.data import Episodes
-from rad_jax.evaluation.evaluate import clip_count, provenance, read_clips
+from rad_jax.evaluation.evaluate import FOLDER as EVALUATION
+from rad_jax.evaluation.evaluate import ScoredRun, provenance, write_evaluation
+from rad_jax.evaluation.predictors import clip_count, spans_of
 from rad_jax.evaluation.stored import (
+    FIGURE3,
     bounds_key,
+    figure3_key,
     is_current,
     is_intact,
     newest_step,
+    read_figure3,
     read_scores,
-    read_seen,
     read_shown,
     run_key,
 )
@@ -41,14 +50,15 @@ from rad_jax.runs.open import open_sets, open_training_run
 from rad_jax.tokenizer import Tokenizer
 
 FOLDER = "comparison"
-# On a CPU, of short runs, compiling is half of the time: a third less of it, and training steps of the same speed.
+WORKER = "rad_jax.comparison.worker"
+# Compiling takes half of the time of short runs on a CPU. This saves a third of it and leaves training steps as fast.
 QUICK_TO_COMPILE = {"XLA_FLAGS": "--xla_backend_optimization_level=1"}
 
 
 def compare(
     experiment: str, workdir: Path, variants: str | None, overrides: Sequence[str], ablations: bool = True
 ) -> Path:
-    """Runs what is not finished of a comparison and writes it; returns the path of the page.
+    """Runs the unfinished jobs of a comparison and writes its tables and page; returns the path of the page.
 
     Args: see `rad_jax.comparison.plan.plan_comparison`.
 
@@ -61,15 +71,18 @@ def compare(
     tokenizer = open_training_run(config).tokenizer
     sets = open_sets(config.evaluate)
     for episodes in sets.values():
-        read_clip(episodes, 0, config, tokenizer)  # what is no evaluation set is found out now
+        spans_of(episodes, config)  # fail now if a set cannot be evaluated
+        read_clip(episodes, 0, config, tokenizer)
     with WorkdirLock(workdir):
         on_cpu = is_on_cpu()
         environment = QUICK_TO_COMPILE if on_cpu else {}
+        if cache := jax.config.jax_compilation_cache_dir:
+            environment = environment | {"JAX_COMPILATION_CACHE_DIR": cache}
         jobs = _jobs(comparison, workdir, sets, tokenizer.fingerprint, environment)
         slots = places(len(jobs), on_cpu) if jobs else 0
         print(_overview(comparison, sets, jobs, slots), flush=True)
         with interrupted_by_signals():
-            run_jobs(jobs, slots, say=lambda line: print(line, flush=True))
+            run_jobs(jobs, slots)
         return write(comparison, workdir, sets, tokenizer)
 
 
@@ -80,17 +93,15 @@ def _jobs(
     tokenizer: str,
     environment: Mapping[str, str],
 ) -> list[Job]:
-    """What is left to do: floors and ceilings, and for every run its training and its scoring."""
+    """The jobs that are not finished: for every run its training and scoring, and the scoring of floors and ceilings."""
 
-    def command(what: str, run: Run, directory: Path, *mode: str) -> Command:
-        start = sys.executable, "-m", "rad_jax.main"
-        return Command(what, [*start, *run.arguments, "--workdir", str(directory), *mode], environment)
+    def command(what: str, run: Run, directory: Path, *program: str) -> Command:
+        arguments = [*run.arguments, "--workdir", str(directory)]
+        return Command(what, [sys.executable, "-m", *program, *arguments], environment)
 
     first = comparison.runs[0]
     keys = {name: bounds_key(first.config, tokenizer, episodes) for name, episodes in sets.items()}
     jobs = []
-    if not all(is_current(workdir / FOLDER, name, key) for name, key in keys.items()):
-        jobs.append(Job("bounds", [command("scoring", first, workdir / FOLDER, "--mode", "bounds")]))
     for run in comparison.runs:
         directory, commands = workdir / run.name, []
         if directory.exists():
@@ -100,19 +111,26 @@ def _jobs(
         if trained and _is_scored(run, directory, sets):
             continue
         if not trained or not is_intact(directory, steps):
-            commands.append(command("training", run, directory))
-        commands.append(command("scoring", run, directory, "--mode", "score"))
+            commands.append(command("training", run, directory, "rad_jax.main"))
+        commands.append(command("scoring", run, directory, WORKER, "run"))
         jobs.append(Job(run.name, commands))
+    # Last: it is the shortest job, so that no core waits for it at the end.
+    if not all(is_current(workdir / FOLDER, name, key) for name, key in keys.items()):
+        jobs.append(Job("bounds", [command("scoring", first, workdir / FOLDER, WORKER, "bounds")]))
     return jobs
 
 
 def _is_scored(run: Run, directory: Path, sets: Mapping[str, Episodes]) -> bool:
-    keys = {name: run_key(run.config, directory, episodes) for name, episodes in sets.items()}
+    step = run.config.train.steps
+    keys = {name: run_key(run.config, directory, step, episodes) for name, episodes in sets.items()}
+    if run.config.evaluate.figure3:
+        name, episodes = next(iter(sets.items()))
+        keys[name + FIGURE3] = figure3_key(directory, step, episodes)
     return all(is_current(directory, name, key) for name, key in keys.items())
 
 
 def _wait_until_free(directory: Path) -> None:
-    """A comparison that was killed (SIGKILL) leaves trainings that end by themselves, soon: with the next line they print."""
+    """Waits for trainings of a comparison that was killed (SIGKILL): they end when they print their next line."""
     said = False
     while True:
         try:
@@ -126,7 +144,7 @@ def _wait_until_free(directory: Path) -> None:
 
 
 def _overview(comparison: Comparison, sets: Mapping[str, Episodes], jobs: Sequence[Job], slots: int) -> str:
-    """Two or three lines on what is about to happen."""
+    """What is about to run, in two or three lines."""
     left = {job.name: job for job in jobs}
     done = [run.name for run in comparison.runs if run.name not in left]
     config = comparison.runs[0].config
@@ -175,12 +193,33 @@ def write(comparison: Comparison, workdir: Path, sets: Mapping[str, Episodes], t
     for table in tables:
         if table.name.startswith("table1-"):
             print("\n" + to_text(table), end="", flush=True)
+    if len(comparison.variants) == 2 and comparison.baseline:
+        print(f"report: {_write_twins(comparison, workdir, sets, tokenizer).resolve()}", flush=True)
     return directory / "index.html"
 
 
+def _write_twins(
+    comparison: Comparison, workdir: Path, sets: Mapping[str, Episodes], tokenizer: Tokenizer
+) -> Path:
+    """The report of a model beside its twin without memory, on the first evaluation set."""
+
+    def scored(run: Run) -> ScoredRun:
+        config = config_from_json(
+            (workdir / run.name / "config.json").read_text()
+        )  # with model.latent resolved
+        given = {"sample": run.config.sample, "evaluate": run.config.evaluate}
+        return ScoredRun(dataclasses.replace(config, **given), workdir / run.name)
+
+    (model,) = (run for run in comparison.variants if run is not comparison.baseline)
+    name, episodes = next(iter(sets.items()))
+    directory = workdir / model.name / EVALUATION
+    twin = scored(comparison.baseline)
+    return write_evaluation(directory, scored(model), twin, workdir / FOLDER, name, episodes, tokenizer)
+
+
 def _figure3(comparison: Comparison, workdir: Path, result: SetResult) -> bytes:
-    """Of the first episode of the first evaluation set."""
-    panels = {run.name: read_seen(workdir / run.name, result.name) for run in comparison.variants}
+    """Figure 3, measured on the first episode of the first evaluation set."""
+    panels = {run.name: read_figure3(workdir / run.name, result.name) for run in comparison.variants}
     return figure3(panels, result.videos[0]["context_frames"])
 
 
@@ -212,8 +251,7 @@ def _samples(
 ) -> dict[str, EpisodeFrames]:
     config = comparison.runs[0].config
     count = min(config.evaluate.side_by_side, clip_count(episodes, config))
-    few = dataclasses.replace(config, evaluate=dataclasses.replace(config.evaluate, videos=count))
-    clips = read_clips(episodes, few, tokenizer) if count else []
+    clips = [read_clip(episodes, index, config, tokenizer) for index in range(count)]
     shown = {run.name: read_shown(workdir / run.name, name) for run in comparison.variants}
     return {
         f"{name}-{i:02d}": EpisodeFrames(

@@ -1,4 +1,4 @@
-"""What a run cost, as it was measured while it trained: memory, time, hardware; and the size of its recurrent branch."""
+"""The costs of a run: size of its recurrent branch, and memory, time and hardware as measured during training."""
 
 import json
 import math
@@ -18,14 +18,14 @@ from rad_jax.training.step import init_state
 
 @dataclass(frozen=True)
 class Costs:
-    """Of one run; None for what was not measured.
+    """Costs of one run; None where they were not measured.
 
     Attributes:
         memory_parameters, parameters: of the recurrent branches of all blocks, and of the whole model.
-        peak_bytes: the most memory that training took, of a device or else of the process (``peak_of``).
-        step_seconds: median over the intervals between two lines of metrics.jsonl, the first of each process left out,
-            which has the compilation in it.
-        hardware: that of the process that finished the run.
+        peak_bytes: peak memory of training, of a device or else of the process (``peak_of``).
+        step_seconds: median over the intervals between two lines of metrics.jsonl, without the first interval of each
+            process, which includes compilation.
+        hardware: of the process that finished the run.
     """
 
     memory_parameters: int
@@ -58,7 +58,7 @@ PEAKS = {PEAK_DEVICE: "device", PEAK_PROCESS: "process"}
 
 
 def count_parameters(workdir: Path) -> tuple[int, int]:
-    """Parameters of the recurrent branches and of the whole model of a run, from shapes alone."""
+    """Counts the parameters of a run's recurrent branches and of its whole model, from shapes alone."""
     config = config_from_json((workdir / "config.json").read_text())
     leaves = named_leaves(jax.eval_shape(lambda: init_state(RAD(config.model), config)).params)
     sizes = {name: math.prod(leaf.shape) for name, leaf in leaves.items()}

@@ -1,8 +1,8 @@
-"""Commands side by side: a queue of jobs over slots, each slot with its share of the cores.
+"""Runs commands side by side: a queue of jobs over slots, each slot with its share of the cores.
 
-A job is a chain of commands, one after another. Lines are printed as they come, behind the name of their job. No process
-outlives the block that started it, unless that block is killed (SIGKILL); then it ends by itself with the next line that it
-cannot print any more.
+A job is a chain of commands, one after another. Their lines are printed as they come, prefixed with the name of the job. No
+process outlives the block that started it, unless that block is killed (SIGKILL): then it ends when it fails to print its
+next line.
 """
 
 import contextlib
@@ -13,50 +13,48 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import FrameType
 
-PATIENCE = 60.0  # seconds that a process is given to save its work before it is killed
+PATIENCE = 60.0  # seconds in which a process can save its work before it is killed
 LAST_LINES = 12
 
 
 @dataclass(frozen=True)
 class Command:
-    """What is run, what it is for in a word ("training"), and variables for it where they are not set already."""
+    """A command line.
+
+    Attributes:
+        what: a word for what it does ("training").
+        argv: program and arguments.
+        environment: variables that are set for it unless they are set already.
+    """
 
     what: str
     argv: Sequence[str]
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Job:
-    """Commands that follow one another."""
+    """Commands that run one after another."""
 
     name: str
     commands: Sequence[Command]
 
 
 class JobFailed(RuntimeError):
-    """Commands ended with another status than 0; the message has their jobs' names and last lines."""
+    """Commands ended with a nonzero status; the message has the names of their jobs and their last lines."""
 
 
-def run_jobs(
-    jobs: Sequence[Job],
-    slots: int,
-    *,
-    finish_others: bool = True,
-    say: Callable[[str], None] = lambda text: None,
-) -> None:
-    """Runs all jobs, ``slots`` of them at a time, each on its share of the cores.
+def run_jobs(jobs: Sequence[Job], slots: int) -> None:
+    """Runs all jobs, ``slots`` of them at a time, each on its share of the cores. Prints when a command starts and ends.
 
-    Args:
-      finish_others: what happens when a command fails: the commands that run are finished (True) or asked to end.
-        Nothing more is started in either case.
-      say: called with a line when a command begins or has ended.
+    Once a command has failed nothing more is started, but the commands that are running finish.
 
     Raises:
-      JobFailed: naming what failed. An interrupt asks all commands that run to end, and goes on.
+      JobFailed: names what failed. An interrupt asks all running commands to end, and goes on.
     """
     width = max((len(job.name) for job in jobs), default=0)
     waiting = deque(
@@ -69,19 +67,15 @@ def run_jobs(
             for slot in range(slots):
                 if waiting and slot not in busy and not failures:
                     busy[slot] = waiting.popleft()
-                    say(busy[slot].start(share_of_cores(slot, slots)))
+                    busy[slot].start(share_of_cores(slot, slots))
             time.sleep(0.1)
             for slot, chain in list(busy.items()):
                 if chain.process.poll() is None:
                     continue
-                failure = chain.end()
-                say(chain.report)
-                if failure:
+                if failure := chain.end():
                     failures.append(failure)
-                    if not finish_others:
-                        raise JobFailed(failure)
                 if chain.left and not failures:
-                    say(chain.start(share_of_cores(slot, slots)))
+                    chain.start(share_of_cores(slot, slots))
                 else:
                     del busy[slot]
     finally:
@@ -94,44 +88,53 @@ def run_jobs(
 
 
 class _Chain:
-    """A job on its way: the command that runs, and those that are left."""
+    """A job that has started: the running command, and those that are left."""
 
     def __init__(self, number: str, job: Job, prefix: str):
         self.number, self.name, self.prefix = number, job.name, prefix
         self.left = deque(job.commands)
-        self.report = ""
         self.process: subprocess.Popen | None = None
         self._stack = contextlib.ExitStack()
 
-    def start(self, cores: set[int]) -> str:
-        """Starts the next command and says so."""
+    def start(self, cores: set[int]) -> None:
+        """Starts the next command."""
         command = self.left.popleft()
         self._what, self._began, self._last = command.what, time.monotonic(), deque(maxlen=LAST_LINES)
         self.process = self._stack.enter_context(started(command, cores, self.prefix, self._last))
-        return f"{self.number} {self.name}: {self._what}"
+        print(f"{self.number} {self.name}: {self._what}", flush=True)
 
     def end(self) -> str:
-        """Prints what is left of the lines of a command that has ended; returns what is to be said if it failed."""
+        """Prints the remaining lines of a command that has ended; returns the error message if it failed, else ""."""
         self.close()
         took, status = f"{time.monotonic() - self._began:.0f} s", self.process.returncode
-        self.report = f"{self.number} {self.name}: {self._what} {'FAILED' if status else 'done'} after {took}"
+        print(
+            f"{self.number} {self.name}: {self._what} {'FAILED' if status else 'done'} after {took}",
+            flush=True,
+        )
         last = "".join(f"\n    {line}" for line in self._last)
         return (
             f"{self.name}: {self._what} ended with status {status}; its last lines:{last}" if status else ""
         )
 
     def ask_to_end(self) -> None:
+        """Terminates the running command without waiting for it."""
         if self.process is not None:
             self.process.terminate()
 
     def close(self) -> None:
-        """Returns when the command has ended; it is asked to if it runs."""
+        """Terminates the command if it is running, and returns once it has ended."""
         self._stack.close()
 
 
 @contextlib.contextmanager
-def started(command: Command, cores: set[int], prefix: str, last: deque):
-    """A running process whose lines are printed behind a prefix, and the last of them kept; it does not outlive the block."""
+def started(command: Command, cores: set[int], prefix: str, last: deque[str]) -> Iterator[subprocess.Popen]:
+    """Starts a process that does not outlive the block.
+
+    Args:
+      cores: it may run on; any if empty.
+      prefix: printed in front of each of its lines.
+      last: receives its lines.
+    """
     # Processes that share an accelerator must not each reserve most of its memory.
     defaults = {"PYTHONUNBUFFERED": "1", "XLA_PYTHON_CLIENT_PREALLOCATE": "false", **command.environment}
     with subprocess.Popen(
@@ -141,7 +144,7 @@ def started(command: Command, cores: set[int], prefix: str, last: deque):
         text=True,
         errors="replace",
         env={**defaults, **os.environ},
-        start_new_session=True,  # an interrupt from the keyboard reaches them through us, once
+        start_new_session=True,  # else an interrupt from the keyboard would reach it twice, once through us
     ) as process:
         if cores:
             os.sched_setaffinity(process.pid, cores)
@@ -159,10 +162,10 @@ def started(command: Command, cores: set[int], prefix: str, last: deque):
 
 
 @contextlib.contextmanager
-def interrupted_by_signals():
-    """SIGTERM and SIGHUP raise KeyboardInterrupt inside, as SIGINT does, so that what runs is ended with the block."""
+def interrupted_by_signals() -> Iterator[None]:
+    """Makes SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does, so that they too end the processes of the block."""
 
-    def interrupt(number, _):
+    def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     old = {ending: signal.signal(ending, interrupt) for ending in (signal.SIGTERM, signal.SIGHUP)}
@@ -174,36 +177,42 @@ def interrupted_by_signals():
 
 
 def is_on_cpu() -> bool:
-    """Whether JAX would run on the CPU.
+    """Whether JAX runs on the CPU.
 
-    Asks a process of its own, because an accelerator that this process had opened could not be used by another one.
+    Asks another process, because an accelerator that this process had opened would be closed to the jobs.
+
+    Raises:
+      JobFailed: JAX does not start there.
     """
     code = "import jax; print(jax.default_backend())"
-    backend = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    return backend.stdout.strip() == "cpu"
+    probe = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if probe.returncode:
+        last = (probe.stderr.strip().splitlines() or [""])[-1]
+        raise JobFailed(f"JAX finds no device (status {probe.returncode}): {last}")
+    return probe.stdout.split()[-1] == "cpu"
 
 
 def places(jobs: int, on_cpu: bool) -> int:
-    """How many of ``jobs`` to run at a time: as many as there are cores on a CPU, one on an accelerator.
+    """How many of ``jobs`` to run at a time: one per core on a CPU, one on an accelerator.
 
-    On two cores, two runs of one thread each get more done than two that compete for both.
+    Two runs of one thread each get more done on two cores than two runs that compete for both.
     """
     return max(1, min(jobs, len(_cores()))) if on_cpu else 1
 
 
-def share_of_cores(number: int, parts: int) -> set[int]:
-    """The cores of part ``number`` of ``parts``; none if they cannot be shared out evenly or chosen at all."""
+def share_of_cores(slot: int, slots: int) -> set[int]:
+    """The cores of one of ``slots`` slots; empty if there are fewer cores than slots, or if they cannot be chosen here."""
     cores = _cores()
-    size = len(cores) // parts
-    return set(cores[number * size : (number + 1) * size])
+    size = len(cores) // slots
+    return set(cores[slot * size : (slot + 1) * size])
 
 
 def _cores() -> list[int]:
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
-def _print_lines(stream, prefix: str, last: deque) -> None:
-    """Prints the lines of a stream as they come, each behind a prefix."""
+def _print_lines(stream: Iterable[str], prefix: str, last: deque[str]) -> None:
+    """Prints the lines of a stream as they come."""
     for line in stream:
         last.append(line.rstrip("\n"))
         print(prefix + line, end="", flush=True)

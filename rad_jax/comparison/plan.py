@@ -9,7 +9,7 @@ from rad_jax.config import NAMES, Config, ConfigError, config_from_json, load_co
 from rad_jax.runs.restore import refuse_changes
 
 ALL = "all"
-# What decides between variants and ablations is no setting of a comparison.
+# Keys that a comparison sets itself, to tell variants and ablations apart; users must not.
 OF_THE_VARIANT = ("memory.kind", "memory.stride", "memory.window", "evaluate.figure3")
 ACTION, FRAMES = "memory.action", "memory.frames"
 
@@ -21,8 +21,8 @@ class Run:
     Attributes:
         name: variant, and for an ablation what is different: "lstm-c", "lstm-c-noaction". Its folder has this name.
         config: what it runs with.
-        arguments: of `rad_jax.main`, without work directory and mode.
-        ablation: whether it is only in Table 4 or 5.
+        arguments: for `rad_jax.main`, without work directory and mode.
+        ablation: whether it appears in Table 4 or 5 only.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Run:
 
     @property
     def mode(self) -> str:
-        """How the window moves: "f" by one frame, "c" by its whole length, "s" by a stride between; empty without a memory."""
+        """How far the window slides: "f" one frame, "c" its whole length, "s" a stride in between; "" without a memory."""
         memory = self.config.memory
         if memory.kind == "none":
             return ""
@@ -104,7 +104,7 @@ def plan_comparison(
     def run(name: str, variant: str, **changes: str) -> Run:
         keys = {key.replace("__", "."): value for key, value in changes.items()}
         if changes:
-            keys["evaluate.figure3"] = "false"  # which shows the variants
+            keys["evaluate.figure3"] = "false"  # Figure 3 shows variants only
         kept = [text for text in overrides if text.partition("=")[0].strip() not in keys]
         values = [*kept, *(f"{key}={value}" for key, value in keys.items())]
         path = f"{experiment}:{variant}"
@@ -116,7 +116,7 @@ def plan_comparison(
     runs = [run(name, name) for name in expand(variants)]
     more, action, frames = [], {}, {}
     for chunk in [r for r in runs if r.mode == "c"] if ablations else []:
-        # Slot gates are functions of the action: without it there are none, and then a fair pair has none.
+        # Slot gates are functions of the action, so a run without the action cannot have them. A fair pair has neither.
         gates = {"memory__gates": "standard"} if _has_slots(chunk.config) else {}
         pair = []
         for wanted, word in ((False, "noaction"), (True, "action")):

@@ -1,6 +1,6 @@
-"""The tables of a comparison: the paper's Tables 1 (and 2) to 5, the thesis's strided one, and what they leave unsaid.
+"""The tables of a comparison: the paper's Tables 1 (and 2) to 5, the thesis's strided one, memory metrics, paired differences.
 
-Tables of scores exist once for every evaluation set; their rows are all over the same episodes, so every difference is paired.
+There is one table of scores for every evaluation set. All of its rows cover the same episodes, so every difference is paired.
 """
 
 from collections.abc import Mapping, Sequence
@@ -66,7 +66,7 @@ def score_table(comparison: Comparison, result: SetResult) -> Table:
 
 
 def memory_table(comparison: Comparison, result: SetResult) -> Table:
-    """The metrics that tell forgotten from drifted, which need no weights."""
+    """The metrics that distinguish "forgot" from "drifted", which need no weights."""
     columns = [
         Column(f"{title} ({better})", DIGITS.get(metric, 2), errors=True)
         for metric, (title, better, _) in MEMORY_METRICS.items()
@@ -105,7 +105,7 @@ def pair_table(comparison: Comparison, result: SetResult) -> Table:
 
 
 def cost_table(comparison: Comparison, costs: Mapping[str, Costs]) -> Table:
-    """Table 3: size of the recurrent branch, peak memory and time of a training step, with where they were measured."""
+    """Table 3: size of the recurrent branch, peak memory and time of a training step, and on what hardware."""
     lines = []
     for run in comparison.variants:
         cost = costs[run.name]
@@ -211,13 +211,13 @@ def stride_table(comparison: Comparison, result: SetResult) -> Table:
 
 
 def caption(comparison: Comparison, result: SetResult) -> str:
-    """What every table of scores states."""
+    """The conditions of a table of scores."""
     where = f"Evaluation set {result.name} (protocol {result.protocol}, {len(result.videos)} episodes)"
     return f"{where}: {convention(result.metrics_spec)} {training(comparison)}"
 
 
 def training(comparison: Comparison) -> str:
-    """What every table states of the training."""
+    """The conditions of training, stated under every table."""
     config = comparison.runs[0].config
     return (
         f"Condition of every frame: {config.data.condition}. {config.train.steps:,} training steps; one training seed "
@@ -264,7 +264,7 @@ def _measured(row: Mapping[str, Any], metric: str) -> Cell:
 
 
 def _differences(result: SetResult, name: str, other: Run | None) -> list[Cell]:
-    """Of PSNR and SSIM; nothing without a row to compare with, empty for that row itself."""
+    """Differences of PSNR and SSIM to another run: no cells if there is none, undefined ones for that run itself."""
     if other is None:
         return []
     return [None if name == other.name else _paired(result, name, other.name, m) for m in ("psnr", "ssim")]

@@ -1,11 +1,12 @@
-"""Which frames a predicted frame sees, through attention and through memory (the paper's Figure 3), from gradients.
+"""Which frames a predicted frame sees, through attention and through memory, measured by gradients (the paper's Figure 3).
 
 The influence of frame i on the prediction of frame j is the root mean square, over random directions and all latents, of the
-gradient of the denoised frame j with respect to frame i. Frame j is pure noise, as in the first step of its sampler, so that
-what its prediction holds has come from other frames. Frames of the window act through attention (and the memory, where it
-runs on through the window); frames before it can act through the memory alone.
+gradient of the denoised frame j with respect to frame i. Frame j is pure noise, as in the first step of its sampler, so its
+prediction can only hold what came from other frames. Frames of the window act through attention (and through the memory,
+where it runs on through the window); frames before it can act through the memory alone.
 """
 
+import dataclasses
 from functools import partial
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from rad_jax.model import RAD
 from rad_jax.rollout.predict import Clip
 from rad_jax.tokenizer import Tokenizer
 
+INFLUENCE = 3  # purpose of the key, beside those of training and generation
 DIRECTIONS = 4
 ROWS = 16
 
@@ -41,11 +43,15 @@ def effective_attention(
     predicted: Int[np.ndarray, "k"],
     key: Key[Array, ""],
 ) -> EffectiveAttention:
-    """Measures the influence of all frames of clean clips on some of their frames, if these were predicted.
+    """Measures the influence of all frames of clean clips on some of their frames, as if these were predicted.
 
     Args:
-      predicted: indices of frames, each at least 1; the window of each lies as in a rollout.
+      predicted: indices of frames, each at least 1. Their windows lie as in a rollout.
+      key: of the noise and of the random directions.
     """
+    # A memory that trained with cut gradients remembers all the same: the cut must not be taken for forgetting.
+    memory = dataclasses.replace(model.config.memory, bptt="full")
+    model = RAD(dataclasses.replace(model.config, memory=memory))
     window, stride = model.config.window, model.config.memory.stride
     predicted = np.asarray(predicted)
     starts = np.maximum(0, -(-(predicted - window + 1) // stride) * stride)
@@ -56,17 +62,25 @@ def effective_attention(
 def of_clip(
     model: RAD, params: PyTree, tokenizer: Tokenizer, config: Config, clip: Clip
 ) -> EffectiveAttention:
-    """The same for one evaluation clip, at `ROWS` of the frames after its context."""
+    """`effective_attention` in one evaluation clip, of `ROWS` of the frames after its context."""
     latents = clip.encoded(tokenizer)[None].astype(config.model.state_dtype)
     predicted = np.unique(np.linspace(clip.context, len(clip.frames) - 1, ROWS).round().astype(int))
     actions = jnp.asarray(clip.actions)[None]
-    return effective_attention(
-        model, config.diffusion, params, latents, actions, predicted, jax.random.key(config.seed)
-    )
+    key = jax.random.fold_in(jax.random.key(config.seed), INFLUENCE)
+    return effective_attention(model, config.diffusion, params, latents, actions, predicted, key)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _influence(model, diffusion, params, frames, actions, predicted, starts, key):
+def _influence(
+    model: RAD,
+    diffusion: DiffusionConfig,
+    params: PyTree,
+    frames: Float[Array, "b t rows cols ch"],
+    actions: Float[Array, "b t a"],
+    predicted: Int[Array, "k"],
+    starts: Int[Array, "k"],
+    key: Key[Array, ""],
+) -> Float[Array, "k t"]:
     batch = frames.shape[0]
     window = model.config.window
     key_noise, key_probe = jax.random.split(key)
@@ -75,12 +89,12 @@ def _influence(model, diffusion, params, frames, actions, predicted, starts, key
     probes = jax.random.rademacher(key_probe, (DIRECTIONS, *shape), frames.dtype)
 
     def prediction(frames, place, start):
-        """The denoised frame at ``place``, alone in being noise, in the window from ``start``."""
+        """The denoised frame at ``place`` in the window from ``start``, where it alone is noise."""
         memory = model.apply(
             {"params": params}, frames, actions, jnp.full((batch, 1), start), method=RAD.prefetch
         )
         noised = jax.lax.dynamic_update_slice_in_dim(frames, noise[:, None], place, 1)
-        # A window over the end is filled up; what comes after the frame is never seen by it.
+        # Padding for windows that reach beyond the end; the frame never sees what comes after it.
         video, condition = (
             jnp.pad(x, [(0, 0), (0, window), *[(0, 0)] * (x.ndim - 2)]) for x in (noised, actions)
         )

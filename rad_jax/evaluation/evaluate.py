@@ -1,148 +1,165 @@
 """Evaluation: a trained model on episodes it never saw, beside its floors and ceilings, as numbers and as a page.
 
+    WORKDIR/scores/                  scores of the model
+    WORKDIR/evaluation/scores/       of floors, ceilings and the oracle
+    WORKDIR/evaluation/baseline/     of the baseline, if one is given
+    WORKDIR/evaluation/              metrics.json, curves.png, videos and report.html, made from these scores
+
 Only the frames after an episode's context are scored.
 What the rows are and how metrics are averaged: `rad_jax.evaluation.scores`.
 """
 
 import dataclasses
+import json
 import platform
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import flax
 import jax
-import numpy as np
 
 from rad_jax.config import Config, ConfigError
 from rad_jax.data import Episodes
-from rad_jax.evaluation.scores import Row, floors, score_rows, write_metrics
+from rad_jax.evaluation.scores import make_metrics
+from rad_jax.evaluation.stored import Scores, read_scores, read_shown, score_bounds, score_run
+from rad_jax.files import write_bytes
 from rad_jax.reports.episodes import EpisodeFrames
 from rad_jax.reports.page import write_report
-from rad_jax.rollout.predict import Clip, frame_size, predict, read_clip, truth_of
+from rad_jax.reports.tables import Column, Table, TableRow, to_text
+from rad_jax.rollout.predict import read_clip
 from rad_jax.runs.hardware import hardware
-from rad_jax.runs.open import TrainedModel, load_trained, open_episodes, open_lpips
+from rad_jax.runs.open import load_trained, open_sets
 from rad_jax.tokenizer import Tokenizer
+
+FOLDER = "evaluation"
+# Metric -> its column in the terminal.
+COLUMNS = {
+    "psnr": "psnr",
+    "ssim": "ssim",
+    "lpips": "lpips",
+    "histogram_intersection": "hist-int",
+    "retrieval_error": "retr.err",
+    "yaw_error": "yaw-err",
+    "sharpness": "sharp",
+    "motion": "motion",
+}
+
+
+class ScoredRun(NamedTuple):
+    """A run and the folder that holds its scores (see `rad_jax.evaluation.stored`)."""
+
+    config: Config
+    folder: Path
+
+    @property
+    def variant(self) -> str:
+        """The part of its name behind the experiment's."""
+        return self.config.name.rpartition(":")[2]
 
 
 def evaluate(config: Config, workdir: Path, baseline: Path | None = None) -> Path:
-    """Writes ``evaluation/`` into ``workdir``: metrics.json, curves.png, videos and report.html; returns the page's path.
+    """Scores the run in ``workdir`` and writes its ``evaluation/``; returns the path of the page.
 
     Args:
-      baseline: work directory of the twin without memory, which is shown and compared if given.
+      config: its ``evaluate`` and ``sample`` sections say how the run is evaluated; what makes the model must be the run's.
+      baseline: work directory of the twin without memory, which is compared if given.
+
+    Raises:
+      ConfigError, CheckpointError, DataError, TokenizerError: in one or two lines.
     """
     trained = load_trained(workdir, config)
+    config = trained.config
     twin = baseline and load_trained(baseline)
-    if twin and twin.config.data != trained.config.data:
+    if twin and twin.config.data != config.data:
         raise ConfigError(
             f"--baseline {baseline}: trained on {twin.config.data.path} with condition {twin.config.data.condition} "
             "and other data settings than the model; a twin has the same"
         )
-    settings = trained.config.evaluate
-    episodes = open_episodes(settings)
-    weights = open_lpips(settings, frame_size(episodes))
-    clips = read_clips(episodes, trained.config, trained.tokenizer)
-    rows = make_rows(trained, twin, episodes, clips)
-    truth = [clip.frames[clip.context :] for clip in clips]
-    metrics = score_rows(
-        rows,
-        truth,
-        context_frames=[clip.context for clip in clips],
-        names=[clip.name for clip in clips],
-        ground_truth=truth_of(episodes),
-        weights=weights,
-    )
-    facts = describe(trained, twin, episodes)
-    directory = workdir / "evaluation"
-    directory.mkdir(exist_ok=True)
-    write_metrics(directory / "metrics.json", metrics | {"run": facts})
-    shown = {name: row.frames for name, row in rows.items() if row.kind in ("model", "baseline")}
+    sets = open_sets(dataclasses.replace(config.evaluate, more=""))
+    directory, model, second = workdir / FOLDER, ScoredRun(config, workdir), None
+    score_run(trained, workdir, sets, model.folder)
+    if twin:
+        same = dataclasses.replace(twin.config, sample=config.sample, evaluate=config.evaluate)
+        second = ScoredRun(same, directory / "baseline")
+        score_run(twin._replace(config=same), baseline, sets, second.folder)
+    score_bounds(config, trained.tokenizer, sets, directory)
+    ((name, episodes),) = sets.items()
+    return write_evaluation(directory, model, second, directory, name, episodes, trained.tokenizer)
+
+
+def write_evaluation(
+    directory: Path,
+    model: ScoredRun,
+    baseline: ScoredRun | None,
+    bounds: Path,
+    name: str,
+    episodes: Episodes,
+    tokenizer: Tokenizer,
+) -> Path:
+    """Writes metrics.json and the report from stored scores, and prints the table; returns the path of the page.
+
+    Args:
+      bounds: folder with the scores of what needs no run.
+      name: of the evaluation set ``episodes``, as the scores are stored.
+    """
+    config, settings = model.config, model.config.evaluate
+    scores = read_scores(model.folder, name)
+    rows, shown = {model.variant: _row(scores)}, {model.variant: read_shown(model.folder, name)}
+    other = None
+    if baseline:
+        other = read_scores(baseline.folder, name)
+        suffix = "no memory" if baseline.config.memory.kind == "none" else "baseline"
+        label = f"{baseline.variant} ({suffix})"
+        rows[label] = _row(other) | {"kind": "baseline"}
+        shown[label] = read_shown(baseline.folder, name)
+    rows |= read_scores(bounds, name).rows
+    metrics = make_metrics(model.variant, rows, scores.videos, scores.metrics_spec)
+    facts = _describe(config, scores, other, episodes)
+    text = json.dumps(metrics | {"run": facts}, indent=1, allow_nan=False) + "\n"
+    write_bytes(directory / "metrics.json", text.encode())
+    count = min(settings.side_by_side, len(scores.videos))
+    clips = [read_clip(episodes, index, config, tokenizer) for index in range(count)]
     samples = [
         EpisodeFrames(
             clip.name,
             clip.frames[: clip.context],
-            truth[i],
-            {name: frames[i] for name, frames in shown.items()},
+            clip.frames[clip.context :],
+            {row: videos[i] for row, videos in shown.items()},
         )
-        for i, clip in enumerate(clips[: settings.side_by_side])
+        for i, clip in enumerate(clips)
     ]
+    title = f"{config.name} on {episodes.spec.name}"
     page = write_report(
         directory,
         metrics,
         samples,
-        title=f"{trained.config.name} on {episodes.spec.name}",
+        title=title,
         facts=facts,
         provenance=provenance(episodes),
-        config=trained.config.to_json(),
+        config=config.to_json(),
         fps=settings.fps,
     )
-    print_table(metrics)
-    if weights is None:
+    print(to_text(_table(title, metrics)), end="")
+    if "status" in scores.metrics_spec["lpips"]:
         print(
             "lpips n/a: no weights; data_prep.convert_lpips makes them, --config.evaluate.lpips=FILE names them"
         )
-    if truth_of(episodes) != "raw":
+    if scores.metrics_spec["gt"] != "raw":
         print(
             f"{episodes} has latents alone: the truth is what the tokenizer makes of them, not the raw frames"
         )
     return page
 
 
-def read_clips(episodes: Episodes, config: Config, tokenizer: Tokenizer) -> list[Clip]:
-    """The episodes of a set that are evaluated."""
-    return [read_clip(episodes, index, config, tokenizer) for index in range(clip_count(episodes, config))]
+def _row(scores: Scores) -> dict[str, Any]:
+    """The only row of a run's scores."""
+    (row,) = scores.rows.values()
+    return row
 
 
-def clip_count(episodes: Episodes, config: Config) -> int:
-    """How many episodes of a set are evaluated."""
-    return min(config.evaluate.videos or len(episodes), len(episodes))
-
-
-def make_rows(
-    trained: TrainedModel, twin: TrainedModel | None, episodes: Episodes, clips: list[Clip]
-) -> dict[str, Row]:
-    """All rows of the table: the model, its twin, and what `bound_rows` gives."""
-    variant = trained.config.name.rpartition(":")[2]
-    rows = {variant: model_row("model", trained, clips, trained.config)}
-    if twin:
-        name = twin.config.name.rpartition(":")[2]
-        name += " (no memory)" if twin.config.memory.kind == "none" else " (baseline)"
-        rows[name] = model_row("baseline", twin, clips, trained.config)
-    return rows | bound_rows(trained.tokenizer, episodes, clips)
-
-
-def model_row(
-    kind: str, trained: TrainedModel, clips: list[Clip], settings: Config, room: tuple[int, int] = (0, 0)
-) -> Row:
-    """What a model predicts, with the sampler and the batches of ``settings``; ``room``: see `predict`."""
-    config = dataclasses.replace(trained.config, sample=settings.sample)
-    model, params, tokenizer = trained.model, trained.params, trained.tokenizer
-    frames = predict(model, params, tokenizer, config, clips, settings.evaluate.batch, room)
-    return Row(kind, frames, f"{trained.step:,} steps")
-
-
-def bound_rows(tokenizer: Tokenizer, episodes: Episodes, clips: list[Clip]) -> dict[str, Row]:
-    """What needs no model: floors, the tokenizer's round trip, and the oracle if the data have one."""
-    trivial = [floors(clip.frames[: clip.context], len(clip.frames) - clip.context) for clip in clips]
-    rows = {name: Row("floor", [prediction[name] for prediction in trivial]) for name in trivial[0]}
-    truth = [clip.frames[clip.context :] for clip in clips]
-    if "frames" in episodes.spec.arrays:  # else the truth is what the tokenizer gives back
-        rows["tokenizer round trip"] = Row("ceiling", [round_trip(tokenizer, frames) for frames in truth])
-    if "oracle" in episodes.spec.arrays:
-        oracle = [
-            episodes.read(i, clip.context, len(clip.frames), ["oracle"])["oracle"]
-            for i, clip in enumerate(clips)
-        ]
-        rows["perfect map"] = Row("oracle", oracle, "rendered from the nearest context position")
-    return rows
-
-
-def round_trip(tokenizer: Tokenizer, frames: np.ndarray) -> np.ndarray:
-    """Frames (t, H, W, 3) uint8 as the tokenizer gives them back."""
-    return np.asarray(tokenizer.decode(tokenizer.encode(frames.astype(np.float32) / 255)))
-
-
-def describe(trained: TrainedModel, twin: TrainedModel | None, episodes: Episodes) -> dict:
+def _describe(config: Config, scores: Scores, baseline: Scores | None, episodes: Episodes) -> dict[str, Any]:
     """What the model is, for the head of the report and for metrics.json."""
-    config = trained.config
     memory = config.memory
     about = (
         "none" if memory.kind == "none" else f"{memory.kind}, stride {memory.stride}, window {memory.window}"
@@ -152,9 +169,9 @@ def describe(trained: TrainedModel, twin: TrainedModel | None, episodes: Episode
         "memory": about,
         "condition": config.data.condition,
         "attention window": f"{config.model.window} frames",
-        "parameters": f"{sum(p.size for p in jax.tree.leaves(trained.params)):,}",
-        "steps": f"{trained.step:,}",
-        "twin's steps": f"{twin.step:,}" if twin else None,
+        "parameters": f"{scores.about['parameters']:,}",
+        "steps": f"{scores.about['steps']:,}",
+        "twin's steps": f"{baseline.about['steps']:,}" if baseline else None,
         "sampler": f"DDIM, {config.sample.steps} steps",
         "protocol": episodes.spec.info.get("protocol"),
         "data": str(episodes.directory),
@@ -163,8 +180,6 @@ def describe(trained: TrainedModel, twin: TrainedModel | None, episodes: Episode
 
 def provenance(episodes: Episodes) -> dict:
     """Where the numbers come from."""
-    import flax
-
     return {
         "command": " ".join(["python -m rad_jax.main", *sys.argv[1:]]),
         "data made by": episodes.spec.info.get("command"),
@@ -173,20 +188,11 @@ def provenance(episodes: Episodes) -> dict:
     }
 
 
-def print_table(metrics: dict) -> None:
+def _table(title: str, metrics: dict[str, Any]) -> Table:
     """The means, one row per predictor."""
-    heads = {
-        "psnr": "psnr",
-        "ssim": "ssim",
-        "lpips": "lpips",
-        "histogram_intersection": "hist-int",
-        "retrieval_error": "retr.err",
-        "yaw_error": "yaw-err",
-        "sharpness": "sharp",
-        "motion": "motion",
-    }
-    width = max(map(len, metrics["rows"]))
-    print(f"{'':{width}}" + "".join(f"{head:>10}" for head in heads.values()))
-    for name, row in metrics["rows"].items():
-        values = (row["mean"].get(metric) for metric in heads)
-        print(f"{name:{width}}" + "".join(f"{'n/a' if v is None else f'{v:.3f}':>10}" for v in values))
+    columns = [Column(head, 3) for head in COLUMNS.values()]
+    lines = [
+        TableRow(name, [row["mean"].get(metric, "n/a") for metric in COLUMNS])
+        for name, row in metrics["rows"].items()
+    ]
+    return Table("scores", title, columns, lines, "")

@@ -1,136 +1,130 @@
-"""Scores that are kept: of a run, or of what needs no run, on every evaluation set.
+"""Cached scores: of runs, and of bounds that need no model.
 
-    WORKDIR/scores/SET.json    key, metrics_spec, videos, and per row every metric per video and per predicted frame
-    WORKDIR/scores/SET.npz     of a run: the first predicted videos, uint8, to be shown, and what frames of the first one see
+    FOLDER/scores/SET.json            key, metrics_spec, videos, and per row every metric per video and per predicted frame
+    FOLDER/scores/SET.npz             of a run: the first predicted videos, uint8, to be shown
+    FOLDER/scores/SET.figure3.json    of a run: which frames the predicted frames of the first clip see
 
-The key is everything the numbers depend on: checkpoint, evaluation episodes, sampler and metrics. Scores whose key is still
-the same are not computed again, and a file is whole or not there.
+The key is everything the numbers depend on: checkpoint, evaluation episodes, sampler and metrics. Scores are computed again
+only if their key has changed. Files are written whole or not at all.
 """
 
 import hashlib
 import io
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
-from rad_jax.config import Config, ConfigError, config_from_json
+from rad_jax.config import Config, config_from_json
 from rad_jax.data import Episodes
 from rad_jax.data.index import FILE as INDEX
-from rad_jax.evaluation import effective_attention
-from rad_jax.evaluation.effective_attention import EffectiveAttention
-from rad_jax.evaluation.evaluate import bound_rows, clip_count, model_row, read_clips
-from rad_jax.evaluation.scores import Row, check_row, convention, jsonable, metrics_spec, summarise
+from rad_jax.evaluation.effective_attention import EffectiveAttention, of_clip
+from rad_jax.evaluation.predictors import (
+    Predictions,
+    bound_predictions,
+    bound_rows,
+    clip_count,
+    model_predictions,
+    model_row,
+    spans_of,
+)
+from rad_jax.evaluation.scores import Row, convention, jsonable, metrics_spec, score_clips, summarise
 from rad_jax.files import write_bytes
-from rad_jax.media import to_uint8
-from rad_jax.metrics.lpips import Lpips
-from rad_jax.metrics.video import VideoScore, score_videos, steps
-from rad_jax.rollout.predict import Clip, frame_size, room_of, truth_of
+from rad_jax.metrics.video import Video, VideoScore
+from rad_jax.rollout.predict import frame_size, longest, read_clip, truth_of
 from rad_jax.runs import manifest
-from rad_jax.runs.checkpoints import CheckpointError
 from rad_jax.runs.hardware import hardware
-from rad_jax.runs.open import TrainedModel, load_trained, open_lpips, open_sets, open_training_run
+from rad_jax.runs.open import TrainedModel, open_lpips
+from rad_jax.tokenizer import Tokenizer
 
-FORMAT = 2
+FORMAT = 4
 FOLDER = "scores"
+FIGURE3 = ".figure3"  # behind the name of a set
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What a file holds. ``rows``: see `rad_jax.evaluation.scores.summarise`; ``about``: seconds, hardware and more."""
+    """Stored scores of one evaluation set.
+
+    Attributes:
+        metrics_spec: how the numbers were computed.
+        videos: of each "name", "context_frames" and "predicted_frames".
+        rows: by name, see `rad_jax.evaluation.scores.summarise`.
+        about: "hardware" and "seconds"; of a run also "steps" and "parameters".
+    """
 
     metrics_spec: Mapping[str, Any]
-    videos: Sequence[Mapping[str, Any]]
+    videos: list[Mapping[str, Any]]
     rows: Mapping[str, Mapping[str, Any]]
-    frames: Mapping[str, Sequence[VideoScore]]
     about: Mapping[str, Any]
 
 
-def score(config: Config, workdir: Path) -> None:
-    """Scores the newest checkpoint of the run in ``workdir`` on all evaluation sets, where that was not done before.
+def score_run(trained: TrainedModel, workdir: Path, sets: Mapping[str, Episodes], folder: Path) -> None:
+    """Scores the run in ``workdir`` on evaluation sets, where that was not done before.
+
+    Args:
+      trained: the run; its ``config.evaluate`` and ``config.sample`` say how it is scored.
+      folder: where scores are stored.
 
     Raises:
-      ConfigError, CheckpointError, DataError: in one or two lines.
+      ConfigError, DataError: a set cannot be evaluated.
     """
-    trained = None
-    sets = open_sets(config.evaluate)
+    config = trained.config
+    keys = {name: run_key(config, workdir, trained.step, episodes) for name, episodes in sets.items()}
+    # Clips of all sets are padded to one length, so that the rollout compiles once.
+    padded = longest(span for episodes in sets.values() for span in spans_of(episodes, config))
+    size = sum(leaf.size for leaf in jax.tree.leaves(trained.params))
+    about = {"steps": trained.step, "parameters": size}
     for name, episodes in sets.items():
-        key = run_key(config, workdir, episodes)
-        if is_current(workdir, name, key):
-            print(f"{name}: scored before", flush=True)
-            continue
-        began = time.monotonic()
-        if trained is None:
-            trained = load_trained(workdir, config)
-            clips_of = {n: read_clips(e, config, trained.tokenizer) for n, e in sets.items()}
-            # All sets in arrays of one size, so that the rollout is compiled once.
-            room = tuple(map(max, zip(*map(room_of, clips_of.values()), strict=True)))
-        if trained.step != key["checkpoint"]["step"]:
-            raise CheckpointError(
-                f"{workdir}: checkpoint {key['checkpoint']['step']} is damaged; train on from step {trained.step}"
-            )
-        clips = clips_of[name]
-        row = model_row("model", trained, clips, config, room)
-        shown = {
-            str(i): to_uint8(row.frames[i]) for i in range(min(config.evaluate.side_by_side, len(clips)))
-        }
-        arrays = shown | (_seen(trained, clips[0]) if key["seen"] else {})
-        _write_arrays(_path(workdir, name).with_suffix(".npz"), arrays)
-        weights = open_lpips(config.evaluate, frame_size(episodes))
-        _write(workdir, name, key, clips, {trained.config.name: row}, weights, began)
+        predictions = model_predictions(trained, episodes, padded)
+        _update(folder, name, keys[name], model_row(trained), predictions, config, episodes, about)
 
 
-def _seen(trained: TrainedModel, clip: Clip) -> dict[str, np.ndarray]:
-    measured = effective_attention.of_clip(
-        trained.model, trained.params, trained.tokenizer, trained.config, clip
-    )
-    return {f"seen_{field}": values for field, values in measured._asdict().items()}
+def score_bounds(config: Config, tokenizer: Tokenizer, sets: Mapping[str, Episodes], folder: Path) -> None:
+    """Scores on evaluation sets what needs no run: floors, the tokenizer's round trip, and oracles."""
+    for name, episodes in sets.items():
+        key = bounds_key(config, tokenizer.fingerprint, episodes)
+        predictions = bound_predictions(tokenizer, episodes, config)
+        _update(folder, name, key, bound_rows(episodes), predictions, config, episodes, {})
 
 
-def bounds(config: Config, workdir: Path) -> None:
-    """The same for what needs no run: floors, the tokenizer's round trip, and the oracle where there is one."""
-    parts = open_training_run(config)
-    for name, episodes in open_sets(config.evaluate).items():
-        key = bounds_key(config, parts.tokenizer.fingerprint, episodes)
-        if is_current(workdir, name, key):
-            print(f"{name}: scored before", flush=True)
-            continue
-        began = time.monotonic()
-        clips = read_clips(episodes, parts.config, parts.tokenizer)
-        rows = bound_rows(parts.tokenizer, episodes, clips)
-        weights = open_lpips(config.evaluate, frame_size(episodes))
-        _write(workdir, name, key, clips, rows, weights, began)
+def measure_figure3(trained: TrainedModel, workdir: Path, name: str, episodes: Episodes) -> None:
+    """Measures which frames the predicted frames of a set's first clip see, if that was not done before."""
+    key = figure3_key(workdir, trained.step, episodes)
+    if is_current(workdir, name + FIGURE3, key):
+        return
+    clip = read_clip(episodes, 0, trained.config, trained.tokenizer)
+    measured = of_clip(trained.model, trained.params, trained.tokenizer, trained.config, clip)
+    _write_json(workdir, name + FIGURE3, {"key": key, **measured._asdict()})
 
 
-def run_key(config: Config, workdir: Path, episodes: Episodes) -> dict[str, Any]:
-    """What the scores of the run in ``workdir`` depend on.
-
-    Raises:
-      ConfigError: there is no run, or it has no checkpoint yet.
-    """
-    path = workdir / "config.json"
-    if not path.exists():
-        raise ConfigError(f"{workdir} holds no run (no config.json): train first, or name another --workdir")
-    step = newest_step(workdir)
-    if step is None:
-        raise ConfigError(f"{workdir} holds no checkpoint yet: train first")
-    content = (workdir / "checkpoints" / str(step) / manifest.FILE).read_bytes()
+def run_key(config: Config, workdir: Path, step: int, episodes: Episodes) -> dict[str, Any]:
+    """What the scores of a checkpoint of the run in ``workdir`` depend on."""
+    seed = config_from_json((workdir / "config.json").read_text()).seed
     return _key(config, episodes) | {
-        "checkpoint": {"step": step, "manifest": hashlib.sha256(content).hexdigest()},
-        "sampler": {"steps": config.sample.steps, "seed": config_from_json(path.read_text()).seed},
+        "checkpoint": _checkpoint(workdir, step),
+        "sampler": {"steps": config.sample.steps, "seed": seed},
         "shown": config.evaluate.side_by_side,
-        # Measured on the first set alone.
-        "seen": config.evaluate.figure3 and episodes.directory == Path(config.evaluate.path),
     }
 
 
 def bounds_key(config: Config, tokenizer: str, episodes: Episodes) -> dict[str, Any]:
     """What floors, ceilings and oracles depend on; ``tokenizer`` is its fingerprint."""
     return _key(config, episodes) | {"tokenizer": tokenizer}
+
+
+def figure3_key(workdir: Path, step: int, episodes: Episodes) -> dict[str, Any]:
+    """What the influence of frames depends on."""
+    return {
+        "format": FORMAT,
+        "episodes": {"index": _index(episodes), "split": episodes.split},
+        "checkpoint": _checkpoint(workdir, step),
+    }
 
 
 def newest_step(workdir: Path) -> int | None:
@@ -152,84 +146,96 @@ def is_intact(workdir: Path, step: int) -> bool:
         return False
 
 
-def is_current(workdir: Path, name: str, key: Mapping[str, Any]) -> bool:
-    """Whether the scores on a set are there, and under this key."""
-    path = _path(workdir, name)
+def is_current(folder: Path, name: str, key: Mapping[str, Any]) -> bool:
+    """Whether scores on a set are stored under this key."""
     try:
-        kept = json.loads(path.read_text())["key"]
+        stored = json.loads(_path(folder, name).read_text())["key"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return kept == jsonable(key) and ("shown" not in key or path.with_suffix(".npz").exists())
+    return stored == jsonable(key) and ("shown" not in key or _path(folder, name, "npz").exists())
 
 
-def read_scores(workdir: Path, name: str) -> Scores:
-    """Reads what `score` or `bounds` wrote."""
-    content = json.loads(_path(workdir, name).read_text())
-    frames, rows = {}, {}
-    for row, entry in content["rows"].items():
-        frames[row] = [_from_json(video) for video in entry["videos"]]
-        rows[row] = jsonable(summarise(entry["kind"], entry["note"], frames[row]))
-    return Scores(content["metrics_spec"], content["videos"], rows, frames, content["about"])
+def read_scores(folder: Path, name: str) -> Scores:
+    """Reads what `score_run` or `score_bounds` stored."""
+    content = json.loads(_path(folder, name).read_text())
+    rows = {
+        row: summarise(entry["kind"], entry["note"], [_from_json(video) for video in entry["videos"]])
+        for row, entry in content["rows"].items()
+    }
+    return Scores(content["metrics_spec"], content["videos"], rows, content["about"])
 
 
-def read_shown(workdir: Path, name: str) -> list[np.ndarray]:
-    """The predicted videos (t, H, W, 3), uint8, that were kept to be shown."""
-    with np.load(_path(workdir, name).with_suffix(".npz"), allow_pickle=False) as arrays:
-        return [arrays[str(index)] for index in range(sum(map(str.isdecimal, arrays.files)))]
+def read_shown(folder: Path, name: str) -> list[Video]:
+    """The predicted videos, uint8, that were stored to be shown."""
+    with np.load(_path(folder, name, "npz"), allow_pickle=False) as arrays:
+        return [arrays[str(index)] for index in range(len(arrays.files))]
 
 
-def read_seen(workdir: Path, name: str) -> EffectiveAttention:
-    """Which frames the predicted frames of the first video see; kept for the first evaluation set."""
-    with np.load(_path(workdir, name).with_suffix(".npz"), allow_pickle=False) as arrays:
-        return EffectiveAttention(**{field: arrays[f"seen_{field}"] for field in EffectiveAttention._fields})
+def read_figure3(folder: Path, name: str) -> EffectiveAttention:
+    """Reads what `measure_figure3` stored."""
+    content = json.loads(_path(folder, name + FIGURE3).read_text())
+    return EffectiveAttention(*(np.array(content[field]) for field in EffectiveAttention._fields))
 
 
 def _key(config: Config, episodes: Episodes) -> dict[str, Any]:
-    index = hashlib.sha256((episodes.directory / INDEX).read_bytes()).hexdigest()
     size = frame_size(episodes)
     return {
         "format": FORMAT,
-        "episodes": {"index": index, "split": episodes.split, "videos": clip_count(episodes, config)},
+        "episodes": {
+            "index": _index(episodes),
+            "split": episodes.split,
+            "videos": clip_count(episodes, config),
+        },
         "metrics": convention(size, truth_of(episodes), open_lpips(config.evaluate, size)),
     }
 
 
-def _write(
-    workdir: Path,
+def _index(episodes: Episodes) -> str:
+    return hashlib.sha256((episodes.directory / INDEX).read_bytes()).hexdigest()
+
+
+def _checkpoint(workdir: Path, step: int) -> dict[str, Any]:
+    content = (workdir / "checkpoints" / str(step) / manifest.FILE).read_bytes()
+    return {"step": step, "manifest": hashlib.sha256(content).hexdigest()}
+
+
+def _update(
+    folder: Path,
     name: str,
     key: Mapping[str, Any],
-    clips: Sequence[Clip],
     rows: Mapping[str, Row],
-    weights: Lpips | None,
-    began: float,
+    predictions: Predictions,
+    config: Config,
+    episodes: Episodes,
+    about: Mapping[str, Any],
 ) -> None:
-    truth = [clip.frames[clip.context :] for clip in clips]
-    truth_steps = steps(truth)
-    scored = {}
-    for row, predicted in rows.items():
-        check_row(row, predicted.frames, truth)
-        videos = score_videos(predicted.frames, truth, truth_steps, weights)
-        entries = [{"video": video.video, "frames": video.frames} for video in videos]
-        scored[row] = {"kind": predicted.kind, "note": predicted.note, "videos": entries}
-        print(f"{name}: {row}: PSNR {np.mean([video.video['psnr'] for video in videos]):.2f}", flush=True)
+    """Scores the predictions of some rows on a set and stores the scores, unless they are stored under this key."""
+    if is_current(folder, name, key):
+        print(f"{name}: scored before", flush=True)
+        return
+    began = time.monotonic()
+    weights = open_lpips(config.evaluate, frame_size(episodes))
+    clips = score_clips(predictions, weights, key.get("shown", 0))
+    stored = {}
+    for row, entry in rows.items():
+        scores = [clip.scores[row] for clip in clips]
+        stored[row] = asdict(entry) | {"videos": [{"video": s.video, "frames": s.frames} for s in scores]}
+        print(f"{name}: {row}: PSNR {np.mean([s.video['psnr'] for s in scores]):.2f}", flush=True)
+    if "shown" in key:
+        ((row, _),) = rows.items()
+        _write_arrays(folder, name, {str(clip.index): clip.shown[row] for clip in clips if clip.shown})
+    lengths = [clip.context_frames for clip in clips], [clip.predicted_frames for clip in clips]
     content = {
         "key": key,
-        "metrics_spec": metrics_spec(
-            truth[0].shape[1:3],
-            [clip.context for clip in clips],
-            [len(frames) for frames in truth],
-            key["metrics"]["gt"],
-            weights,
-        ),
+        "metrics_spec": metrics_spec(key["metrics"], *lengths),
         "videos": [
-            {"name": clip.name, "context_frames": clip.context, "predicted_frames": len(frames)}
-            for clip, frames in zip(clips, truth, strict=True)
+            {"name": c.name, "context_frames": c.context_frames, "predicted_frames": c.predicted_frames}
+            for c in clips
         ],
-        "rows": scored,
-        "about": {"hardware": hardware(), "seconds": round(time.monotonic() - began, 1)},
+        "rows": stored,
+        "about": {"hardware": hardware(), "seconds": round(time.monotonic() - began, 1), **about},
     }
-    text = json.dumps(jsonable(content), allow_nan=False, separators=(",", ":"))
-    write_bytes(_path(workdir, name), text.encode())
+    _write_json(folder, name, content)
 
 
 def _from_json(video: Mapping[str, Any]) -> VideoScore:
@@ -238,11 +244,16 @@ def _from_json(video: Mapping[str, Any]) -> VideoScore:
     return VideoScore(frames, whole)
 
 
-def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def _write_json(folder: Path, name: str, content: Mapping[str, Any]) -> None:
+    text = json.dumps(jsonable(content), allow_nan=False, separators=(",", ":"))
+    write_bytes(_path(folder, name), text.encode())
+
+
+def _write_arrays(folder: Path, name: str, arrays: Mapping[str, Video]) -> None:
     file = io.BytesIO()
     np.savez_compressed(file, **arrays)
-    write_bytes(path, file.getvalue())
+    write_bytes(_path(folder, name, "npz"), file.getvalue())
 
 
-def _path(workdir: Path, name: str) -> Path:
-    return workdir / FOLDER / f"{name}.json"
+def _path(folder: Path, name: str, kind: str = "json") -> Path:
+    return folder / FOLDER / f"{name}.{kind}"

@@ -1,7 +1,7 @@
-"""Measures that tell "forgot" from "drifted", and need no pretrained weights.
+"""Metrics that distinguish "forgot" from "drifted" and need no pretrained weights.
 
-PSNR and SSIM cannot: a prediction that knows every wall but forgot every colour has twice the SSIM of one that remembers
-everything and stands a step aside. Beside each other these can:
+PSNR and SSIM cannot: a prediction with every wall in place and every colour forgotten has twice the SSIM of one that remembers
+everything but stands one step aside. Together, these can:
 
     colours                histogram_intersection; coarse_psnr, which forgives small shifts
     place                  nearest_frame: the true frame that a predicted one shows
@@ -9,9 +9,10 @@ everything and stands a step aside. Beside each other these can:
     blur, standing still   laplacian_energy and frame_change, predicted over true
 
 Images are (..., H, W, 3) floats in [0, 1]; all functions but ``nearest_frame`` work on single frames or pairs of frames
-and can be compiled and mapped. ``rad_jax.evaluation.scores`` reduces them to one number per video.
+and can be compiled and mapped. `rad_jax.metrics.video` reduces them to one number per video.
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,13 +23,13 @@ from rad_jax.metrics.image import ImageError, Images, float_images, psnr
 
 HISTOGRAM_BINS = 6  # per channel
 COARSE_CELLS = 8  # along the shorter side: 8 x decimation of a 64 px frame, 4 x of a 32 px one
-# Squared errors closer than this are ties (a sixteenth of one 8-bit grey level). The tie goes to the answer that blames
-# the prediction least: the nearest index, the smallest shift.
+# Squared errors that differ by less are ties (a sixteenth of one 8-bit grey level). A tie goes to the answer that is kindest to
+# the prediction: the nearest index, the smallest shift.
 TIE = 1e-6
 
 
 def coarse_psnr(prediction: Images, truth: Images) -> Float[Array, "*b"]:
-    """PSNR in dB (at most 100) of what is left of the images after a wide blur: "PSNR at 1/8".
+    """PSNR in dB (at most 100) of the images after a wide blur: "PSNR at 1/8".
 
     At 64 px the images are blurred with a Gaussian of sigma 4 and every 8th pixel is kept. Both numbers scale with the
     shorter side (sigma 2 and every 4th at 32 px), so that the shorter side always keeps about 8 cells and the measure sees
@@ -83,7 +84,7 @@ def histogram_intersection(prediction: Images, truth: Images) -> Float[Array, "*
 
 
 def _histogram(images: Float[Array, "*b H W 3"]) -> Float[Array, "*b bins"]:
-    """Share of the pixels in every bin. All images are counted at once, each in bins of its own."""
+    """Share of the pixels in every bin. Images are counted in one call, each in its own range of bins."""
     levels = jnp.clip((images * HISTOGRAM_BINS).astype(jnp.int32), 0, HISTOGRAM_BINS - 1)
     red, green, blue = jnp.split(levels, 3, axis=-1)
     bins = rearrange((red * HISTOGRAM_BINS + green) * HISTOGRAM_BINS + blue, "... h w 1 -> ... (h w)")
@@ -127,13 +128,20 @@ def horizontal_shift(before: Images, after: Images) -> Int[Array, "*b"]:
     return jnp.asarray(shifts)[best]
 
 
-def nearest_frame(
-    prediction: Float[np.ndarray, "t H W 3"], truth: Float[np.ndarray, "t H W 3"]
-) -> Int[np.ndarray, " t"]:
+def nearest_frame(prediction: Images, truth: Images) -> Int[np.ndarray, " t"]:
     """Index of the true frame with the least squared error to every predicted frame; of ties, the one nearest in time.
 
     NumPy, because videos differ in length and this is one matrix product per video.
+
+    Args:
+        prediction: (t, H, W, 3) floats in [0, 1].
+        truth: the same shape.
+
+    Raises:
+        AssertionError: other shapes.
     """
+    chex.assert_shape([prediction, truth], (None, None, None, 3))
+    chex.assert_equal_shape([prediction, truth])
     centre = truth.mean(axis=0, keepdims=True)  # small numbers cancel better
     p, q = (rearrange(video - centre, "t h w c -> t (h w c)") for video in (prediction, truth))
     error = (np.sum(p * p, axis=1)[:, None] + np.sum(q * q, axis=1) - 2 * p @ q.T) / p.shape[1]

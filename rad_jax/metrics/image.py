@@ -1,7 +1,7 @@
 """PSNR and SSIM of RGB images with values in [0, 1], under one fixed convention (data range 1, float32).
 
-The convention matters more than the model: a data range of 2 is worth 6 dB, and the libraries' SSIMs differ by .05 on the
-same pair. Nothing is clipped here: whoever scores a prediction clips it first, as ``rad_jax.evaluation.scores`` does.
+The convention matters more than the model: a data range of 2 adds 6 dB, and the SSIMs of different libraries differ by 0.05 on
+the same pair. These functions do not clip; `rad_jax.metrics.video` clips predictions before it scores them.
 """
 
 import jax.numpy as jnp
@@ -10,20 +10,20 @@ from jaxtyping import Shaped
 
 from rad_jax.axes import Array, Float
 
-PSNR_CAP_DB = 100.0  # one exactly repeated frame would make the mean over frames infinite
+PSNR_CAP_DB = 100.0  # otherwise a single exact frame would make the mean over frames infinite
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
 SSIM_K = (0.01, 0.03)
 
-# Shape and type are checked by float_images, whose message says more than an annotation can.
+# Unconstrained: float_images checks shape and type, and its errors say more than those of an annotation.
 Images = Shaped[Array | np.ndarray, "..."]
 
 
 class ImageError(ValueError):
-    """Images of a shape or a type that a metric cannot take."""
+    """Images whose shape or type a metric does not accept."""
 
 
 def float_images(*images: Images) -> list[Float[Array, "*b H W 3"]]:
-    """Check that all images are floats of one shape (..., H, W, 3) and return them as float32."""
+    """Checks that all images are floats of one shape (..., H, W, 3); returns them as float32."""
     shape = jnp.shape(images[0])
     for image in images:
         if jnp.ndim(image) < 3 or jnp.shape(image)[-1] != 3:
@@ -82,7 +82,7 @@ def ssim(a: Images, b: Images) -> Float[Array, "*b"]:
         raise ImageError(
             f"images of {a.shape[-3]} x {a.shape[-2]} pixels: SSIM needs at least {SSIM_WINDOW} x {SSIM_WINDOW}"
         )
-    # The formula holds only the sum of the two variances, so four filtered maps are enough. Filtering them as one stack
+    # Only the sum of the two variances enters the formula, so four filtered maps are enough. Filtering them as one stack
     # keeps XLA from repeating the row pass inside the column pass (2.5 times faster on a CPU).
     mean_a, mean_b, squares, product = _window_mean(jnp.stack([a, b, a * a + b * b, a * b]))
     means, mean_squares = mean_a * mean_b, mean_a * mean_a + mean_b * mean_b

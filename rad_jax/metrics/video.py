@@ -1,17 +1,18 @@
-"""All metrics of whole videos: per predicted frame, and one number per video.
+"""All metrics of a whole video: per predicted frame, and one number per video.
 
-Videos differ in length, compiled functions do not like that: frames of all videos are scored in blocks of one size that
-ignore where videos end, so there is one compilation whatever the lengths.
+Frames are scored in blocks of a fixed size, so the metrics compile once whatever the lengths of the videos.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Num
 
+from rad_jax.axes import Array, Float
 from rad_jax.metrics.forgetting import (
     coarse_psnr,
     frame_change,
@@ -23,10 +24,14 @@ from rad_jax.metrics.forgetting import (
 from rad_jax.metrics.image import psnr, ssim
 from rad_jax.metrics.lpips import Lpips, lpips
 
-BLOCK = 32  # frames per call of a compiled function
-FLAT = 1e-7  # a true frame of less Laplacian energy or a true step of less change: nothing to divide by
+Video = Num[np.ndarray, "t H W 3"]
+Block = Float[Array | np.ndarray, "t H W 3"]
+Steps = dict[str, Num[np.ndarray, " t"]]
 
-# Every metric that needs no weights, and how the frames of a video become one number.
+BLOCK = 32  # frames per call of a compiled function
+FLAT = 1e-7  # below this Laplacian energy of a true frame, or change of a true step, there is nothing to divide by
+
+# Every metric that needs no weights, and how its values per frame are reduced to one number per video.
 REDUCTION = {
     "psnr": "mean",
     "ssim": "mean",
@@ -37,7 +42,7 @@ REDUCTION = {
     "sharpness": "median",
     "motion": "ratio of means",
 }
-WITH_WEIGHTS = {"lpips": "mean"}  # absent from scores that were made without
+WITH_WEIGHTS = {"lpips": "mean"}  # absent from scores that were computed without its weights
 
 
 @dataclass(frozen=True)
@@ -45,50 +50,47 @@ class VideoScore:
     """Scores of one video.
 
     Attributes:
-        frames: metric -> (t,) float64, NaN where it is undefined. Yaw error and motion belong to the step that leads to a
-            frame and so are undefined at the first; sharpness and motion are where the truth is flat or stands still.
+        frames: metric -> (t,) float64, NaN where it is undefined. Yaw error and motion compare a frame with the one before
+            it, so they are undefined at the first frame; sharpness is undefined where the truth is flat, motion where the
+            truth stands still.
         video: metric -> one number, NaN where it is undefined.
     """
 
-    frames: dict[str, np.ndarray]
+    frames: dict[str, Float[np.ndarray, " t"]]
     video: dict[str, float]
 
 
-def unit_range(frames: np.ndarray) -> np.ndarray:
-    """Float32 in [0, 1] from uint8, or from floats by clipping."""
+def unit_range(frames: Num[np.ndarray, "*b H W 3"]) -> Float[np.ndarray, "*b H W 3"]:
+    """Converts uint8 to float32 in [0, 1]; clips floats to that range."""
     if frames.dtype == np.uint8:
         return frames.astype(np.float32) / 255
     return np.clip(frames, 0, 1).astype(np.float32)
 
 
-def score_videos(
-    predictions: Sequence[np.ndarray],
-    truth: Sequence[np.ndarray],
-    truth_steps: Sequence[dict] | None = None,
-    weights: Lpips | None = None,
-) -> list[VideoScore]:
-    """Score videos (t, H, W, 3), uint8 or floats that are clipped to [0, 1]; t may differ between videos.
+def score_video(
+    prediction: Video, truth: Video, truth_steps: Steps | None = None, weights: Lpips | None = None
+) -> VideoScore:
+    """Scores one video of uint8 frames, or of floats that are clipped to [0, 1].
 
-    ``truth_steps`` is ``steps(truth)``, for callers that score several predictions of the same videos; ``weights`` those of
-    LPIPS, which is absent from the scores without them.
+    Args:
+      truth: of the same shape.
+      truth_steps: ``steps(truth)``, for callers that score several predictions of one video.
+      weights: of LPIPS, which is left out of the scores without them.
     """
-    compared = _over_blocks(_compare, predictions, truth)
+    compared = _over_blocks(_compare, prediction, truth)
     if weights is not None:
-        distances = _over_blocks(partial(_distance, weights), predictions, truth)
-        compared = [values | distance for values, distance in zip(compared, distances, strict=True)]
+        compared |= _over_blocks(partial(_distance, weights), prediction, truth)
     truth_steps = steps(truth) if truth_steps is None else truth_steps
-    videos = zip(predictions, truth, compared, steps(predictions), truth_steps, strict=True)
-    return [_score(*video) for video in videos]
+    return _score(prediction, truth, compared, steps(prediction), truth_steps)
 
 
-def steps(videos: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
-    """Per video the horizontal shift and the change from the frame before to every frame; at the first from itself."""
-    before = [[video[0], *video[:-1]] for video in videos]
-    return _over_blocks(_step, before, videos)
+def steps(video: Video) -> Steps:
+    """Horizontal shift and change from the frame before to every frame; the first frame is compared with itself."""
+    return _over_blocks(_step, np.concatenate([video[:1], video[:-1]]), video)
 
 
-def reduce(values: np.ndarray, how: str) -> float:
-    """Mean or median of the values that are defined; NaN if none is."""
+def reduce(values: Float[np.ndarray, " t"], how: str) -> float:
+    """Mean if ``how`` is "mean", else median, of the values that are defined; NaN if none is."""
     values = values[np.isfinite(values)]
     if len(values) == 0:
         return np.nan
@@ -96,7 +98,7 @@ def reduce(values: np.ndarray, how: str) -> float:
 
 
 @jax.jit
-def _compare(prediction, truth):
+def _compare(prediction: Block, truth: Block) -> dict[str, Float[Array, " t"]]:
     energy = laplacian_energy(truth)
     return {
         "psnr": psnr(prediction, truth),
@@ -107,16 +109,16 @@ def _compare(prediction, truth):
     }
 
 
-def _distance(weights, prediction, truth):
+def _distance(weights: Lpips, prediction: Block, truth: Block) -> dict[str, Float[Array, " t"]]:
     return {"lpips": lpips(prediction, truth, weights)}
 
 
 @jax.jit
-def _step(before, after):
+def _step(before: Block, after: Block) -> dict[str, Num[Array, " t"]]:
     return {"shift": horizontal_shift(before, after), "change": frame_change(before, after)}
 
 
-def _score(prediction, truth, compared, steps, truth_steps) -> VideoScore:
+def _score(prediction: Video, truth: Video, compared: Steps, steps: Steps, truth_steps: Steps) -> VideoScore:
     change, truth_change = steps["change"].astype(np.float64), truth_steps["change"].astype(np.float64)
     moved = truth_change > FLAT
     frames = dict(compared)
@@ -132,15 +134,11 @@ def _score(prediction, truth, compared, steps, truth_steps) -> VideoScore:
     return VideoScore(frames, video)
 
 
-def _over_blocks(function: Callable, *arguments: Sequence) -> list[dict[str, np.ndarray]]:
-    """Apply a compiled function of blocks of frames to all frames of all videos. Returns per video name -> (t,)."""
-    lengths = [len(video) for video in arguments[0]]
-    streams = [[frame for video in videos for frame in video] for videos in arguments]
+def _over_blocks(function: Callable, *videos: Video) -> dict[str, Float[np.ndarray, " t"]]:
+    """Applies a compiled function of blocks of frames to all frames of videos of one length."""
     results = []
-    for first in range(0, sum(lengths), BLOCK):
-        blocks = [unit_range(np.stack(frames[first : first + BLOCK])) for frames in streams]
+    for first in range(0, len(videos[0]), BLOCK):
+        blocks = [unit_range(video[first : first + BLOCK]) for video in videos]
         missing = BLOCK - len(blocks[0])
         results.append(function(*(np.pad(block, [(0, missing)] + [(0, 0)] * 3) for block in blocks)))
-    joined = jax.tree.map(lambda *values: np.concatenate(values)[: sum(lengths)], *results)
-    split = {name: np.split(values, np.cumsum(lengths)[:-1]) for name, values in joined.items()}
-    return [{name: parts[video] for name, parts in split.items()} for video in range(len(lengths))]
+    return jax.tree.map(lambda *values: np.concatenate(values)[: len(videos[0])], *results)

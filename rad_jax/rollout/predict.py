@@ -1,6 +1,6 @@
 """Predicted videos: context frames in, generated frames out, for evaluation, samples and rollouts alike."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rad_jax import rollout
-from rad_jax.axes import Array, Float, PyTree
+from rad_jax.axes import Array, Float, Int, PyTree
 from rad_jax.config import Config
 from rad_jax.data import DataError, Episodes
 from rad_jax.data.condition import condition_arrays, condition_features
@@ -17,6 +17,16 @@ from rad_jax.data.reader import check_latents
 from rad_jax.media import to_uint8
 from rad_jax.model import RAD
 from rad_jax.tokenizer import Tokenizer
+
+# Folded into the seed. Training folds in another purpose, so no evaluation clip starts from the noise of a training step.
+GENERATION = 2
+
+
+class Span(NamedTuple):
+    """How long a clip is: frames of its context, and frames to predict after it."""
+
+    context: int
+    future: int
 
 
 class Clip(NamedTuple):
@@ -35,8 +45,13 @@ class Clip(NamedTuple):
     context: int
     latents: np.ndarray | None = None
 
+    @property
+    def span(self) -> Span:
+        """Its length, before and after the end of the context."""
+        return Span(self.context, len(self.actions) - self.context)
+
     def encoded(self, tokenizer: Tokenizer) -> Float[Array, "t rows cols ch"]:
-        """Its latents, stored or made from its frames."""
+        """Its latents: the stored ones, or its frames encoded."""
         if self.latents is not None:
             return jnp.asarray(self.latents)
         return tokenizer.encode(jnp.asarray(self.frames).astype(jnp.float32) / 255)
@@ -63,25 +78,30 @@ def read_clip(
     check_latents(episodes, tokenizer.name, tokenizer.fingerprint)
     images = [name for name in ("frames", "latents") if name in episodes.spec.arrays]
     arrays = episodes.read(index, 0, stop, [*images, *condition_arrays(config.data.condition)])
+    span = span_of(episodes, index, context, stop)
+    actions = condition_features(episodes.spec, arrays, config.data.condition, config.data.heading_harmonics)
+    latents = arrays.get("latents")
+    frames = arrays["frames"] if "frames" in arrays else to_uint8(np.asarray(tokenizer.decode(latents)))
+    return Clip(episodes.ids[index], frames, actions, span.context, latents)
+
+
+def span_of(episodes: Episodes, index: int, context: int | None = None, stop: int | None = None) -> Span:
+    """The length of an episode as a clip, from the index and its first record alone. Arguments and errors: `read_clip`."""
     if context is None:
         if "n_context" not in episodes.spec.statics:
             raise DataError(f"{episodes} has no 'n_context' for its episodes: it was not made for evaluation")
         context = int(episodes.static(index)["n_context"])
-    if not 1 <= context < len(arrays["actions"]):
-        raise DataError(
-            f"episode {episodes.ids[index]!r}: a context of {context} among {len(arrays['actions'])} frames"
-        )
-    actions = condition_features(episodes.spec, arrays, config.data.condition, config.data.heading_harmonics)
-    latents = arrays.get("latents")
-    frames = arrays["frames"] if "frames" in arrays else to_uint8(np.asarray(tokenizer.decode(latents)))
-    return Clip(episodes.ids[index], frames, actions, context, latents)
+    length = int(episodes.lengths[index]) if stop is None else stop
+    if not 1 <= context < length:
+        raise DataError(f"episode {episodes.ids[index]!r}: a context of {context} among {length} frames")
+    return Span(context, length - context)
 
 
 def frame_size(episodes: Episodes) -> tuple[int, int]:
-    """Height and width of the frames of a data set, or of those that its latents were made from.
+    """Height and width in pixels of a data set's frames, or of the frames that its latents were encoded from.
 
     Raises:
-      DataError: it has no frames, and does not say.
+      DataError: it has latents alone, and no record of that size.
     """
     if "frames" in episodes.spec.arrays:
         height, width, _ = episodes.spec.arrays["frames"][0]
@@ -96,70 +116,105 @@ def frame_size(episodes: Episodes) -> tuple[int, int]:
 
 
 def truth_of(episodes: Episodes) -> str:
-    """What the frames are that predictions are compared with, for the record: "raw", or what the tokenizer decodes."""
+    """What predictions are compared with: "raw" frames, or "tokenizer-decoded" ones where a set has latents alone."""
     return "raw" if "frames" in episodes.spec.arrays else "tokenizer-decoded"
 
 
 def predict(
+    model: RAD, params: PyTree, tokenizer: Tokenizer, config: Config, clips: Sequence[Clip], batch: int
+) -> list[Float[np.ndarray, "t H W 3"]]:
+    """`predict_each` for clips that are in memory already; returns their predictions in order."""
+    spans = [clip.span for clip in clips]
+    predictions = predict_each(
+        model, params, tokenizer, config, clips.__getitem__, spans, batch, longest(spans)
+    )
+    return [frames for _, _, frames in sorted(predictions, key=lambda predicted: predicted[0])]
+
+
+def predict_each(
+    model: RAD,
+    params: PyTree,
+    tokenizer: Tokenizer,
+    config: Config,
+    read: Callable[[int], Clip],
+    spans: Sequence[Span],
+    batch: int,
+    padded: Span,
+) -> Iterator[tuple[int, Clip, Float[np.ndarray, "t H W 3"]]]:
+    """Generates the frames after each clip's context from its actions.
+
+    Only one batch of clips and one prediction are in memory at a time, however many clips there are. Contexts that leave
+    equally many frames in the window (`frames_in_window`) run in one batch; a batch that is not full repeats its last clip.
+
+    The noise of a frame is a function of ``config.seed``, the index of its clip and the index of the frame. It does not
+    depend on the batch, so models with different strides, whose batches differ, start from the same noise.
+
+    Args:
+      read: the clip of an index, called once for every index just before its batch is generated.
+      spans: of all clips.
+      batch: how many clips to generate together.
+      padded: length to which all contexts and futures are padded, at least `longest` of ``spans``. Calls with the same
+        ``padded`` and ``batch`` share their compiled functions.
+
+    Yields:
+      Index, clip and predicted frames, float32 in [0, 1]: one clip at a time, batch after batch.
+    """
+    alike: dict[int, list[int]] = {}
+    for index, span in enumerate(spans):
+        alike.setdefault(rollout.frames_in_window(model, span.context), []).append(index)
+    batch = min(batch, len(spans))
+    groups = [same[i : i + batch] for same in alike.values() for i in range(0, len(same), batch)]
+    for group in groups:
+        clips = {index: read(index) for index in group}
+        indices = group + group[-1:] * (batch - len(group))
+        latents = _generate(
+            model, params, tokenizer, config, [clips[index] for index in indices], np.array(indices), padded
+        )
+        # Decoded one by one: the images of a single long video already take gigabytes.
+        for row, index in enumerate(group):
+            images = np.asarray(jnp.clip(tokenizer.decode(latents[row]), 0, 1))
+            yield index, clips.pop(index), images[: spans[index].future].copy()
+
+
+def _generate(
     model: RAD,
     params: PyTree,
     tokenizer: Tokenizer,
     config: Config,
     clips: Sequence[Clip],
-    batch: int,
-    room: tuple[int, int] = (0, 0),
-) -> list[Float[np.ndarray, "t H W 3"]]:
-    """What the model predicts for the frames after each clip's context, from its ``actions``, in [0, 1].
-
-    Clips are generated ``batch`` at a time in arrays of one size, so that everything is compiled once. The noise of a frame
-    is a function of ``config.seed``, the clip's place among ``clips`` and the frame, so that models whose windows part the
-    clips into different batches, as strides do, start from the same noise.
-
-    Args:
-      room: frames of context and of prediction for which to make room, at least: calls with the same room and batch share
-        what is compiled.
-    """
-    predictions: list = [None] * len(clips)
-    longest, future = map(max, zip(room, room_of(clips), strict=True))
-    alike: dict[int, list[int]] = {}
-    for index, clip in enumerate(clips):
-        alike.setdefault(rollout.frames_in_window(model, clip.context), []).append(index)
-    batch = min(batch, len(clips))
-    groups = [same[i : i + batch] for same in alike.values() for i in range(0, len(same), batch)]
-    for group in groups:
-        places = np.array(group + group[-1:] * (batch - len(group)))
-        filled = [clips[i] for i in places]
-        state = rollout.start(
-            model,
-            params,
-            _contexts(filled, longest, tokenizer).astype(config.model.state_dtype),
-            jnp.asarray(np.stack([_fit(clip.actions[: clip.context], longest) for clip in filled])),
-            diffusion=config.diffusion,
-            steps=config.sample.steps,
-            lengths=np.array([clip.context for clip in filled]),
-        )
-        actions = jnp.asarray(np.stack([_fit(clip.actions[clip.context :], future) for clip in filled]))
-        keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(config.seed)))(places)
-        _, latents = rollout.generate(state, actions, keys)
-        for row, index in enumerate(group):  # one by one: the images of a long video take gigabytes
-            images = np.asarray(jnp.clip(tokenizer.decode(latents[row]), 0, 1))
-            predictions[index] = images[: len(clips[index].actions) - clips[index].context].copy()
-    return predictions
+    indices: Int[np.ndarray, "b"],
+    padded: Span,
+) -> Float[Array, "b t rows cols ch"]:
+    """The latents of the frames after the contexts of one batch."""
+    state = rollout.start(
+        model,
+        params,
+        _contexts(clips, padded.context, tokenizer).astype(config.model.state_dtype),
+        jnp.asarray(np.stack([_pad(clip.actions[: clip.context], padded.context) for clip in clips])),
+        diffusion=config.diffusion,
+        steps=config.sample.steps,
+        lengths=np.array([clip.context for clip in clips]),
+    )
+    actions = jnp.asarray(np.stack([_pad(clip.actions[clip.context :], padded.future) for clip in clips]))
+    key = jax.random.fold_in(jax.random.key(config.seed), GENERATION)
+    keys = jax.vmap(partial(jax.random.fold_in, key))(indices)
+    _, latents = rollout.generate(state, actions, keys)
+    return latents
 
 
-def room_of(clips: Sequence[Clip]) -> tuple[int, int]:
-    """The longest context among some clips, and the most frames after one."""
-    return max(c.context for c in clips), max(len(c.actions) - c.context for c in clips)
+def longest(spans: Iterable[Span]) -> Span:
+    """The longest context and the longest future, which need not belong to the same clip."""
+    return Span(*map(max, zip(*spans, strict=True)))
 
 
-def _contexts(clips: Sequence[Clip], longest: int, tokenizer: Tokenizer) -> Float[Array, "b t rows cols ch"]:
-    """The latents of what is given of each clip; zeros fill up the shorter ones."""
+def _contexts(clips: Sequence[Clip], length: int, tokenizer: Tokenizer) -> Float[Array, "b t rows cols ch"]:
+    """The latents of the contexts, padded with zeros."""
     if clips[0].latents is not None:
-        return jnp.asarray(np.stack([_fit(clip.latents[: clip.context], longest) for clip in clips]))
-    videos = (jnp.asarray(_fit(clip.frames[: clip.context], longest)) for clip in clips)
+        return jnp.asarray(np.stack([_pad(clip.latents[: clip.context], length) for clip in clips]))
+    videos = (jnp.asarray(_pad(clip.frames[: clip.context], length)) for clip in clips)
     return jnp.stack([tokenizer.encode(video.astype(jnp.float32) / 255) for video in videos])
 
 
-def _fit(x: np.ndarray, length: int) -> np.ndarray:
-    """Zeros behind the last frame, up to ``length`` frames."""
+def _pad(x: np.ndarray, length: int) -> np.ndarray:
+    """Appends zeros up to ``length`` frames."""
     return np.concatenate([x, np.zeros((length - len(x), *x.shape[1:]), x.dtype)])

@@ -1,4 +1,4 @@
-"""A video from a context and an action script: walking through the generated world.
+"""A video generated from a context and an action script: a walk through the generated world.
 
 A script is the word ``episode`` (the episode's own actions), a text of action names with repetitions such as
 ``left*6,noop,forward*10``, or an ``.npz`` file with an array ``actions`` (t, names) and, for a model that is given the
@@ -6,12 +6,14 @@ pose, ``pose`` (t, columns).
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 
 from rad_jax import media
+from rad_jax.axes import Float
 from rad_jax.config import Config
 from rad_jax.data import DataError, EpisodeSpec
 from rad_jax.data.condition import condition_arrays, condition_features
@@ -26,7 +28,7 @@ def rollout_video(config: Config, workdir: Path, episode: int = 0, script: str =
 
     Raises:
       DataError: no such episode, or a script that the data set's actions do not allow.
-      ConfigError: a preview that is none of the run's tokenizer.
+      ConfigError: the preview decodes the latents of another tokenizer.
     """
     trained = load_trained(workdir, config)
     preview = dataclasses.replace(trained.config.tokenizer, preview=config.tokenizer.preview)
@@ -49,8 +51,8 @@ def rollout_video(config: Config, workdir: Path, episode: int = 0, script: str =
     return path
 
 
-def read_script(script: str, spec: EpisodeSpec, config: Config) -> np.ndarray:
-    """The conditions (t, a) that a script asks for."""
+def read_script(script: str, spec: EpisodeSpec, config: Config) -> Float[np.ndarray, "t a"]:
+    """Reads a script; returns the condition of every frame."""
     needed = condition_arrays(config.data.condition)
     if script.endswith(".npz"):
         arrays = _read_arrays(script, needed)
@@ -73,7 +75,7 @@ def read_script(script: str, spec: EpisodeSpec, config: Config) -> np.ndarray:
     return condition_features(spec, arrays, config.data.condition, config.data.heading_harmonics)[1:]
 
 
-def _read_arrays(script, names):
+def _read_arrays(script: str, names: Sequence[str]) -> dict[str, np.ndarray]:
     try:
         with open(script, "rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: np.asarray(stored[name], np.float64) for name in names}
@@ -85,7 +87,7 @@ def _read_arrays(script, names):
     return arrays
 
 
-def _parse(script, names):
+def _parse(script: str, names: Sequence[str]) -> Float[np.ndarray, "t a"]:
     rows = []
     for part in script.split(","):
         name, star, times = part.strip().partition("*")

@@ -64,6 +64,20 @@ def test_what_is_written(compared):
     assert not list(compared.rglob("*.tmp"))
 
 
+def test_a_model_and_its_twin_have_the_report_of_an_evaluation(compared, toy, capsys, tmp_path):
+    """The same numbers as that of the command that evaluates one of them against the other."""
+    directory = compared / "lstm-f" / "evaluation"
+    names = {path.name for path in directory.iterdir()}
+    assert names == {"curves.png", "metrics.json", "report.html", "videos"}
+    run, twin = (shutil.copytree(compared / name, tmp_path / name) for name in ("lstm-f", "df"))
+    shutil.rmtree(run / "evaluation")
+    command = ["--mode", "evaluate", "--baseline", str(twin)]
+    assert main(toy.arguments(run, *command, train__steps=STEPS, train__log_every=1)) == 0
+    expected = json.loads((directory / "metrics.json").read_text())
+    assert json.loads((run / "evaluation" / "metrics.json").read_text()) == expected
+    assert list(expected["rows"])[:2] == ["lstm-f", "df (no memory)"]
+
+
 def test_the_page_is_one_file_that_says_how(compared):
     html = (compared / "comparison" / "index.html").read_text()
     page = ParsedPage(html)

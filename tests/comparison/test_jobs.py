@@ -12,12 +12,12 @@ from rad_jax.comparison.jobs import Command, Job, JobFailed, is_on_cpu, places, 
 
 
 def job(name, *codes):
-    return Job(name, [Command(f"part {i}", [sys.executable, "-c", code]) for i, code in enumerate(codes)])
+    return Job(name, [Command(f"part {i}", [sys.executable, "-c", code], {}) for i, code in enumerate(codes)])
 
 
 def test_lines_are_marked_and_all_jobs_run(capsys):
     run_jobs([job("df", "print('one')"), job("lstm-f", "print('two')")], 2)
-    assert set(capsys.readouterr().out.splitlines()) == {"    df | one", "lstm-f | two"}
+    assert {"    df | one", "lstm-f | two"} <= set(capsys.readouterr().out.splitlines())
 
 
 def test_jobs_in_two_slots_run_at_the_same_time(tmp_path):
@@ -30,13 +30,13 @@ def test_jobs_in_two_slots_run_at_the_same_time(tmp_path):
     run_jobs([job("a", code.format(there, "a", "b")), job("b", code.format(there, "b", "a"))], 2)
 
 
-def test_one_slot_runs_one_after_another_and_a_job_is_a_chain(tmp_path):
+def test_one_slot_runs_one_after_another_and_a_job_is_a_chain(tmp_path, capsys):
     log = tmp_path / "log"
     code = f"file = open({str(log)!r}, 'a'); file.write({{!r}})"
-    said = []
     jobs = [job(name, *(code.format(f"{name}{i} ") for i in range(2))) for name in "abc"]
-    run_jobs(jobs, 1, say=said.append)
+    run_jobs(jobs, 1)
     assert log.read_text() == "a0 a1 b0 b1 c0 c1 "
+    said = capsys.readouterr().out.splitlines()
     assert said[0] == "[1/3] a: part 0" and said[1].startswith("[1/3] a: part 0 done after ")
     assert len(said) == 12
 
@@ -48,7 +48,8 @@ def test_no_job_runs_before_a_slot_is_free(tmp_path, capsys):
         "time.sleep(0.5); print(len(list(here.iterdir()))); mine.unlink()"
     )
     run_jobs([job(name, code) for name in "abc"], 2)
-    assert set(capsys.readouterr().out) & set("123") <= {"1", "2"}
+    lines = [line.split(" | ")[1] for line in capsys.readouterr().out.splitlines() if " | " in line]
+    assert len(lines) == 3 and set(lines) <= {"1", "2"}
 
 
 def test_a_failure_is_named_with_its_last_lines_and_the_others_finish(tmp_path, capfd):
@@ -64,17 +65,6 @@ def test_a_failure_is_named_with_its_last_lines_and_the_others_finish(tmp_path, 
     assert done.exists() and not later.exists()
 
 
-def test_a_failure_ends_the_others_where_that_is_wanted():
-    began = time.monotonic()
-    with pytest.raises(JobFailed, match="df: part 0 ended with status 3"):
-        run_jobs(
-            [job("df", "import sys; sys.exit(3)"), job("lstm-f", "import time; time.sleep(60)")],
-            2,
-            finish_others=False,
-        )
-    assert time.monotonic() - began < 30
-
-
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_the_jobs(ending, tmp_path, root):
     pid = tmp_path / "pid"
@@ -84,7 +74,7 @@ def test_an_interrupt_ends_the_jobs(ending, tmp_path, root):
         # Of a shell's background job, as this suite may be, children inherit that interrupts are ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with interrupted_by_signals():\n"
-        f"    run_jobs([Job('a', [Command('wait', [sys.executable, '-c', {inner!r}])])], 1)"
+        f"    run_jobs([Job('a', [Command('wait', [sys.executable, '-c', {inner!r}], {{}})])], 1)"
     )
     process = subprocess.Popen([sys.executable, "-c", outer], cwd=root, stderr=subprocess.DEVNULL)
     while not (pid.exists() and pid.read_text()):
@@ -106,7 +96,7 @@ def test_a_job_sees_its_cores_alone(capsys):
     code = "import os; print(sorted(os.sched_getaffinity(0)))"
     # The affinity is set right after the start: a moment later it holds.
     run_jobs([job("a", f"import time; time.sleep(0.3); {code}")], len(os.sched_getaffinity(0)))
-    assert capsys.readouterr().out == f"a | {[min(os.sched_getaffinity(0))]}\n"
+    assert f"a | {[min(os.sched_getaffinity(0))]}\n" in capsys.readouterr().out
 
 
 def test_places_on_a_cpu_are_its_cores():
@@ -114,3 +104,10 @@ def test_places_on_a_cpu_are_its_cores():
     assert is_on_cpu()
     assert [places(jobs, on_cpu=True) for jobs in (0, 1, 1000)] == [1, 1, cores]
     assert places(1000, on_cpu=False) == 1
+
+
+def test_a_probe_that_fails_is_an_error(monkeypatch):
+    """And does not count as an accelerator."""
+    monkeypatch.setenv("JAX_PLATFORMS", "typewriter")
+    with pytest.raises(JobFailed, match="typewriter"):
+        is_on_cpu()

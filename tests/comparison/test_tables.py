@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ from rad_jax.comparison.costs import Costs
 from rad_jax.comparison.plan import plan_comparison
 from rad_jax.comparison.tables import SetResult, make_tables
 from rad_jax.comparison.text import verdict
-from rad_jax.evaluation.scores import jsonable, metrics_spec, summarise
+from rad_jax.evaluation.scores import convention, metrics_spec, summarise
 from rad_jax.metrics.video import REDUCTION, VideoScore
-from rad_jax.reports.tables import Measured, to_csv
+from rad_jax.reports.tables import Measured, to_csv, to_html, to_text
 
 # PSNR of three episodes; SSIM is a hundredth of it.
 PSNR = {
@@ -32,13 +33,13 @@ KINDS = {"repeat last": "floor", "mean context": "floor", "tokenizer round trip"
 FRAMES = 6
 
 
-def row(name):
+def row(name, episodes=3):
     videos = []
-    for value in PSNR[name]:
+    for value in PSNR[name][:episodes]:
         slope = np.linspace(2, -2, FRAMES)  # better at first
         frames = dict.fromkeys(REDUCTION, value + slope) | {"ssim": (value + slope) / 100}
         videos.append(VideoScore(frames, dict.fromkeys(REDUCTION, value) | {"ssim": value / 100}))
-    return jsonable(summarise(KINDS.get(name, "model"), "", videos))
+    return summarise(KINDS.get(name, "model"), "", videos)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def comparison(root):
 
 @pytest.fixture(scope="module")
 def result():
-    spec = jsonable(metrics_spec((32, 32), [20, 20, 22], [FRAMES] * 3))
+    spec = metrics_spec(convention((32, 32), "raw", None), [20, 20, 22], [FRAMES] * 3)
     videos = [{"name": str(i), "context_frames": 20, "predicted_frames": FRAMES} for i in range(3)]
     return SetResult("loop", "loop", spec, videos, {name: row(name) for name in PSNR})
 
@@ -184,6 +185,23 @@ def test_the_verdict_is_what_the_numbers_say(comparison, result):
     # 17, 18, 16 against 16, 16.5, 17: +0.5 ± 0.76 is not clear; no other variant is above it either.
     assert "mean context, has 16.50 dB; 0 of 4 variants are above it" in text
     assert "PSNR is the same within two standard errors for lstm" in text
+
+
+def test_a_single_episode_has_no_errors_in_any_writer(comparison, result):
+    """Neither "nan" nor "None": what is undefined is left out or a dash."""
+    rows = {name: row(name, episodes=1) for name in PSNR}
+    rows["df"]["mean"]["motion"] = rows["df"]["per_video"]["motion"][0] = None  # as where nothing moves
+    one = SetResult("loop", "loop", result.metrics_spec, result.videos[:1], rows)
+    costs = {run.name: Costs(1, 2, None, "", None, "x") for run in comparison.variants}
+    tables = make_tables(comparison, [one], costs)
+    written = [verdict(comparison, one), markdown(comparison, [one], tables, {})]
+    for table in tables:
+        written += [to_text(table), to_csv(table), to_html(table)]
+    for text in written:
+        assert not {"nan", "None"} & set(re.findall(r"\w+", text)), text
+    assert "+3.00 dB against no memory (df)" in written[0]
+    (line,) = [line for line in written[3].splitlines() if line.startswith("df,")]
+    assert line.split(",")[2:4] == ["14.0", ""]  # Table 1 as CSV: the mean, and no error
 
 
 def test_without_a_baseline_there_are_no_differences_to_it(root, result):

@@ -43,6 +43,18 @@ def test_a_prediction_sees_its_window_and_what_memory_holds(measured, name):
         np.testing.assert_array_equal(row > 0, (frame >= first) & (frame < predicted))
 
 
+@pytest.mark.parametrize(
+    "cut", [{"bptt": "none"}, {"bptt": "truncated", "bptt_frames": 4}], ids=["none", "truncated"]
+)
+def test_gradients_cut_in_training_are_not_cut_here(measured, cut):
+    model = toy_model(1, "shared", **cut)
+    assert model.config.memory.bptt == cut["bptt"]
+    found = effective_attention(
+        model, DIFFUSION, toy_params(model), *toy_clip(BATCH, LENGTH), PREDICTED, jax.random.key(3)
+    )
+    np.testing.assert_array_equal(found.influence, measured["lstm-f"].influence)
+
+
 @pytest.mark.parametrize("name", ["lstm-f", "lstm-c"])
 def test_the_influence_is_the_gradient_of_sliding_by_hand(measured, name):
     stride, window, kind, starts = CASES[name]

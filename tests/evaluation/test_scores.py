@@ -1,13 +1,17 @@
-"""Averages are computed again by hand; lengths, blocks and order of the videos must not matter."""
+"""Averages are computed again by hand; lengths, blocks and the order of the videos do not matter."""
 
 import json
+import weakref
 
 import numpy as np
 import pytest
 
 from rad_jax import metrics
-from rad_jax.evaluation.scores import Row, ScoreError, floors, score_rows, score_video, write_metrics
+from rad_jax.evaluation.scores import Row, ScoreError, difference, floors, score_clips
 from rad_jax.metrics import video as video_metrics
+from rad_jax.metrics.video import score_video
+from rad_jax.rollout.predict import Clip
+from tests.evaluation.toy_scores import Predicted, metrics_of, score
 
 LENGTHS = (5, 3, 41)  # the last is longer than a block
 
@@ -21,13 +25,13 @@ def table(truth=None, **more):
     truth = videos(0) if truth is None else truth
     lengths = [len(video) for video in truth]
     rows = {
-        "lstm-f": Row(
+        "lstm-f": Predicted(
             "model", [t + 0.1 * (n - 0.5) for t, n in zip(truth, videos(1, lengths))], "1000 steps"
         ),
-        "no memory": Row("baseline", videos(2, lengths)),
-        "perfect": Row("oracle", truth),
+        "no memory": Predicted("baseline", videos(2, lengths)),
+        "perfect": Predicted("oracle", truth),
     }
-    return score_rows(rows | more, truth, context_frames=[4 + i for i in range(len(truth))]), rows, truth
+    return metrics_of(rows | more, truth, [4 + i for i in range(len(truth))]), rows, truth
 
 
 def decibels(a, b):
@@ -66,20 +70,46 @@ def test_uint8_and_floats_score_alike():
     assert one == pytest.approx(other)
 
 
-def test_videos_of_other_lengths_change_nothing():
-    truth, prediction = videos(0), videos(1)
-    together = video_metrics.score_videos(prediction, truth)
-    for index in range(3):
-        alone = score_video(prediction[index], truth[index])
-        assert together[index].video == pytest.approx(alone.video, rel=1e-6)
-
-
 def test_every_length_shares_one_compilation():
-    for lengths in [(3,), (4, 7), (50,)]:
-        video_metrics.score_videos(videos(0, lengths, 20), videos(1, lengths, 20))
-    sizes = {compiled._cache_size() for compiled in (video_metrics._compare, video_metrics._step)}
-    video_metrics.score_videos(videos(0, (9, 33), 20), videos(1, (9, 33), 20))
-    assert {compiled._cache_size() for compiled in (video_metrics._compare, video_metrics._step)} == sizes
+    def compiled():
+        return {function._cache_size() for function in (video_metrics._compare, video_metrics._step)}
+
+    for length in (3, 7, 50):
+        score_video(*videos(0, (length, length), 20))
+    sizes = compiled()
+    score_video(*videos(1, (33, 33), 20))
+    assert compiled() == sizes
+
+
+def test_the_order_in_which_clips_are_predicted_does_not_matter():
+    truth, predicted = videos(0), videos(1)
+    clips = [Clip(str(i), video, np.zeros((len(video), 1), np.float32), 1) for i, video in enumerate(truth)]
+    predictions = [(i, clip, {"m": predicted[i][1:]}) for i, clip in enumerate(clips)]
+    scored = [score_clips(iter(order), None, shown=2) for order in (predictions, predictions[::-1])]
+    for first, second in zip(*scored, strict=True):
+        assert (first.name, first.context_frames) == (second.name, second.context_frames)
+        assert first.scores["m"].video == second.scores["m"].video
+    assert [list(clip.shown) for clip in scored[1]] == [["m"], ["m"], []]
+
+
+def test_no_clip_is_in_memory_while_the_next_is_predicted():
+    """Whatever the number of clips: their frames, true and predicted, die before others are made."""
+    alive, most = [], 0
+
+    def predictions():
+        nonlocal most
+        for index in range(5):
+            most = max(most, sum(reference() is not None for reference in alive))
+            yield one(index)
+
+    def one(index):
+        clip = Clip(str(index), *videos(index, (6,)), np.zeros((6, 1), np.float32), 2)
+        frames = videos(index + 9, (4,))[0]
+        alive.extend(map(weakref.ref, (clip.frames, frames)))
+        return index, clip, {"m": frames}
+
+    assert len(score_clips(predictions(), None, shown=2)) == 5 and len(alive) == 10
+    assert most == 0
 
 
 def test_average_is_over_frames_then_videos():
@@ -131,14 +161,15 @@ def test_the_truth_scores_perfectly():
     assert (mean["sharpness"], mean["motion"]) == (1, 1)
 
 
-def test_result_is_strict_json_even_when_nothing_is_defined(tmp_path):
+def test_result_is_strict_json_even_when_nothing_is_defined():
     still = [np.full((1, 16, 16, 3), 0.5, np.float32)]  # flat, and too short to move
     result, _, _ = table(truth=still)
-    write_metrics(tmp_path / "metrics.json", result)
-    assert json.loads((tmp_path / "metrics.json").read_text()) == result
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
     row = result["rows"]["perfect"]
     assert row["mean"]["motion"] is None and row["mean"]["sharpness"] is None
     assert row["standard_error"]["psnr"] is None
+    assert difference(row, row, "psnr") == {"mean": 0, "standard_error": None, "videos": 1}
+    assert difference(row, row, "motion") == {"mean": None, "standard_error": None, "videos": 0}
 
 
 def test_the_convention_travels_with_the_numbers():
@@ -162,29 +193,13 @@ def test_floors():
     np.testing.assert_allclose(made["mean context"], np.stack([context.mean(axis=0)] * 3) / 255, rtol=1e-5)
 
 
-def test_bad_rows_are_named():
+def test_bad_predictions_are_named():
     truth = videos(0)
-    with pytest.raises(ScoreError, match="row 'short' has 2 videos, the truth 3"):
-        table(short=Row("floor", truth[:2]))
-    with pytest.raises(ScoreError, match=r"row 'small', video 1: shape \(3, 8, 8, 3\)"):
-        table(small=Row("floor", [truth[0], truth[1][:, :8, :8], truth[2]]))
+    with pytest.raises(ScoreError, match=r"'small'.*'1'.*\(3, 8, 8, 3\)"):
+        score({"small": Predicted("floor", [truth[0], truth[1][:, :8, :8], truth[2]])}, truth, [1, 1, 1])
     broken = [video.copy() for video in truth]
     broken[2][7, 0, 0, 0] = np.nan
-    with pytest.raises(
-        ScoreError, match="row 'broken', video 2: predicted frame 7 holds values that are not finite"
-    ):
-        table(broken=Row("floor", broken))
-    with pytest.raises(ScoreError, match="row kind 'best': expected one of model, baseline"):
-        Row("best", truth)
-
-
-def test_a_table_needs_videos_and_a_model():
-    truth = videos(0)
-    with pytest.raises(ScoreError, match="0 videos"):
-        score_rows({"m": Row("model", [])}, [], context_frames=[])
-    with pytest.raises(ScoreError, match="no row of kind model among floor"):
-        score_rows({"floor": Row("floor", truth)}, truth, context_frames=[1, 1, 1])
-    with pytest.raises(ScoreError, match="no row 'x' among m"):
-        score_rows({"m": Row("model", truth)}, truth, context_frames=[1, 1, 1], model="x")
-    with pytest.raises(ScoreError, match="2 context lengths"):
-        score_rows({"m": Row("model", truth)}, truth, context_frames=[1, 1])
+    with pytest.raises(ScoreError, match=r"'broken'.*'2'.* 7 .*not finite"):
+        score({"broken": Predicted("floor", broken)}, truth, [1, 1, 1])
+    with pytest.raises(ScoreError, match="'best'"):
+        Row("best")

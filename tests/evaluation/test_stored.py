@@ -1,15 +1,19 @@
-"""Scores that are kept: they are those of the predictions, and they are computed again only when they have to be."""
+"""Cached scores are those of the predictions, and are computed again only when their key has changed."""
 
 import json
 import shutil
+import weakref
 
 import numpy as np
 import pytest
 
+from rad_jax.comparison import worker
 from rad_jax.data import Episodes
+from rad_jax.evaluation import predictors
 from rad_jax.evaluation.scores import jsonable
 from rad_jax.evaluation.stored import (
     bounds_key,
+    figure3_key,
     is_current,
     is_intact,
     newest_step,
@@ -17,21 +21,22 @@ from rad_jax.evaluation.stored import (
     read_shown,
     run_key,
 )
-from rad_jax.main import main
 from rad_jax.media import to_uint8
 from rad_jax.rollout.predict import predict, read_clip
 from rad_jax.runs.checkpoints import Checkpoints
 from rad_jax.runs.open import load_trained, open_training_run
 from tests.toy_run import STEPS, read_state
 
+UNSCORED = shutil.ignore_patterns("scores", "evaluation")
+
 
 @pytest.fixture(scope="module")
 def scored(toy, tmp_path_factory):
     """A run with its scores, and bounds, on one set."""
     workdir = tmp_path_factory.mktemp("scored") / "run"
-    shutil.copytree(toy.written("lstm-f"), workdir)
-    assert main(toy.arguments(workdir, "--mode", "score")) == 0
-    assert main(toy.arguments(workdir.parent / "bounds", "--mode", "bounds")) == 0
+    shutil.copytree(toy.written("lstm-f"), workdir, ignore=UNSCORED)
+    assert worker.main(["run", *toy.arguments(workdir)]) == 0
+    assert worker.main(["bounds", *toy.arguments(workdir.parent / "bounds")]) == 0
     return workdir
 
 
@@ -49,13 +54,11 @@ def test_the_scores_are_those_of_the_predictions(scored, toy):
     assert [video["name"] for video in found.videos] == episodes.ids
     ((name, row),) = found.rows.items()
     assert name == trained.config.name and row["kind"] == "model" and row["note"] == f"{STEPS} steps"
-    for clip, prediction, value, score in zip(
-        clips, predictions, row["per_video"]["psnr"], found.frames[name], strict=True
-    ):
-        by_frame = psnr(prediction, clip.frames[clip.context :])
-        np.testing.assert_allclose(score.frames["psnr"], by_frame, atol=1e-3)
-        assert value == pytest.approx(by_frame.mean(), abs=1e-3)
-    assert np.isnan(found.frames[name][0].frames["yaw_error"][0])  # undefined values survive the file
+    by_frame = [psnr(p, clip.frames[clip.context :]) for clip, p in zip(clips, predictions, strict=True)]
+    assert row["per_video"]["psnr"] == pytest.approx([values.mean() for values in by_frame], abs=1e-3)
+    second = np.mean([values[1] for values in by_frame])
+    assert row["per_frame"]["psnr"]["value"][1] == pytest.approx(second, abs=1e-3)
+    assert row["per_frame"]["yaw_error"]["count"][:2] == [0, 3]  # undefined values survive the file
     shown = read_shown(scored, "return")
     assert len(shown) == 2  # evaluate.side_by_side
     for frames, prediction in zip(shown, predictions, strict=False):
@@ -86,24 +89,23 @@ def test_the_key_is_what_the_numbers_depend_on(scored, toy, tmp_path):
 
     def current(changes=None, episodes=episodes):
         config = toy.config("lstm-f", changes or {})
-        return is_current(workdir, "return", run_key(config, workdir, episodes))
+        return is_current(workdir, "return", run_key(config, workdir, STEPS, episodes))
 
     assert current()
     assert current({"evaluate.batch": 1, "evaluate.fps": 9})  # no number depends on them
     assert not current({"sample.steps": 1})
     assert not current({"evaluate.videos": 2})
     assert not current({"evaluate.side_by_side": 1})
-    assert not is_current(workdir, "loop", run_key(toy.config(), workdir, episodes))
+    assert not is_current(workdir, "loop", run_key(toy.config(), workdir, STEPS, episodes))
     moved = tmp_path / "moved"
     shutil.copytree(toy.mazes, moved)
     assert current({"evaluate.path": str(moved)}, Episodes(moved, "test"))
-    assert not current(
-        episodes=Episodes(moved, "test")
-    )  # what frames see is measured on the configuration's own set
     index = json.loads((moved / "index.json").read_text())
     index["splits"]["test"]["episodes"][0]["crc"] += 1
     (moved / "index.json").write_text(json.dumps(index))
     assert not current({"evaluate.path": str(moved)}, Episodes(moved, "test"))
+    assert is_current(workdir, "return.figure3", figure3_key(workdir, STEPS, episodes))
+    assert not is_current(workdir, "return.figure3", figure3_key(workdir, STEPS, Episodes(moved, "test")))
     (workdir / "scores" / "return.npz").rename(tmp_path / "aside")
     assert not current()
     (tmp_path / "aside").rename(workdir / "scores" / "return.npz")
@@ -121,7 +123,7 @@ def test_another_checkpoint_is_another_key_and_a_damaged_one_is_not_scored(score
     with Checkpoints(workdir / "checkpoints", parts.config.checkpoint) as checkpoints:
         checkpoints.save(STEPS + 1, state, {"tokenizer": tokenizer})
     assert newest_step(workdir) == STEPS + 1 and is_intact(workdir, STEPS + 1)
-    key = run_key(toy.config(), workdir, Episodes(toy.mazes, "test"))
+    key = run_key(toy.config(), workdir, STEPS + 1, Episodes(toy.mazes, "test"))
     assert not is_current(workdir, "return", key)
     files = (workdir / "checkpoints" / str(STEPS + 1) / "state").rglob("*")
     file = max(files, key=lambda path: path.stat().st_size)
@@ -130,7 +132,7 @@ def test_another_checkpoint_is_another_key_and_a_damaged_one_is_not_scored(score
     file.write_bytes(bytes(content))
     assert newest_step(workdir) == STEPS + 1 and not is_intact(workdir, STEPS + 1)
     before = (workdir / "scores" / "return.json").read_bytes()
-    assert main(toy.arguments(workdir, "--mode", "score")) == 1
+    assert worker.main(["run", *toy.arguments(workdir)]) == 1
     assert f"checkpoint {STEPS + 1} is damaged; train on from step {STEPS}" in capsys.readouterr().err
     assert (workdir / "scores" / "return.json").read_bytes() == before
 
@@ -146,11 +148,29 @@ def test_bounds_depend_on_the_tokenizer_and_not_on_a_run(scored, toy):
 def test_what_is_scored_is_not_scored_again(scored, toy, capsys):
     path = scored / "scores" / "return.json"
     before = path.stat().st_mtime_ns
-    assert main(toy.arguments(scored, "--mode", "score")) == 0
+    assert worker.main(["run", *toy.arguments(scored)]) == 0
     assert capsys.readouterr().out == "return: scored before\n" and path.stat().st_mtime_ns == before
 
 
+def test_only_one_batch_of_clips_is_in_memory(toy, tmp_path, monkeypatch):
+    """However many there are: a clip is read with its batch, and let go of when it is scored."""
+    workdir, alive, most = shutil.copytree(toy.written("lstm-f"), tmp_path / "run", ignore=UNSCORED), [], [0]
+    read_clip = predictors.read_clip
+
+    def read(*arguments):
+        most.append(sum(frames() is not None for frames in alive))
+        clip = read_clip(*arguments)
+        alive.append(weakref.ref(clip.frames))
+        return clip
+
+    monkeypatch.setattr(predictors, "read_clip", read)
+    settings = {"evaluate__batch": 1, "evaluate__figure3": False}
+    assert worker.main(["run", *toy.arguments(workdir, **settings)]) == 0
+    assert worker.main(["bounds", *toy.arguments(tmp_path / "bounds", **settings)]) == 0
+    assert len(alive) == 6 and max(most) == 0
+
+
 def test_a_missing_run_is_one_line(toy, tmp_path, capsys):
-    assert main(toy.arguments(tmp_path / "none", "--mode", "score")) == 2
+    assert worker.main(["run", *toy.arguments(tmp_path / "none")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {tmp_path / 'none'} holds no run") and list(tmp_path.iterdir()) == []

@@ -15,7 +15,7 @@ from rad_jax.metrics import (
     nearest_frame,
     psnr,
 )
-from rad_jax.metrics.video import score_videos
+from rad_jax.metrics.video import score_video
 
 PATH = 8 * np.abs(np.arange(-12, 12))  # headings in pixels of the panorama: to one side and back
 
@@ -134,6 +134,12 @@ def test_per_frame_metrics_can_be_mapped():
         np.testing.assert_allclose(metric(a[1, 2], b[1, 2]), mapped[1, 2], rtol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(4, 8, 8, 3), (3, 8, 9, 3), (3, 8, 8), (3, 8, 8, 1)])
+def test_the_nearest_frame_is_one_of_as_many_of_the_same_size(shape):
+    with pytest.raises(AssertionError, match="shape"):
+        nearest_frame(np.zeros(shape, np.float32), np.zeros((3, 8, 8, 3), np.float32))
+
+
 def table():
     """Mean scores of simulated predictors over four rooms; the wall of the other colours has the same texture."""
     rows = {}
@@ -151,7 +157,7 @@ def table():
             "late": walk(room, np.concatenate([PATH[0] + 8 * np.arange(3, 0, -1), PATH[:-3]])),
         }
         for name, prediction in failures.items():
-            rows.setdefault(name, []).append(score_videos([prediction], [truth])[0].video)
+            rows.setdefault(name, []).append(score_video(prediction, truth).video)
     return {name: {m: np.mean([v[m] for v in videos]) for m in videos[0]} for name, videos in rows.items()}
 
 

@@ -1,5 +1,6 @@
-"""PSNR against its formula, SSIM against the published definition written as loops in float64."""
+"""PSNR against its formula, SSIM against the published definition written as loops in float64, and both against dm-pix."""
 
+import dm_pix
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,6 +71,13 @@ def test_ssim_is_the_definition(size):
     noisy = np.clip(a + 0.1 * np.random.default_rng(1).normal(size=a.shape), 0, 1).astype(np.float32)
     for b in (noisy, smooth(2, *size), np.full_like(a, a.mean()), a[::-1]):
         assert float(ssim(a, b)) == pytest.approx(literal_ssim(a, b), abs=1e-5)  # float32 variances
+
+
+@pytest.mark.parametrize(("metric", "theirs"), [(psnr, dm_pix.psnr), (ssim, dm_pix.ssim)])
+def test_both_equal_dm_pix(metric, theirs):
+    a = np.stack([smooth(seed, 24, 31) for seed in range(3)])
+    b = np.stack([np.clip(a[0] + 0.05, 0, 1), smooth(5, 24, 31), a[2, ::-1]])
+    np.testing.assert_allclose(metric(a, b), theirs(a, b), atol=1e-5)  # both in float32
 
 
 def test_ssim_of_equal_images_is_one():

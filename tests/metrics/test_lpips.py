@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from data_prep import convert_lpips, make_maze
-from rad_jax.evaluation.scores import Row, score_rows, score_video
+from rad_jax.comparison import worker
 from rad_jax.evaluation.stored import read_scores
 from rad_jax.main import main
 from rad_jax.metrics import ImageError, load_lpips, lpips, video
 from rad_jax.reports import page, text
 from rad_jax.weights import WeightsError
+from tests.evaluation.toy_scores import Predicted, metrics_of
 from tests.toy_run import silence
 
 torch = pytest.importorskip("torch")
@@ -203,8 +204,8 @@ def test_with_weights_it_is_scored_like_the_others(converted, small_blocks):
     weights = load_lpips(converted["alex"][2])
     truth = [images(3, 32, 32), images(10, 32, 32, seed=1)]
     predicted = [np.clip(0.8 * video + 0.1, 0, 1) for video in truth]
-    rows = {"m": Row("model", predicted), "exact": Row("oracle", truth)}
-    found = score_rows(rows, truth, context_frames=[1, 1], weights=weights)
+    rows = {"m": Predicted("model", predicted), "exact": Predicted("oracle", truth)}
+    found = metrics_of(rows, truth, [1, 1], weights)
     per_frame = [np.asarray(lpips(p, t, weights)) for p, t in zip(predicted, truth, strict=True)]
     row = found["rows"]["m"]
     assert row["per_video"]["lpips"] == pytest.approx([frames.mean() for frames in per_frame], abs=1e-6)
@@ -228,8 +229,11 @@ def test_with_weights_it_is_scored_like_the_others(converted, small_blocks):
 
 def test_without_weights_it_is_absent_and_said_to_be():
     truth = [images(3, 16, 16)]
-    found = score_rows({"m": Row("model", truth)}, truth, context_frames=[1])
-    assert "lpips" not in json.dumps(found["rows"]) and "lpips" not in score_video(truth[0], truth[0]).video
+    found = metrics_of({"m": Predicted("model", truth)}, truth, [1])
+    assert (
+        "lpips" not in json.dumps(found["rows"])
+        and "lpips" not in video.score_video(truth[0], truth[0]).video
+    )
     assert found["metrics_spec"]["lpips"] == {"status": "absent: no weights"}
     html = page.page("t", {}, found, "", [], {}, "")
     assert "LPIPS" in html and "<td>n/a</td>" in html
@@ -249,8 +253,10 @@ def test_an_evaluation_says_once_that_it_is_absent_and_refuses_weights_before_it
         (converted["alex"][2], "16 x 16 pixels: LPIPS on alex needs at least 31 x 31"),
         (tmp_path / "none.safetensors", "none.safetensors"),
     ):
-        for mode in ("evaluate", "score", "bounds"):
-            assert main(toy.arguments(workdir, "--mode", mode, **few, evaluate__lpips=str(path))) == 2
+        wrong = toy.arguments(workdir, **few, evaluate__lpips=str(path))
+        for command in ((main, "--mode", "evaluate"), (worker.main, "run"), (worker.main, "bounds")):
+            program, *words = command
+            assert program([*words, *wrong]) == 2
             error = capsys.readouterr().err
             assert message in error and error.count("\n") <= 2
 
@@ -264,17 +270,17 @@ def test_scores_that_are_kept_have_it_and_are_those_of_these_weights(
     with silence():
         assert make_maze.main([*options.split(), str(tmp_path / "set")]) == 0
     settings = {"evaluate__path": str(tmp_path / "set"), "evaluate__lpips": str(converted["alex"][2])}
-    arguments = toy.arguments(tmp_path / "run", "--mode", "bounds", **settings)
-    assert main(arguments) == 0
+    arguments = ["bounds", *toy.arguments(tmp_path / "run", **settings)]
+    assert worker.main(arguments) == 0
     (name,) = (path.stem for path in (tmp_path / "run" / "scores").glob("*.json"))
     kept = read_scores(tmp_path / "run", name)
     assert 0 < kept.rows["repeat last"]["mean"]["lpips"] < 10 and kept.metrics_spec["lpips"]["net"] == "alex"
     capsys.readouterr()
-    assert main(arguments) == 0 and "scored before" in capsys.readouterr().out
+    assert worker.main(arguments) == 0 and "scored before" in capsys.readouterr().out
     backbone, heads = random_weights("alex", seed=1)
     torch.save(backbone, tmp_path / "backbone.pth")
     torch.save(heads, tmp_path / "heads.pth")
     assert convert_lpips.main(arguments_of_command(tmp_path, "alex")) == 0
     other = settings | {"evaluate__lpips": str(tmp_path / "alex.safetensors")}
-    assert main(toy.arguments(tmp_path / "run", "--mode", "bounds", **other)) == 0
+    assert worker.main(["bounds", *toy.arguments(tmp_path / "run", **other)]) == 0
     assert "scored before" not in capsys.readouterr().out

@@ -5,8 +5,9 @@ import functools
 import numpy as np
 
 from rad_jax import media
-from rad_jax.evaluation.scores import Row, floors, score_rows
+from rad_jax.evaluation.scores import floors
 from rad_jax.reports.episodes import EpisodeFrames
+from tests.evaluation.toy_scores import Predicted, metrics_of
 
 NASTY = """<script>alert('a & b')</script> "quoted" """
 
@@ -22,14 +23,14 @@ def rooms(videos=3, context=5, predicted=7):
     bad = [1 - t for t in truth]
     trivial = [floors(c, predicted) for c in contexts]
     rows = {
-        "lstm-f": Row("model", good),
-        NASTY: Row("baseline", bad, "no <b>memory</b>"),
-        "repeat last": Row("floor", [t["repeat last"] for t in trivial]),
-        "mean context": Row("floor", [t["mean context"] for t in trivial]),
-        "tokenizer": Row("ceiling", [0.9 * t + 0.05 for t in truth]),
-        "perfect map": Row("oracle", truth),
+        "lstm-f": Predicted("model", good),
+        NASTY: Predicted("baseline", bad, "no <b>memory</b>"),
+        "repeat last": Predicted("floor", [t["repeat last"] for t in trivial]),
+        "mean context": Predicted("floor", [t["mean context"] for t in trivial]),
+        "tokenizer": Predicted("ceiling", [0.9 * t + 0.05 for t in truth]),
+        "perfect map": Predicted("oracle", truth),
     }
-    metrics = score_rows(rows, truth, context_frames=[context] * videos)
+    metrics = metrics_of(rows, truth, [context] * videos)
     episodes = [
         EpisodeFrames(f"room {i} {NASTY}", media.to_uint8(c), t, {"lstm-f": g, NASTY: b})
         for i, (c, t, g, b) in enumerate(zip(contexts, truth, good, bad, strict=True))
@@ -40,9 +41,9 @@ def rooms(videos=3, context=5, predicted=7):
 def lone_model():
     """A single frame of a single video: no standard error is defined, and metrics of motion are not either."""
     truth = np.full((1, 16, 16, 3), 0.5, np.float32)
-    metrics = score_rows(
-        {"df": Row("model", [truth + 0.1]), "repeat last": Row("floor", [truth + 0.2])},
+    metrics = metrics_of(
+        {"df": Predicted("model", [truth + 0.1]), "repeat last": Predicted("floor", [truth + 0.2])},
         [truth],
-        context_frames=[1],
+        [1],
     )
     return metrics, [EpisodeFrames("only", truth, truth, {"df": truth + 0.1})]

@@ -7,7 +7,7 @@ import pytest
 
 from rad_jax import rollout
 from rad_jax.data import DataError, Episodes
-from rad_jax.rollout.predict import predict, read_clip, room_of
+from rad_jax.rollout.predict import GENERATION, Span, longest, predict, predict_each, read_clip, span_of
 from rad_jax.runs.open import load_trained
 
 BATCH = 2
@@ -41,7 +41,7 @@ def test_videos_of_different_lengths_are_predicted_as_each_by_itself(strided):
             diffusion=config.diffusion,
             steps=config.sample.steps,
         )
-        key = jax.random.fold_in(jax.random.key(config.seed), place)
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), GENERATION), place)
         frames = []
         for index, action in enumerate(clip.actions[clip.context :]):
             state, latent = rollout.step(state, jnp.asarray(action)[None], jax.random.fold_in(key, index))
@@ -51,15 +51,53 @@ def test_videos_of_different_lengths_are_predicted_as_each_by_itself(strided):
         assert np.std(expected) > 0.05 and np.abs(np.diff(expected, axis=0)).mean() > 0.01
 
 
-def test_room_for_longer_videos_changes_nothing(strided):
+def test_more_padding_changes_nothing(strided):
     trained, clips = strided
-    arguments = trained.model, trained.params, trained.tokenizer, trained.config, clips, BATCH
-    longest, future = room_of(clips)
-    assert longest == 36
-    roomy = predict(*arguments, room=(longest + 5, future + 3))
-    for expected, prediction in zip(predict(*arguments), roomy, strict=True):
-        assert prediction.shape == expected.shape
-        np.testing.assert_allclose(prediction, expected, atol=1e-4)
+    arguments = trained.model, trained.params, trained.tokenizer, trained.config
+    spans = [clip.span for clip in clips]
+    context, future = longest(spans)
+    assert context == 36
+    padded = Span(context + 5, future + 3)
+    expected = predict(*arguments, clips, BATCH)
+    found = {i: frames for i, _, frames in predict_each(*arguments, clips.__getitem__, spans, BATCH, padded)}
+    assert list(found) == [0, 2, 1]  # batch after batch
+    for index, frames in found.items():
+        assert frames.shape == expected[index].shape
+        np.testing.assert_allclose(frames, expected[index], atol=1e-4)
+
+
+def test_no_clip_starts_from_the_noise_of_a_training_step(strided, monkeypatch):
+    """Training derives all keys of a step from ``fold_in(fold_in(key(seed), 1), step)``, or without the 1."""
+    trained, clips = strided
+    used = []
+
+    def generate(state, actions, keys):
+        used.extend(jax.random.key_data(keys).tolist())
+        return state, jnp.zeros((len(keys), actions.shape[1], *trained.model.config.latent))
+
+    monkeypatch.setattr(rollout, "generate", generate)
+    predict(trained.model, trained.params, trained.tokenizer, trained.config, clips, BATCH)
+    root = jax.random.key(trained.config.seed)
+    training = [
+        jax.random.key_data(jax.random.fold_in(key, step)).tolist()
+        for key in (root, jax.random.fold_in(root, 1))
+        for step in range(10)
+    ]
+    assert len(used) == 4 and not [key for key in used if key in training]
+
+
+def test_clips_are_read_with_their_batch(strided):
+    trained, clips = strided
+    read = []
+
+    def reader(index):
+        read.append(index)
+        return clips[index]
+
+    spans = [clip.span for clip in clips]
+    arguments = trained.model, trained.params, trained.tokenizer, trained.config
+    seen = [(i, *read) for i, _, _ in predict_each(*arguments, reader, spans, BATCH, longest(spans))]
+    assert seen == [(0, 0, 2), (2, 0, 2), (1, 0, 2, 1)]
 
 
 def test_a_clip_is_the_episode_and_its_context(strided, toy):
@@ -71,6 +109,7 @@ def test_a_clip_is_the_episode_and_its_context(strided, toy):
         np.testing.assert_array_equal(clip.frames, whole["frames"])
         np.testing.assert_array_equal(clip.actions[1:], whole["actions"][1:])
         assert not clip.actions[0].any()
+        assert span_of(episodes, index) == clip.span == (clip.context, len(clip.frames) - clip.context)
 
 
 def test_a_context_must_leave_frames_to_predict(strided, toy):
@@ -78,7 +117,7 @@ def test_a_context_must_leave_frames_to_predict(strided, toy):
     episodes = Episodes(toy.mazes, "test")
     assert read_clip(episodes, 0, trained.config, trained.tokenizer, context=5).context == 5
     for context in (0, len(clips[0].frames)):
-        with pytest.raises(DataError, match=f"a context of {context} among {len(clips[0].frames)} frames"):
+        with pytest.raises(DataError, match=f"context of {context} .* {len(clips[0].frames)} "):
             read_clip(episodes, 0, trained.config, trained.tokenizer, context=context)
 
 

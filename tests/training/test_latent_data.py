@@ -10,9 +10,10 @@ import pytest
 
 from data_prep import encode_latents
 from rad_jax import tokenizer as tokenizers
+from rad_jax.comparison import worker
 from rad_jax.config import ConfigError
 from rad_jax.data import DataError, Episodes, record_tokenizer
-from rad_jax.evaluation.stored import read_scores, read_seen
+from rad_jax.evaluation.stored import read_figure3, read_scores
 from rad_jax.main import main
 from rad_jax.media import read_video, to_uint8
 from rad_jax.rollout.predict import frame_size, predict, read_clip, truth_of
@@ -122,22 +123,19 @@ def test_evaluation_on_latents_alone_says_that_its_truth_is_decoded(encoded, wor
 
 
 def test_a_comparison_scores_latents_and_sees_the_same_frames(encoded, workdir, toy):
-    settings = {
-        name: toy.arguments(workdir, "--mode", "score", evaluate__path=encoded / name)
-        for name in ("kept", "alone")
-    }
-    settings["raw"] = toy.arguments(workdir, "--mode", "score")
+    settings = {name: toy.arguments(workdir, evaluate__path=encoded / name) for name in ("kept", "alone")}
+    settings["raw"] = toy.arguments(workdir)
     seen, scores = {}, {}
     for name, command in settings.items():
-        assert main(command) == 0
-        seen[name], scores[name] = read_seen(workdir, "return"), read_scores(workdir, "return")
+        assert worker.main(["run", *command]) == 0
+        seen[name], scores[name] = read_figure3(workdir, "return"), read_scores(workdir, "return")
     spec = {name: one.metrics_spec["gt"] for name, one in scores.items()}
     assert spec == {"raw": "raw", "kept": "raw", "alone": "tokenizer-decoded"}
     for name in ("kept", "alone"):
         scale = seen["raw"].influence.max()
         np.testing.assert_allclose(seen[name].influence, seen["raw"].influence, rtol=0.01, atol=1e-3 * scale)
     bounds = workdir.parent / "bounds"
-    assert main(toy.arguments(bounds, "--mode", "bounds", evaluate__path=encoded / "alone")) == 0
+    assert worker.main(["bounds", *toy.arguments(bounds, evaluate__path=encoded / "alone")]) == 0
     assert set(read_scores(bounds, "return").rows) == {"repeat last", "mean context", "perfect map"}
 
 
@@ -202,7 +200,7 @@ def test_latents_of_nobody_knows_which_tokenizer_are_refused(encoded, other, toy
 def test_evaluation_refuses_latents_of_another_tokenizer(encoded, other, workdir, toy, tmp_path, capsys):
     shutil.copytree(encoded / "kept", tmp_path / "mazes")
     record_tokenizer(tmp_path / "mazes", "patch_pca", tokenizers.load("patch_pca", other).fingerprint, other)
-    for mode in ("evaluate", "rollout", "score"):
+    for mode in ("evaluate", "rollout"):
         capsys.readouterr()
         assert main(toy.arguments(workdir, "--mode", mode, evaluate__path=tmp_path / "mazes")) == 1
         (line,) = capsys.readouterr().err.splitlines()

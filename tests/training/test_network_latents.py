@@ -15,6 +15,7 @@ import pytest
 from data_prep import encode_latents
 from rad_jax import rollout
 from rad_jax import tokenizer as tokenizers
+from rad_jax.comparison import worker
 from rad_jax.config import ConfigError
 from rad_jax.data import Episodes
 from rad_jax.main import main
@@ -196,9 +197,9 @@ def test_no_evaluation_opens_a_preview(command, run, tmp_path):
     absent = tmp_path / "absent.safetensors"
     assert main(command(run, "--mode", "evaluate", tokenizer__preview=absent)) == 0
     assert scores_of(run) == before
-    for mode in ("score", "bounds"):
+    for job in ("run", "bounds"):
         options = {"tokenizer__preview": absent, "evaluate__figure3": False}
-        assert main(command(run, "--mode", mode, **options)) == 0
+        assert worker.main([job, *command(run, **options)]) == 0
 
 
 def test_it_is_no_part_of_what_a_run_is(toy, settings, run):

@@ -1,0 +1,68 @@
+"""The scoring jobs of a comparison, each a process of its own.
+
+    python -m rad_jax.comparison.worker run    --config FILE:VARIANT --workdir DIR [--config.key=value ...]
+    python -m rad_jax.comparison.worker bounds --config FILE:VARIANT --workdir DIR [--config.key=value ...]
+
+run: scores the run in DIR on all evaluation sets, into DIR/scores. bounds: the same for floors, ceilings and oracles.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rad_jax.config import Config, ConfigError, load_config
+from rad_jax.data import DataError
+from rad_jax.evaluation.stored import measure_figure3, newest_step, score_bounds, score_run
+from rad_jax.runs.checkpoints import CheckpointError, CheckpointMismatch
+from rad_jax.runs.open import load_trained, open_sets, open_training_run
+from rad_jax.tokenizer import TokenizerError
+from rad_jax.weights import WeightsError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one job; returns the exit status: 0, 1 for a failure, 2 for wrong arguments."""
+    parser = argparse.ArgumentParser(prog="rad_jax.comparison.worker", allow_abbrev=False)
+    parser.add_argument("job", choices=("run", "bounds"))
+    parser.add_argument("--config", required=True, metavar="FILE:VARIANT")
+    parser.add_argument("--workdir", required=True, type=Path)
+    options, overrides = parser.parse_known_args(arguments)
+    try:
+        config = load_config(options.config, [text.removeprefix("--config.") for text in overrides])
+        if options.job == "run":
+            run(config, options.workdir)
+        else:
+            bounds(config, options.workdir)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (CheckpointError, CheckpointMismatch, DataError, TokenizerError, WeightsError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(config: Config, workdir: Path) -> None:
+    """Scores the newest checkpoint of a run on all evaluation sets, and measures Figure 3 on the first.
+
+    Raises:
+      CheckpointError: the newest checkpoint is damaged; an older one would be another model.
+    """
+    trained = load_trained(workdir, config)
+    newest = newest_step(workdir)
+    if trained.step != newest:
+        raise CheckpointError(f"{workdir}: checkpoint {newest} is damaged; train on from step {trained.step}")
+    sets = open_sets(config.evaluate)
+    score_run(trained, workdir, sets, workdir)
+    if config.evaluate.figure3:
+        measure_figure3(trained, workdir, *next(iter(sets.items())))
+
+
+def bounds(config: Config, workdir: Path) -> None:
+    """Scores on all evaluation sets what needs no run."""
+    config, _, tokenizer, _ = open_training_run(config)
+    score_bounds(config, tokenizer, open_sets(config.evaluate), workdir)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
