@@ -94,7 +94,7 @@ def main(
 ) -> int:
     """Run the command; returns the exit status. ``open_environment`` opens another game than MineRL."""
     job = _job(arguments)
-    return run(PROGRAM, partial(_collect, job, open_environment or open_minerl), DataError)
+    return run(PROGRAM, partial(_collect, job, open_environment or open_minerl))
 
 
 def _collect(job: Job, open_environment: Callable[[Job], Environment]) -> None:

@@ -44,7 +44,7 @@ _LARGEST_SIDE = 4096
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = parser().parse_args(arguments)
-    return run(PROGRAM, partial(convert, options), DataError, BadRecording)
+    return run(PROGRAM, partial(convert, options))
 
 
 def convert(options: argparse.Namespace) -> None:

@@ -26,7 +26,7 @@ from typing import Any
 from data_prep.common.command import Parser, positive, run
 from data_prep.latents.job import Job, TokenizerFile, make_job
 from data_prep.latents.source import Source, SplitSource
-from data_prep.latents.workers import EXPECTED_ERRORS, WorkerDied, encode_shards, local_devices
+from data_prep.latents.workers import encode_shards, local_devices
 from rad_jax import tokenizer as tokenizers
 from rad_jax.data import DataError
 from rad_jax.data.index import FILE, load_index
@@ -40,7 +40,7 @@ PROGRAM = "encode_latents"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = parse(PROGRAM, __doc__, arguments)
-    return run(PROGRAM, partial(encode, options), *EXPECTED_ERRORS, WorkerDied)
+    return run(PROGRAM, partial(encode, options))
 
 
 def encode(options: argparse.Namespace) -> None:

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--frames", type=int, default=48, help="most frames on a sheet, evenly spaced (48)")
     parser.add_argument("--out", type=Path, help="where to (DATA/look)")
     options = parser.parse_args(arguments)
-    return run(PROGRAM, partial(_look, options), DataError, MediaError, continues=False)
+    return run(PROGRAM, partial(_look, options), continues=False)
 
 
 def _look(options: argparse.Namespace) -> None:

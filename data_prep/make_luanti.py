@@ -20,13 +20,10 @@ from functools import cache, partial
 from pathlib import Path
 
 from data_prep.common.command import Parser, run
-from data_prep.common.recipe_checks import RecipeError
 from data_prep.make_voxel import add_options, episode_indices, write
-from data_prep.worlds.luanti.display import LuantiError
 from data_prep.worlds.luanti.engine import Engine, expect_installed
 from data_prep.worlds.luanti.recipe import Recipe
 from data_prep.worlds.luanti.session import record
-from rad_jax.data import DataError
 
 PROGRAM = "make_luanti"
 
@@ -34,7 +31,7 @@ PROGRAM = "make_luanti"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = _parser().parse_args(arguments)
-    return run(PROGRAM, partial(_make, options), RecipeError, LuantiError, DataError)
+    return run(PROGRAM, partial(_make, options))
 
 
 def _make(options: argparse.Namespace) -> None:

@@ -22,7 +22,6 @@ from data_prep.worlds.maze.command_line import add_recipe_options, expect_positi
 from data_prep.worlds.maze.dataset import draw_walk, make_episodes
 from data_prep.worlds.maze.recipe import Recipe
 from data_prep.worlds.maze.world import ROOM_SIZE
-from rad_jax.data import DataError
 
 PROGRAM = "make_maze"
 
@@ -30,7 +29,7 @@ PROGRAM = "make_maze"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = _parser().parse_args(arguments)
-    return run(PROGRAM, partial(_make, options), RecipeError, DataError)
+    return run(PROGRAM, partial(_make, options))
 
 
 def _make(options: argparse.Namespace) -> None:

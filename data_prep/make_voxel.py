@@ -35,7 +35,7 @@ PROGRAM, RECIPE = "make_voxel", "recipe.json"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = _parser().parse_args(arguments)
-    return run(PROGRAM, partial(_make, options), RecipeError, DataError)
+    return run(PROGRAM, partial(_make, options))
 
 
 def _make(options: argparse.Namespace) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from rad_jax.errors import UserError
+
 
 def write_bytes(path: Path | str, data: bytes) -> None:
     """Write ``data`` to ``path`` in one step: a crash leaves the file that was there before, or the new one.
@@ -48,7 +50,7 @@ def replace_durably(temporary: Path, path: Path) -> None:
             os.replace(temporary, path)
 
 
-class WorkdirInUse(RuntimeError):
+class WorkdirInUse(UserError, RuntimeError):
     """Another process writes to this working directory."""
 
 

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from rad_jax.errors import UserError
+
 
 class Parser(argparse.ArgumentParser):
     """Options without abbreviations; a wrong one is said in one line, with status 2."""
@@ -17,18 +19,16 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 
-def run(program: str, work: Callable[[], object], *expected: type[Exception], continues: bool = True) -> int:
-    """Does the work of a command; returns its exit status.
+def run(program: str, work: Callable[[], object], *, continues: bool = True) -> int:
+    """Does the work of a command; returns its exit status: 0, 2 after a `UserError` or `OSError`, 130 if interrupted.
 
     Args:
       program: name of the command.
-      work: raises what is expected, or `OSError`, for reasons that a line can tell: status 2. An interrupt is status 130.
-      expected: such errors.
-      continues: whether the same command, given again after an interrupt, goes on from there.
+      continues: whether the same command, given again after an interrupt, continues from there.
     """
     try:
         work()
-    except (OSError, *expected) as error:
+    except (OSError, UserError) as error:
         print(f"{program}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -17,6 +17,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from rad_jax.errors import UserError
+
 LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch's magic number, as its pickle ends
 LEGACY_VERSION = 1001
 DEEPEST = 64  # containers inside one another
@@ -48,7 +50,7 @@ INSTRUCTIONS = {
 }
 
 
-class TorchFileError(ValueError):
+class TorchFileError(UserError, ValueError):
     """A file that is not what ``torch.save`` writes of plain data. One line: the file, and what was found."""
 
 

@@ -20,6 +20,7 @@ from data_prep.latents.job import Job, encode_shard
 from data_prep.recordings.recording import BadRecording
 from rad_jax.data import DataError
 from rad_jax.data.progress import finished_shards
+from rad_jax.errors import UserError
 from rad_jax.tokenizer import TokenizerError
 from rad_jax.weights.tensors import WeightsError
 
@@ -34,7 +35,7 @@ EXPECTED_ERRORS = (DataError, TokenizerError, WeightsError, BadRecording, OSErro
 """What encoding raises for reasons that a line can tell."""
 
 
-class WorkerDied(RuntimeError):
+class WorkerDied(UserError, RuntimeError):
     """A process ended that nobody asked to."""
 
 

@@ -16,6 +16,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from rad_jax.errors import UserError
+
 PATIENCE = 60.0  # seconds that a process is given to save its work before it is killed
 LAST_LINES = 12
 
@@ -37,7 +39,7 @@ class Job:
     commands: Sequence[Command]
 
 
-class JobFailed(RuntimeError):
+class JobFailed(UserError, RuntimeError):
     """Commands ended with another status than 0; the message has their jobs' names and last lines."""
 
 

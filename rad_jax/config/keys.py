@@ -19,12 +19,16 @@ import types
 import typing
 from typing import Any, ClassVar
 
+from rad_jax.errors import UserError
+
 LARGEST_INTEGER = 2**31 - 1
 NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four"}
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError, ValueError):
     """A configuration that cannot be used. The message has one or two lines and names the key and what is allowed."""
+
+    status = 2
 
 
 def key(default: Any, help: str, **rule) -> Any:

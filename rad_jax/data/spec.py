@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from rad_jax.errors import UserError
+
 Episode = dict[str, Any]
 """Arrays by name (per frame: leading time axis; per episode: none) and, if the source has one, "episode_id" (str)."""
 
@@ -29,7 +31,7 @@ length, and the checksum of the whole episode that the index repeats (a record o
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
-class DataError(ValueError):
+class DataError(UserError, ValueError):
     """A data set that is missing, damaged, or not what was asked for; the message says which part and what to do."""
 
 

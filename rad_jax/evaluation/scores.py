@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from rad_jax.errors import UserError
 from rad_jax.files import write_bytes
 from rad_jax.metrics.forgetting import HISTOGRAM_BINS, decimation
 from rad_jax.metrics.image import PSNR_CAP_DB, SSIM_K, SSIM_SIGMA, SSIM_WINDOW
@@ -33,7 +34,7 @@ from rad_jax.metrics.video import (
 KINDS = ("model", "baseline", "floor", "ceiling", "oracle")
 
 
-class ScoreError(ValueError):
+class ScoreError(UserError, ValueError):
     """Rows that cannot be scored against the truth."""
 
 

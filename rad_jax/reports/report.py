@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rad_jax import media
+from rad_jax.errors import UserError
 from rad_jax.files import write_bytes
 from rad_jax.metrics import psnr
 from rad_jax.metrics.video import unit_range
@@ -22,7 +23,7 @@ LINE = 12  # frames per line of a filmstrip
 CONTEXT_SHOWN = 24
 
 
-class ReportError(ValueError):
+class ReportError(UserError, ValueError):
     """Samples that cannot be shown."""
 
 

@@ -12,12 +12,13 @@ import numpy as np
 from jaxtyping import Shaped
 
 from rad_jax.axes import Array, Float
+from rad_jax.errors import UserError
 
 # Shape and type are checked by the functions, whose messages say more than an annotation can.
 Unchecked = Shaped[Array | np.ndarray, "..."]
 
 
-class TokenizerError(ValueError):
+class TokenizerError(UserError, ValueError):
     """A tokenizer that is unknown, missing, damaged or not the expected one; or an image or latent it cannot take."""
 
 

@@ -15,6 +15,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from rad_jax.errors import UserError
+
 METADATA = "__metadata__"
 SUFFIX = ".safetensors"
 TYPES = {
@@ -32,7 +34,7 @@ CONVERT = (
 NAMED = 3  # names of each kind in an error
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError, ValueError):
     """A weight file that is missing, damaged, of another format or of another model; in one or two lines."""
 
 
