@@ -93,7 +93,7 @@ def main(
 ) -> int:
     """Run the command; returns the exit status. ``open_environment`` opens the game; None for MineRL."""
     job = _job(arguments)
-    return run(PROGRAM, partial(_collect, job, open_environment or open_minerl), DataError)
+    return run(PROGRAM, partial(_collect, job, open_environment or open_minerl))
 
 
 def _collect(job: Job, open_environment: Callable[[Job], Environment]) -> None:

@@ -23,7 +23,7 @@ from functools import partial
 from data_prep.common.command import run
 from data_prep.common.pool import Pool
 from data_prep.common.progress_bar import ProgressBar
-from data_prep.recordings import BadRecording, Candidate
+from data_prep.recordings import Candidate
 from data_prep.recordings.conversion import (
     PROGRAM,
     check_recordings,
@@ -44,7 +44,7 @@ _SHARD_BYTES, _SHARD_EPISODES = 2**27, 1024
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = parser(__doc__).parse_args(arguments)
-    return run(PROGRAM, partial(convert, options), DataError, BadRecording)
+    return run(PROGRAM, partial(convert, options))
 
 
 def convert(options: argparse.Namespace) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from data_prep.common.command import Parser, run
-from data_prep.common.torch_files import TorchFileError, read_torch
+from data_prep.common.torch_files import read_torch
 from rad_jax.arrays import fingerprint
 from rad_jax.files import write_bytes
 from rad_jax.metrics.lpips import NETS, fill
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", required=True, type=pathlib.Path, help="file to write, .safetensors")
     options = parser.parse_args(arguments)
     work = partial(_convert_and_say, **vars(options))
-    return run(PROGRAM, work, TorchFileError, WeightsError, continues=False)
+    return run(PROGRAM, work, continues=False)
 
 
 def _convert_and_say(net: str, backbone: pathlib.Path, heads: pathlib.Path, out: pathlib.Path) -> None:

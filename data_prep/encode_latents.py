@@ -25,7 +25,7 @@ from typing import Any
 from data_prep.common.command import Parser, positive, run
 from data_prep.latents.job import Job, TokenizerFile, make_job
 from data_prep.latents.source import Source, SplitSource
-from data_prep.latents.workers import EXPECTED_ERRORS, encode_shards, local_devices
+from data_prep.latents.workers import encode_shards, local_devices
 from rad_jax import tokenizer as tokenizers
 from rad_jax.data import DataError
 from rad_jax.data.index import FILE, index_locked, load_index
@@ -39,11 +39,11 @@ PROGRAM = "encode_latents"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = parse(PROGRAM, __doc__, arguments)
-    return run(PROGRAM, partial(encode, options), *EXPECTED_ERRORS)
+    return run(PROGRAM, partial(encode, options))
 
 
 def encode(options: argparse.Namespace) -> None:
-    """Encode what the options say; raises one of `EXPECTED_ERRORS`."""
+    """Encode what the options say; raises a `UserError` or `OSError`."""
     share, of = options.shard
     if options.workers > 1:  # on a shared GPU, no process may reserve most of the memory
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

@@ -19,7 +19,6 @@ from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 from data_prep.common.command import run
 from data_prep.encode_latents import make_jobs, parse, report
 from data_prep.latents.job import Job, encode_shard
-from data_prep.latents.workers import EXPECTED_ERRORS
 from rad_jax.data.shards import finished_shards
 from rad_jax.data.writer import begin
 
@@ -51,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     place = arguments.index("--") if "--" in arguments else len(arguments)
     options, rest = parse(PROGRAM, __doc__, arguments[:place], local=False), arguments[place + 1 :]
-    return run(PROGRAM, partial(encode, options, rest), *EXPECTED_ERRORS)
+    return run(PROGRAM, partial(encode, options, rest))
 
 
 def encode(options: argparse.Namespace, beam_arguments: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from jaxtyping import UInt8
 
 from data_prep.common.command import Parser, natural, positive, run
 from rad_jax.data import DataError, Episodes, record_tokenizer
-from rad_jax.tokenizer import Tokenizer, TokenizerError, patch_pca
+from rad_jax.tokenizer import Tokenizer, patch_pca
 
 PROGRAM, FILE = "fit_tokenizer", "tokenizer.npz"
 
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--seed", default=0, type=natural, help="seed of the choice of frames and of the decoder"
     )
     options = parser.parse_args(arguments)
-    return run(PROGRAM, partial(fit_tokenizer, **vars(options)), DataError, TokenizerError, continues=False)
+    return run(PROGRAM, partial(fit_tokenizer, **vars(options)), continues=False)
 
 
 def fit_tokenizer(

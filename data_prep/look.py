@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, help="directory of sheets and videos (DATA/look)")
     options = parser.parse_args(arguments)
-    return run(PROGRAM, partial(_write_all, options), DataError, MediaError, continues=False)
+    return run(PROGRAM, partial(_write_all, options), continues=False)
 
 
 def _write_all(options: argparse.Namespace) -> None:

@@ -19,13 +19,10 @@ from functools import cache, partial
 from pathlib import Path
 
 from data_prep.common.command import Parser, run
-from data_prep.common.recipe_checks import RecipeError
-from data_prep.worlds.luanti.display import LuantiError
 from data_prep.worlds.luanti.engine import Engine, expect_installed
 from data_prep.worlds.luanti.recipe import Recipe
 from data_prep.worlds.luanti.session import record
 from data_prep.worlds.voxel.command_line import add_options, episode_indices, recipe_from, write
-from rad_jax.data import DataError
 
 PROGRAM = "make_luanti"
 
@@ -37,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--map-seed", type=int, help="of the landscape; every episode starts at another place in it (1)"
     )
-    return run(PROGRAM, partial(_make, parser.parse_args(arguments)), RecipeError, LuantiError, DataError)
+    return run(PROGRAM, partial(_make, parser.parse_args(arguments)))
 
 
 def _make(options: argparse.Namespace) -> None:

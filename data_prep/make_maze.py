@@ -23,7 +23,6 @@ from data_prep.worlds.maze.dataset import make_episodes
 from data_prep.worlds.maze.protocols import draw_walk
 from data_prep.worlds.maze.recipe import Recipe
 from data_prep.worlds.maze.world import ROOM_SIZE
-from rad_jax.data import DataError
 
 PROGRAM = "make_maze"
 
@@ -31,7 +30,7 @@ PROGRAM = "make_maze"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = _parser().parse_args(arguments)
-    return run(PROGRAM, partial(_make, options), RecipeError, DataError)
+    return run(PROGRAM, partial(_make, options))
 
 
 def _make(options: argparse.Namespace) -> None:

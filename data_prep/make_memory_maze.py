@@ -15,13 +15,12 @@ from functools import partial
 
 from data_prep.common.command import Parser, run
 from data_prep.common.pool import Pool
-from data_prep.common.recipe_checks import RecipeError
 from data_prep.worlds.maze.command_line import add_recipe_options, expect_positive, recipe_from, write
 from data_prep.worlds.maze.protocols import draw_walk
-from data_prep.worlds.memory_maze.package import MemoryMazeError, check_installed
+from data_prep.worlds.memory_maze.package import check_installed
 from data_prep.worlds.memory_maze.recipe import MemoryMazeRecipe
 from data_prep.worlds.memory_maze.workers import WORKER_BYTES, default_count, limit_threads
-from rad_jax.data import DataError, Episode
+from rad_jax.data import Episode
 
 PROGRAM = "make_memory_maze"
 
@@ -29,7 +28,7 @@ PROGRAM = "make_memory_maze"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = _parser().parse_args(arguments)
-    return run(PROGRAM, partial(_make, options), RecipeError, MemoryMazeError, DataError)
+    return run(PROGRAM, partial(_make, options))
 
 
 def _make(options: argparse.Namespace) -> None:

@@ -15,11 +15,9 @@ from collections.abc import Sequence
 from functools import partial
 
 from data_prep.common.command import Parser, run
-from data_prep.common.recipe_checks import RecipeError
 from data_prep.worlds.voxel.command_line import add_options, episode_indices, recipe_from, write
 from data_prep.worlds.voxel.episodes import draw_walk, make_episode
 from data_prep.worlds.voxel.recipe import Recipe
-from rad_jax.data import DataError
 
 PROGRAM = "make_voxel"
 
@@ -29,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(PROGRAM, __doc__)
     add_options(parser)
     parser.add_argument("--supersample", type=int, help="rays per pixel and direction (1)")
-    return run(PROGRAM, partial(_make, parser.parse_args(arguments)), RecipeError, DataError)
+    return run(PROGRAM, partial(_make, parser.parse_args(arguments)))
 
 
 def _make(options: argparse.Namespace) -> None:

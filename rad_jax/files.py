@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from rad_jax.errors import UserError
+
 _CANNOT_LOCK = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 _POLL_SECONDS = 0.05
 _warned_devices: set[int] = set()  # file systems about which this process has warned
@@ -73,7 +75,7 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-class Locked(RuntimeError):
+class Locked(UserError, RuntimeError):
     """Another process holds a lock.
 
     Attributes:
@@ -85,7 +87,7 @@ class Locked(RuntimeError):
         self.owner = owner
 
 
-class CannotLock(OSError):
+class CannotLock(UserError, OSError):
     """The file system has no locks."""
 
 
@@ -158,7 +160,7 @@ def _lock(descriptor: int, path: Path, timeout: float, required: bool) -> bool:
             return False
 
 
-class WorkdirInUse(RuntimeError):
+class WorkdirInUse(UserError, RuntimeError):
     """A working directory cannot be had for this process alone: another one writes to it, or it cannot be locked."""
 
 

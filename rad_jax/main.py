@@ -1,154 +1,194 @@
-"""The command line.
+"""World models that do not forget: train, evaluate and compare them.
 
-    python -m rad_jax.main --config experiments/quickstart.py:lstm-f [--workdir DIR] [--mode MODE] [--config.key=value ...]
+    python -m rad_jax.main --config experiments/quickstart.py:lstm-f
 
-Modes: train, evaluate (a report in WORKDIR/evaluation), rollout (a video in WORKDIR/rollout),
-compare (all variants of an experiment: tables and a page in WORKDIR/comparison),
-export (the model into WORKDIR/export, for `rad_jax.weights.load_pretrained`), show (the resolved configuration),
-plan (parameters, memory and work of a training step, of which nothing is run).
+trains in runs/quickstart/lstm-f. The same command resumes a stopped run.
 """
 
 import argparse
+import contextlib
 import logging
 import os
 import re
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from rad_jax.config import Config, ConfigError, format_config, load_config
+from rad_jax.errors import explain
 
-MODES = ("train", "evaluate", "rollout", "compare", "export", "show", "plan")
+Options = argparse.Namespace
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one mode; returns the exit status: 0, 1 for a failure, 2 for wrong arguments, 130 if stopped."""
-    parser = _Parser(prog="rad_jax.main", description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="an experiment")
-    parser.add_argument("--workdir", type=Path, help="where the run is kept (runs/NAME/VARIANT)")
-    parser.add_argument("--mode", choices=MODES, default="train")
-    parser.add_argument("--baseline", type=Path, metavar="WORKDIR", help="evaluate: the twin without memory")
-    parser.add_argument(
-        "--variants", metavar="V,V,...", help="compare: which; all: df, every memory -c and -f"
-    )
-    parser.add_argument(
-        "--no-ablations", action="store_true", help="compare: without the extra runs of Tables 4 and 5"
-    )
-    parser.add_argument(
-        "--episode", type=int, default=0, help="rollout: the evaluation episode that gives the context"
-    )
-    parser.add_argument(
-        "--actions", default="episode", help="rollout: 'episode', 'left*6,forward*3', or an .npz file"
-    )
-    parser.add_argument(
-        "--parameters", choices=("ema", "params"), default="ema", help="export: averaged, or of the last step"
-    )
-    parser.add_argument(
-        "--distributed", action="store_true", help="one of several processes: call jax.distributed first"
-    )
-    options, rest = parser.parse_known_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
-        for argument in rest:
-            if not argument.startswith("--config."):
-                raise ConfigError(
-                    f"argument {argument!r}: expected --config.key=value or an option of --help"
-                )
-        options.overrides = [argument.removeprefix("--config.") for argument in rest]
-        # A comparison has a configuration for every variant, and loads them itself.
-        config = None if options.mode == "compare" else load_config(options.config, options.overrides)
-        if options.mode == "show":
-            print(format_config(config), end="")
-            return 0
-        if options.workdir is None and options.mode != "plan":
-            options.workdir = default_workdir(
-                config or load_config(options.config, options.overrides), options.mode
-            )
-            print(f"work directory: {options.workdir}", flush=True)
-        if options.mode == "compare" and options.distributed:
-            raise ConfigError("--distributed: a comparison starts its runs itself, on this machine")
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return run(config, options)
-
-
-def default_workdir(config: Config, mode: str) -> Path:
-    """``runs/NAME/VARIANT``; of a comparison ``runs/NAME``, where it keeps its variants."""
-    parts = config.name.split(":")
-    if not all(re.fullmatch(r"\w[\w.+-]*", part) for part in parts):
-        raise ConfigError(f"name={config.name}: no directory can be called that, name one with --workdir DIR")
-    return Path("runs", *(parts[:1] if mode == "compare" else parts))
-
-
-def run(config, options) -> int:
-    """Runs a mode that computes; what is known to go wrong is said in one or two lines."""
-    import jax
-
-    from rad_jax.comparison.jobs import JobFailed
-    from rad_jax.data import DataError
-    from rad_jax.files import WorkdirInUse
-    from rad_jax.runs.checkpoints import CheckpointError, CheckpointMismatch
-    from rad_jax.tokenizer import TokenizerError
-    from rad_jax.training.loop import NonFiniteLoss, Stopped, train
-    from rad_jax.training.sharding import MeshError
-    from rad_jax.weights import WeightsError
-
-    if options.distributed:
-        jax.distributed.initialize()
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rad_jax" / "compiled"
-        jax.config.update("jax_compilation_cache_dir", str(cache))
-    try:
-        if options.mode == "train":
-            train(config, options.workdir)
-        elif options.mode == "plan":
-            from rad_jax.training.estimate import make_plan
-
-            print(make_plan(config))
-        elif options.mode == "compare":
-            from rad_jax.comparison.compare import compare
-
-            jax.config.update("jax_platforms", "cpu")  # accelerators are for the processes that it starts
-            ablations = not options.no_ablations
-            page = compare(options.config, options.workdir, options.variants, options.overrides, ablations)
-            print(f"comparison: {page.resolve()}")
-        elif options.mode == "export":
-            from rad_jax.runs.export import export
-
-            print(f"export: {export(options.workdir, config, options.parameters)}")
-        elif options.mode == "evaluate":
-            from rad_jax.evaluation.evaluate import evaluate
-
-            print(f"report: {evaluate(config, options.workdir, options.baseline)}")
-        else:
-            from rad_jax.rollout.video import rollout_video
-
-            print(f"video: {rollout_video(config, options.workdir, options.episode, options.actions)}")
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (Stopped, KeyboardInterrupt) as stopped:
-        print(str(stopped) or "stopped", file=sys.stderr)
-        return 130
-    except (
-        CheckpointError,
-        CheckpointMismatch,
-        DataError,
-        JobFailed,
-        MeshError,
-        NonFiniteLoss,
-        TokenizerError,
-        WeightsError,
-        WorkdirInUse,
-    ) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        _run(_parse(arguments))
+    except BaseException as error:
+        ending = explain(error)
+        if ending is None:
+            raise
+        print(ending[1], file=sys.stderr)
+        return ending[0]
     return 0
 
 
+# Everything is imported inside `main`: an interrupt then ends in a line, and wrong arguments are answered at once.
+
+
+def _train(config: Any, options: Options) -> None:
+    from rad_jax.training.loop import train
+
+    train(config, options.workdir, options.profile)
+
+
+def _evaluate(config: Any, options: Options) -> None:
+    from rad_jax.evaluation.evaluate import evaluate
+
+    print(f"report: {evaluate(config, options.workdir, options.baseline)}")
+
+
+def _rollout(config: Any, options: Options) -> None:
+    from rad_jax.rollout.video import rollout_video
+
+    print(f"video: {rollout_video(config, options.workdir, options.episode, options.actions)}")
+
+
+def _compare(config: Any, options: Options) -> None:
+    import jax
+
+    from rad_jax.comparison.compare import compare
+
+    jax.config.update("jax_platforms", "cpu")  # accelerators are for the processes that it starts
+    ablations = not options.no_ablations
+    page = compare(options.config, options.workdir, options.variants, options.overrides, ablations)
+    print(f"comparison: {page.resolve()}")
+
+
+def _export(config: Any, options: Options) -> None:
+    from rad_jax.runs.export import export
+
+    print(f"export: {export(options.workdir, config, options.parameters)}")
+
+
+def _show(config: Any, options: Options) -> None:
+    from rad_jax.config import format_config
+
+    print(format_config(config), end="")
+
+
+def _plan(config: Any, options: Options) -> None:
+    from rad_jax.training.estimate import make_plan
+
+    print(make_plan(config))
+
+
+MODES: dict[str, tuple[Callable, str]] = {
+    "train": (_train, "train, or resume a run that was stopped"),
+    "evaluate": (_evaluate, "metrics, videos and a report, in WORKDIR/evaluation"),
+    "rollout": (_rollout, "a video of one generated episode, in WORKDIR/rollout"),
+    "compare": (_compare, "train and evaluate the variants of an experiment, with tables"),
+    "export": (_export, "the model as a directory for rad_jax.runs, in WORKDIR/export"),
+    "show": (_show, "print every key of the configuration"),
+    "plan": (_plan, "estimate parameters, memory and work of a training step"),
+}
+
+
+def _parse(arguments: Sequence[str] | None) -> Options:
+    from rad_jax.config import ConfigError
+
+    modes = "\n".join(f"  {name:<9} {text}" for name, (_, text) in MODES.items())
+    parser = _Parser(
+        prog="rad_jax.main",
+        description=f"{__doc__}\nmodes:\n{modes}",
+        usage="python -m rad_jax.main --config FILE[:VARIANT] [--workdir DIR]\n"
+        "                              [--mode MODE] [options] [--config.KEY=VALUE ...]",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add(
+        "--config",
+        required=True,
+        metavar="FILE[:VARIANT]",
+        help="an experiment, such as those in experiments/",
+    )
+    add("--workdir", type=Path, metavar="DIR", help="directory of the run (default: runs/NAME/VARIANT)")
+    add("--mode", choices=MODES, default="train", metavar="MODE", help="what to do (default: train)")
+    add("--profile", type=int, default=0, metavar="STEP", help="train: trace of a step in WORKDIR/profile")
+    add("--distributed", action="store_true", help="train: one of several processes of a launcher")
+    add("--baseline", type=Path, metavar="DIR", help="evaluate: the run of the same model without memory")
+    add(
+        "--episode",
+        type=int,
+        default=0,
+        metavar="N",
+        help="rollout: evaluation episode that gives the context",
+    )
+    add("--actions", default="episode", help="rollout: 'episode', 'left*6,forward*3' or an .npz file")
+    add("--variants", metavar="V,V,...", help="compare: which ones (default: all)")
+    add("--no-ablations", action="store_true", help="compare: without the extra runs of Tables 4 and 5")
+    add("--parameters", choices=("ema", "params"), default="ema", help="export: averaged or last ones")
+    options, rest = parser.parse_known_args(arguments)
+    for argument in rest:
+        if not argument.startswith("--config."):
+            raise ConfigError(f"argument {argument!r}: expected --config.key=value or an option of --help")
+    options.overrides = [argument.removeprefix("--config.") for argument in rest]
+    if options.distributed and options.mode != "train":
+        raise ConfigError(f"--distributed: --mode {options.mode} runs in one process; leave it out")
+    return options
+
+
+def _run(options: Options) -> None:
+    from rad_jax.config import load_config
+
+    # A comparison loads the configuration of each variant itself.
+    config = None if options.mode == "compare" else load_config(options.config, options.overrides)
+    if options.workdir is None and options.mode not in ("show", "plan"):
+        name = (config or load_config(options.config, options.overrides)).name
+        options.workdir = default_workdir(name, options.mode)
+        print(f"work directory: {options.workdir}", flush=True)
+    joined = contextlib.nullcontext()
+    if options.mode != "show":
+        _use_compilation_cache()
+    if options.distributed:
+        from rad_jax.runs import processes
+
+        joined = processes.joined()
+    with joined:
+        MODES[options.mode][0](config, options)
+
+
+def default_workdir(name: str, mode: str) -> Path:
+    """``runs/NAME/VARIANT``; of a comparison ``runs/NAME``, where it keeps its variants.
+
+    Raises:
+      ConfigError: the name cannot be that of a directory.
+    """
+    from rad_jax.config import ConfigError
+
+    folders = name.split(":")
+    if not all(re.fullmatch(r"\w[\w.+-]*", folder) for folder in folders):
+        raise ConfigError(f"name={name}: no directory can be called that, name one with --workdir DIR")
+    return Path("runs", *(folders[:1] if mode == "compare" else folders))
+
+
+def _use_compilation_cache() -> None:
+    """Keeps compiled programs in the user's cache directory, where the environment does not name another one."""
+    import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        try:
+            home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        except RuntimeError:  # a user id without an account, as containers have
+            home = Path(tempfile.gettempdir(), f"rad_jax-{os.getuid()}")
+        jax.config.update("jax_compilation_cache_dir", str(Path(home, "rad_jax", "compiled")))
+
+
 class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
+    def error(self, message: str) -> None:
         """Says what is wrong in one line."""
         self.exit(2, f"error: {message}; see --help\n")
 

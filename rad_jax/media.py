@@ -18,6 +18,7 @@ from einops import rearrange, repeat
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from rad_jax.errors import UserError
 from rad_jax.files import write_bytes
 
 Frames = UInt8[np.ndarray, "t H W 3"]
@@ -30,7 +31,7 @@ VIDEO_HEIGHT = 256  # smaller videos are enlarged to at least this
 SHEET_HEIGHT = 96  # and smaller frames of a contact sheet to this
 
 
-class MediaError(ValueError):
+class MediaError(UserError, ValueError):
     """Frames that cannot be shown, or a file that holds no video."""
 
 

@@ -1,13 +1,19 @@
 """The command line: what is wrong with it is said in two lines at most, before anything is written."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
+import jax
 import pytest
 
 from rad_jax.config import config_from_json
-from rad_jax.main import main
-from tests.toy_run import EXPERIMENT
+from rad_jax.main import _use_compilation_cache, main
+from tests.toy_run import EXPERIMENT, ROOT
 
 
 def status(arguments) -> int:
@@ -129,3 +135,47 @@ def test_missing_data_exit_1_with_the_command_that_makes_them(toy, tmp_path, cap
     assert problem.startswith("error: ") and str(tmp_path / "none") in problem
     assert command.startswith("make it with: ") and "make_maze" in command
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_of_the_system_is_one_line(toy, tmp_path, capsys):
+    (tmp_path / "run").write_text("not a directory")
+    assert main(toy.arguments(tmp_path / "run")) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and str(tmp_path / "run") in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "interrupted", "status"),
+    [("rad_jax.main", "ml_collections", 130), ("rad_jax.main", "jax", 130), ("data_prep.look", "numpy", -2)],
+)
+def test_an_interrupt_while_a_command_imports_has_no_traceback(module, interrupted, status, tmp_path):
+    """A shell shows 130 for a process that ended by SIGINT, -2 here."""
+    (tmp_path / f"{interrupted}.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    command = [sys.executable, "-m", module, "--config", str(EXPERIMENT), "--workdir", str(tmp_path / "run")]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (status, "stopped\n")
+
+
+def test_without_a_home_the_compilation_cache_is_elsewhere(monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    used = {}
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.setattr(jax.config, "update", used.__setitem__)
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    _use_compilation_cache()
+    assert used["jax_compilation_cache_dir"].startswith(tempfile.gettempdir())
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    _use_compilation_cache()
+    assert used["jax_compilation_cache_dir"] == "/cache/rad_jax/compiled"
+
+
+def test_help_fits_a_terminal_and_shows_what_is_for_users(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert status(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    assert all(f"\n  {mode} " in text for mode in ("train", "evaluate", "compare", "plan"))

@@ -26,8 +26,8 @@ from rad_jax.config import Config, load_config
 from rad_jax.main import main
 from rad_jax.runs.checkpoints import Checkpoints
 from rad_jax.runs.open import TrainingRun, open_training_run
-from rad_jax.training import sharding
-from rad_jax.training.step import TrainState, init_state, train_step
+from rad_jax.training import loop, sharding
+from rad_jax.training.step import TrainState, init_state
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENT = ROOT / "experiments" / "quickstart.py"
@@ -155,12 +155,7 @@ def compile_step(parts: TrainingRun):
     """The step as a run compiles it, so that the compilation is shared with runs."""
     mesh = sharding.make_mesh(parts.config.mesh)
     shardings = sharding.state_shardings(abstract_state(parts), mesh)
-    step = jax.jit(
-        functools.partial(train_step, parts.model, parts.config),
-        in_shardings=(sharding.replicated(mesh), shardings, sharding.batch_sharding(mesh)),
-        out_shardings=(shardings, sharding.replicated(mesh)),
-        donate_argnums=1,
-    )
+    step = loop.compile_step(parts, mesh, shardings)
     return functools.partial(step, parts.tokenizer)
 
 

@@ -17,18 +17,17 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 
-def run(program: str, work: Callable[[], object], *expected: type[Exception], continues: bool = True) -> int:
-    """Does the work of a command; returns its exit status: 0, 2 after an expected error, 130 after an interrupt.
+def run(program: str, work: Callable[[], object], *, continues: bool = True) -> int:
+    """Does the work of a command; returns its exit status: 0, 2 after a `UserError` or `OSError`, 130 after an interrupt.
 
     Args:
       program: name of the command.
-      work: what the command does.
-      expected: errors, beside `OSError`, that are printed as one line. Any other error passes through.
+      work: what the command does. Any other error passes through.
       continues: whether the same command continues after an interrupt, or begins again.
     """
     try:
         work()
-    except (OSError, *expected) as error:
+    except (OSError, UserError) as error:
         print(f"{program}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable
 
+from rad_jax.errors import UserError
 
-class RecipeError(ValueError):
+
+class RecipeError(UserError, ValueError):
     """A recipe that cannot be followed; the message names the field, its value and what is expected."""
 
 

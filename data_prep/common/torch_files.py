@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from rad_jax.data.spec import DTYPES
+from rad_jax.errors import UserError
 
 
-class TorchFileError(ValueError):
+class TorchFileError(UserError, ValueError):
     """A file that is not what ``torch.save`` writes of plain data, or PyTorch is not installed; in one line."""
 
 

@@ -14,14 +14,7 @@ import jax
 from data_prep.common.pool import Pool
 from data_prep.common.progress_bar import ProgressBar
 from data_prep.latents.job import Job, encode_shard
-from data_prep.recordings.recording import BadRecording
-from rad_jax.data import DataError
 from rad_jax.data.shards import finished_episodes, finished_shards
-from rad_jax.tokenizer import TokenizerError
-from rad_jax.weights.tensors import WeightsError
-
-EXPECTED_ERRORS = (DataError, TokenizerError, WeightsError, BadRecording, OSError)
-"""What encoding raises for reasons that one line can explain."""
 
 _REFRESH_SECONDS = 0.5
 
@@ -35,7 +28,7 @@ def encode_shards(jobs: Sequence[Job], shares: Sequence[range], workers: int) ->
       workers: number of copies; one copy is this process.
 
     Raises:
-      DataError and the others of `EXPECTED_ERRORS`: see `encode_shard`, or a process died; finished shards stay.
+      UserError: see `encode_shard`, or a process died; finished shards stay.
     """
     unfinished = sum(len(set(share) - finished_shards(job.layout)) for job, share in zip(jobs, shares))
     workers = min(workers, unfinished)

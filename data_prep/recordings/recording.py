@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from rad_jax.errors import UserError
+
 POSE = ("x", "y", "z", "yaw", "pitch")
 
 
@@ -24,7 +26,7 @@ def unknown_pose(frames: int) -> Float[np.ndarray, "t 5"]:
     return np.full((frames, len(POSE)), np.nan)
 
 
-class BadRecording(ValueError):
+class BadRecording(UserError, ValueError):
     """A recording that cannot be used. One line: the file, what was found, what was expected."""
 
     def __init__(self, path: Path | str, found: str, expected: str = ""):

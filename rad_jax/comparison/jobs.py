@@ -17,6 +17,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
 
+from rad_jax.errors import UserError
+
 PATIENCE = 60.0  # seconds in which a process can save its work before it is killed
 LAST_LINES = 12
 
@@ -44,7 +46,7 @@ class Job:
     commands: Sequence[Command]
 
 
-class JobFailed(RuntimeError):
+class JobFailed(UserError, RuntimeError):
     """Commands ended with a nonzero status; the message has the names of their jobs and their last lines."""
 
 

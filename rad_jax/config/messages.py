@@ -4,9 +4,13 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+from rad_jax.errors import UserError
 
-class ConfigError(ValueError):
+
+class ConfigError(UserError, ValueError):
     """A configuration that cannot be used. The message has one or two lines and names the key and what is allowed."""
+
+    status = 2
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from rad_jax.errors import UserError
+
 Episode = dict[str, Any]
 """Arrays by name (per-frame arrays have a leading time axis) and, if the source has one, "episode_id" (str)."""
 
@@ -31,7 +33,7 @@ _FILE_NAME = re.compile(r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*")
 _LONGEST_FILE_NAME = 200  # bytes: file systems take 255, and suffixes are added to an episode's id
 
 
-class DataError(ValueError):
+class DataError(UserError, ValueError):
     """A data set that is missing, damaged, or not what was asked for; the message says which part and what to do."""
 
 

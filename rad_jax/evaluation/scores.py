@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from rad_jax.axes import Float
+from rad_jax.errors import UserError
 from rad_jax.media import to_uint8
 from rad_jax.metrics.forgetting import HISTOGRAM_BINS, decimation
 from rad_jax.metrics.image import PSNR_CAP_DB, SSIM_K, SSIM_SIGMA, SSIM_WINDOW
@@ -37,7 +38,7 @@ from rad_jax.rollout.predict import Clip
 KINDS = ("model", "baseline", "floor", "ceiling", "oracle")
 
 
-class ScoreError(ValueError):
+class ScoreError(UserError, ValueError):
     """A prediction that cannot be scored against the truth."""
 
 

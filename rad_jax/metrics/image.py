@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from rad_jax.axes import Array, Float
+from rad_jax.errors import UserError
 
 PSNR_CAP_DB = 100.0  # otherwise a single exact frame would make the mean over frames infinite
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
@@ -18,7 +19,7 @@ SSIM_K = (0.01, 0.03)
 Images = Shaped[Array | np.ndarray, "..."]
 
 
-class ImageError(ValueError):
+class ImageError(UserError, ValueError):
     """Images whose shape or type a metric does not accept."""
 
 

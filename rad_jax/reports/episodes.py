@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rad_jax import media
+from rad_jax.errors import UserError
 from rad_jax.files import write_bytes
 from rad_jax.metrics import psnr
 from rad_jax.metrics.video import unit_range
@@ -17,7 +18,7 @@ FRAMES_ABREAST = 12  # at most
 CONTEXT_SHOWN = 24  # frames of a longer context, evenly spaced
 
 
-class ReportError(ValueError):
+class ReportError(UserError, ValueError):
     """Frames that cannot be shown beside each other."""
 
 

@@ -1,9 +1,9 @@
-"""Checkpoints of a run: Orbax writes them, a manifest proves them, the newest intact one is found again.
+"""Checkpoints of a run: Orbax writes them, a manifest verifies them, and the newest intact one is restored.
 
-Layout of a step: `state/` (Orbax, OCDBT; names as in `rad_jax.model.names`) and `manifest/manifest.json`
-(`rad_jax.runs.manifest`).
-A finished step has its final name; whatever a killed process left has another one and is removed at the next start. A step
-that is not what its manifest says is set aside as `STEP.damaged`, with a warning, and the one before it is used.
+A step's directory holds `state/` (Orbax, OCDBT; names as in `rad_jax.model.names`) and `manifest/manifest.json`
+(`rad_jax.runs.manifest`). It gets its final name when it is complete; what a killed process left behind has another name
+and is removed at the next start. A step that does not match its manifest is renamed to `STEP.damaged`, with a warning, and
+the step before it is used.
 """
 
 import json
@@ -24,6 +24,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
 from rad_jax.config import CheckpointConfig
+from rad_jax.errors import UserError
 from rad_jax.model import names
 from rad_jax.runs import manifest
 from rad_jax.runs.manifest import DamagedCheckpoint, Manifest, ManifestHandler, ManifestSave
@@ -32,53 +33,60 @@ log = logging.getLogger(__name__)
 
 UNFINISHED = "*.orbax-checkpoint-tmp*"
 DISCARDED = "discarded"
+NO_STEP = -1
 
 
-class CheckpointError(RuntimeError):
-    """A checkpoint could not be written, or none of those there can be used."""
+class CheckpointError(UserError, RuntimeError):
+    """A checkpoint could not be written, or none of the existing ones can be used."""
 
 
-class CheckpointMismatch(ValueError):
-    """The checkpoint holds another model or optimiser; the message names the first parameter that differs."""
+class CheckpointMismatch(UserError, ValueError):
+    """The checkpoint is of another model or optimiser; the message names the first parameter that differs."""
 
 
 class Checkpoints:
     """The checkpoints in one directory, opened for writing (hold the `WorkdirLock`) or only for reading.
 
-    State is any tree of arrays; those of its leaves whose names begin with "params/" and "ema/" can be restored alone. With
-    several processes every one of them makes the same calls.
+    The state is any tree of arrays; its entries "params" and "ema" can be restored alone (`restore_part`). In a run of several
+    processes each of them makes the same calls.
     """
 
     def __init__(self, directory: str | os.PathLike, config: CheckpointConfig | None = None):
-        """Opens `directory`; without `config` for reading, in which case it is left as it is.
+        """Opens `directory` for writing, or without `config` for reading, which changes nothing in it.
 
-        `config.keep` newest steps are kept, and those divisible by `config.keep_every` (0: none) for ever. The newest is never
-        deleted, and an older one only after its successor is complete.
+        Keeps the `config.keep` newest steps, and every step divisible by `config.keep_every` (0: none). An old step is deleted
+        only when its successor is complete.
+
+        Raises:
+          CheckpointError: opened for reading, and there is no such directory.
         """
         self.directory = pathlib.Path(directory).absolute()
         self._writes = config is not None
         self._saving: int | None = None
         if self._writes:
-            self._on_first_process(self._clean_up)
+            if jax.process_index() == 0:
+                self._clean_up()
+            if jax.process_count() > 1:
+                multihost_utils.sync_global_devices(f"{self.directory} is clean")
         elif not self.directory.is_dir():
             raise CheckpointError(f"no checkpoints in {self.directory}: the directory does not exist")
         self._manager = self._open(config)
 
     def _open(self, config: CheckpointConfig | None) -> ocp.CheckpointManager:
-        kept = []
+        rules = []
         if config is not None:
-            kept.append(policies.LatestN(config.keep))
+            rules.append(policies.LatestN(config.keep))
             if config.keep_every:
-                kept.append(policies.EveryNSteps(config.keep_every))
+                rules.append(policies.EveryNSteps(config.keep_every))
         handlers = ocp.handlers.DefaultCheckpointHandlerRegistry()
         state_handler = ocp.PyTreeCheckpointHandler()
         handlers.add("state", ocp.args.PyTreeSave, state_handler)
         handlers.add("state", ocp.args.PyTreeRestore, state_handler)
-        # Items are finalised in the order in which they are registered: the manifest is last, and sees the state's files.
+        # Items are finalised in the order of their registration. The manifest is last: it hashes the files of the state.
         handlers.add("manifest", ManifestSave, ManifestHandler())
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=policies.AnyPreservationPolicy(kept) if kept else None,
-            # Deletion by renaming: a process killed while deleting does not leave half a step under a step's name.
+            preservation_policy=policies.AnyPreservationPolicy(rules) if rules else None,
+            # Deletes by renaming first: a process killed meanwhile must not leave half a step under a step's name.
             todelete_subdir=DISCARDED,
             create=self._writes,
         )
@@ -90,11 +98,15 @@ class Checkpoints:
         return sorted(int(path.name) for path in self.directory.iterdir() if _is_step(path))
 
     def save(self, step: int, state: Any, metadata: dict[str, Any]) -> bool:
-        """Starts to write the state after `step` optimiser steps; returns False if that step is there already.
+        """Starts to write the state after `step` optimiser steps; returns False if that step exists already.
 
-        Returns when the values are copied (their buffers may then be donated); the files are written in the background.
-        `metadata` is JSON (configuration, data position, tokenizer fingerprint). Raises `CheckpointError` if the save before
-        this one failed.
+        Returns when the values are copied, so that their buffers may be donated; files are written in the background.
+
+        Args:
+          metadata: JSON that is stored beside the state (configuration, tokenizer fingerprint).
+
+        Raises:
+          CheckpointError: the previous save failed, or a later step exists.
         """
         if not self._writes:
             raise CheckpointError(f"{self.directory} is open for reading only")
@@ -106,7 +118,7 @@ class Checkpoints:
             raise CheckpointError(
                 f"checkpoint {step} is older than {steps[-1]} in {self.directory}; nothing was written"
             )
-        self._on_first_process(self._discard)
+        self._discard()
         leaves = {name: _as_array(leaf) for name, leaf in names.named_leaves(state).items()}
         described = {name: (leaf.shape, leaf.dtype.name) for name, leaf in leaves.items()}
         content = Manifest(step, described, json.loads(json.dumps(metadata)))
@@ -120,11 +132,16 @@ class Checkpoints:
             raise self._failure(error) from error
 
     def restore(self, target: Any, step: int | None = None) -> tuple[Any, Manifest] | None:
-        """The newest intact state and its manifest (its step, the run's metadata), or None if there is no checkpoint yet.
+        """The newest intact state and its manifest, or None if there is no checkpoint yet.
 
-        `target` has the structure of the state; its leaves are `jax.ShapeDtypeStruct` with shardings (any number of devices,
-        whatever it was written on) or arrays. With `step`, that one and no other. Raises `CheckpointMismatch` if the state
-        has other leaves, shapes or dtypes, and `CheckpointError` if there are checkpoints but none is intact.
+        Args:
+          target: a tree with the structure of the state, of arrays or of `jax.ShapeDtypeStruct` with shardings; its devices
+            need not be those that the state was saved from.
+          step: restore this step and no other.
+
+        Raises:
+          CheckpointMismatch: the stored state has other leaves, shapes or dtypes.
+          CheckpointError: there are checkpoints, but none (or not this one) is intact.
         """
         content = self._newest_intact(step)
         return content and (self._read(content, target, ""), content)
@@ -136,16 +153,17 @@ class Checkpoints:
         step: int | None = None,
         optional: Callable[[str], bool] = lambda name: False,
     ) -> tuple[Any, Manifest] | None:
-        """Like `restore` for one top-level entry of the state, "params" or "ema", without reading the others.
+        """Like `restore` for one top-level entry of the state, "params" or "ema"; the others are not read.
 
-        A leaf of `target` (an array then) for which `optional(name)` holds, the name without `part`, keeps its value if the
-        checkpoint has none: a model that starts from another one's weights and adds a part of its own.
+        Args:
+          optional: leaves of `target` (by name within `part`) that keep their values if the checkpoint lacks them, such as the
+            memory of a model that starts from weights without one.
         """
         content = self._newest_intact(step)
         return content and (self._read(content, target, part + "/", optional), content)
 
     def wait(self) -> None:
-        """Returns when the last save is complete; raises `CheckpointError` if it failed."""
+        """Blocks until the last save is complete; raises `CheckpointError` if it failed."""
         try:
             self._manager.wait_until_finished()
         except Exception as error:
@@ -153,11 +171,11 @@ class Checkpoints:
         self._saving = None
 
     def close(self) -> None:
-        """Waits and closes; raises `CheckpointError` if the last save failed and nobody was told yet."""
+        """Waits for the last save and closes; raises `CheckpointError` if it failed and that was not raised before."""
         try:
             self.wait()
             if self._writes:
-                self._on_first_process(self._discard)
+                self._discard()
         finally:
             self._manager.close()
 
@@ -168,21 +186,15 @@ class Checkpoints:
         self.close()
 
     def _newest_intact(self, step: int | None) -> Manifest | None:
-        """Compares steps with their manifests from the newest back, in the first process; all processes use its answer."""
-        failure, chosen = None, -1
-        if jax.process_index() == 0:
-            try:
-                chosen = self._find_intact(step)
-            except (CheckpointError, manifest.UnknownFormat) as error:
-                failure, chosen = error, -2
+        """Compares steps with their manifests from the newest back, in process 0; all processes use its answer.
+
+        If process 0 finds nothing usable it raises, and `rad_jax.runs.processes` ends the others, which wait for its answer.
+        """
+        chosen = self._find_intact(step) if jax.process_index() == 0 else NO_STEP
         if jax.process_count() > 1:
             chosen = int(multihost_utils.broadcast_one_to_all(np.int32(chosen)))
-        if chosen == -2:
-            raise failure or CheckpointError(
-                f"no usable checkpoint in {self.directory} (see the first process)"
-            )
         self._manager.reload()
-        return None if chosen == -1 else manifest.read(self.directory / str(chosen))
+        return None if chosen == NO_STEP else manifest.read(self.directory / str(chosen))
 
     def _find_intact(self, step: int | None) -> int:
         steps = self.steps()
@@ -203,7 +215,7 @@ class Checkpoints:
             raise CheckpointError(
                 f"none of the checkpoints in {self.directory} is intact; move the directory away to start from step 0"
             )
-        return -1
+        return NO_STEP
 
     def _read(
         self,
@@ -238,7 +250,7 @@ class Checkpoints:
 
     def _failure(self, error: Exception) -> CheckpointError:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if len(reason) > 300:  # the system's own words are at the end, after long file names
+        if len(reason) > 300:  # long file names come first, the system's own message last
             reason = f"{reason[:120]} ... {reason[-150:]}"
         return CheckpointError(
             f"checkpoint {self._saving} could not be written to {self.directory}: {reason}"
@@ -256,23 +268,18 @@ class Checkpoints:
                 self._set_aside(step, error)
 
     def _discard(self) -> None:
-        shutil.rmtree(self.directory / DISCARDED, ignore_errors=True)
+        if jax.process_index() == 0:
+            shutil.rmtree(self.directory / DISCARDED, ignore_errors=True)
 
     def _set_aside(self, step: int, reason: Exception) -> None:
-        """Warns, and takes the step's name from a damaged one: training will come to that step again."""
+        """Warns, and frees the step's name by renaming the damaged directory: the run will save that step again."""
         if self._writes:
             aside = self.directory / f"{step}.damaged"
             while aside.exists():
                 aside = aside.with_name(aside.name + "+")
             (self.directory / str(step)).rename(aside)
-        what = f"set aside as {aside.name}" if self._writes else "skipped"
-        log.warning("checkpoint %d in %s is damaged and %s: %s", step, self.directory, what, reason)
-
-    def _on_first_process(self, action: Callable[[], None]) -> None:
-        if jax.process_index() == 0:
-            action()
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices(f"checkpoints:{action.__name__}")
+        action = f"set aside as {aside.name}" if self._writes else "skipped"
+        log.warning("checkpoint %d in %s is damaged and %s: %s", step, self.directory, action, reason)
 
 
 def _is_step(path: pathlib.Path) -> bool:
@@ -297,7 +304,7 @@ def _words(leaf: tuple[tuple[int, ...], str] | None) -> str:
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
-    """Orbax logs a failed save with every thread's traceback; it is raised as a `CheckpointError` anyway."""
+    """Orbax logs a failed save with the traceback of every thread; it is raised as a `CheckpointError` as well."""
     if "orbax" in record.pathname:
         record.exc_info = None
     return True

@@ -1,8 +1,8 @@
-"""What a checkpoint must contain, written inside it before it counts as finished.
+"""The manifest of a checkpoint: what its files must contain, written before the checkpoint counts as complete.
 
 `manifest/manifest.json` of a step names every file with its size and sha256, every stored leaf with its shape and dtype,
-and the run's own metadata. Orbax restores flipped bytes without a word and believes an empty directory named "7" to be the
-newest step; a step is only trusted here after its files were compared with its manifest.
+and the run's own metadata. Orbax restores flipped bytes without an error and takes an empty directory named "7" for the newest
+step, so a step is used only after its files have been compared with its manifest.
 """
 
 import dataclasses
@@ -14,16 +14,18 @@ from typing import Any
 
 import orbax.checkpoint as ocp
 
+from rad_jax.errors import UserError
+
 FILE = pathlib.PurePath("manifest", "manifest.json")
 FORMAT = 1
 
 
-class DamagedCheckpoint(ValueError):
+class DamagedCheckpoint(UserError, ValueError):
     """A step's files are not what its manifest says; the message names the file."""
 
 
-class UnknownFormat(ValueError):
-    """The step is in order but was written in a layout that this version does not read."""
+class UnknownFormat(UserError, ValueError):
+    """The step is intact but was written in a format that this version does not read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Manifest:
     metadata: dict[str, Any]
 
     def write(self, step_directory: pathlib.Path, directory: pathlib.Path) -> None:
-        """Hashes the files of the step's state as they lie and writes the manifest into `directory`."""
+        """Hashes the files of the step's state on the disk and writes the manifest into `directory`."""
         files = {}
         for path in sorted(p for p in (step_directory / "state").rglob("*") if p.is_file()):
             files[path.relative_to(step_directory).as_posix()] = [path.stat().st_size, _sha256(path)]
@@ -44,9 +46,11 @@ class Manifest:
 
 
 def read(step_directory: pathlib.Path) -> Manifest:
-    """The manifest of a step whose files are all there in full; their contents are not read (see `verify`).
+    """The manifest of a step, after checking that its files exist with the right sizes; `verify` reads their contents too.
 
-    Raises `DamagedCheckpoint` otherwise.
+    Raises:
+      DamagedCheckpoint: a file is missing or has another size, or the manifest is unreadable.
+      UnknownFormat: another version wrote it.
     """
     body = _read_body(step_directory)
     for name, (size, _) in body["files"].items():
@@ -62,7 +66,7 @@ def read(step_directory: pathlib.Path) -> Manifest:
 
 
 def verify(step_directory: pathlib.Path) -> Manifest:
-    """Like `read`, and every byte is compared with its checksum."""
+    """Like `read`, but compares every file with its checksum as well."""
     manifest = read(step_directory)
     for name, (_, sha256) in _read_body(step_directory)["files"].items():
         try:
@@ -106,9 +110,9 @@ def _sha256_of(body: dict[str, Any]) -> str:
 
 
 class ManifestHandler(ocp.CheckpointHandler):
-    """Orbax calls `finalize` after the state is written and before the step's directory gets its final name.
+    """Writes the manifest in Orbax's `finalize`: after the state is written, before the step's directory gets its final name.
 
-    So a step that has its name has its manifest, whenever the process was killed.
+    A step with its final name therefore has a manifest, whenever the process was killed.
     """
 
     def save(self, directory: os.PathLike, args: "ManifestSave") -> None:

@@ -12,12 +12,13 @@ import numpy as np
 from jaxtyping import Shaped
 
 from rad_jax.axes import Array, Float
+from rad_jax.errors import UserError
 
 # The functions check shape and type themselves, because their messages say more than those of an annotation.
 Unchecked = Shaped[Array | np.ndarray, "..."]
 
 
-class TokenizerError(ValueError):
+class TokenizerError(UserError, ValueError):
     """A tokenizer that is unknown, missing, damaged or not the expected one, or an image or latent that it cannot take."""
 
 

@@ -1,8 +1,8 @@
-"""What a run says while it goes: metrics.jsonl, TensorBoard events, a line of progress, the table of parameters.
+"""The record of a training: metrics.jsonl, TensorBoard events, videos, progress lines, the table of parameters.
 
 `metrics.jsonl` has one JSON object per line, with "step" (optimiser steps done) first. Keys that begin with "time/" depend
-on the machine and the moment; all others are a function of configuration and seed, so that without those keys the file of
-a run that was killed and restarted equals that of one which was not. Values that are not finite are written as null.
+on the machine and the moment. All others are a function of configuration and seed: without the "time/" keys, the file of a
+run that was killed and resumed equals that of a run that was not. Values that are not finite are written as null.
 """
 
 import errno
@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from rad_jax import files
+from rad_jax import files, media
 from rad_jax.runs.hardware import STEP_SECONDS
 
 log = logging.getLogger(__name__)
@@ -32,9 +32,9 @@ TIMING = "time/"
 class Writer:
     """Writes scalars, images and videos of one run into its working directory.
 
-    A disk that does not take them costs the record, not the run: the first failure of each file is warned about, and training
-    goes on. Writes are done when a method returns. Do not write before the `WorkdirLock` is held; in a run of several
-    processes only the first one writes, the others' calls do nothing.
+    A failure to write costs the record, not the run: the first failure of each kind of file is logged as a warning, and the
+    training continues. Writes are done when a method returns. Hold the `WorkdirLock` before the first one. In a run of
+    several processes only process 0 writes; calls in the others do nothing.
     """
 
     def __init__(self, workdir: str | os.PathLike, resume_step: int = 0):
@@ -61,7 +61,9 @@ class Writer:
         self._summarise(step, [_picture(name, [image], "PNG")])
 
     def video(self, step: int, name: str, frames: UInt8[np.ndarray, "t H W 3"], fps: int) -> None:
-        """One moving picture (GIF) in TensorBoard."""
+        """``NAME/STEP.mp4``, and a GIF in TensorBoard."""
+        path = self._directory / name / f"{step:08d}.mp4"
+        self._attempt(name, media.write_video, path, frames, fps)
         self._summarise(
             step, [_picture(name, frames, "GIF", save_all=True, duration=round(1000 / fps), loop=0)]
         )
@@ -76,9 +78,9 @@ class Writer:
         path = self._directory / "metrics.jsonl"
         if path.exists():
             lines = path.read_bytes().splitlines(keepends=True)
-            kept = [line for line in lines if _is_at_most(line, step)]
-            if kept != lines:
-                files.write_bytes(path, b"".join(kept))
+            valid = [line for line in lines if _is_at_most(line, step)]
+            if valid != lines:
+                files.write_bytes(path, b"".join(valid))
 
     def _append(self, record: Mapping[str, Any]) -> None:
         finite = {k: v if math.isfinite(v) else None for k, v in record.items()}
@@ -90,12 +92,12 @@ class Writer:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _open_events(self, resume_step: int) -> None:
-        # The synchronous part of tensorboardX: its SummaryWriter hands events to a thread that dies on a full disk, after
-        # which every call waits for ever.
+        # The synchronous part of tensorboardX. Its SummaryWriter passes events to a thread that dies when the disk is full,
+        # and then every call blocks.
         from tensorboardX.event_file_writer import EventsWriter
 
         (self._directory / "tensorboard").mkdir(parents=True, exist_ok=True)
-        # Names have a resolution of one second, and an existing file would be emptied.
+        # The names of tensorboardX have a resolution of one second, and opening an existing file would empty it.
         suffix = f".{os.getpid()}.{time.monotonic_ns()}"
         self._events = EventsWriter(os.fspath(self._directory / "tensorboard" / "events"), suffix)
         # TensorBoard hides what an earlier process of this run logged from this step on.
@@ -119,11 +121,11 @@ class Writer:
         except OSError as error:
             if what not in self._failed:
                 self._failed.add(what)
-                log.warning("%s is not complete, training goes on: %s", self._directory / what, error)
+                log.warning("%s is not complete, training continues: %s", self._directory / what, error)
 
 
 def _is_at_most(line: bytes, step: int) -> bool:
-    """Whether a line stays; one that a killed process did not finish is of a step that will come again."""
+    """Whether a line is whole and of a step up to this one; others belong to steps that will be done again."""
     try:
         return line.endswith(b"\n") and json.loads(line)["step"] <= step
     except (ValueError, KeyError, TypeError):
@@ -142,7 +144,7 @@ def _picture(name: str, frames: Any, kind: str, **options: Any) -> dict[str, Any
 
 
 class Progress:
-    """Speed and remaining time since the last report, from steps and the clock alone."""
+    """Speed and remaining time, from steps and the clock alone."""
 
     def __init__(
         self,
@@ -156,9 +158,10 @@ class Progress:
         self._start = self._last = self._warm = (first_step, clock())
 
     def report(self, step: int) -> dict[str, float]:
-        """The "time/" keys at `step`: seconds since the start of this process's training, speed since the last report, and
-        the seconds that the rest takes at the speed of this process so far (its first report, with the compilation, apart).
-        The seconds of a step are those since the last report too; the first one, with the compilation, has none.
+        """The "time/" keys at `step`: seconds since the start, speed since the last report, and estimated seconds to the end.
+
+        The estimate uses the mean speed of this process without its first report, which contains the compilation; for the
+        same reason the first report has no `STEP_SECONDS`.
         """
         now = self._clock()
         speed = _rate(self._last, (step, now))

@@ -1,15 +1,20 @@
-"""The training loop: batches in, steps, metrics, checkpoints; stopped at any moment it goes on with the same bits."""
+"""The training loop: batches in, steps, metrics, checkpoints. A run that is stopped at any moment continues bit for bit."""
 
+from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 
+import chex
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from rad_jax import files
-from rad_jax.config import Config
+from rad_jax.axes import Array, PyTree
+from rad_jax.config import Config, ConfigError
 from rad_jax.data.windows import train_batches
+from rad_jax.errors import Stopped
 from rad_jax.files import WorkdirLock
 from rad_jax.runs.checkpoints import Checkpoints
 from rad_jax.runs.hardware import hardware, peak_memory
@@ -18,56 +23,50 @@ from rad_jax.runs.restore import check_same_run
 from rad_jax.tokenizer import Tokenizer
 from rad_jax.training import sharding
 from rad_jax.training.log import Progress, Writer, parameter_table
-from rad_jax.training.samples import write_sample
+from rad_jax.training.samples import sample_frames
 from rad_jax.training.start import start_state
 from rad_jax.training.step import TrainState, train_step
-from rad_jax.training.stopping import StopSignals
+from rad_jax.training.stopping import StopAgreement, StopSignals, check_finite
 
 
-class NonFiniteLoss(RuntimeError):
-    """The loss or its gradient is not finite; the state was not updated and nothing was saved."""
-
-
-class Stopped(RuntimeError):
-    """The run was asked to end, and its last step is saved."""
-
-
-def train(config: Config, workdir: Path) -> TrainState:
+def train(config: Config, workdir: Path, profile: int = 0) -> TrainState:
     """Trains to ``train.steps``, from the newest checkpoint in ``workdir`` if there is one.
 
     Writes ``config.json``, ``metrics.jsonl``, ``tensorboard/``, ``samples/`` and ``checkpoints/``; returns the last state.
 
+    Args:
+      profile: a step of which a trace for TensorBoard or Perfetto is written to ``profile/``; 0 for none.
+
     Raises:
-      ConfigError, DataError, TokenizerError, WorkdirInUse, CheckpointError, NonFiniteLoss: in one or two lines.
+      UserError: in one or two lines, what is missing, does not fit, is not finite or cannot be written.
       Stopped: after SIGTERM or SIGINT, with the last step saved.
     """
-    parts = open_training_run(config)
-    preview = open_preview(parts.config.tokenizer, parts.tokenizer)
-    check_same_run(parts.config, workdir)
+    run = open_training_run(config)
+    preview = open_preview(run.config.tokenizer, run.tokenizer)
+    check_same_run(run.config, workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     lock = nullcontext() if jax.process_index() else WorkdirLock(workdir)
     with lock, Checkpoints(workdir / "checkpoints", config.checkpoint) as checkpoints:
-        return _train(parts, preview, workdir, checkpoints)
+        return _train(run, preview, workdir, checkpoints, profile)
 
 
-def _train(parts: TrainingRun, preview: Tokenizer, workdir: Path, checkpoints: Checkpoints) -> TrainState:
-    config, episodes, tokenizer, model = parts
+def _train(
+    run: TrainingRun, preview: Tokenizer, workdir: Path, checkpoints: Checkpoints, profile: int
+) -> TrainState:
+    config, episodes, tokenizer, _ = run
     mesh = sharding.make_mesh(config.mesh)
-    state, shardings = start_state(parts, mesh, checkpoints)
+    state, shardings = start_state(run, mesh, checkpoints)
     first = int(state.step)
-    say = partial(print, flush=True) if jax.process_index() == 0 else lambda *_: None
-    say(parameter_table(state.params))
-    say(
+    if profile and not first < profile <= config.train.steps:
+        raise ConfigError(f"--profile {profile}: expected a step from {first + 1} to {config.train.steps}")
+    print_first = partial(print, flush=True) if jax.process_index() == 0 else lambda *_: None
+    print_first(parameter_table(state.params))
+    print_first(
         f"{config.name}: step {first} of {config.train.steps}, {len(episodes)} episodes, "
         f"condition {config.data.condition}, {mesh.size} device(s)"
     )
-    step_sharded = jax.jit(
-        partial(train_step, model, config),
-        in_shardings=(sharding.replicated(mesh), shardings, sharding.batch_sharding(mesh)),
-        out_shardings=(shardings, sharding.replicated(mesh)),
-        donate_argnums=1,
-    )
-    # An argument, or its weights would become a part of the program; stored latents need none.
+    step_fn = compile_step(run, mesh, shardings)
+    # Passed as an argument; closed over, its weights would be compiled into the program. Stored latents need none.
     encoder = None if "latents" in episodes.spec.arrays else tokenizer
     encoder = jax.device_put(encoder, sharding.replicated(mesh))
     progress = Progress(config.train.steps, config.train.batch * config.data.clip, first)
@@ -76,23 +75,29 @@ def _train(parts: TrainingRun, preview: Tokenizer, workdir: Path, checkpoints: C
         "tokenizer": {"name": tokenizer.name, "fingerprint": tokenizer.fingerprint},
         "hardware": hardware(),
     }
-    drawn = parts._replace(tokenizer=preview)
+    agreement = StopAgreement(mesh)
     pending = first, {"finite": True}, []
     with (
-        closing(open_batches(parts, first)) as batches,
+        closing(open_batches(run, first)) as batches,
         closing(Writer(workdir, first)) as writer,
         StopSignals() as signals,
     ):
-        # Only now: what could not begin leaves the directory to another configuration.
+        # Written last: a run that fails to start must not claim the directory.
         if jax.process_index() == 0:
             files.write_bytes(workdir / "config.json", config.to_json().encode())
         for step in range(first + 1, config.train.steps + 1):
             batch = next(batches)
             clips = batch.pop("clip_id")
-            state, metrics = step_sharded(encoder, state, sharding.shard_batch(batch, mesh))
-            check_finite(*pending)  # the step before, while the device works on this one
+            batch = sharding.shard_batch(batch, mesh)
+            with jax.profiler.trace(str(workdir / "profile")) if step == profile else nullcontext():
+                # What a step needs is on the devices: a transfer that nobody asked for would cost every step.
+                with jax.transfer_guard("disallow"):
+                    state, metrics = step_fn(encoder, state, batch)
+                if step == profile:
+                    jax.block_until_ready(state)
+            check_finite(*pending)  # the step before, while the devices work on this one
             pending = step, metrics, clips
-            stop = signals.received  # looked at once: what comes later stops the next step
+            stop = agreement.agree(signals.received)  # a signal after this stops the next step
             last, save = step == config.train.steps, step % config.checkpoint.every == 0 or stop
             if last or save:
                 check_finite(*pending)
@@ -100,26 +105,46 @@ def _train(parts: TrainingRun, preview: Tokenizer, workdir: Path, checkpoints: C
                 values = jax.device_get({k: v for k, v in metrics.items() if k != "finite"})
                 values |= progress.report(step) | peak_memory()
                 writer.scalars(step, values)
-                say(progress.line(step, values))
-            if config.train.sample_every and step % config.train.sample_every == 0:
-                write_sample(drawn, sharding.gather(state.ema or state.params), step, workdir, writer)
+                print_first(progress.line(step, values))
             if last or save:
                 checkpoints.save(step, state, metadata)
+            if config.train.sample_every and step % config.train.sample_every == 0:
+                params = sharding.gather(state.ema or state.params)
+                frames = sample_frames(run._replace(tokenizer=preview), params)
+                writer.video(step, "samples", frames, config.evaluate.fps)
             if stop:
                 raise Stopped(
-                    f"stopped by {stop} after step {step}, which is saved; the same command goes on"
+                    f"stopped by {stop} after step {step}, which is saved; the same command continues"
                 )
     return state
 
 
-def open_batches(parts: TrainingRun, first_step: int):
+def compile_step(run: TrainingRun, mesh: Mesh, shardings: PyTree) -> Callable[..., tuple[TrainState, dict]]:
+    """The jitted `train_step`: (encoder, state, batch) -> (state, metrics); it donates the state and is traced once."""
+    chex.clear_trace_counter()  # it counts over the whole process, which may train more than once
+
+    @chex.assert_max_traces(n=1)
+    def step_fn(
+        encoder: Tokenizer | None, state: TrainState, batch: dict[str, Array]
+    ) -> tuple[TrainState, dict[str, Array]]:
+        return train_step(run.model, run.config, encoder, state, batch)
+
+    return jax.jit(
+        step_fn,
+        in_shardings=(sharding.replicated(mesh), shardings, sharding.batch_sharding(mesh)),
+        out_shardings=(shardings, sharding.replicated(mesh)),
+        donate_argnums=1,
+    )
+
+
+def open_batches(run: TrainingRun, first_step: int) -> Iterator[dict[str, np.ndarray]]:
     """This process's share of the batches from a step on."""
-    data = parts.config.data
+    data = run.config.data
     return train_batches(
-        parts.episodes,
+        run.episodes,
         clip=data.clip,
-        batch=parts.config.train.batch // jax.process_count(),
-        seed=parts.config.seed,
+        batch=run.config.train.batch // jax.process_count(),
+        seed=run.config.seed,
         first_step=first_step,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
@@ -128,13 +153,3 @@ def open_batches(parts: TrainingRun, first_step: int):
         threads=data.threads,
         buffer=data.buffer,
     )
-
-
-def check_finite(step, metrics, clips) -> None:
-    """Raises `NonFiniteLoss` with what is known of a step whose loss or gradient is not finite."""
-    if not bool(metrics["finite"]):
-        values = ", ".join(f"{name} {float(metrics[name])}" for name in ("loss", "grad_norm"))
-        raise NonFiniteLoss(
-            f"step {step}: {values}: not finite; the parameters are those before it, and nothing was saved since\n"
-            f"clips (episode, first frame): {np.asarray(clips).tolist()}"
-        )

@@ -14,13 +14,14 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from rad_jax.config import MeshConfig
+from rad_jax.errors import UserError
 from rad_jax.model import names
 
 REPLICATED_BELOW = 2**20
 """Bytes below which a tensor is replicated: gathering it would cost more than the memory it saves."""
 
 
-class MeshError(ValueError):
+class MeshError(UserError, ValueError):
     """The mesh does not fit the devices, or the batch does not fit the mesh."""
 
 

@@ -16,6 +16,8 @@ import ml_dtypes  # noqa: F401 (teaches NumPy the name bfloat16, which safetenso
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from rad_jax.errors import UserError
+
 SUFFIX = ".safetensors"
 TYPES = ("F64", "F32", "F16", "BF16", *(f"{kind}{bits}" for kind in "IU" for bits in (8, 16, 32, 64)))
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"  # how the files of torch.save begin, the new ones and the old
@@ -26,7 +28,7 @@ CONVERT = (
 NAMED = 3  # how many names of each kind an error lists
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError, ValueError):
     """A weight file that is missing, damaged, of another format or of another model; in one or two lines."""
 
 

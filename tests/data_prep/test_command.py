@@ -72,7 +72,7 @@ def test_what_nobody_expects_is_not_hidden(capsys):
         raise error
 
     with pytest.raises(KeyError):
-        command.run("name", lambda: refuse(KeyError("x")), DataError)
-    assert command.run("name", lambda: refuse(DataError("x")), DataError) == 2
+        command.run("name", lambda: refuse(KeyError("x")))
+    assert command.run("name", lambda: refuse(DataError("x"))) == 2
     assert command.run("name", lambda: 3) == 0
     assert capsys.readouterr().err == "name: error: x\n"

@@ -125,7 +125,7 @@ def test_a_full_disk_warns_once_and_training_goes_on(tmp_path, caplog):
             writer.scalars(step, {"loss": 1.0})
         writer.close()
     [warning] = [r.getMessage() for r in caplog.records]
-    assert "metrics.jsonl is not complete, training goes on" in warning and "No space left" in warning
+    assert "metrics.jsonl is not complete, training continues" in warning and "No space left" in warning
     assert [v.simple_value for e in events(tmp_path) for v in e.summary.value] == [1.0] * 3
 
 

@@ -27,6 +27,7 @@ from rad_jax.runs.open import open_training_run
 from rad_jax.training import loop, samples, sharding
 from rad_jax.training.log import Writer
 from rad_jax.training.start import start_state
+from rad_jax.training.step import TrainState
 from tests.toy_run import (
     EXPERIMENT,
     ROOT,
@@ -57,7 +58,7 @@ class Interrupted(NamedTuple):
 
 @pytest.fixture(scope="module")
 def interrupted(toy) -> Interrupted:
-    """Killed at some step, killed inside a save, stopped by SIGTERM, then left to end; always the same command."""
+    """Killed at a step, killed inside a save, stopped by SIGTERM, by Ctrl-C twice, then left to end; always one command."""
     workdir = toy.directory / "interrupted"
     command = toy.arguments(workdir)
     toy.trained  # noqa: B018 (compiles what the processes need)
@@ -101,6 +102,15 @@ def interrupted(toy) -> Interrupted:
     stopped = process.returncode, message, max(steps()), last_line
 
     process = start()
+    begin = lines()
+    wait_for(process, lambda: lines() > begin)
+    process.send_signal(signal.SIGINT)
+    assert "Ctrl-C now ends at once" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert process.returncode == 130
+
+    process = start()
     errors = process.communicate()[1]
     assert process.returncode == 0, errors
     return Interrupted(workdir, (status, error.getvalue(), alone), unfinished, first_steps, stopped)
@@ -122,11 +132,9 @@ def test_a_run_that_was_killed_and_stopped_ends_with_the_bits_of_one_that_was_no
 def test_sigterm_saves_the_last_step_and_exits_130(interrupted):
     status, message, saved, last_line = interrupted.stopped
     assert status == 130
-    named = re.fullmatch(
-        r"stopped by SIGTERM after step (\d+), which is saved; the same command goes on\n", message
-    )
+    named = re.fullmatch(r"SIGTERM: .*\nstopped by SIGTERM after step (\d+), .*\n", message)
     assert named, message
-    assert int(named[1]) == saved == interrupted.first_steps[-1]
+    assert int(named[1]) == saved == interrupted.first_steps[-2]
     assert saved - last_line in (0, 1), "a step was done that is not saved"
 
 
@@ -146,7 +154,7 @@ def test_samples_show_truth_above_prediction(toy, monkeypatch, tmp_path):
     parts = open_training_run(toy.config())
     monkeypatch.setattr(samples, "predict", negatives)
     with contextlib.closing(Writer(tmp_path)) as writer:
-        samples.write_sample(parts, None, 7, tmp_path, writer)
+        writer.video(7, "samples", samples.sample_frames(parts, None), fps=4)
     frames = read_video(tmp_path / "samples" / "00000007.mp4").astype(int)
     assert len(frames) == SETTINGS["data.clip"]
     top, bottom = np.split(frames, 2, axis=1)
@@ -222,7 +230,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_what_was_finite_stays(toy, 
     workdir = toy.directory / "poisoned"
     assert main(toy.arguments(workdir)) == 1
     first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith("error: step 8: loss nan, grad_norm nan: not finite")
+    assert first.startswith("error: step 8: loss nan, grad_norm nan, ") and "not finite" in first
     assert second == f"clips (episode, first frame): {clips}"
     parts = open_training_run(toy.config())
     state, step = read_state(workdir, parts)
@@ -231,6 +239,39 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_what_was_finite_stays(toy, 
     metrics = read_metrics(workdir)
     assert metrics[:3] == read_metrics(toy.trained)[:3]
     assert [line["loss"] for line in metrics[3:]] in ([], [None])
+
+
+def test_samples_that_cannot_be_written_are_a_warning(toy, tmp_path, caplog):
+    """And ``--profile`` writes a trace of its step."""
+    (tmp_path / "samples").write_text("not a directory")
+    assert main(toy.arguments(tmp_path, "--profile", "3", train__sample_every=STEPS // 2)) == 0
+    warnings = [r.getMessage() for r in caplog.records if r.name.startswith("rad_jax")]
+    assert len(warnings) == 1 and str(tmp_path / "samples") in warnings[0]
+    parts = open_training_run(toy.config())
+    assert_same(read_state(tmp_path, parts), read_state(toy.trained, parts))
+    assert read_metrics(tmp_path) == read_metrics(toy.trained)
+    assert len(list(tmp_path.glob("profile/**/*.xplane.pb"))) == 1
+    assert main(toy.arguments(tmp_path, "--profile", "3")) == 2
+
+
+def test_a_step_is_saved_before_its_sample_is_drawn(toy, tmp_path, monkeypatch):
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(loop, "sample_frames", fail)
+    with pytest.raises(MemoryError):
+        main(toy.arguments(tmp_path, train__sample_every=SAVED))
+    assert read_state(tmp_path, open_training_run(toy.config()))[1] == SAVED
+
+
+def test_a_step_that_is_traced_again_is_an_error(toy, monkeypatch):
+    monkeypatch.setattr(loop, "train_step", lambda model, config, encoder, state, batch: (state, batch))
+    mesh = sharding.make_mesh(MeshConfig())
+    step_fn = loop.compile_step(open_training_run(toy.config()), mesh, sharding.replicated(mesh))
+    for _ in range(2):
+        step_fn(None, TrainState(jnp.int32(0), {}, {}, {}, {}), {"actions": jnp.zeros(3)})
+    with pytest.raises(AssertionError, match="traced"):
+        step_fn(None, TrainState(jnp.int32(0), {}, {}, {}, {}), {"actions": jnp.zeros(4)})
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,15 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from rad_jax.errors import UserError
+
 _HEADER_WORDS = 25
 _SIZE, _DEPTH, _WIDTH, _HEIGHT, _BITS, _LINE, _COLOURS = 0, 3, 4, 5, 11, 12, 19  # words of the header
 _COLOUR_BYTES = 12
 _START_SECONDS = 20
 
 
-class LuantiError(RuntimeError):
+class LuantiError(UserError, RuntimeError):
     """The engine or its display failed; the message says why in one line, and what to install if it is missing."""
 
 

@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
+from rad_jax.errors import UserError
+
 # Other versions of mujoco mirror the wall textures or do not run; see the README.
 PINS = {"memory-maze": "1.0.3", "dm_control": "1.0.31", "mujoco": "3.3.3", "labmaze": "1.0.6"}
 INSTALL = 'pip install -e ".[memory-maze]"'
@@ -23,7 +25,7 @@ _BACKENDS = {
 _HARMLESS = "Cannot set velocity on Entity with no free joint"
 
 
-class MemoryMazeError(RuntimeError):
+class MemoryMazeError(UserError, RuntimeError):
     """The simulator cannot be used here; the message says in one line what is missing and how to install it."""
 
 

@@ -1,0 +1,141 @@
+"""Two processes that are one run, started as a launcher starts them: they stop, fail and die together."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rad_jax.files import WorkdirLock
+from rad_jax.runs.open import open_training_run
+from tests.toy_run import ROOT, STEPS, assert_same, read_metrics, read_state, wait_for
+
+DEADLINE = 300  # seconds; nothing here takes as long, however busy the machine is
+
+
+def start(arguments: list[str], *, first: tuple[str, ...] = ()) -> list[subprocess.Popen]:
+    """Two processes with one device each, in the environment that Slurm gives; ``first``: more arguments of process 0."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    launcher = {
+        "SLURM_JOB_ID": "1",
+        "SLURM_STEP_NODELIST": "127.0.0.1",
+        "SLURM_NTASKS": "2",
+        "JAX_COORDINATOR_PORT": port,
+        "JAX_COORDINATOR_BIND_ADDRESS": f"127.0.0.1:{port}",
+        "JAX_NUM_CPU_DEVICES": "1",
+    }
+    return [
+        subprocess.Popen(
+            [
+                sys.executable,
+                "-W",
+                "error",
+                "-m",
+                "rad_jax.main",
+                "--distributed",
+                *arguments,
+                *(first if rank == 0 else ()),
+            ],
+            cwd=ROOT,
+            env={**os.environ, **launcher, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+
+
+def end(processes: list[subprocess.Popen]) -> tuple[list[int], list[str]]:
+    """Exit statuses and what was printed to standard error; processes that do not end are killed, and fail the test."""
+    try:
+        errors = [process.communicate(timeout=DEADLINE)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    ours = ["".join(x for x in error.splitlines(True) if "[Gloo]" not in x) for error in errors]
+    return [process.returncode for process in processes], ours
+
+
+def lines(workdir: Path) -> int:
+    path = workdir / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def newest(workdir: Path) -> int:
+    return max(int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdecimal())
+
+
+@pytest.fixture(scope="module")
+def whole(toy) -> Path:
+    """A run of two processes that nothing interrupts."""
+    workdir = toy.directory / "two"
+    statuses, errors = end(start(toy.arguments(workdir)))
+    assert statuses == [0, 0], errors
+    return workdir
+
+
+def test_sigterm_to_one_process_stops_both_after_the_same_step(whole, toy, tmp_path):
+    arguments = toy.arguments(tmp_path)
+    processes = start(arguments)
+    wait_for(processes[0], lambda: lines(tmp_path) > 0)
+    processes[1].send_signal(signal.SIGTERM)
+    statuses, errors = end(processes)
+    assert statuses == [130, 130], errors
+    steps = [int(re.search(r"stopped by SIGTERM after step (\d+)", error)[1]) for error in errors]
+    assert steps[0] == steps[1] == newest(tmp_path) < STEPS
+
+    statuses, errors = end(start(arguments))
+    assert statuses == [0, 0], errors
+    run = open_training_run(toy.config())
+    assert_same(read_state(tmp_path, run), read_state(whole, run))
+    assert read_metrics(tmp_path) == read_metrics(whole)
+
+
+@pytest.mark.parametrize("problem", ["locked", "data", "changed", "damaged"])
+def test_what_process_0_refuses_ends_both_with_its_message(problem, whole, toy, tmp_path):
+    """Only process 0 can see each of these problems."""
+    workdir, first, status, key = tmp_path / "run", (), 1, str(tmp_path / "run")
+    if problem == "data":
+        first, key = (f"--config.data.path={tmp_path / 'none'}",), str(tmp_path / "none")
+    else:
+        shutil.copytree(whole, workdir)
+    if problem == "changed":
+        first, status, key = ("--config.seed=5",), 2, "seed=5"
+    if problem == "damaged":
+        for manifest in (workdir / "checkpoints").glob("*/manifest/manifest.json"):
+            manifest.unlink()
+    with WorkdirLock(workdir) if problem == "locked" else contextlib.nullcontext():
+        statuses, errors = end(start(toy.arguments(workdir), first=first))
+    assert statuses == [status, status], errors
+    message, told = (error.splitlines()[-1 - error.count("make it with: ")] for error in errors)
+    assert message.startswith("error: ") and key in message, errors
+    assert told == message.replace("error: ", "error: process 0: ", 1)
+    assert problem != "data" or not workdir.exists()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_when_one_process_is_killed_the_other_says_which(rank, toy, tmp_path):
+    processes = start(toy.arguments(tmp_path))
+    wait_for(processes[0], lambda: lines(tmp_path) > 0)
+    processes[rank].kill()
+    statuses, errors = end(processes)
+    assert statuses[1 - rank] == 1
+    assert re.fullmatch(rf"error: process {rank} of 2\b.* has died.*\n", errors[1 - rank]), errors
+
+
+def test_without_a_launcher_it_is_refused(toy, tmp_path):
+    process = toy.process([*toy.arguments(tmp_path / "run"), "--distributed"])
+    error = process.communicate(timeout=DEADLINE)[1]
+    assert (
+        process.returncode == 2 and error.startswith("error: --distributed: ") and error.count("\n") == 1
+    ), error
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,53 @@
+"""Signals during a training: the first one lets the step end, a second Ctrl-C does not."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from rad_jax.training.stopping import NonFiniteLoss, StopSignals, check_finite
+from tests.toy_run import ROOT
+
+
+def test_a_second_interrupt_ends_a_process_that_is_busy_outside_of_python():
+    program = """
+        import ctypes
+        from rad_jax.training.stopping import StopSignals
+        with StopSignals():
+            print("ready", flush=True)
+            while True:
+                ctypes.CDLL(None).sleep(60)
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr.readline().startswith("SIGTERM: ")
+        process.send_signal(signal.SIGTERM)  # schedulers repeat it; the step still ends
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=120)[1] == ""
+        assert process.returncode == 130
+    finally:
+        process.kill()
+
+
+def test_handlers_are_put_back():
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    with StopSignals() as signals:
+        assert signals.received == 0
+    assert {number: signal.getsignal(number) for number in before} == before
+
+
+def test_parameters_that_are_not_finite_are_told_from_the_loss():
+    metrics = {"finite": np.bool_(False), "loss": 0.5, "grad_norm": 1.0, "learning_rate": np.inf}
+    with pytest.raises(NonFiniteLoss, match=r"step 3: loss 0.5, grad_norm 1.0, learning_rate inf"):
+        check_finite(3, metrics, [[0, 1]])
