@@ -15,7 +15,7 @@ from experiments.base import DEFAULT_VARIANT
 from rad_jax.comparison.jobs import Command, Job, JobFailed, interrupted_by_signals, run_jobs
 from rad_jax.config import ConfigError, load_config
 from rad_jax.data import DataError
-from rad_jax.runs.open import open_episodes
+from rad_jax.runs.datasets import open_episodes
 
 BASELINE = "df"
 

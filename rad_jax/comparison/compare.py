@@ -37,7 +37,9 @@ from rad_jax.files import WorkdirInUse, WorkdirLock, write_bytes
 from rad_jax.reports.report import PAGE_BYTES, Sample, write_films
 from rad_jax.reports.tables import to_csv, to_text, write_csv
 from rad_jax.rollout.predict import read_clip
-from rad_jax.runs.open import open_sets, open_training_run
+from rad_jax.runs.datasets import open_sets
+from rad_jax.runs.trained_on import TrainedOn, check_evaluation_set
+from rad_jax.runs.training_run import open_training_run
 from rad_jax.tokenizer import Tokenizer
 
 FOLDER = "comparison"
@@ -56,11 +58,14 @@ def compare(
       ConfigError, DataError, WorkdirInUse, JobFailed: with what to do about it.
     """
     comparison = plan_comparison(experiment, variants, overrides, ablations)
-    check_same_runs(comparison, workdir)
+    check_same_runs(comparison, workdir)  # before data are made
     config = comparison.runs[0].config
-    tokenizer = open_training_run(config).tokenizer
+    training = open_training_run(config)
+    tokenizer, trained_on = training.tokenizer, TrainedOn.of(training)
+    check_same_runs(comparison, workdir, trained_on)
     sets = open_sets(config.evaluate)
     for episodes in sets.values():
+        check_evaluation_set(episodes, trained_on, config.data.condition)
         read_clip(episodes, 0, config, tokenizer)  # what is no evaluation set is found out now
     with WorkdirLock(workdir):
         on_cpu = is_on_cpu()

@@ -12,13 +12,17 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from rad_jax.config import Config, ConfigError
+from rad_jax.config import Config, ConfigError, DataConfig
 from rad_jax.data import Episodes
+from rad_jax.data.reader import frame_size
 from rad_jax.evaluation.scores import Row, floors, score_rows, write_metrics
+from rad_jax.metrics.lpips import open_lpips
 from rad_jax.reports.report import Sample, write_report
-from rad_jax.rollout.predict import Clip, frame_size, predict, read_clip, truth_of
+from rad_jax.rollout.predict import Clip, predict, read_clip, truth_of
+from rad_jax.runs.datasets import open_episodes
 from rad_jax.runs.hardware import hardware
-from rad_jax.runs.open import TrainedModel, load_trained, open_episodes, open_lpips
+from rad_jax.runs.restore import TrainedModel, load_trained
+from rad_jax.runs.trained_on import check_evaluation_set
 from rad_jax.tokenizer import Tokenizer
 
 
@@ -30,13 +34,14 @@ def evaluate(config: Config, workdir: Path, baseline: Path | None = None) -> Pat
     """
     trained = load_trained(workdir, config)
     twin = baseline and load_trained(baseline)
-    if twin and twin.config.data != trained.config.data:
+    if twin and _training_data(twin) != _training_data(trained):
         raise ConfigError(
             f"--baseline {baseline}: trained on {twin.config.data.path} with condition {twin.config.data.condition} "
             "and other data settings than the model; a twin has the same"
         )
     settings = trained.config.evaluate
     episodes = open_episodes(settings)
+    check_evaluation_set(episodes, trained.trained_on, trained.config.data.condition)
     weights = open_lpips(settings, frame_size(episodes))
     clips = read_clips(episodes, trained.config, trained.tokenizer)
     rows = make_rows(trained, twin, episodes, clips)
@@ -83,6 +88,11 @@ def evaluate(config: Config, workdir: Path, baseline: Path | None = None) -> Pat
             f"{episodes} has latents alone: the truth is what the tokenizer makes of them, not the raw frames"
         )
     return page
+
+
+def _training_data(trained: TrainedModel) -> tuple[str | None, DataConfig]:
+    """What twins must share, by content: the data may have moved between the two trainings."""
+    return trained.trained_on.digest, dataclasses.replace(trained.config.data, path="-", threads=1, buffer=1)
 
 
 def read_clips(episodes: Episodes, config: Config, tokenizer: Tokenizer) -> list[Clip]:

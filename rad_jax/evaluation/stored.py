@@ -18,22 +18,27 @@ from typing import Any
 
 import numpy as np
 
-from rad_jax.config import Config, ConfigError, config_from_json
+from rad_jax.config import Config, ConfigError
 from rad_jax.data import Episodes
 from rad_jax.data.index import FILE as INDEX
+from rad_jax.data.reader import frame_size
 from rad_jax.evaluation import effective_attention
 from rad_jax.evaluation.effective_attention import EffectiveAttention
 from rad_jax.evaluation.evaluate import bound_rows, clip_count, model_row, read_clips
 from rad_jax.evaluation.scores import Row, check_row, convention, jsonable, metrics_spec, summarise
 from rad_jax.files import write_bytes
 from rad_jax.media import to_uint8
-from rad_jax.metrics.lpips import Lpips
+from rad_jax.metrics.lpips import Lpips, open_lpips
 from rad_jax.metrics.video import VideoScore, score_videos, steps
-from rad_jax.rollout.predict import Clip, frame_size, room_of, truth_of
+from rad_jax.rollout.predict import Clip, room_of, truth_of
 from rad_jax.runs import manifest
 from rad_jax.runs.checkpoints import CheckpointError
+from rad_jax.runs.datasets import open_sets
 from rad_jax.runs.hardware import hardware
-from rad_jax.runs.open import TrainedModel, load_trained, open_lpips, open_sets, open_training_run
+from rad_jax.runs.restore import TrainedModel, load_trained
+from rad_jax.runs.stored_config import read_config
+from rad_jax.runs.trained_on import check_evaluation_set
+from rad_jax.runs.training_run import open_training_run
 
 FORMAT = 2
 FOLDER = "scores"
@@ -66,6 +71,8 @@ def score(config: Config, workdir: Path) -> None:
         began = time.monotonic()
         if trained is None:
             trained = load_trained(workdir, config)
+            for each in sets.values():
+                check_evaluation_set(each, trained.trained_on, trained.config.data.condition)
             clips_of = {n: read_clips(e, config, trained.tokenizer) for n, e in sets.items()}
             # All sets in arrays of one size, so that the rollout is compiled once.
             room = tuple(map(max, zip(*map(room_of, clips_of.values()), strict=True)))
@@ -112,16 +119,14 @@ def run_key(config: Config, workdir: Path, episodes: Episodes) -> dict[str, Any]
     Raises:
       ConfigError: there is no run, or it has no checkpoint yet.
     """
-    path = workdir / "config.json"
-    if not path.exists():
-        raise ConfigError(f"{workdir} holds no run (no config.json): train first, or name another --workdir")
+    run = read_config(workdir)
     step = newest_step(workdir)
     if step is None:
         raise ConfigError(f"{workdir} holds no checkpoint yet: train first")
     content = (workdir / "checkpoints" / str(step) / manifest.FILE).read_bytes()
     return _key(config, episodes) | {
         "checkpoint": {"step": step, "manifest": hashlib.sha256(content).hexdigest()},
-        "sampler": {"steps": config.sample.steps, "seed": config_from_json(path.read_text()).seed},
+        "sampler": {"steps": config.sample.steps, "seed": run.seed},
         "shown": config.evaluate.side_by_side,
         # Measured on the first set alone.
         "seen": config.evaluate.figure3 and episodes.directory == Path(config.evaluate.path),

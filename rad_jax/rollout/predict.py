@@ -77,24 +77,6 @@ def read_clip(
     return Clip(episodes.ids[index], frames, actions, context, latents)
 
 
-def frame_size(episodes: Episodes) -> tuple[int, int]:
-    """Height and width of the frames of a data set, or of those that its latents were made from.
-
-    Raises:
-      DataError: it has no frames, and does not say.
-    """
-    if "frames" in episodes.spec.arrays:
-        height, width, _ = episodes.spec.arrays["frames"][0]
-        return height, width
-    try:
-        height, width = episodes.spec.info["encoded"]["frame_size"]
-    except (KeyError, TypeError, ValueError):
-        raise DataError(
-            f"{episodes} has no frames, and its info['encoded']['frame_size'] does not say how large they were"
-        ) from None
-    return height, width
-
-
 def truth_of(episodes: Episodes) -> str:
     """What the frames are that predictions are compared with, for the record: "raw", or what the tokenizer decodes."""
     return "raw" if "frames" in episodes.spec.arrays else "tokenizer-decoded"

@@ -13,9 +13,11 @@ from rad_jax.data.windows import train_batches
 from rad_jax.files import WorkdirLock
 from rad_jax.runs.checkpoints import Checkpoints
 from rad_jax.runs.hardware import hardware, peak_memory
-from rad_jax.runs.open import TrainingRun, open_preview, open_training_run
-from rad_jax.runs.restore import check_same_run
+from rad_jax.runs.stored_config import check_same_run
+from rad_jax.runs.trained_on import TrainedOn
+from rad_jax.runs.training_run import TrainingRun, open_training_run
 from rad_jax.tokenizer import Tokenizer
+from rad_jax.tokenizer.preview import open_preview
 from rad_jax.training import sharding
 from rad_jax.training.log import Progress, Writer, parameter_table
 from rad_jax.training.samples import write_sample
@@ -43,7 +45,7 @@ def train(config: Config, workdir: Path) -> TrainState:
     """
     parts = open_training_run(config)
     preview = open_preview(parts.config.tokenizer, parts.tokenizer)
-    check_same_run(parts.config, workdir)
+    check_same_run(parts.config, workdir, TrainedOn.of(parts))
     workdir.mkdir(parents=True, exist_ok=True)
     lock = nullcontext() if jax.process_index() else WorkdirLock(workdir)
     with lock, Checkpoints(workdir / "checkpoints", config.checkpoint) as checkpoints:
@@ -85,6 +87,7 @@ def _train(parts: TrainingRun, preview: Tokenizer, workdir: Path, checkpoints: C
     ):
         # Only now: what could not begin leaves the directory to another configuration.
         if jax.process_index() == 0:
+            TrainedOn.of(parts).keep(workdir)
             files.write_bytes(workdir / "config.json", config.to_json().encode())
         for step in range(first + 1, config.train.steps + 1):
             batch = next(batches)

@@ -8,7 +8,7 @@ import numpy as np
 from rad_jax import media
 from rad_jax.axes import PyTree
 from rad_jax.rollout.predict import predict, read_clip
-from rad_jax.runs.open import TrainingRun
+from rad_jax.runs.training_run import TrainingRun
 from rad_jax.training.log import Writer
 
 VIDEOS = 4
