@@ -4,7 +4,7 @@
 
 Modes: train, evaluate (a report in WORKDIR/evaluation), rollout (a video in WORKDIR/rollout),
 compare (all variants of an experiment: tables and a page in WORKDIR/comparison),
-export (the model into WORKDIR/export, for `rad_jax.weights.load_pretrained`), show (the resolved configuration),
+export (the model into WORKDIR/export, for `rad_jax.runs.load_pretrained`), show (the resolved configuration),
 plan (parameters, memory and work of a training step, of which nothing is run); and what compare is made of:
 score (a run on all evaluation sets, into WORKDIR/scores), bounds (the same for floors and ceilings).
 """

@@ -85,8 +85,8 @@ class TrainedOn:
             height_width = None if size is None else (int(size[0]), int(size[1]))
         except (ValueError, KeyError, IndexError, TypeError, RecursionError):
             raise ConfigError(
-                f"{path} is damaged or of another version (expected {FORMAT}); give the training command once more, "
-                "which writes it again"
+                f"{path} is damaged or of another version (expected {FORMAT}); delete it and give the training command "
+                "once more, which writes it again"
             ) from None
         return cls(tokenizer, fingerprint, workdir.absolute() / file, height_width, digest, info)
 
