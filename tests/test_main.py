@@ -126,7 +126,8 @@ def test_a_run_writes_what_it_ran_with(toy):
     assert metadata["config"]["model"] == json.loads((toy.trained / "config.json").read_text())["model"]
     assert set(metadata["tokenizer"]) == {"name", "fingerprint"}
     names = {path.name for path in toy.trained.iterdir()}
-    assert names - {".lock"} == {"checkpoints", "config.json", "metrics.jsonl", "samples", "tensorboard"}
+    kept = {"config.json", "trained_on.json", "tokenizer.npz"}
+    assert names - {".lock"} == kept | {"checkpoints", "metrics.jsonl", "samples", "tensorboard"}
 
 
 def test_missing_data_exit_1_with_the_command_that_makes_them(toy, tmp_path, capsys):

@@ -25,7 +25,8 @@ from data_prep import fit_tokenizer, make_maze
 from rad_jax.config import Config, load_config
 from rad_jax.main import main
 from rad_jax.runs.checkpoints import Checkpoints
-from rad_jax.runs.open import TrainingRun, open_training_run
+from rad_jax.runs.trained_on import TrainedOn
+from rad_jax.runs.training_run import TrainingRun, open_training_run
 from rad_jax.training import loop, sharding
 from rad_jax.training.step import TrainState, init_state
 
@@ -118,6 +119,7 @@ class Toy:
             tokenizer = {"name": parts.tokenizer.name, "fingerprint": parts.tokenizer.fingerprint}
             with Checkpoints(workdir / "checkpoints", parts.config.checkpoint) as checkpoints:
                 checkpoints.save(STEPS, random_state(parts), {"tokenizer": tokenizer})
+            TrainedOn.of(parts).keep(workdir)
             (workdir / "config.json").write_text(parts.config.to_json())
         return workdir
 

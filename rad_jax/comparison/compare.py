@@ -46,7 +46,9 @@ from rad_jax.reports.figures import figure3
 from rad_jax.reports.page import PAGE_BYTES
 from rad_jax.reports.tables import to_csv, to_text, write_csv
 from rad_jax.rollout.predict import read_clip
-from rad_jax.runs.open import open_sets, open_training_run
+from rad_jax.runs.datasets import open_sets
+from rad_jax.runs.trained_on import TrainedOn, check_evaluation_set
+from rad_jax.runs.training_run import open_training_run
 from rad_jax.tokenizer import Tokenizer
 
 FOLDER = "comparison"
@@ -66,11 +68,14 @@ def compare(
       ConfigError, DataError, WorkdirInUse, JobFailed: with what to do about it.
     """
     comparison = plan_comparison(experiment, variants, overrides, ablations)
-    check_same_runs(comparison, workdir)
+    check_same_runs(comparison, workdir)  # before data are made
     config = comparison.runs[0].config
-    tokenizer = open_training_run(config).tokenizer
+    training = open_training_run(config)
+    tokenizer, trained_on = training.tokenizer, TrainedOn.of(training)
+    check_same_runs(comparison, workdir, trained_on)
     sets = open_sets(config.evaluate)
     for episodes in sets.values():
+        check_evaluation_set(episodes, trained_on, config.data.condition)
         spans_of(episodes, config)  # fail now if a set cannot be evaluated
         read_clip(episodes, 0, config, tokenizer)
     with WorkdirLock(workdir):

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import jax
 
-from rad_jax.config import config_from_json
 from rad_jax.model import RAD
 from rad_jax.model.names import is_memory, named_leaves
 from rad_jax.runs import manifest
 from rad_jax.runs.hardware import PEAK_DEVICE, PEAK_PROCESS, STEP_SECONDS
+from rad_jax.runs.stored_config import read_config
 from rad_jax.training.step import init_state
 
 
@@ -59,7 +59,7 @@ PEAKS = {PEAK_DEVICE: "device", PEAK_PROCESS: "process"}
 
 def count_parameters(workdir: Path) -> tuple[int, int]:
     """Counts the parameters of a run's recurrent branches and of its whole model, from shapes alone."""
-    config = config_from_json((workdir / "config.json").read_text())
+    config = read_config(workdir)
     leaves = named_leaves(jax.eval_shape(lambda: init_state(RAD(config.model), config)).params)
     sizes = {name: math.prod(leaf.shape) for name, leaf in leaves.items()}
     return sum(size for name, size in sizes.items() if is_memory(name)), sum(sizes.values())

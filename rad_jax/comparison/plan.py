@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rad_jax.config import NAMES, Config, ConfigError, config_from_json, load_config
-from rad_jax.runs.restore import refuse_changes
+from rad_jax.config import NAMES, Config, ConfigError, load_config
+from rad_jax.runs.stored_config import check_same_run, read_config
+from rad_jax.runs.trained_on import TrainedOn
 
 ALL = "all"
 # Keys that a comparison sets itself, to tell variants and ablations apart; users must not.
@@ -151,12 +152,12 @@ def expand(variants: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def check_same_runs(comparison: Comparison, workdir: Path) -> None:
+def check_same_runs(comparison: Comparison, workdir: Path, trained_on: TrainedOn | None = None) -> None:
     """Raises `ConfigError` if a folder of ``workdir`` holds a run whose numbers another configuration made."""
     for run in comparison.runs:
-        path = workdir / run.name / "config.json"
-        if path.exists():
-            found = config_from_json(path.read_text())
+        directory = workdir / run.name
+        if (directory / "config.json").exists():
+            found = read_config(directory)
             sizes = {"latent": found.model.latent, "action_dim": found.model.action_dim}
             model = dataclasses.replace(run.config.model, **sizes)
-            refuse_changes(dataclasses.replace(run.config, model=model), found, workdir / run.name)
+            check_same_run(dataclasses.replace(run.config, model=model), directory, trained_on)

@@ -15,7 +15,9 @@ from rad_jax.config import Config, ConfigError, load_config
 from rad_jax.data import DataError
 from rad_jax.evaluation.stored import measure_figure3, newest_step, score_bounds, score_run
 from rad_jax.runs.checkpoints import CheckpointError, CheckpointMismatch
-from rad_jax.runs.open import load_trained, open_sets, open_training_run
+from rad_jax.runs.datasets import open_sets
+from rad_jax.runs.restore import load_trained
+from rad_jax.runs.training_run import open_training_run
 from rad_jax.tokenizer import TokenizerError
 from rad_jax.weights import WeightsError
 

@@ -235,6 +235,24 @@ def check_latents(episodes: Episodes, name: str, fingerprint: str) -> None:
         )
 
 
+def frame_size(episodes: Episodes) -> tuple[int, int]:
+    """Height and width of the frames of a data set, or of those that its latents were made from.
+
+    Raises:
+      DataError: it has no frames, and does not say.
+    """
+    if "frames" in episodes.spec.arrays:
+        height, width, _ = episodes.spec.arrays["frames"][0]
+        return height, width
+    try:
+        height, width = episodes.spec.info["encoded"]["frame_size"]
+    except (KeyError, TypeError, ValueError):
+        raise DataError(
+            f"{episodes} has no frames, and its info['encoded']['frame_size'] does not say how large they were"
+        ) from None
+    return height, width
+
+
 def _open(path: Path) -> Any:
     from array_record.python.array_record_module import ArrayRecordReader
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import flax
 import jax
 
-from rad_jax.config import Config, ConfigError
+from rad_jax.config import Config, ConfigError, DataConfig
 from rad_jax.data import Episodes
 from rad_jax.evaluation.scores import make_metrics
 from rad_jax.evaluation.stored import Scores, read_scores, read_shown, score_bounds, score_run
@@ -28,8 +28,9 @@ from rad_jax.reports.episodes import EpisodeFrames
 from rad_jax.reports.page import write_report
 from rad_jax.reports.tables import Column, Table, TableRow, to_text
 from rad_jax.rollout.predict import read_clip
+from rad_jax.runs.datasets import open_sets
 from rad_jax.runs.hardware import hardware
-from rad_jax.runs.open import load_trained, open_sets
+from rad_jax.runs.restore import TrainedModel, load_trained
 from rad_jax.tokenizer import Tokenizer
 
 FOLDER = "evaluation"
@@ -71,7 +72,7 @@ def evaluate(config: Config, workdir: Path, baseline: Path | None = None) -> Pat
     trained = load_trained(workdir, config)
     config = trained.config
     twin = baseline and load_trained(baseline)
-    if twin and twin.config.data != config.data:
+    if twin and _training_data(twin) != _training_data(trained):
         raise ConfigError(
             f"--baseline {baseline}: trained on {twin.config.data.path} with condition {twin.config.data.condition} "
             "and other data settings than the model; a twin has the same"
@@ -150,6 +151,11 @@ def write_evaluation(
             f"{episodes} has latents alone: the truth is what the tokenizer makes of them, not the raw frames"
         )
     return page
+
+
+def _training_data(trained: TrainedModel) -> tuple[str | None, DataConfig]:
+    """What twins must share, by content: the data may have moved between the two trainings."""
+    return trained.trained_on.digest, dataclasses.replace(trained.config.data, path="-", threads=1, buffer=1)
 
 
 def _row(scores: Scores) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from rad_jax.data import Episodes
 from rad_jax.evaluation.scores import Row, floors
 from rad_jax.metrics.video import Video
 from rad_jax.rollout.predict import Clip, Span, predict_each, read_clip, span_of
-from rad_jax.runs.open import TrainedModel
+from rad_jax.runs.restore import TrainedModel
 from rad_jax.tokenizer import Tokenizer
 
 # Index, clip, and by row the predicted frames. Its producers keep no reference to a clip while they make the next one:

@@ -20,9 +20,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from rad_jax.config import Config, config_from_json
+from rad_jax.config import Config
 from rad_jax.data import Episodes
 from rad_jax.data.index import FILE as INDEX
+from rad_jax.data.reader import frame_size
 from rad_jax.evaluation.effective_attention import EffectiveAttention, of_clip
 from rad_jax.evaluation.predictors import (
     Predictions,
@@ -35,11 +36,14 @@ from rad_jax.evaluation.predictors import (
 )
 from rad_jax.evaluation.scores import Row, convention, jsonable, metrics_spec, score_clips, summarise
 from rad_jax.files import write_bytes
+from rad_jax.metrics.lpips import open_lpips
 from rad_jax.metrics.video import Video, VideoScore
-from rad_jax.rollout.predict import frame_size, longest, read_clip, truth_of
+from rad_jax.rollout.predict import longest, read_clip, truth_of
 from rad_jax.runs import manifest
 from rad_jax.runs.hardware import hardware
-from rad_jax.runs.open import TrainedModel, open_lpips
+from rad_jax.runs.restore import TrainedModel
+from rad_jax.runs.stored_config import read_config
+from rad_jax.runs.trained_on import check_evaluation_set
 from rad_jax.tokenizer import Tokenizer
 
 FORMAT = 4
@@ -75,6 +79,8 @@ def score_run(trained: TrainedModel, workdir: Path, sets: Mapping[str, Episodes]
       ConfigError, DataError: a set cannot be evaluated.
     """
     config = trained.config
+    for episodes in sets.values():
+        check_evaluation_set(episodes, trained.trained_on, config.data.condition)
     keys = {name: run_key(config, workdir, trained.step, episodes) for name, episodes in sets.items()}
     # Clips of all sets are padded to one length, so that the rollout compiles once.
     padded = longest(span for episodes in sets.values() for span in spans_of(episodes, config))
@@ -105,10 +111,9 @@ def measure_figure3(trained: TrainedModel, workdir: Path, name: str, episodes: E
 
 def run_key(config: Config, workdir: Path, step: int, episodes: Episodes) -> dict[str, Any]:
     """What the scores of a checkpoint of the run in ``workdir`` depend on."""
-    seed = config_from_json((workdir / "config.json").read_text()).seed
     return _key(config, episodes) | {
         "checkpoint": _checkpoint(workdir, step),
-        "sampler": {"steps": config.sample.steps, "seed": seed},
+        "sampler": {"steps": config.sample.steps, "seed": read_config(workdir).seed},
         "shown": config.evaluate.side_by_side,
     }
 

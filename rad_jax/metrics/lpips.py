@@ -17,9 +17,11 @@ from flax import linen as nn
 
 from rad_jax.arrays import fingerprint, in_pieces
 from rad_jax.axes import Array, Float, PyTree
+from rad_jax.config import ConfigError
+from rad_jax.config.sections import EvaluateConfig
 from rad_jax.metrics.image import ImageError, Images, float_images
 from rad_jax.weights import torch_layout
-from rad_jax.weights.tensors import read_tensors
+from rad_jax.weights.tensors import WeightsError, read_tensors
 
 VERSION = "0.1"
 SHIFT, SCALE = np.float32([-0.030, -0.088, -0.188]), np.float32([0.458, 0.448, 0.450])  # of images in [-1, 1]
@@ -164,3 +166,19 @@ def lpips(a: Images, b: Images, weights: Lpips) -> Float[Array, "*b"]:
 def _lpips(weights: Lpips, a: Float[Array, "*b H W 3"], b: Float[Array, "*b H W 3"]) -> Float[Array, "*b"]:
     at_once = max(1, PIXELS_AT_ONCE // (a.shape[-3] * a.shape[-2]))
     return in_pieces(functools.partial(Network(weights.net).apply, {"params": weights.params}), at_once, a, b)
+
+
+def open_lpips(config: EvaluateConfig, size: tuple[int, int]) -> Lpips | None:
+    """The weights that the configuration names, for images of ``size`` (height, width); None if it names none.
+
+    Raises:
+      ConfigError: the file cannot be used, or the images are too small for its network.
+    """
+    if not config.lpips:
+        return None
+    try:
+        weights = load_lpips(config.lpips)
+        weights.check(*size)
+    except (WeightsError, ImageError) as error:
+        raise ConfigError(f"evaluate.lpips={config.lpips}: {error}") from None
+    return weights

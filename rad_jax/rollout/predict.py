@@ -97,24 +97,6 @@ def span_of(episodes: Episodes, index: int, context: int | None = None, stop: in
     return Span(context, length - context)
 
 
-def frame_size(episodes: Episodes) -> tuple[int, int]:
-    """Height and width in pixels of a data set's frames, or of the frames that its latents were encoded from.
-
-    Raises:
-      DataError: it has latents alone, and no record of that size.
-    """
-    if "frames" in episodes.spec.arrays:
-        height, width, _ = episodes.spec.arrays["frames"][0]
-        return height, width
-    try:
-        height, width = episodes.spec.info["encoded"]["frame_size"]
-    except (KeyError, TypeError, ValueError):
-        raise DataError(
-            f"{episodes} has no frames, and its info['encoded']['frame_size'] does not say how large they were"
-        ) from None
-    return height, width
-
-
 def truth_of(episodes: Episodes) -> str:
     """What predictions are compared with: "raw" frames, or "tokenizer-decoded" ones where a set has latents alone."""
     return "raw" if "frames" in episodes.spec.arrays else "tokenizer-decoded"

@@ -18,7 +18,10 @@ from rad_jax.config import Config
 from rad_jax.data import DataError, EpisodeSpec
 from rad_jax.data.condition import condition_arrays, condition_features
 from rad_jax.rollout.predict import predict, read_clip
-from rad_jax.runs.open import load_trained, open_episodes, open_preview
+from rad_jax.runs.datasets import open_episodes
+from rad_jax.runs.restore import load_trained
+from rad_jax.runs.trained_on import check_evaluation_set
+from rad_jax.tokenizer.preview import open_preview
 
 
 def rollout_video(config: Config, workdir: Path, episode: int = 0, script: str = "episode") -> Path:
@@ -35,6 +38,7 @@ def rollout_video(config: Config, workdir: Path, episode: int = 0, script: str =
     tokenizer = open_preview(preview, trained.tokenizer)
     config = trained.config
     episodes = open_episodes(config.evaluate)
+    check_evaluation_set(episodes, trained.trained_on, config.data.condition)
     if not 0 <= episode < len(episodes):
         raise DataError(f"--episode {episode}: {episodes} has episodes 0..{len(episodes) - 1}")
     clip = read_clip(episodes, episode, config, tokenizer)

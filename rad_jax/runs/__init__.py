@@ -1,6 +1,10 @@
-"""A run on disk: its checkpoints, how it is opened and restored, and its export."""
+"""A run on disk: its checkpoints, how it is opened for training or read afterwards, and its export.
 
-from rad_jax.runs.open import TrainedModel, load_trained
-from rad_jax.runs.pretrained import Pretrained, load_pretrained, load_tokenizer
+load_trained(workdir) -> TrainedModel        the newest checkpoint of a run
+load_pretrained(directory) -> TrainedModel   what ``--mode export`` wrote
+"""
 
-__all__ = ["Pretrained", "TrainedModel", "load_pretrained", "load_tokenizer", "load_trained"]
+from rad_jax.runs.pretrained import load_pretrained
+from rad_jax.runs.restore import TrainedModel, load_trained
+
+__all__ = ["TrainedModel", "load_pretrained", "load_trained"]

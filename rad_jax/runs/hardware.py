@@ -1,4 +1,4 @@
-"""What a process runs on, and the most memory that it took."""
+"""The hardware of this process, and its peak memory."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ STEP_SECONDS = "time/seconds_per_step"
 
 
 def hardware() -> str:
-    """The devices: "8 x TPU v5 lite", or of a CPU the cores that this process may use: "1 CPU core of 2 (x86_64)"."""
+    """The devices, such as "8 x TPU v5 lite"; on a CPU the cores that this process may use: "1 CPU core of 2 (x86_64)"."""
     if jax.default_backend() != "cpu":
         return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     every = os.cpu_count()
@@ -24,9 +24,10 @@ def hardware() -> str:
 
 
 def peak_memory() -> dict[str, int]:
-    """The most bytes so far: of the fullest device of this process, or on a CPU of the whole process, compiler included.
+    """Peak memory so far in bytes: of this process's fullest device, or on a CPU of the process, compiler included.
 
-    One entry, whose name says which. Names begin with "time/": they depend on the machine, see `rad_jax.training.log`.
+    The one entry is named `PEAK_DEVICE` or `PEAK_PROCESS`. Both begin with "time/", which marks values that depend on the
+    machine (`rad_jax.training.log`).
     """
     devices = [device.memory_stats() for device in jax.local_devices()]
     if all(stats and "peak_bytes_in_use" in stats for stats in devices):

@@ -1,12 +1,12 @@
-"""Parameters that a new run starts from: another run's, or those in a safetensors file (``train.init_from``).
+"""Parameters that a new run starts from (``train.init_from``): another run's, or those in a safetensors file.
 
     a work directory           the newest checkpoint of the run
     an export/ directory       its model.safetensors
     a .safetensors file        a DiT of Open-Oasis, or the model.safetensors of an export
 
-Where a run kept averaged parameters, those are taken: they are what its evaluation measured. Every parameter of the base is
-set. A memory is set if the source has one, which must then be of the same kind; otherwise it stays fresh, and with its gate at
-zero the model is exactly its base.
+If the run kept averaged parameters, they are taken, because its evaluation measured them. Every parameter of the base is set.
+The memory is set if the source has one, which must be of the same kind; otherwise it stays fresh, and as its gate is zero the
+model computes exactly what its base does.
 """
 
 import logging
@@ -16,17 +16,19 @@ import jax
 import jax.numpy as jnp
 
 from rad_jax.axes import PyTree
-from rad_jax.config import ConfigError, ModelConfig, config_from_json
+from rad_jax.config import ConfigError, ModelConfig
 from rad_jax.config.messages import show_value
 from rad_jax.model.names import is_memory, map_named, named_leaves
 from rad_jax.runs.checkpoints import Checkpoints
 from rad_jax.runs.pretrained import TENSORS, description_of
+from rad_jax.runs.stored_config import FILE as CONFIG
+from rad_jax.runs.stored_config import read_config
 from rad_jax.weights import oasis_dit
 from rad_jax.weights.tensors import WeightsError, match, read_tensors
 
 log = logging.getLogger(__name__)
 
-# What tells models apart, beyond the shapes of their parameters: the number of the base's heads is in none of them.
+# Settings that the parameters depend on. Shapes alone are not enough: the number of heads appears in none of them.
 BASE_KEYS = ("patch", "width", "depth", "heads", "mlp_ratio", "action_dim")
 MEMORY_KEYS = ("kind", "features")
 
@@ -34,12 +36,13 @@ MEMORY_KEYS = ("kind", "features")
 def initial_params(
     source: str | Path, params: PyTree, config: ModelConfig, tokenizer: str | None = None
 ) -> PyTree:
-    """``params`` with the values of ``source`` (see the module's docstring), placed as they are.
+    """Returns ``params`` with the values of ``source``, keeping their dtypes and shardings.
 
     Args:
+      source: one of the three that the module's docstring lists.
       config: the model that ``params`` belong to.
-      tokenizer: the fingerprint of the tokenizer whose latents the model will see; if ``source`` is known to be made for
-        another one, a warning says so.
+      tokenizer: fingerprint of the tokenizer whose latents the model will see; a warning is logged if ``source`` is known to
+        have been trained on another one's.
 
     Raises:
       ConfigError, CheckpointError, CheckpointMismatch, WeightsError: in one or two lines, what is missing or does not fit.
@@ -57,10 +60,9 @@ def initial_params(
 
 
 def _from_run(workdir: Path, params: PyTree, config: ModelConfig, tokenizer: str | None) -> PyTree:
-    try:
-        run = config_from_json((workdir / "config.json").read_text())
-    except FileNotFoundError:
-        raise ConfigError(f"train.init_from={workdir}: there is no run (no config.json)") from None
+    if not (workdir / CONFIG).exists():
+        raise ConfigError(f"train.init_from={workdir}: there is no run (no {CONFIG})")
+    run = read_config(workdir)
     _check_model(workdir, run.model, config)
     part, target = "params", params
     if run.train.ema:
@@ -98,7 +100,7 @@ def _from_file(path: Path, params: PyTree, config: ModelConfig, tokenizer: str |
 
 
 def _check_model(source: Path, found: ModelConfig, wanted: ModelConfig) -> None:
-    """Raises `WeightsError` unless parameters of the model ``found`` mean the same in the model ``wanted``."""
+    """Raises `WeightsError` unless parameters of a model ``found`` compute the same in a model ``wanted``."""
     differing = {
         f"model.{key}": (getattr(found, key), getattr(wanted, key))
         for key in BASE_KEYS

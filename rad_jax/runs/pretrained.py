@@ -1,12 +1,12 @@
-"""A trained model in one directory, and back with one call; no data set and no run is needed.
+"""An exported model: one directory that is read back with one call, without its run or its data.
 
     config.json          what the model is, see `Description`
-    model.safetensors    the parameters, named as in `rad_jax.model.names`; the description again in its metadata
-    orbax/state/         the same as an Orbax checkpoint
-    orbax/manifest/      the description again, and the sha256 of every file of it (`rad_jax.runs.manifest`)
-    tokenizer.npz        the tokenizer's file, if it is small
+    model.safetensors    the parameters, named as in `rad_jax.model.names`, with the description in the metadata
+    orbax/state/         the same parameters as an Orbax checkpoint
+    orbax/manifest/      the description, and the sha256 of every file in orbax/state (`rad_jax.runs.manifest`)
+    tokenizer.npz        the tokenizer's file, unless it is a large network
 
-Either form of the parameters can be given away alone. `rad_jax.runs.export` writes such a directory.
+Either form of the parameters is enough. `rad_jax.runs.export` writes such a directory.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,13 +23,15 @@ import orbax.checkpoint as ocp
 
 from rad_jax import tokenizer as tokenizers
 from rad_jax.arrays import fingerprint
-from rad_jax.axes import PyTree
 from rad_jax.config import Config, ConfigError, config_from_dict
 from rad_jax.model import RAD
 from rad_jax.model.names import named_leaves, nested, parameter_shapes
 from rad_jax.runs import manifest
 from rad_jax.runs.manifest import DamagedCheckpoint, Manifest, UnknownFormat
-from rad_jax.tokenizer import Tokenizer, TokenizerError
+from rad_jax.runs.restore import TrainedModel
+from rad_jax.runs.stored_config import without_commands
+from rad_jax.runs.trained_on import TrainedOn
+from rad_jax.tokenizer import TokenizerError
 from rad_jax.weights.tensors import WeightsError, match, read_metadata, read_tensors
 
 CONFIG, TENSORS, ORBAX, STATE = "config.json", "model.safetensors", "orbax", "state"
@@ -37,25 +39,19 @@ FORMAT = "rad_jax model 1"
 METADATA = "rad_jax"  # the description's key in the metadata of model.safetensors
 
 
-class Pretrained(NamedTuple):
-    """A model that can be rolled out: ``rollout.start(model, params, ..., diffusion=config.diffusion, ...)``."""
-
-    model: RAD
-    params: PyTree
-    config: Config
-
-
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What stands beside parameters.
+    """What an export says about its parameters.
 
     Attributes:
-      config: the run's, with nothing left open, as `Config.to_dict`.
+      config: the run's configuration as `Config.to_dict` gives it, with nothing left open.
       parameters: "ema" (averaged over training) or "params" (those of the last step).
       step: optimiser steps they were trained for.
       sha256: `fingerprint` of the parameters.
       tokenizer: "name", "fingerprint", and "file", the name of its file in the directory (None: not included).
-      data: what the training data say about their arrays ("actions": names of the entries, ...), None if not at hand.
+      data: what the training data say about themselves ("actions": names of the entries, ...); None if an earlier version
+        exported the model without its data.
+      frame_size: height and width of the training frames in pixels; None if unknown.
     """
 
     config: dict[str, Any]
@@ -64,6 +60,7 @@ class Description:
     sha256: str
     tokenizer: dict[str, str | None]
     data: dict[str, Any] | None
+    frame_size: list[int] | None = None
 
     def to_json(self) -> str:
         return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1) + "\n"
@@ -91,10 +88,7 @@ class Description:
         return description
 
     def checked_config(self, where: str) -> Config:
-        """The configuration, without the commands it may contain: nothing that a stranger wrote is to be run.
-
-        Raises `WeightsError` if it is not one, or leaves sizes open.
-        """
+        """The configuration, without shell commands; raises `WeightsError` if it is not one, or leaves sizes open."""
         try:
             config = config_from_dict(self.config)
             _ = config.model.grid
@@ -102,18 +96,18 @@ class Description:
             raise WeightsError(f"{where}: {error}") from None
         if config.model.action_dim is None:
             raise WeightsError(f"{where}: model.action_dim=none: a trained model has one")
-        data = dataclasses.replace(config.data, make="", auto_make=False)
-        evaluate = dataclasses.replace(config.evaluate, make="", auto_make=False, more_make="")
-        return dataclasses.replace(config, data=data, evaluate=evaluate)
+        return without_commands(config)
 
 
-def load_pretrained(directory: str | os.PathLike) -> Pretrained:
-    """Reads a model that was exported: the directory, or the Orbax checkpoint in it alone.
+def load_pretrained(directory: str | os.PathLike, tokenizer: str | os.PathLike | None = None) -> TrainedModel:
+    """Reads an exported model: the directory that ``--mode export`` wrote, or the Orbax checkpoint in it.
 
-    ``config.tokenizer.path`` of what it returns is the tokenizer's file, if it was exported too; see `load_tokenizer`.
+    Args:
+      tokenizer: path of the tokenizer's file, needed if it was not exported with the model.
 
     Raises:
       WeightsError: in one or two lines, what is missing, damaged or does not fit together.
+      TokenizerError: the tokenizer's file is missing, or is another tokenizer's.
     """
     directory = Path(directory)
     description = read_description(directory)
@@ -128,32 +122,13 @@ def load_pretrained(directory: str | os.PathLike) -> Pretrained:
     tensors = match(tensors, parameter_shapes(config.model), f"{where}, as {config.name}")
     if fingerprint(tensors) != description.sha256:
         raise WeightsError(f"{where} has other values than were exported (sha256 differs); export it again")
-    file = _tokenizer_file(directory, description)
-    config = dataclasses.replace(
-        config, tokenizer=dataclasses.replace(config.tokenizer, path=str(file or ""), preview="")
-    )
     params = nested({name: jnp.asarray(array) for name, array in tensors.items()})
-    return Pretrained(RAD(config.model), params, config)
-
-
-def load_tokenizer(directory: str | os.PathLike, path: str | os.PathLike | None = None) -> Tokenizer:
-    """The tokenizer that an exported model was trained with.
-
-    Args:
-      path: its file, if it was not exported with the model.
-
-    Raises:
-      WeightsError: the directory holds no model. TokenizerError: the file is missing, or is another tokenizer's.
-    """
-    directory = Path(directory)
-    description = read_description(directory)
-    name, fingerprint = description.tokenizer["name"], description.tokenizer["fingerprint"]
-    path = path or _tokenizer_file(directory, description)
-    if path is None:
-        raise TokenizerError(
-            f"{directory} does not include its tokenizer {name} ({fingerprint[:12]}): give the path of its file"
-        )
-    return tokenizers.load(name, path, fingerprint)
+    trained_on = _trained_on(directory, description, tokenizer)
+    loaded = tokenizers.load(trained_on.tokenizer, trained_on.file, trained_on.fingerprint)
+    config = dataclasses.replace(
+        config, tokenizer=dataclasses.replace(config.tokenizer, path=str(trained_on.file), preview="")
+    )
+    return TrainedModel(config, RAD(config.model), params, loaded, description.step, trained_on)
 
 
 def read_description(directory: Path) -> Description:
@@ -185,11 +160,17 @@ def description_of(path: Path) -> Description:
     return Description.from_json(text, f"the metadata of {path}")
 
 
-def _tokenizer_file(directory: Path, description: Description) -> Path | None:
-    """Beside the parameters, or beside the Orbax checkpoint that they are in."""
-    name = description.tokenizer["file"]
-    places = [directory / name, directory.absolute().parent / name] if name else []
-    return next((place for place in places if place.is_file()), None)
+def _trained_on(directory: Path, description: Description, tokenizer: str | os.PathLike | None) -> TrainedOn:
+    """The facts of an export. The tokenizer's file is beside the parameters, or beside the Orbax checkpoint they are in."""
+    name, of_weights, file = (description.tokenizer[key] for key in ("name", "fingerprint", "file"))
+    places = [directory.absolute() / file, directory.absolute().parent / file] if file else []
+    found = Path(tokenizer).absolute() if tokenizer else next(filter(Path.is_file, places), None)
+    if found is None:
+        raise TokenizerError(
+            f"{directory} does not include its tokenizer {name} ({of_weights[:12]}): give the path of its file"
+        )
+    size = description.frame_size and tuple(description.frame_size)
+    return TrainedOn(name, of_weights, found, size, None, description.data or {})
 
 
 def _orbax_of(directory: Path) -> Path | None:

@@ -1,90 +1,66 @@
-"""How a run is read: its parameters, with its own configuration; and what may not change when it goes on."""
+"""A trained model, read from the work directory of its run; neither the training data nor their place are needed."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from rad_jax import tokenizer as tokenizers
 from rad_jax.axes import PyTree
-from rad_jax.config import Config, ConfigError, config_from_json, diff_configs
-from rad_jax.config.messages import show_value
+from rad_jax.config import Config, ConfigError
+from rad_jax.model import RAD
 from rad_jax.model.names import init_params
 from rad_jax.runs.checkpoints import Checkpoints
-from rad_jax.runs.manifest import Manifest
+from rad_jax.runs.stored_config import read_config, refuse_changes
+from rad_jax.runs.trained_on import TrainedOn
+from rad_jax.tokenizer import Tokenizer, TokenizerError
 
 # Keys that make a model what it is.
 MODEL_KEYS = ("model.", "memory.", "diffusion.", "data.condition", "data.heading_harmonics")
 
-# Keys that may change when a run goes on: no number depends on them, or only in its last bits (speed against memory).
-FREE_KEYS = (
-    "evaluate.",
-    "sample.",
-    "checkpoint.",
-    "mesh.",
-    "data.threads",
-    "data.buffer",
-    "data.make",
-    "data.auto_make",
-    "tokenizer.preview",
-    "train.sample_every",
-    "train.accumulate",
-    "train.window_batch",
-    "model.remat",
-    "memory.prefetch_segment",
-    "memory.mixer_segment",
-)
 
+class TrainedModel(NamedTuple):
+    """A model that can be rolled out: ``rollout.start(model, params, ..., diffusion=config.diffusion, ...)``.
 
-class RestoredRun(NamedTuple):
-    """Parameters of a run's checkpoint: ``part`` says which, "ema" or "params"."""
+    Attributes:
+      config: the run's, with nothing left open and without shell commands; ``tokenizer.path`` is the file that was read.
+      model: without parameters.
+      params: averaged over training if the run kept an average, unless the others were asked for.
+      tokenizer: the one that the model was trained with.
+      step: optimiser steps that the parameters were trained for.
+      trained_on: the facts of the training data.
+    """
 
     config: Config
+    model: RAD
     params: PyTree
-    part: str
-    manifest: Manifest
+    tokenizer: Tokenizer
+    step: int
+    trained_on: TrainedOn
 
 
-def check_same_run(config: Config, workdir: Path) -> None:
-    """Raises `ConfigError` if ``workdir`` holds a run whose numbers another configuration made."""
-    path = workdir / "config.json"
-    if path.exists():
-        refuse_changes(config, config_from_json(path.read_text()), workdir)
-
-
-def refuse_changes(config: Config, run: Config, workdir: Path, among: tuple[str, ...] = ("",)) -> None:
-    """Raises `ConfigError` if a key that begins with one of ``among``, and is not free, is not what it was in the run."""
-    differing = diff_configs(run, config).items()
-    changed = {k: values for k, values in differing if k.startswith(among) and not k.startswith(FREE_KEYS)}
-    if changed:
-        key, (old, new) = next(iter(changed.items()))
-        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
-        raise ConfigError(
-            f"{key}={show_value(new)}: {workdir} holds a run with {show_value(old)}{more}; choose another --workdir"
-        )
-
-
-def restore_run(workdir: Path, config: Config | None = None, part: str = "ema") -> RestoredRun:
-    """Reads parameters from the newest checkpoint of a run, with the run's own configuration.
+def load_trained(workdir: str | os.PathLike, config: Config | None = None, part: str = "ema") -> TrainedModel:
+    """Reads the newest intact checkpoint of a run.
 
     Args:
-      config: its ``evaluate`` and ``sample`` sections are used in place of the run's; what makes the model must be the run's.
+      config: the user's configuration. Its ``evaluate`` and ``sample`` sections replace the run's, and its
+        ``tokenizer.path`` is used if the tokenizer's file is not where it was; what makes the model must be the run's.
       part: "ema" for the averaged parameters (those of the last step if the run keeps no average), or "params".
 
     Raises:
-      ConfigError, CheckpointError: in one or two lines, what is missing or does not fit.
+      ConfigError, CheckpointError, TokenizerError: in one or two lines, what is missing or does not fit.
     """
-    path = workdir / "config.json"
-    if not path.exists():
-        raise ConfigError(f"{workdir} holds no run (no config.json): train first, or name another --workdir")
-    run = config_from_json(path.read_text())
+    workdir = Path(workdir)
+    run = read_config(workdir)
     if config is not None:
         model = dataclasses.replace(config.model, latent=run.model.latent, action_dim=run.model.action_dim)
         wanted = dataclasses.replace(config, model=model)
         refuse_changes(wanted, run, workdir, MODEL_KEYS)
         run = dataclasses.replace(run, evaluate=config.evaluate, sample=config.sample)
-    part = part if run.train.ema else "params"
+    part = stored_part(run, part)
     target = jax.eval_shape(lambda: init_params(run.model))
     if part == "ema":  # the average is float32 whatever the parameters are
         target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.float32), target)
@@ -92,4 +68,26 @@ def restore_run(workdir: Path, config: Config | None = None, part: str = "ema") 
         restored = checkpoints.restore_part(part, target)
     if restored is None:
         raise ConfigError(f"{workdir} holds no checkpoint yet: train first")
-    return RestoredRun(run, restored[0], part, restored[1])
+    params, manifest = restored
+    trained_on = TrainedOn.read(workdir)
+    fingerprint = manifest.metadata["tokenizer"]["fingerprint"]
+    if trained_on.fingerprint != fingerprint:
+        raise ConfigError(
+            f"{workdir} was trained with tokenizer {fingerprint[:12]} and keeps {trained_on.fingerprint[:12]}; "
+            "one of its files is another run's"
+        )
+    if not trained_on.file.exists():
+        if config is None or not config.tokenizer.path:
+            raise TokenizerError(
+                f"{workdir} was trained with tokenizer {trained_on.tokenizer}, whose file {trained_on.file} is gone; "
+                "name it with tokenizer.path"
+            )
+        trained_on = dataclasses.replace(trained_on, file=Path(config.tokenizer.path).absolute())
+    tokenizer = tokenizers.load(trained_on.tokenizer, trained_on.file, trained_on.fingerprint)
+    run = dataclasses.replace(run, tokenizer=dataclasses.replace(run.tokenizer, path=str(trained_on.file)))
+    return TrainedModel(run, RAD(run.model), params, tokenizer, manifest.step, trained_on)
+
+
+def stored_part(config: Config, part: str) -> str:
+    """The top-level entry of a checkpoint that stands for ``part``: "ema" only where the run keeps an average."""
+    return part if config.train.ema else "params"

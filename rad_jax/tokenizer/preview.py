@@ -10,8 +10,12 @@ import functools
 import jax
 
 from rad_jax.axes import Array, Float
-from rad_jax.tokenizer.base import Unchecked
+from rad_jax.config import ConfigError
+from rad_jax.config.sections import TokenizerConfig
+from rad_jax.tokenizer import taesd
+from rad_jax.tokenizer.base import Tokenizer, Unchecked
 from rad_jax.tokenizer.network import NetworkTokenizer
+from rad_jax.weights.tensors import WeightsError
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["tokenizer", "decoder"], meta_fields=[])
@@ -53,3 +57,24 @@ class PreviewTokenizer:
     def decode(self, latents: Unchecked) -> Float[Array, "... H W 3"]:
         """See `Tokenizer`; approximately what ``tokenizer`` would decode."""
         return self.decoder.decode(latents)
+
+
+def open_preview(config: TokenizerConfig, tokenizer: Tokenizer) -> Tokenizer:
+    """``tokenizer``, decoding with TAESD if ``config.preview`` names its weights: for videos to look at.
+
+    Raises:
+      ConfigError: the file of TAESD cannot be used, or it decodes latents of another shape.
+    """
+    if not config.preview:
+        return tokenizer
+    try:
+        decoder = taesd.load(config.preview)
+    except WeightsError as error:
+        raise ConfigError(f"tokenizer.preview={config.preview}: {error}") from None
+    theirs, ours = ((one.channels, one.cell) for one in (decoder, tokenizer))
+    if theirs != ours:
+        raise ConfigError(
+            f"tokenizer.preview={config.preview}: decodes latents of {theirs[0]} channels, {theirs[1]} pixels a side; "
+            f"those of {config.name} have {ours[0]} and {ours[1]}"
+        )
+    return PreviewTokenizer(tokenizer, decoder)

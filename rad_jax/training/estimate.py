@@ -16,7 +16,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 from rad_jax.config import Config
 from rad_jax.model import RAD
 from rad_jax.model.names import is_memory, named_leaves
-from rad_jax.runs.open import open_training_run
+from rad_jax.runs.training_run import open_training_run
 from rad_jax.training import sharding
 from rad_jax.training.step import init_state, train_step
 

@@ -18,9 +18,11 @@ from rad_jax.errors import Stopped
 from rad_jax.files import WorkdirLock
 from rad_jax.runs.checkpoints import Checkpoints
 from rad_jax.runs.hardware import hardware, peak_memory
-from rad_jax.runs.open import TrainingRun, open_preview, open_training_run
-from rad_jax.runs.restore import check_same_run
+from rad_jax.runs.stored_config import check_same_run
+from rad_jax.runs.trained_on import TrainedOn
+from rad_jax.runs.training_run import TrainingRun, open_training_run
 from rad_jax.tokenizer import Tokenizer
+from rad_jax.tokenizer.preview import open_preview
 from rad_jax.training import sharding
 from rad_jax.training.log import Progress, Writer, parameter_table
 from rad_jax.training.samples import sample_frames
@@ -43,7 +45,7 @@ def train(config: Config, workdir: Path, profile: int = 0) -> TrainState:
     """
     run = open_training_run(config)
     preview = open_preview(run.config.tokenizer, run.tokenizer)
-    check_same_run(run.config, workdir)
+    check_same_run(run.config, workdir, TrainedOn.of(run))
     workdir.mkdir(parents=True, exist_ok=True)
     lock = nullcontext() if jax.process_index() else WorkdirLock(workdir)
     with lock, Checkpoints(workdir / "checkpoints", config.checkpoint) as checkpoints:
@@ -84,6 +86,7 @@ def _train(
     ):
         # Written last: a run that fails to start must not claim the directory.
         if jax.process_index() == 0:
+            TrainedOn.of(run).keep(workdir)
             files.write_bytes(workdir / "config.json", config.to_json().encode())
         for step in range(first + 1, config.train.steps + 1):
             batch = next(batches)

@@ -6,7 +6,7 @@ from jaxtyping import UInt8
 from rad_jax import media
 from rad_jax.axes import PyTree
 from rad_jax.rollout.predict import predict, read_clip
-from rad_jax.runs.open import TrainingRun
+from rad_jax.runs.training_run import TrainingRun
 
 VIDEOS = 4
 CONTEXT = 0.6  # share of a clip that is given

@@ -8,7 +8,7 @@ import jax
 from rad_jax.comparison.costs import read_costs
 from rad_jax.model.names import named_leaves
 from rad_jax.runs import hardware
-from rad_jax.runs.open import load_trained
+from rad_jax.runs.restore import load_trained
 from tests.toy_run import STEPS
 
 

@@ -12,7 +12,8 @@ from rad_jax.main import main
 from rad_jax.media import read_video
 from rad_jax.rollout.predict import predict, read_clip
 from rad_jax.runs.checkpoints import Checkpoints
-from rad_jax.runs.open import load_trained, open_training_run
+from rad_jax.runs.restore import load_trained
+from rad_jax.runs.training_run import open_training_run
 from tests.toy_run import STEPS, read_state
 
 MODEL, TWIN = "lstm-f", "df (no memory)"
@@ -183,11 +184,12 @@ def with_baseline(toy, workdir):
 def test_another_tokenizer_than_that_of_training_is_refused(toy, tmp_path, capsys):
     parts = open_training_run(toy.config())
     state, _ = read_state(toy.written(), parts)
-    shutil.copy(toy.written() / "config.json", tmp_path)
+    for name in ("config.json", "trained_on.json", "tokenizer.npz"):
+        shutil.copy(toy.written() / name, tmp_path)
     with Checkpoints(tmp_path / "checkpoints", parts.config.checkpoint) as checkpoints:
         checkpoints.save(1, state, {"tokenizer": {"name": "patch_pca", "fingerprint": "0" * 64}})
     status, (line,) = errors_of(toy.arguments(tmp_path, "--mode", "evaluate"), capsys)
-    assert status == 1 and "was trained with tokenizer 000000000000" in line
+    assert status == 2 and "was trained with tokenizer 000000000000" in line
 
 
 def test_training_data_are_not_for_evaluation(toy, capsys):

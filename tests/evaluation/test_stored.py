@@ -24,7 +24,8 @@ from rad_jax.evaluation.stored import (
 from rad_jax.media import to_uint8
 from rad_jax.rollout.predict import predict, read_clip
 from rad_jax.runs.checkpoints import Checkpoints
-from rad_jax.runs.open import load_trained, open_training_run
+from rad_jax.runs.restore import load_trained
+from rad_jax.runs.training_run import open_training_run
 from tests.toy_run import STEPS, read_state
 
 UNSCORED = shutil.ignore_patterns("scores", "evaluation")

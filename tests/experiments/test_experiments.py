@@ -14,7 +14,7 @@ from rad_jax.config import NAMES, ConfigError, config_from_json, load_config, wi
 from rad_jax.data import EpisodeSpec
 from rad_jax.data.condition import condition_dim
 from rad_jax.main import main
-from rad_jax.runs.open import further_sets
+from rad_jax.runs.datasets import further_sets
 from rad_jax.weights import oasis_dit
 
 SHIPPED = {

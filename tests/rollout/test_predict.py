@@ -8,7 +8,7 @@ import pytest
 from rad_jax import rollout
 from rad_jax.data import DataError, Episodes
 from rad_jax.rollout.predict import GENERATION, Span, longest, predict, predict_each, read_clip, span_of
-from rad_jax.runs.open import load_trained
+from rad_jax.runs.restore import load_trained
 
 BATCH = 2
 

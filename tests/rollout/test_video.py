@@ -12,7 +12,7 @@ from rad_jax.media import read_video
 from rad_jax.rollout import video
 from rad_jax.rollout.predict import predict, read_clip
 from rad_jax.rollout.video import read_script
-from rad_jax.runs.open import load_trained
+from rad_jax.runs.restore import load_trained
 
 CONTEXT, FUTURE = (
     36,

@@ -16,7 +16,7 @@ from rad_jax.model.names import map_named, named_leaves
 from rad_jax.runs.checkpoints import Checkpoints
 from rad_jax.runs.export import export
 from rad_jax.runs.initial import initial_params, is_memory
-from rad_jax.runs.open import open_training_run
+from rad_jax.runs.training_run import open_training_run
 from rad_jax.training import sharding
 from rad_jax.training.start import start_state
 from rad_jax.weights import WeightsError, import_oasis_dit

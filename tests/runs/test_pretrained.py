@@ -1,4 +1,4 @@
-"""A model exported from a run and read back: the same bits in both forms, no data set needed, damage is noticed."""
+"""An export that is read back: the same bits in both forms, without run or data; damage is noticed."""
 
 import dataclasses
 import json
@@ -11,16 +11,14 @@ import orbax.checkpoint as ocp
 import pytest
 
 from rad_jax import rollout
-from rad_jax.config import config_from_json
-from rad_jax.main import main
 from rad_jax.model.names import named_leaves
 from rad_jax.runs import export
-from rad_jax.runs.open import load_trained, open_training_run
-from rad_jax.runs.pretrained import load_pretrained, load_tokenizer
-from rad_jax.tokenizer import TokenizerError
+from rad_jax.runs.pretrained import load_pretrained
+from rad_jax.runs.restore import load_trained
+from rad_jax.tokenizer import TokenizerError, patch_pca
 from rad_jax.weights import WeightsError
 from rad_jax.weights.tensors import read_tensors
-from tests.toy_run import assert_same, read_state
+from tests.toy_run import assert_same
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +34,6 @@ def run(toy, tmp_path_factory):
 def trained(run):
     """What an evaluation of the run would take."""
     return load_trained(run)
-
-
-@pytest.fixture(scope="module")
-def other(toy):
-    """Another run, which was not exported."""
-    return toy.written("lstm-f")
 
 
 @pytest.fixture
@@ -62,24 +54,20 @@ def test_both_forms_give_the_averaged_parameters_bit_for_bit_without_data(run, t
     alone = shutil.move(copy / "orbax", copy.parent / "alone")
     shutil.copyfile(copy / "tokenizer.npz", alone / "tokenizer.npz")
     for directory in (copy, alone):
-        model, params, config = load_pretrained(directory)
-        assert_same(params, trained.params)
-        assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(params))
-        assert model.config == config.model == trained.config.model
-        assert config.tokenizer.path == str(directory / "tokenizer.npz")
-        run_config = config_from_json((run / "config.json").read_text())
-        assert (
-            dataclasses.replace(
-                config, tokenizer=run_config.tokenizer, data=run_config.data, evaluate=run_config.evaluate
-            )
-            == run_config
-        )
-        assert load_tokenizer(directory).fingerprint == trained.tokenizer.fingerprint
+        found = load_pretrained(directory)
+        assert_same(found.params, trained.params)
+        assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(found.params))
+        assert found.model.config == found.config.model == trained.config.model
+        assert found.config.tokenizer.path == str(directory / "tokenizer.npz")
+        assert dataclasses.replace(found.config, tokenizer=trained.config.tokenizer) == trained.config
+        assert found.tokenizer.fingerprint == trained.tokenizer.fingerprint
+        assert found.step == trained.step
+        assert found.trained_on.info == trained.trained_on.info
+        assert found.trained_on.frame_size == trained.trained_on.frame_size == (16, 16)
 
 
 def test_what_is_loaded_generates(copy):
-    model, params, config = load_pretrained(copy)
-    tokenizer = load_tokenizer(copy)
+    config, model, params, tokenizer, *_ = load_pretrained(copy)
     images = np.random.default_rng(0).uniform(size=(1, 3, 16, 16, 3)).astype(np.float32)
     latents = tokenizer.encode(images)
     actions = jnp.zeros((1, 3, config.model.action_dim))
@@ -106,68 +94,6 @@ def test_the_orbax_checkpoint_alone_is_enough(copy):
     described = json.loads((copy / "orbax" / "manifest" / "manifest.json").read_text())
     assert described["metadata"]["config"]["model"]["width"] == 16
     assert described["leaves"]["embed_action/kernel"] == [[16, 16], "float32"]
-
-
-def test_the_description_says_what_was_trained_on_what(run, copy):
-    description = json.loads((copy / "config.json").read_text())
-    assert description["parameters"] == "ema" and description["step"] == 24
-    assert (
-        description["tokenizer"]["name"] == "patch_pca"
-        and description["tokenizer"]["file"] == "tokenizer.npz"
-    )
-    assert len(description["data"]["actions"]) and len(description["data"]["pose"])
-    assert description["config"] == json.loads((run / "config.json").read_text())
-
-
-def test_the_command_writes_it_and_can_take_the_last_steps_parameters(toy, other, tmp_path, capsys):
-    workdir = shutil.copytree(other, tmp_path / "run")
-    before = {p.name for p in workdir.iterdir()}  # other tests roll out the run
-    for part in ("ema", "params"):
-        arguments = toy.arguments(workdir, "--mode", "export", "--parameters", part)
-        assert main(arguments) == 0
-        assert capsys.readouterr().out.splitlines()[-1] == f"export: {workdir / 'export'}"
-        state = read_state(workdir, open_training_run(toy.config()))[0]
-        assert_same(load_pretrained(workdir / "export").params, getattr(state, part))
-        assert {p.name for p in workdir.iterdir()} == before | {"export"}
-    assert main(toy.arguments(tmp_path / "none", "--mode", "export")) == 2
-    assert "holds no run" in capsys.readouterr().err
-    assert main(toy.arguments(workdir, "--mode", "export", variant="ttt-f")) == 2
-    assert "memory.kind=ttt" in capsys.readouterr().err
-
-
-def test_an_export_without_the_data_says_what_is_missing(toy, other, tmp_path, no_data, caplog):
-    workdir = shutil.copytree(other, tmp_path / "run")
-    directory = export.export(workdir)
-    assert "names of the actions are not exported" in caplog.text
-    assert "tokenizer patch_pca is not exported: no tokenizer at" in caplog.text
-    assert load_pretrained(directory).config.tokenizer.path == ""
-    with pytest.raises(TokenizerError, match=r"does not include its tokenizer patch_pca .*give the path"):
-        load_tokenizer(directory)
-    hidden = toy.rooms.with_name("hidden") / "tokenizer.npz"
-    assert load_tokenizer(directory, hidden).name == "patch_pca"
-
-
-def test_a_large_tokenizer_is_left_out(other, tmp_path, monkeypatch, caplog):
-    workdir = shutil.copytree(other, tmp_path / "run")
-    monkeypatch.setattr(export, "SMALL", 100)
-    directory = export.export(workdir)
-    assert "tokenizer patch_pca is not exported" in caplog.text and "is larger than 0 MiB" in caplog.text
-    assert not (directory / "tokenizer.npz").exists()
-    description = json.loads((directory / "config.json").read_text())
-    assert description["tokenizer"]["file"] is None and description["tokenizer"]["fingerprint"]
-
-
-def test_a_failed_export_leaves_the_one_before(run, monkeypatch):
-    before = {p.name: p.stat().st_mtime_ns for p in (run / "export").iterdir()}
-
-    def fail(*_):
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(export, "save_file", fail)
-    with pytest.raises(OSError, match="no space"):
-        export.export(run)
-    assert {p.name: p.stat().st_mtime_ns for p in (run / "export").iterdir()} == before
-    assert [p.name for p in run.iterdir() if p.name.startswith(".export")] == []
 
 
 def change_json(path, change):
@@ -270,3 +196,27 @@ def test_the_file_holds_parameters_by_the_names_of_the_library(run):
     tensors = read_tensors(run / "export" / "model.safetensors")
     assert tensors.keys() == named_leaves(load_pretrained(run / "export").params).keys()
     assert "block/memory/mixer/kernel" in tensors
+
+
+def test_an_export_of_an_earlier_version_is_read(copy):
+    """It has no frame size, and no data where they were gone when it was made."""
+
+    def age(values):
+        del values["frame_size"]
+        values["data"] = None
+
+    change_json(copy / "config.json", age)
+    trained_on = load_pretrained(copy).trained_on
+    assert trained_on.frame_size is None and trained_on.info == {}
+
+
+def test_a_tokenizer_that_is_not_included_is_given_by_its_path(copy, tmp_path):
+    elsewhere = shutil.move(copy / "tokenizer.npz", tmp_path / "elsewhere.npz")
+    with pytest.raises(TokenizerError, match="patch_pca") as info:
+        load_pretrained(copy)
+    assert str(copy) in str(info.value) and len(str(info.value).splitlines()) == 1
+    assert load_pretrained(copy, elsewhere).config.tokenizer.path == str(elsewhere)
+    other = patch_pca.fit(np.random.default_rng(0).integers(0, 256, (50, 16, 16, 3), np.uint8), 8, 8)
+    other.save(tmp_path / "other.npz")
+    with pytest.raises(TokenizerError, match="fingerprint"):
+        load_pretrained(copy, tmp_path / "other.npz")

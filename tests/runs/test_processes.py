@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rad_jax.files import WorkdirLock
-from rad_jax.runs.open import open_training_run
+from rad_jax.runs.training_run import open_training_run
 from tests.toy_run import ROOT, STEPS, assert_same, read_metrics, read_state, wait_for
 
 DEADLINE = 300  # seconds; nothing here takes as long, however busy the machine is

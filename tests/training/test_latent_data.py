@@ -13,11 +13,13 @@ from rad_jax import tokenizer as tokenizers
 from rad_jax.comparison import worker
 from rad_jax.config import ConfigError
 from rad_jax.data import DataError, Episodes, record_tokenizer
+from rad_jax.data.reader import frame_size
 from rad_jax.evaluation.stored import read_figure3, read_scores
 from rad_jax.main import main
 from rad_jax.media import read_video, to_uint8
-from rad_jax.rollout.predict import frame_size, predict, read_clip, truth_of
-from rad_jax.runs.open import load_trained, open_training_run
+from rad_jax.rollout.predict import predict, read_clip, truth_of
+from rad_jax.runs.restore import load_trained
+from rad_jax.runs.training_run import open_training_run
 from rad_jax.tokenizer import TokenizerError, patch_pca
 from rad_jax.training.loop import open_batches
 from rad_jax.training.step import latents_of

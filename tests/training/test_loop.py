@@ -21,9 +21,9 @@ from rad_jax.main import main
 from rad_jax.media import read_video
 from rad_jax.model import RAD
 from rad_jax.model.names import named_leaves
-from rad_jax.runs import restore
+from rad_jax.runs import stored_config
 from rad_jax.runs.checkpoints import Checkpoints
-from rad_jax.runs.open import open_training_run
+from rad_jax.runs.training_run import open_training_run
 from rad_jax.training import loop, samples, sharding
 from rad_jax.training.log import Writer
 from rad_jax.training.start import start_state
@@ -352,7 +352,7 @@ def test_a_run_to_start_from_that_is_not_there_leaves_the_work_directory_free(
     assert main(arguments) != 0
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1 and words in error and str(tmp_path / source) in error
-    restore.check_same_run(open_training_run(toy.config()).config, tmp_path / "run")
+    stored_config.check_same_run(open_training_run(toy.config()).config, tmp_path / "run")
 
 
 def test_a_random_base_is_not_frozen(toy, tmp_path):
@@ -372,4 +372,4 @@ def test_changed_keys_are_counted(toy, tmp_path):
     with pytest.raises(
         ConfigError, match=r"seed=1: .* holds a run with 0 \(and 1 more\); choose another --workdir"
     ):
-        restore.check_same_run(other, tmp_path)
+        stored_config.check_same_run(other, tmp_path)

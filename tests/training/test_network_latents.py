@@ -22,10 +22,11 @@ from rad_jax.main import main
 from rad_jax.media import read_video, to_uint8
 from rad_jax.model.names import named_leaves
 from rad_jax.rollout import video
-from rad_jax.runs import restore
+from rad_jax.runs import stored_config
 from rad_jax.runs.export import export
-from rad_jax.runs.open import open_preview, open_training_run
 from rad_jax.runs.pretrained import load_pretrained
+from rad_jax.runs.training_run import open_training_run
+from rad_jax.tokenizer.preview import open_preview
 from rad_jax.training import samples, sharding
 from rad_jax.training.log import Writer
 from tests.tokenizer.random_weights import save_sd_vae, save_taesd
@@ -206,9 +207,9 @@ def test_it_is_no_part_of_what_a_run_is(toy, settings, run):
     config = open_training_run(toy.config(VARIANT, settings)).config
     assert json.loads((run / "config.json").read_text())["tokenizer"]["preview"] == config.tokenizer.preview
     without = dataclasses.replace(config.tokenizer, preview="")
-    restore.check_same_run(dataclasses.replace(config, tokenizer=without), run)
+    stored_config.check_same_run(dataclasses.replace(config, tokenizer=without), run)
     with silence():
-        assert load_pretrained(export(run)).config.tokenizer.preview == ""
+        assert load_pretrained(export(run), settings["tokenizer.path"]).config.tokenizer.preview == ""
 
 
 @pytest.mark.parametrize("name", ["patch_pca", "oasis_vae"])

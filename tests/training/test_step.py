@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rad_jax.model.names import named_leaves
-from rad_jax.runs.open import TrainingRun, open_training_run
+from rad_jax.runs.training_run import TrainingRun, open_training_run
 from rad_jax.training.loop import open_batches
 from rad_jax.training.step import latents_of
 from tests.toy_run import assert_same, compile_step, random_state

@@ -7,7 +7,7 @@ import pytest
 
 from rad_jax.config import ConfigError
 from rad_jax.data import DataError
-from rad_jax.runs.open import open_training_run
+from rad_jax.runs.training_run import open_training_run
 from rad_jax.tokenizer import TokenizerError, patch_pca
 
 

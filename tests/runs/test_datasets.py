@@ -10,7 +10,7 @@ import pytest
 
 from rad_jax.config import ConfigError, DataConfig, EvaluateConfig
 from rad_jax.data import DataError, EpisodeSpec, record_tokenizer, write_split
-from rad_jax.runs.open import open_episodes, open_sets, run_command
+from rad_jax.runs.datasets import open_episodes, open_sets, run_command
 
 
 def write(directory, tokenizer=True):
@@ -27,7 +27,7 @@ def command(directory, code=""):
     """A shell command that writes the toy data set, with the python that the shell finds."""
     here = [str(Path(__file__).parents[2])]
     return "python -c " + shlex.quote(
-        f"import sys; sys.path[:0] = {here}; {code}from tests.runs.test_prepare import write; write({str(directory)!r})"
+        f"import sys; sys.path[:0] = {here}; {code}from tests.runs.test_datasets import write; write({str(directory)!r})"
     )
 
 

@@ -1,0 +1,73 @@
+"""Opens data sets; a missing one is made first, if the user's own configuration says so."""
+
+import dataclasses
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from rad_jax.config.sections import DataConfig, EvaluateConfig
+from rad_jax.data import DataError, Episodes
+
+
+def open_episodes(config: DataConfig | EvaluateConfig, tokenizer: str = "") -> Episodes:
+    """Opens a data set; if it is missing and ``auto_make`` is set, runs the command that makes it first.
+
+    Training data without a tokenizer count as missing, because their command also fits it.
+
+    Args:
+      tokenizer: file of the tokenizer to use; if given, the training data need not have one.
+
+    Raises:
+      DataError: the data set is missing or damaged, in two lines with the command that makes it, or that command failed.
+    """
+    try:
+        episodes = Episodes(config.path, config.split)
+        if episodes.tokenizer is not None or tokenizer or not isinstance(config, DataConfig):
+            return episodes
+        problem = f"{config.path} has no tokenizer"
+    except DataError as error:
+        problem = str(error)
+    if not config.command:
+        raise DataError(problem)
+    if not config.auto_make:
+        raise DataError(f"{problem}\nmake it with: {config.command}")
+    run_command(config.command)
+    return Episodes(config.path, config.split)
+
+
+def open_sets(config: EvaluateConfig) -> dict[str, Episodes]:
+    """Opens all evaluation sets: first the one at ``path``, named after its protocol, then those of ``more`` by their names.
+
+    Raises:
+      DataError: as `open_episodes`.
+    """
+    first = open_episodes(config)
+    sets = {name: open_episodes(further) for name, further in further_sets(config).items()}
+    protocol = first.spec.info.get("protocol")
+    known = isinstance(protocol, str) and protocol not in sets
+    return {protocol if known else first.directory.name: first} | sets
+
+
+def further_sets(config: EvaluateConfig) -> dict[str, EvaluateConfig]:
+    """The settings of each evaluation set in ``more``, by name, as if it were the only one."""
+    sets = {}
+    for name, path in config.others.items():
+        make = config.more_make.replace("{name}", shlex.quote(name))
+        sets[name] = dataclasses.replace(config, path=path, make=make, more="")
+    return sets
+
+
+def run_command(command: str) -> None:
+    """Runs a shell command in which ``python`` is the interpreter of this process.
+
+    Raises:
+      DataError: its exit status is not 0.
+    """
+    print(f"$ {command}", flush=True)
+    environment = dict(os.environ)
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")])
+    status = subprocess.run(command, shell=True, env=environment).returncode
+    if status:
+        raise DataError(f"the command that makes the data ended with status {status}: {command}")

@@ -1,0 +1,118 @@
+"""The configuration that a work directory keeps: how it is read, and which keys may change when its run goes on."""
+
+import dataclasses
+from pathlib import Path
+
+from rad_jax.config import Config, ConfigError, config_from_json, diff_configs
+from rad_jax.config.messages import show_value
+from rad_jax.runs.trained_on import FILE as TRAINED_ON
+from rad_jax.runs.trained_on import TrainedOn
+
+FILE = "config.json"
+
+# Keys that may change when a run goes on: no number depends on them, or only in its last bits (speed against memory).
+FREE_KEYS = (
+    "evaluate.",
+    "sample.",
+    "checkpoint.",
+    "mesh.",
+    "data.threads",
+    "data.buffer",
+    "data.make",
+    "data.auto_make",
+    "tokenizer.preview",
+    "train.sample_every",
+    "train.accumulate",
+    "train.window_batch",
+    "model.remat",
+    "memory.prefetch_segment",
+    "memory.mixer_segment",
+)
+
+# Keys that say where something lies, which may change as long as it is the same by its content.
+PLACES = ("data.path", "tokenizer.path")
+
+
+def read_config(workdir: Path) -> Config:
+    """The configuration of the run in a work directory, without its shell commands.
+
+    Raises:
+      ConfigError: there is no run, or its ``config.json`` is damaged.
+    """
+    path = workdir / FILE
+    if not path.exists():
+        raise ConfigError(f"{workdir} holds no run (no {FILE}): train first, or name another --workdir")
+    try:
+        return without_commands(config_from_json(path.read_text()))
+    except (ConfigError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def without_commands(config: Config) -> Config:
+    """A configuration that was read from a file, which may be a stranger's: none of its shell commands may ever run."""
+    data = dataclasses.replace(config.data, make="", auto_make=False)
+    evaluate = dataclasses.replace(config.evaluate, make="", auto_make=False, more_make="")
+    return dataclasses.replace(config, data=data, evaluate=evaluate)
+
+
+def check_same_run(config: Config, workdir: Path, trained_on: TrainedOn | None = None) -> None:
+    """Raises `ConfigError` if ``workdir`` holds a run that ``config`` would not continue with the same numbers.
+
+    Args:
+      trained_on: the data and the tokenizer that ``config`` names, once they are open. They are compared by content, so both
+        may have moved; a run of an earlier version, which does not keep them, is compared by their paths.
+    """
+    if not (workdir / FILE).exists():
+        return
+    run, free = read_config(workdir), FREE_KEYS
+    if (workdir / TRAINED_ON).exists():
+        if trained_on is not None:
+            _check_same_content(config, TrainedOn.read(workdir), trained_on, workdir)
+        free += PLACES
+    if config.train.steps > run.train.steps:
+        _check_extension(config, run, workdir)
+        free += ("train.steps",)
+    refuse_changes(config, run, workdir, free=free)
+
+
+def refuse_changes(
+    config: Config,
+    run: Config,
+    workdir: Path,
+    among: tuple[str, ...] = ("",),
+    free: tuple[str, ...] = FREE_KEYS,
+) -> None:
+    """Raises `ConfigError` if ``config`` and ``run`` differ in a key that begins with one of ``among`` and none of ``free``."""
+    differing = diff_configs(run, config).items()
+    changed = {key: values for key, values in differing if key.startswith(among) and not key.startswith(free)}
+    if changed:
+        key, (old, new) = next(iter(changed.items()))
+        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+        raise ConfigError(
+            f"{key}={show_value(new)}: {workdir} holds a run with {show_value(old)}{more}; choose another --workdir"
+        )
+
+
+def _check_same_content(config: Config, recorded: TrainedOn, found: TrainedOn, workdir: Path) -> None:
+    for key, what, old, new in (
+        (f"data.path={config.data.path}", "episodes", recorded.digest, found.digest),
+        (f"tokenizer.path={found.file}", "latents of tokenizer", recorded.fingerprint, found.fingerprint),
+    ):
+        if old != new:
+            raise ConfigError(
+                f"{key}: {workdir} was trained on other {what} (sha256 {old[:12]}, here {new[:12]}); "
+                "restore them, or choose another --workdir"
+            )
+
+
+def _check_extension(config: Config, run: Config, workdir: Path) -> None:
+    """Raises `ConfigError` if more steps would change the learning rate of steps that were taken already."""
+    optimizer, steps = run.optimizer, run.train.steps
+    start = max(optimizer.warmup, optimizer.decay_start * steps)
+    saved = [int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdecimal()]
+    newest = max(saved, default=0)
+    if optimizer.decay != "constant" and newest - 1 > start:  # the last step taken has the index newest - 1
+        raise ConfigError(
+            f"train.steps={config.train.steps}: {workdir} holds a run with {steps} at step {newest}, and its learning rate "
+            f"decays since step {start:g} (optimizer.decay={optimizer.decay}); choose another --workdir"
+        )

@@ -1,0 +1,155 @@
+"""What a run was trained on, kept in its work directory so that nothing needs the training data afterwards.
+
+WORKDIR/trained_on.json    `TrainedOn`: names of the actions, pose columns, frame size, digest of the data, tokenizer
+WORKDIR/tokenizer.npz      the tokenizer's file; a large network stays where it is, and its absolute path is kept
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from rad_jax import files
+from rad_jax import tokenizer as tokenizers
+from rad_jax.config import ConfigError
+from rad_jax.data import DataError, Episodes
+from rad_jax.data.reader import frame_size
+from rad_jax.runs.training_run import TrainingRun, tokenizer_file
+from rad_jax.tokenizer import TokenizerError
+
+FILE = "trained_on.json"
+FORMAT = "rad_jax trained on 1"
+SMALL = 64 * 2**20  # bytes; a larger tokenizer file is not copied
+
+# Entries of a data set's info that give the columns of actions and poses their meaning.
+COLUMNS = ("actions", "pose", "pose_scale")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedOn:
+    """The facts of the training data and of the tokenizer.
+
+    Attributes:
+      tokenizer: its name, as `rad_jax.tokenizer.load` takes it.
+      fingerprint: sha256 (hex) of its weights.
+      file: absolute path of its file.
+      frame_size: height and width of the frames in pixels; None if the data hold latents and do not say.
+      digest: sha256 (hex) of the episodes, wherever they lie; None for an export.
+      info: what the data set says about itself: "actions" (names), "pose" (names of columns), "pose_scale", "source", ...
+    """
+
+    tokenizer: str
+    fingerprint: str
+    file: Path
+    frame_size: tuple[int, int] | None
+    digest: str | None
+    info: dict[str, Any]
+
+    @classmethod
+    def of(cls, run: TrainingRun) -> "TrainedOn":
+        """The facts of a run that is open for training."""
+        return cls(
+            run.tokenizer.name,
+            run.tokenizer.fingerprint,
+            tokenizer_file(run.config, run.episodes).absolute(),
+            _frame_size(run.episodes),
+            digest_of(run.episodes),
+            dict(run.episodes.spec.info),
+        )
+
+    @classmethod
+    def read(cls, workdir: Path) -> "TrainedOn":
+        """What `keep` wrote.
+
+        Raises:
+          ConfigError: the work directory does not have it (an earlier version made it), or the file is damaged.
+        """
+        path = workdir / FILE
+        if not path.is_file():
+            raise ConfigError(
+                f"{workdir} does not say what it was trained on (no {FILE}: an earlier version trained it); "
+                "give its training command once more, which adds it"
+            )
+        try:
+            values = json.loads(path.read_text())
+            size, info = values["frame_size"], dict(values["info"])
+            texts = [values[name] for name in ("format", "tokenizer", "fingerprint", "digest", "file")]
+            if not all(isinstance(text, str) for text in texts):
+                raise ValueError
+            found, tokenizer, fingerprint, digest, file = texts
+            beside = os.path.basename(file) == file and file.strip(".")
+            if found != FORMAT or not (os.path.isabs(file) or beside):
+                raise ValueError
+            height_width = None if size is None else (int(size[0]), int(size[1]))
+        except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+            raise ConfigError(
+                f"{path} is damaged or of another version (expected {FORMAT}); delete it and give the training command "
+                "once more, which writes it again"
+            ) from None
+        return cls(tokenizer, fingerprint, workdir.absolute() / file, height_width, digest, info)
+
+    def keep(self, workdir: Path) -> None:
+        """Writes the facts into a work directory, and the tokenizer's file beside them (see `copy_tokenizer`)."""
+        file = copy_tokenizer(self, workdir) or str(self.file)
+        content = {"format": FORMAT, **dataclasses.asdict(self), "file": file}
+        files.write_bytes(workdir / FILE, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def copy_tokenizer(trained_on: TrainedOn, directory: Path) -> str | None:
+    """Copies the tokenizer's file into a directory and returns the name of the copy.
+
+    None if there is no usable copy: the file is larger than `SMALL`, or it is a network that cannot be read without the
+    ``config.json`` beside it.
+    """
+    source = trained_on.file
+    if source.stat().st_size > SMALL:
+        return None
+    copy = directory / f"tokenizer{source.suffix}"
+    if copy.exists() and copy.samefile(source):
+        return copy.name
+    files.write_bytes(copy, source.read_bytes())
+    try:
+        tokenizers.load(trained_on.tokenizer, copy, trained_on.fingerprint)
+    except TokenizerError:
+        copy.unlink()
+        return None
+    return copy.name
+
+
+def digest_of(episodes: Episodes) -> str:
+    """sha256 (hex) of a split: its episodes, the bytes of its shards and the meaning of its columns, not its place."""
+    info = {name: episodes.spec.info.get(name) for name in COLUMNS}
+    content = [episodes.spec.arrays, episodes.ids, episodes.lengths.tolist(), episodes.checksums, info]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def check_evaluation_set(episodes: Episodes, trained_on: TrainedOn, condition: str) -> None:
+    """Raises `DataError` unless a data set shows a model what it was trained on.
+
+    Compared are the size of the frames, the names of the actions and, where ``condition`` includes the pose, the names of its
+    columns. Scales of the pose may differ, as they do between mazes of different sizes.
+    """
+    size, info = _frame_size(episodes), episodes.spec.info
+    columns = ["actions", "pose"] if "pose" in condition else ["actions"]
+    pairs = {"frames (height, width)": (size, trained_on.frame_size)} if size else {}
+    pairs |= {name: (info.get(name), trained_on.info.get(name)) for name in columns}
+    for name, (found, expected) in pairs.items():
+        if expected is not None and found != expected:
+            raise DataError(
+                f"{episodes}: {name} are {_words(found)}, the model was trained on {_words(expected)}; "
+                "evaluate it on a data set of the same kind"
+            )
+
+
+def _words(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else "not named"
+
+
+def _frame_size(episodes: Episodes) -> tuple[int, int] | None:
+    """As `frame_size`; None for latents that do not say how large their frames were, which can be trained on."""
+    try:
+        return tuple(frame_size(episodes))
+    except DataError:
+        return None

@@ -1,0 +1,80 @@
+"""A run that trains: its configuration, training data, tokenizer and model, opened and checked against each other."""
+
+import dataclasses
+from pathlib import Path
+from typing import NamedTuple
+
+from rad_jax import tokenizer as tokenizers
+from rad_jax.config import Config, ConfigError
+from rad_jax.data import Episodes
+from rad_jax.data.condition import condition_dim
+from rad_jax.data.reader import check_latents
+from rad_jax.model import RAD
+from rad_jax.runs.datasets import open_episodes
+from rad_jax.tokenizer import Tokenizer
+
+
+class TrainingRun(NamedTuple):
+    """What a training works with.
+
+    Attributes:
+      config: ``model.latent`` and ``model.action_dim`` are set.
+      episodes: the training data.
+      tokenizer: the one of the training data.
+      model: without parameters.
+    """
+
+    config: Config
+    episodes: Episodes
+    tokenizer: Tokenizer
+    model: RAD
+
+
+def open_training_run(config: Config) -> TrainingRun:
+    """Opens the training data (see `open_episodes`: they may be made first), their tokenizer and the model.
+
+    ``model.latent`` and ``model.action_dim``, where left open, are taken from the data and the tokenizer.
+
+    Raises:
+      DataError, TokenizerError, ConfigError: in one or two lines, what is missing or does not fit.
+    """
+    episodes = open_episodes(config.data, config.tokenizer.path)
+    tokenizer = open_tokenizer(config, episodes)
+    check_latents(episodes, tokenizer.name, tokenizer.fingerprint)
+    shapes = episodes.spec.arrays
+    latent = shapes["latents"][0] if "latents" in shapes else tokenizer.latent_shape(*shapes["frames"][0][:2])
+    dim = condition_dim(episodes.spec, config.data.condition, config.data.heading_harmonics)
+    for name, given, found in (
+        ("latent", config.model.latent, latent),
+        ("action_dim", config.model.action_dim, dim),
+    ):
+        if given is not None and given != found:
+            raise ConfigError(
+                f"model.{name}={given}: {config.data.path} has {found}; leave it open with model.{name}=none"
+            )
+    model_config = dataclasses.replace(config.model, latent=tuple(latent), action_dim=dim)
+    config = dataclasses.replace(config, model=model_config)
+    return TrainingRun(config, episodes, tokenizer, RAD(config.model))
+
+
+def open_tokenizer(config: Config, episodes: Episodes) -> Tokenizer:
+    """The tokenizer of the training data; its fingerprint must be the one that they record, if they record one.
+
+    Raises:
+      ConfigError: the configuration names a tokenizer of another kind. TokenizerError: its file is missing or another's.
+    """
+    recorded = episodes.tokenizer or {}
+    name = recorded.get("name", config.tokenizer.name)
+    if name != config.tokenizer.name:
+        raise ConfigError(
+            f"tokenizer.name={config.tokenizer.name}: {config.data.path} belongs to {name} "
+            f"{recorded['fingerprint'][:12]}; a model works with the tokenizer of its data"
+        )
+    file = tokenizer_file(config, episodes)
+    return tokenizers.load(config.tokenizer.name, file, recorded.get("fingerprint"))
+
+
+def tokenizer_file(config: Config, episodes: Episodes) -> Path:
+    """The tokenizer's file: the one that the configuration names, or else the one that the data record."""
+    recorded = episodes.tokenizer or {}
+    return Path(config.tokenizer.path or episodes.directory / recorded.get("path", "tokenizer.npz"))

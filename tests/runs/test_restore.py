@@ -1,0 +1,164 @@
+"""A trained model is read from its work directory alone: without data, from anywhere, and without running anything."""
+
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rad_jax.config import ConfigError
+from rad_jax.main import main
+from rad_jax.runs import trained_on
+from rad_jax.runs.export import export
+from rad_jax.runs.restore import load_trained
+from rad_jax.tokenizer import TokenizerError
+from tests.toy_run import ROOT, assert_same
+
+
+@pytest.fixture
+def workdir(toy, tmp_path):
+    """A copy of a run, somewhere else than where it was trained."""
+    return shutil.copytree(toy.written(), tmp_path / "run")
+
+
+@contextlib.contextmanager
+def hidden(toy):
+    """The training data are gone."""
+    away = toy.rooms.rename(toy.rooms.with_name("hidden"))
+    try:
+        yield
+    finally:
+        away.rename(toy.rooms)
+
+
+@pytest.fixture
+def no_data(toy):
+    with hidden(toy):
+        yield
+
+
+def test_nothing_that_reads_a_run_needs_its_data(workdir, toy, no_data, capsys):
+    for mode in ("evaluate", "rollout", "export"):
+        arguments = toy.arguments(workdir, "--mode", mode, data__make="touch made", data__auto_make=True)
+        assert main(arguments) == 0, capsys.readouterr().err
+    assert not toy.rooms.exists() and not Path("made").exists()
+    assert json.loads((workdir / "export" / "config.json").read_text())["data"]["actions"]
+
+
+def test_an_export_without_the_data_is_that_with_them(workdir, toy):
+    def content():
+        directory = export(workdir)
+        return {
+            p.name: p.read_bytes() for p in directory.iterdir() if p.is_file() and p.suffix != ".safetensors"
+        }
+
+    before = content()
+    with hidden(toy):
+        assert content() == before
+    assert set(before) == {"config.json", "tokenizer.npz"}
+
+
+def test_a_relative_work_directory_is_read_from_anywhere(workdir, monkeypatch, tmp_path):
+    expected = load_trained(workdir)
+    monkeypatch.chdir(workdir.parent)
+    found = load_trained("run")
+    monkeypatch.chdir(tmp_path.parent)
+    assert found.config == expected.config and Path(found.config.tokenizer.path).is_file()
+    assert_same(found.params, expected.params)
+
+
+def test_the_place_of_a_large_tokenizer_is_kept_as_an_absolute_path(toy, tmp_path, monkeypatch):
+    """The configuration says ``rooms``; what the run keeps says where that was."""
+    monkeypatch.setattr(trained_on, "SMALL", 100)
+    monkeypatch.chdir(toy.directory)
+    command = toy.arguments(tmp_path / "run", data__path=toy.rooms.name, train__steps=1)
+    assert main(command) == 0
+    assert not (tmp_path / "run" / "tokenizer.npz").exists()
+    monkeypatch.chdir(tmp_path)
+    assert load_trained("run").config.tokenizer.path == str(toy.rooms / "tokenizer.npz")
+
+
+def test_a_tokenizer_that_has_moved_is_named_by_the_users_configuration(workdir, toy, tmp_path):
+    moved = shutil.move(workdir / "tokenizer.npz", tmp_path / "moved.npz")
+    with pytest.raises(TokenizerError, match=r"tokenizer\.path") as info:
+        load_trained(workdir)
+    assert str(workdir / "tokenizer.npz") in str(info.value) and len(str(info.value).splitlines()) == 1
+    config = toy.config(changes={"tokenizer.path": str(moved)})
+    assert load_trained(workdir, config).config.tokenizer.path == str(moved)
+
+
+def test_a_run_that_does_not_keep_what_it_was_trained_on_is_one_line(toy, tmp_path, capsys):
+    """And the command that the line names repairs it."""
+    workdir = shutil.copytree(toy.trained, tmp_path / "run")
+    (workdir / "trained_on.json").unlink()
+    (workdir / "tokenizer.npz").unlink()
+    for mode in ("evaluate", "rollout", "export"):
+        capsys.readouterr()
+        assert main(toy.arguments(workdir, "--mode", mode)) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert str(workdir) in line and "trained_on.json" in line and "training command" in line
+    assert main(toy.arguments(workdir)) == 0
+    assert load_trained(workdir).step == 24
+
+
+def test_a_tokenizer_of_another_run_is_refused(workdir):
+    path = workdir / "trained_on.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"fingerprint": "0" * 64}))
+    with pytest.raises(ConfigError, match="keeps 000000000000"):
+        load_trained(workdir)
+
+
+def hostile(workdir, mark):
+    """Every command that a configuration can hold makes a file, and is to be run because nothing is there."""
+    path = workdir / "config.json"
+    values = json.loads(path.read_text())
+    command = {"make": f"touch {mark}", "auto_make": True, "path": str(mark / "none")}
+    values["data"] |= command
+    values["evaluate"] |= command | {"more_make": f"touch {mark}", "more": f"further={mark}/none"}
+    path.write_text(json.dumps(values))
+    return workdir
+
+
+def test_a_work_directory_of_a_stranger_runs_no_command(workdir, toy, tmp_path, no_data, capsys):
+    mark = tmp_path / "mark"
+    hostile(workdir, mark)
+    trained = load_trained(workdir)
+    assert (trained.config.data.make, trained.config.evaluate.make, trained.config.evaluate.more_make) == (
+        "",
+    ) * 3
+    assert not trained.config.data.auto_make and not trained.config.evaluate.auto_make
+    own = shutil.copytree(toy.written(), tmp_path / "own")
+    for directory, *more in (
+        (workdir, "evaluate"),
+        (workdir, "rollout"),
+        (workdir, "export"),
+        (workdir, "score"),
+        (own, "evaluate", "--baseline", str(workdir)),
+    ):
+        short = {"evaluate__videos": 1, "evaluate__side_by_side": 0, "evaluate__figure3": False}
+        main(toy.arguments(directory, "--mode", *more, **short))
+        assert not mark.exists(), more
+    assert (workdir / "evaluation" / "report.html").exists() and (workdir / "export").exists()
+    exported = json.loads((workdir / "export" / "config.json").read_text())["config"]
+    assert (exported["data"]["make"], exported["evaluate"]["make"]) == ("", "")
+    capsys.readouterr()
+
+
+def test_a_trained_model_generates_in_a_process_that_knows_only_the_directory(workdir, tmp_path, no_data):
+    """From the root of the file system, with a program such as the README shows."""
+    program = f"""
+        import numpy as np
+        from rad_jax.runs import load_trained
+        run = load_trained({str(workdir)!r})
+        latents = run.tokenizer.encode(np.zeros((1, 2, 16, 16, 3), np.float32))
+        np.save({str(tmp_path / "latents.npy")!r}, latents)
+    """
+    code = "\n".join(line.strip() for line in program.splitlines())
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "", "JAX_PLATFORMS": "cpu"}
+    subprocess.run([sys.executable, "-c", code], cwd="/", env=environment, check=True, capture_output=True)
+    expected = load_trained(workdir).tokenizer.encode(np.zeros((1, 2, 16, 16, 3), np.float32))
+    np.testing.assert_allclose(np.load(tmp_path / "latents.npy"), expected, rtol=1e-6, atol=1e-6)

@@ -1,0 +1,154 @@
+"""The configuration of a work directory: read without its commands, and compared with the one that goes on."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+
+from rad_jax.config import Config, ConfigError, flatten
+from rad_jax.config.load import KEYS
+from rad_jax.main import main
+from rad_jax.runs.stored_config import check_same_run, read_config, without_commands
+from rad_jax.runs.trained_on import TrainedOn
+from rad_jax.runs.training_run import open_training_run
+from rad_jax.tokenizer import patch_pca
+from tests.runs.test_trained_on import change_info
+from tests.toy_run import SAVED, STEPS, assert_same, read_state
+
+
+def test_every_command_is_dropped(toy):
+    """Also one that is added later: a key of a command says so."""
+    commands = {path for path, declared in KEYS.items() if "command" in declared.help}
+    assert commands == {
+        "data.make",
+        "data.auto_make",
+        "evaluate.make",
+        "evaluate.auto_make",
+        "evaluate.more_make",
+    }
+    values = {path: True if path.endswith("auto_make") else "touch it" for path in commands}
+    config = toy.config(changes=values)
+    found = flatten(without_commands(config))
+    assert {path: found[path] for path in commands} == {path: flatten(Config())[path] for path in commands}
+    assert {path: value for path, value in found.items() if path not in commands} == {
+        path: value for path, value in flatten(config).items() if path not in commands
+    }
+
+
+@pytest.mark.parametrize("text", ["", "[]", "[" * 90_000, "{", '{"model": {"wide": 3}}', b"\xff\xfe"])
+def test_a_damaged_configuration_is_one_line(text, tmp_path):
+    content = text if isinstance(text, bytes) else text.encode()
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(ConfigError) as info:
+        read_config(tmp_path)
+    assert str(tmp_path / "config.json") in str(info.value) and len(str(info.value).splitlines()) == 1
+
+
+def test_a_finished_run_is_extended_to_the_bits_of_a_longer_one(toy, tmp_path):
+    workdir = tmp_path / "run"
+    assert main(toy.arguments(workdir, train__steps=SAVED)) == 0
+    assert main(toy.arguments(workdir, train__steps=2 * SAVED)) == 0
+    training = open_training_run(toy.config())
+    state, step = read_state(workdir, training)
+    assert step == 2 * SAVED < STEPS
+    assert_same(state, read_state(toy.trained, training, step=step)[0])
+
+
+@pytest.fixture
+def run(toy, tmp_path):
+    """Writes a work directory with the configuration of a run and a checkpoint of a step, of which only the name matters."""
+    training = open_training_run(toy.config())
+
+    def write(step, **changes):
+        config = open_training_run(
+            toy.config(changes={k.replace("__", "."): v for k, v in changes.items()})
+        ).config
+        workdir = tmp_path / f"run {len(list(tmp_path.iterdir()))}"
+        (workdir / "checkpoints" / str(step)).mkdir(parents=True)
+        (workdir / "config.json").write_text(config.to_json())
+        TrainedOn.of(training).keep(workdir)
+        return config, workdir
+
+    return write
+
+
+def longer(config, steps):
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, steps=steps))
+
+
+@pytest.mark.parametrize(
+    ("decay", "start", "step", "allowed"),
+    [
+        ("constant", 0.0, 24, True),
+        ("linear", 0.5, 13, True),  # its last step has the index 12, at which the decay is still nothing
+        ("linear", 0.5, 14, False),
+        ("cosine", 0.5, 24, False),
+        ("cosine", 0.0, 5, True),  # a decay begins after the warm-up of 4 steps
+        ("cosine", 0.0, 6, False),
+    ],
+)
+def test_a_run_is_extended_if_no_step_would_have_had_another_learning_rate(decay, start, step, allowed, run):
+    from rad_jax.training.optimizer import learning_rate
+
+    config, workdir = run(step, optimizer__decay=decay, optimizer__decay_start=start)
+    extended = longer(config, 48)
+    rates = [learning_rate(one.optimizer, one.train) for one in (config, extended)]
+    assert all(rates[0](index) == rates[1](index) for index in range(step)) == allowed
+    if allowed:
+        return check_same_run(extended, workdir)
+    with pytest.raises(ConfigError) as info:
+        check_same_run(extended, workdir)
+    line = str(info.value)
+    assert "train.steps=48" in line and f"optimizer.decay={decay}" in line and len(line.splitlines()) == 1
+
+
+def test_a_run_is_not_shortened_and_no_other_key_is_freed_by_an_extension(run):
+    config, workdir = run(6)
+    with pytest.raises(ConfigError, match=f"train.steps=12: .* {STEPS}"):
+        check_same_run(longer(config, 12), workdir)
+    with pytest.raises(ConfigError, match="seed=1"):
+        check_same_run(dataclasses.replace(longer(config, 48), seed=1), workdir)
+
+
+def test_data_and_tokenizer_that_have_moved_do_not_end_a_run(toy, tmp_path):
+    workdir = shutil.copytree(toy.trained, tmp_path / "run")
+    moved = shutil.copytree(toy.rooms, tmp_path / "moved")
+    file = shutil.move(moved / "tokenizer.npz", tmp_path / "moved.npz")
+    assert main(toy.arguments(workdir, data__path=moved, tokenizer__path=file)) == 0
+    assert read_config(workdir).data.path == str(moved)
+    assert json.loads((workdir / "trained_on.json").read_text())["file"] == "tokenizer.npz"
+
+
+def test_other_data_at_the_same_path_are_refused(toy, tmp_path, capsys):
+    workdir = shutil.copytree(toy.trained, tmp_path / "run")
+    moved = shutil.copytree(toy.rooms, tmp_path / "moved")
+    before = {
+        name: (workdir / name).read_bytes() for name in ("config.json", "trained_on.json", "tokenizer.npz")
+    }
+    change_info(moved, "train", pose_scale=[1.0, 1.0, 1.0, 1.0])
+    assert main(toy.arguments(workdir, data__path=moved)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"data.path={moved}" in line and "other episodes" in line
+    assert {name: (workdir / name).read_bytes() for name in before} == before
+
+
+def test_another_tokenizer_at_the_same_path_is_refused(toy, tmp_path, run):
+    config, workdir = run(6)
+    training = open_training_run(toy.config())
+    frames = training.episodes.read(0)["frames"]
+    other = patch_pca.fit(frames, 8, 8)
+    assert other.fingerprint != training.tokenizer.fingerprint
+    facts = TrainedOn.of(training._replace(tokenizer=other))
+    with pytest.raises(ConfigError, match=r"tokenizer\.path=.* other latents"):
+        check_same_run(config, workdir, facts)
+
+
+def test_a_run_of_an_earlier_version_is_compared_by_its_paths(toy, tmp_path, run):
+    config, workdir = run(6)
+    (workdir / "trained_on.json").unlink()
+    facts = TrainedOn.of(open_training_run(toy.config()))
+    check_same_run(config, workdir, facts)
+    elsewhere = dataclasses.replace(config, data=dataclasses.replace(config.data, path="elsewhere"))
+    with pytest.raises(ConfigError, match=r"data\.path=elsewhere"):
+        check_same_run(elsewhere, workdir, facts)
