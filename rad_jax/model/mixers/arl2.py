@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 from flax import linen as nn
-from jax.scipy.linalg import solve_triangular
 
 from rad_jax.axes import Array, Float, Int
+from rad_jax.model.mixers.triangular import solve_unit_lower
 from rad_jax.model.rope import rotate, spatial_angles
 
 DECAY_RATE = (1.0, 16.0)  # exp(A) starts uniform here
@@ -46,8 +46,7 @@ def write_of_frame(
     between = jnp.exp(jnp.where(earlier, total[..., :, None] - total[..., None, :], -jnp.inf))
     overlap = beta[..., None] * jnp.einsum("...ie,...je->...ij", k, k) * between
     sides = beta[..., None] * jnp.concatenate([v, jnp.exp(total)[..., None] * k], axis=-1)
-    # Only what is strictly below the diagonal is read; the diagonal is taken for ones.
-    fresh, stale = jnp.split(solve_triangular(overlap, sides, lower=True, unit_diagonal=True), [e], axis=-1)
+    fresh, stale = jnp.split(solve_unit_lower(overlap, sides), [e], axis=-1)
     late = k * jnp.exp(total[..., -1:] - total)[..., None]
     kept = jnp.exp(total[..., -1])[..., None, None] * jnp.eye(e, dtype=k.dtype)
     write = jnp.einsum("...ne,...nv->...ev", late, fresh)
