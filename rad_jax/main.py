@@ -104,9 +104,9 @@ def run(config, options) -> int:
         if options.mode == "train":
             train(config, options.workdir)
         elif options.mode == "plan":
-            from rad_jax.training.estimate import make_plan
+            from rad_jax.training.estimate import estimate_step
 
-            print(make_plan(config))
+            print(estimate_step(config))
         elif options.mode == "compare":
             from rad_jax.comparison.compare import compare
 

@@ -20,17 +20,25 @@ from flax import struct
 from rad_jax import diffusion
 from rad_jax.axes import Array, Float, Int, Key, PyTree
 from rad_jax.config import DiffusionConfig
-from rad_jax.model import RAD, Live
+from rad_jax.model import RAD, WindowCache
 
 
 class Window(NamedTuple):
-    """What a rollout carries: the memory before the window, the window's clean frames, and what a new frame reads."""
+    """What a rollout carries from frame to frame.
+
+    Attributes:
+      memory: of all frames before the window, as `RAD.initial_memory`.
+      frames: slots for the clean frames of the window; those from ``count`` on are not read.
+      actions: the action that led to each frame.
+      count: frames in the window, 0..window-1.
+      cache: what a new frame reads.
+    """
 
     memory: PyTree
     frames: Float[Array, "b w rows cols ch"]
     actions: Float[Array, "b w a"]
     count: Int[Array, ""]
-    live: Live
+    cache: WindowCache
 
 
 @struct.dataclass
@@ -77,30 +85,36 @@ def start(
 
 def frames_in_window(model: RAD, length: int) -> int:
     """How many frames of a context of ``length`` frames stay visible to attention; the others are in the memory."""
-    return length - _remembered(model, length)
+    return length - _frames_in_memory(model, length)
 
 
-def _remembered(model, length):
-    """The smallest multiple of the stride that leaves at most window - 1 frames; of a number or an array."""
+def _frames_in_memory(model: RAD, length: int | Int[Array, "b"]) -> int | Int[Array, "b"]:
+    """The smallest multiple of the stride that leaves at most window - 1 frames of a context for the window."""
     stride = model.config.memory.stride
     excess = length - model.config.window + 1
     return -(-excess * (excess > 0) // stride) * stride
 
 
 @partial(jax.jit, static_argnames="model")
-def _read_context(model, params, frames, actions, lengths, count):
+def _read_context(
+    model: RAD,
+    params: PyTree,
+    frames: Float[Array, "b t rows cols ch"],
+    actions: Float[Array, "b t a"],
+    lengths: Int[Array, "b"],
+    count: Int[Array, ""],
+) -> Window:
     window = model.config.window
-    remembered = _remembered(model, lengths)
-    last = _remembered(model, frames.shape[1])
-    memory = _remember(model, params, frames[:, :last], actions[:, :last], remembered)
+    ends = _frames_in_memory(model, lengths)
+    last = _frames_in_memory(model, frames.shape[1])
+    memory = _prefetch(model, params, frames[:, :last], actions[:, :last], ends)
 
-    def cut(x):
+    def cut(x: Array) -> Array:
+        """The frames behind those in the memory."""
         padded = jnp.pad(x, [(0, 0), (0, window)] + [(0, 0)] * (x.ndim - 2))
-        return jax.vmap(lambda video, first: jax.lax.dynamic_slice_in_dim(video, first, window))(
-            padded, remembered
-        )
+        return jax.vmap(lambda video, first: jax.lax.dynamic_slice_in_dim(video, first, window))(padded, ends)
 
-    return _look(model, params, memory, cut(frames), cut(actions), count)
+    return _make_window(model, params, memory, cut(frames), cut(actions), count)
 
 
 @jax.jit
@@ -123,7 +137,7 @@ def generate(
 ) -> tuple[RolloutState, Float[Array, "b t rows cols ch"]]:
     """`step` for every action in turn, frame i with ``fold_in(key, i)`` of every key, as one compiled program."""
 
-    def body(window, inputs):
+    def body(window: Window, inputs: tuple[Array, Array]) -> tuple[Window, Array]:
         index, action = inputs
         key_frame = jnp.vectorize(jax.random.fold_in, excluded=(1,))(key, index)
         return _next(state.model, state.diffusion, state.steps, state.params, window, action, key_frame)
@@ -133,15 +147,24 @@ def generate(
     return state.replace(window=window), jnp.moveaxis(frames, 0, 1)
 
 
-def _next(model, config, steps, params, window, action, key):
+def _next(
+    model: RAD,
+    config: DiffusionConfig,
+    steps: int,
+    params: PyTree,
+    window: Window,
+    action: Float[Array, "b a"],
+    key: Key[Array, ""] | Key[Array, "b"],
+) -> tuple[Window, Float[Array, "b rows cols ch"]]:
+    """The next frame, and the window that it is in."""
     variables = {"params": params}
     shape = (window.frames.shape[0], *window.frames.shape[2:])
     levels = jnp.asarray(diffusion.sampler_levels(config, steps))
 
-    def denoise(frame, level_pair):
+    def denoise(frame: Array, level_pair: tuple[Array, Array]) -> tuple[Array, None]:
         level, next_level = level_pair
         prediction, _ = model.apply(
-            variables, frame, level, action, window.live, window.count, method=RAD.next_frame
+            variables, frame, level, action, window.cache, window.count, method=RAD.next_frame
         )
         return diffusion.ddim_step(config, frame, prediction, level, next_level), None
 
@@ -156,46 +179,66 @@ def _next(model, config, steps, params, window, action, key):
     return jax.lax.cond(full, partial(_slide, model, params), partial(_append, model, params), window), frame
 
 
-def _noise(key, shape, dtype):
+def _noise(
+    key: Key[Array, ""] | Key[Array, "b"], shape: tuple[int, ...], dtype: jnp.dtype
+) -> Float[Array, "b rows cols ch"]:
     """From one key for the whole batch, or from one for every video of it."""
     if key.ndim == 0:
         return jax.random.normal(key, shape, dtype)
     return jax.vmap(lambda one: jax.random.normal(one, shape[1:], dtype))(key)
 
 
-def _append(model, params, window):
+def _append(model: RAD, params: PyTree, window: Window) -> Window:
     """Lets the window's last frame, now clean, be read by the next one."""
     last = window.count - 1
     frame, action = (
         jax.lax.dynamic_index_in_dim(x, last, 1, keepdims=False) for x in (window.frames, window.actions)
     )
     level = jnp.asarray(model.config.context_level)
-    _, live = model.apply({"params": params}, frame, level, action, window.live, last, method=RAD.next_frame)
-    return window._replace(live=live)
+    _, cache = model.apply(
+        {"params": params}, frame, level, action, window.cache, last, method=RAD.next_frame
+    )
+    return window._replace(cache=cache)
 
 
-def _slide(model, params, window):
+def _slide(model: RAD, params: PyTree, window: Window) -> Window:
     """Moves the first ``stride`` frames of a full window into the memory; only the rest stays visible to attention."""
     stride = model.config.memory.stride
     batch = window.frames.shape[0]
     end = jnp.full(batch, stride)
-    memory = _remember(
+    memory = _prefetch(
         model, params, window.frames[:, :stride], window.actions[:, :stride], end, window.memory
     )
     frames, actions = (
         jnp.pad(x[:, stride:], [(0, 0), (0, stride)] + [(0, 0)] * (x.ndim - 2))
         for x in (window.frames, window.actions)
     )
-    return _look(model, params, memory, frames, actions, window.count - stride)
+    return _make_window(model, params, memory, frames, actions, window.count - stride)
 
 
-def _look(model, params, memory, frames, actions, count):
+def _make_window(
+    model: RAD,
+    params: PyTree,
+    memory: PyTree,
+    frames: Float[Array, "b w rows cols ch"],
+    actions: Float[Array, "b w a"],
+    count: Int[Array, ""],
+) -> Window:
     """The window whose first ``count`` slots hold clean frames."""
-    live = model.apply({"params": params}, frames[:, :-1], actions[:, :-1], memory, count, method=RAD.context)
-    return Window(memory, frames, actions, count, live)
+    cache = model.apply(
+        {"params": params}, frames[:, :-1], actions[:, :-1], memory, count, method=RAD.context
+    )
+    return Window(memory, frames, actions, count, cache)
 
 
-def _remember(model, params, frames, actions, ends, memory=None):
+def _prefetch(
+    model: RAD,
+    params: PyTree,
+    frames: Float[Array, "b t rows cols ch"],
+    actions: Float[Array, "b t a"],
+    ends: Int[Array, "b"],
+    memory: PyTree = None,
+) -> PyTree:
     """The memory of every video after its first ``ends[b]`` clean frames."""
     memory = model.apply({"params": params}, frames, actions, ends[:, None], memory, method=RAD.prefetch)
     return jax.tree.map(lambda s: s[:, 0], memory)

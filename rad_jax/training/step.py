@@ -48,7 +48,7 @@ def init_state(model: RAD, config: Config) -> TrainState:
 
 
 def latents_of(
-    batch: dict[str, Array], tokenizer: Tokenizer | None, dtype
+    batch: dict[str, Array], tokenizer: Tokenizer | None, dtype: jnp.dtype
 ) -> Float[Array, "b t rows cols ch"]:
     """The batch's latents: stored (then no tokenizer is needed), or encoded from its uint8 images."""
     if "latents" in batch:
@@ -71,22 +71,22 @@ def train_step(
     """
     key = jax.random.fold_in(jax.random.key(config.seed), state.step)
     frames = latents_of(batch, tokenizer, config.model.state_dtype)
-    draw = objective.draw(model, config.diffusion, config.train, key, frames)
+    random = objective.step_randomness(model, config.diffusion, config.train, key, frames)
     gradient = jax.value_and_grad(partial(_loss, model, config), has_aux=True)
-    parts = config.train.accumulate
-    if parts == 1:
-        (value, extra), grads = gradient(state.params, frames, batch["actions"], draw)
+    groups = config.train.accumulate
+    if groups == 1:
+        (value, extra), grads = gradient(state.params, frames, batch["actions"], random)
     else:
         split = jax.tree.map(
-            lambda x: rearrange(x, "(b g) ... -> g b ...", g=parts), (frames, batch["actions"], draw)
+            lambda x: rearrange(x, "(b g) ... -> g b ...", g=groups), (frames, batch["actions"], random)
         )
         zeros = jax.tree.map(
             jnp.zeros_like, jax.eval_shape(gradient, state.params, *jax.tree.map(lambda x: x[0], split))
         )
         sums, _ = jax.lax.scan(
-            lambda total, part: (_add(total, gradient(state.params, *part)), None), zeros, split
+            lambda total, group: (_add(total, gradient(state.params, *group)), None), zeros, split
         )
-        (value, extra), grads = jax.tree.map(lambda x: x / parts, sums)
+        (value, extra), grads = jax.tree.map(lambda x: x / groups, sums)
     grad_norm = optax.tree.norm(grads)
     updates, opt = make_optimizer(config).update(grads, state.opt, state.params)
     params = optax.apply_updates(state.params, updates)
@@ -102,7 +102,9 @@ def train_step(
     return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, state), metrics | {"finite": finite}
 
 
-def _loss(model, config, params, *batch):
+def _loss(
+    model: RAD, config: Config, params: PyTree, *batch: PyTree
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The loss; gradients of parameters that stay as they are are zero, and are not computed."""
     frozen = is_frozen(config)
     if frozen:
@@ -110,5 +112,5 @@ def _loss(model, config, params, *batch):
     return objective.loss(model, config.diffusion, config.train, params, *batch)
 
 
-def _add(a, b):
+def _add(a: PyTree, b: PyTree) -> PyTree:
     return jax.tree.map(jnp.add, a, b)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rad_jax.model.attention import Past, SpatialAttention, TemporalAttention, softmax
+from rad_jax.model.attention import KVCache, SpatialAttention, TemporalAttention, softmax
 
 BATCH, FRAMES, WIDTH, HEADS, GRID = 2, 6, 16, 2, (2, 3)
 TOKENS, HEAD = GRID[0] * GRID[1], WIDTH // HEADS
@@ -149,8 +149,8 @@ def test_a_new_frame_after_a_past_equals_the_last_row_of_the_window(slots):
         found = []
         for garbage in (0.0, 1e6):
             filled = (np.arange(slots) < position)[:, None]
-            padded = Past(*(np.where(filled, part[:, :, :, :slots], garbage) for part in past))
-            found.append(call(TEMPORAL, "after", None, frame, padded, np.int32(position)))
+            padded = KVCache(*(np.where(filled, part[:, :, :, :slots], garbage) for part in past))
+            found.append(call(TEMPORAL, "next_frame", None, frame, padded, np.int32(position)))
         (row, own), (other, _) = found
         np.testing.assert_allclose(row, y[:, position : position + 1], rtol=0, atol=1e-12)
         np.testing.assert_array_equal(row, other)
@@ -159,8 +159,8 @@ def test_a_new_frame_after_a_past_equals_the_last_row_of_the_window(slots):
 
 
 def test_a_new_frame_without_a_past_sees_itself_alone():
-    nothing = Past(*(np.zeros((BATCH, TOKENS, HEADS, 0, HEAD)) for _ in range(2)))
-    row, _ = call(TEMPORAL, "after", None, X[:, :1], nothing, np.int32(0))
+    nothing = KVCache(*(np.zeros((BATCH, TOKENS, HEADS, 0, HEAD)) for _ in range(2)))
+    row, _ = call(TEMPORAL, "next_frame", None, X[:, :1], nothing, np.int32(0))
     np.testing.assert_allclose(row, call(TEMPORAL, "__call__", 1, X[:, :1])[0], rtol=0, atol=1e-12)
 
 
