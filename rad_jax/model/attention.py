@@ -1,4 +1,9 @@
-"""Spatial attention within a frame and causal temporal attention within a window (paper section 4.1)."""
+"""Spatial attention within a frame and causal temporal attention within a window (paper section 4.1).
+
+Logits are accumulated, and their softmax is taken, in at least float32: rounded to bfloat16, the logits of a trained model
+would make the error of the output several times as large. (`jax.nn.dot_product_attention` would do for bfloat16, but takes
+the softmax of float64 in float32, and a model in float64 is what exactness is tested with.)
+"""
 
 import math
 from typing import NamedTuple
@@ -24,11 +29,18 @@ class KVCache(NamedTuple):
 def softmax(
     logits: Float[Array, "*b keys"], visible: Bool[Array, "*#b keys"] | None = None
 ) -> Float[Array, "*b keys"]:
-    """Attention weights, computed in at least float32."""
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    """Attention weights; what is not ``visible`` gets none."""
     if visible is not None:
         logits = jnp.where(visible, logits, jnp.finfo(logits.dtype).min)
     return jax.nn.softmax(logits, axis=-1)
+
+
+def scaled_logits(
+    equation: str, q: Float[Array, "..."], k: Float[Array, "..."]
+) -> Float[Array, "..."]:
+    """``einsum(equation, q, k) / sqrt(e)``, never rounded to less than float32."""
+    dtype = jnp.promote_types(q.dtype, jnp.float32)
+    return jnp.einsum(equation, q, k, preferred_element_type=dtype) / math.sqrt(q.shape[-1])
 
 
 class Attention(nn.Module):
@@ -61,7 +73,7 @@ class SpatialAttention(Attention):
         q, k, v = self.split_heads(x)
         angles = spatial_angles(*self.grid, q.shape[-1])[:, None]
         q, k = rotate(q, angles), rotate(k, angles)
-        logits = jnp.einsum("btqhe,btkhe->bthqk", q, k) / math.sqrt(q.shape[-1])
+        logits = scaled_logits("btqhe,btkhe->bthqk", q, k)
         return self.merge_heads(jnp.einsum("bthqk,btkhe->btqhe", softmax(logits).astype(v.dtype), v))
 
 
@@ -81,7 +93,7 @@ class TemporalAttention(Attention):
         q, k, v = (rearrange(z, "b (g t) n h e -> (b g) n h t e", t=span) for z in (q, k, v))
         angles = temporal_angles(span, q.shape[-1])
         q, k = rotate(q, angles), rotate(k, angles)
-        logits = jnp.einsum("bnhqe,bnhke->bnhqk", q, k) / math.sqrt(q.shape[-1])
+        logits = scaled_logits("bnhqe,bnhke->bnhqk", q, k)
         causal = jnp.tril(jnp.ones((span, span), bool))
         y = jnp.einsum("bnhqk,bnhke->bnhqe", softmax(logits, causal).astype(v.dtype), v)
         windows = x.shape[1] // span
@@ -102,11 +114,11 @@ class TemporalAttention(Attention):
         own = _cache(rotate(k, angles), v)
         q = rearrange(rotate(q, angles), "b 1 n h e -> b n h e")
         logits = jnp.concatenate(
-            [jnp.einsum("bnhe,bnhwe->bnhw", q, keys) for keys in (cache.keys, own.keys)], axis=-1
+            [scaled_logits("bnhe,bnhwe->bnhw", q, keys) for keys in (cache.keys, own.keys)], axis=-1
         )
         slot = jnp.arange(cache.keys.shape[3] + 1)
         visible = (slot < position) | (slot == cache.keys.shape[3])
-        weights = softmax(logits / math.sqrt(q.shape[-1]), visible).astype(v.dtype)
+        weights = softmax(logits, visible).astype(v.dtype)
         before, now = jnp.split(weights, [cache.keys.shape[3]], axis=-1)
         y = jnp.einsum("bnhw,bnhwe->bnhe", before, cache.values) + now * own.values[:, :, :, 0]
         return self.merge_heads(y[:, None]), own
