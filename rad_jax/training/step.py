@@ -61,7 +61,8 @@ def train_step(
 ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
     """One step of AdamW on the Diffusion Forcing loss.
 
-    If the loss or the gradient is not finite the state comes back as it was, with the metric ``finite`` 0.
+    If the loss, the gradient's norm or a new parameter is not finite, the state comes back as it was, and the metric
+    ``finite`` is false.
 
     Args:
       tokenizer: what encodes the batch's images, a pytree; None where latents are stored.
@@ -87,19 +88,24 @@ def train_step(
             lambda total, group: (_add(total, gradient(state.params, *group)), None), zeros, split
         )
         (value, extra), grads = jax.tree.map(lambda x: x / groups, sums)
-    grad_norm = optax.tree.norm(grads)
-    updates, opt = make_optimizer(config).update(grads, state.opt, state.params)
-    params = optax.apply_updates(state.params, updates)
-    ema = state.ema and optimizer.ema_update(state.ema, params, config.train.ema, state.step)
+    with jax.named_scope("optimizer"):
+        grad_norm = optax.tree.norm(grads)
+        updates, opt = make_optimizer(config).update(grads, state.opt, state.params)
+        params = optax.apply_updates(state.params, updates)
+    with jax.named_scope("ema"):
+        ema = state.ema and optimizer.ema_update(state.ema, params, config.train.ema, state.step)
     fresh = state.step % config.train.log_every == 0
     now = {"loss": value, **extra, "grad_norm": grad_norm}
     totals = jax.tree.map(lambda total, x: jnp.where(fresh, 0, total) + x, state.totals, now)
     count = state.step % config.train.log_every + 1
     metrics = {name: total / count for name, total in totals.items()}
     metrics["learning_rate"] = optimizer.learning_rate(config.optimizer, config.train)(state.step)
-    finite = jnp.isfinite(value) & jnp.isfinite(grad_norm)
     new = TrainState(state.step + 1, params, opt, ema, totals)
-    return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, state), metrics | {"finite": finite}
+    with jax.named_scope("finite"):
+        # The parameters too: a learning rate that is too large spoils them after a loss and a gradient that are finite.
+        finite = jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves((value, grad_norm, params))]).all()
+        state = jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, state)
+    return state, metrics | {"finite": finite}
 
 
 def _loss(

@@ -98,6 +98,23 @@ def test_a_step_that_is_not_finite_leaves_everything_as_it_was(where, plain):
     assert_same(state, before)
 
 
+def test_a_step_too_large_for_the_parameters_leaves_everything_as_it_was(plain, toy):
+    """Loss and gradient are finite; the parameters that they lead to are not."""
+    _, _, batch, _, _ = plain
+    changes = {"optimizer.learning_rate": 3e38, "optimizer.warmup": 0, "optimizer.weight_decay": 10.0}
+    parts = open_training_run(toy.config(changes=changes))
+    state = random_state(parts)
+    before = jax.tree.map(np.array, state)
+    state, metrics = compile_step(parts)(state, batch)
+    assert (
+        np.isfinite(metrics["learning_rate"])
+        and np.isfinite(metrics["loss"])
+        and np.isfinite(metrics["grad_norm"])
+    )
+    assert not metrics["finite"]
+    assert_same(state, before)
+
+
 def test_logged_metrics_are_means_since_the_last_logged_step(plain):
     """Logged every two steps: the second step's metrics are the mean of both, the third's are its own."""
     step, _, batch, first_state, first = plain
