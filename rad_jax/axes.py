@@ -15,6 +15,7 @@ A signature such as ``x: Float[Array, "b t n d"]`` is read with this list:
     r   rows that are padded to whole mini-batches, or rows of a batch of states
     two_i   keys, then queries, of i frames  conv_past   frames a convolution still sees
     keys    what a query attends to          count   frames of a cut
+    X Y     a resized image                  bins    of a histogram
     rows cols ch    a latent frame           H W 3   an image (C: of any channels)
 
 ``*b`` stands for any number of leading axes.
