@@ -35,9 +35,7 @@ def softmax(
     return jax.nn.softmax(logits, axis=-1)
 
 
-def scaled_logits(
-    equation: str, q: Float[Array, "..."], k: Float[Array, "..."]
-) -> Float[Array, "..."]:
+def scaled_logits(equation: str, q: Float[Array, "..."], k: Float[Array, "..."]) -> Float[Array, "..."]:
     """``einsum(equation, q, k) / sqrt(e)``, never rounded to less than float32."""
     dtype = jnp.promote_types(q.dtype, jnp.float32)
     return jnp.einsum(equation, q, k, preferred_element_type=dtype) / math.sqrt(q.shape[-1])

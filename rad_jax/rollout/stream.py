@@ -9,6 +9,7 @@ mixer states are computed once per frame and a sampler step costs one frame inst
 exactly the full window at every sampler step.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ import numpy as np
 from flax import struct
 
 from rad_jax import diffusion
-from rad_jax.axes import Array, Float, Int, Key, PyTree
+from rad_jax.axes import Array, Bool, Float, Int, Key, PyTree
 from rad_jax.config import DiffusionConfig
 from rad_jax.model import RAD, WindowCache
 
@@ -70,17 +71,36 @@ def start(
       lengths: how many of the ``t`` frames of each video are its context (the rest is padding); all if None. They may
         differ as long as equally many frames remain in the window, see `frames_in_window`.
     """
-    if lengths is None:
-        lengths = np.full(frames.shape[0], frames.shape[1])
+    lengths = np.full(frames.shape[0], frames.shape[1]) if lengths is None else np.asarray(lengths)
+    if lengths.min() < 0 or lengths.max() > frames.shape[1]:
+        raise ValueError(
+            f"lengths: {lengths.tolist()}, expected 0 to {frames.shape[1]}, as many as there are frames"
+        )
     counts = {frames_in_window(model, int(length)) for length in lengths}
     if len(counts) > 1:
         raise ValueError(
             f"lengths: contexts of {sorted(set(map(int, lengths)))} frames leave {sorted(counts)} frames in "
             "their windows; start videos together only where that number is equal"
         )
-    count = jnp.asarray(counts.pop())  # traced: one compilation for all lengths
-    window = _read_context(model, params, frames, actions, jnp.asarray(lengths), count)
+    # Prefetch runs in whole segments, so contexts are padded to whole segments: few sizes to compile for, and no more work.
+    segment = model.config.memory.prefetch_segment
+    segments = -(-_frames_in_memory(model, int(lengths.max())) // segment)
+    size = segments * segment + model.config.window
+    window = _read_context(
+        model,
+        params,
+        _fit(frames, size),
+        _fit(actions, size),
+        jnp.asarray(lengths, jnp.int32),
+        jnp.asarray(counts.pop(), jnp.int32),
+    )
     return RolloutState(window, params, model, diffusion, steps)
+
+
+def _fit(x: Float[Array, "b t ..."], length: int) -> Float[Array, "b w ..."]:
+    """The first ``length`` frames, with zeros behind the last one."""
+    missing = max(0, length - x.shape[1])
+    return jnp.pad(x[:, :length], [(0, 0), (0, missing)] + [(0, 0)] * (x.ndim - 2))
 
 
 def frames_in_window(model: RAD, length: int) -> int:
@@ -104,50 +124,70 @@ def _read_context(
     lengths: Int[Array, "b"],
     count: Int[Array, ""],
 ) -> Window:
+    """The window behind the context, of which ``frames`` holds whole prefetch segments and a window more, or zeros."""
     window = model.config.window
     ends = _frames_in_memory(model, lengths)
-    last = _frames_in_memory(model, frames.shape[1])
-    memory = _prefetch(model, params, frames[:, :last], actions[:, :last], ends)
+    last = frames.shape[1] - window
+    with jax.named_scope("prefetch"):
+        memory = _prefetch(model, params, frames[:, :last], actions[:, :last], ends)
 
     def cut(x: Array) -> Array:
         """The frames behind those in the memory."""
-        padded = jnp.pad(x, [(0, 0), (0, window)] + [(0, 0)] * (x.ndim - 2))
-        return jax.vmap(lambda video, first: jax.lax.dynamic_slice_in_dim(video, first, window))(padded, ends)
+        return jax.vmap(lambda video, first: jax.lax.dynamic_slice_in_dim(video, first, window))(x, ends)
 
     return _make_window(model, params, memory, cut(frames), cut(actions), count)
 
 
-@jax.jit
 def step(
     state: RolloutState, action: Float[Array, "b a"], key: Key[Array, ""] | Key[Array, "b"]
 ) -> tuple[RolloutState, Float[Array, "b rows cols ch"]]:
-    """Generates the frame that ``action`` leads to.
+    """Generates the frame that ``action`` leads to. Compiled once for all frames.
+
+    The window of ``state`` is donated: its buffers become those of the new state, and ``state`` itself can no longer be
+    used. To go on from one state twice, copy it first (``jax.tree.map(jnp.copy, state.window)``). Parameters are never
+    donated.
 
     Args:
       key: the noise is ``jax.random.normal(key, (b, rows, cols, ch))``; or a key for every video, whose noise is then
         ``jax.random.normal(key[b], (rows, cols, ch))`` whatever else is in the batch.
     """
-    window, frame = _next(state.model, state.diffusion, state.steps, state.params, state.window, action, key)
+    window, frame = _step(state.model, state.diffusion, state.steps, state.params, state.window, action, key)
     return state.replace(window=window), frame
 
 
-@jax.jit
 def generate(
     state: RolloutState, actions: Float[Array, "b t a"], key: Key[Array, ""] | Key[Array, "b"]
 ) -> tuple[RolloutState, Float[Array, "b t rows cols ch"]]:
-    """`step` for every action in turn, frame i with ``fold_in(key, i)`` of every key, as one compiled program."""
+    """`step` for every action in turn, frame i with ``fold_in(key, i)`` of every key, as one compiled program.
 
+    Unlike that of `step`, the state that comes in remains usable.
+    """
+    window, frames = _generate(
+        state.model, state.diffusion, state.steps, state.params, state.window, actions, key
+    )
+    return state.replace(window=window), frames
+
+
+@partial(jax.jit, static_argnames=("model", "config", "steps"))
+def _generate(
+    model: RAD,
+    config: DiffusionConfig,
+    steps: int,
+    params: PyTree,
+    window: Window,
+    actions: Float[Array, "b t a"],
+    key: Key[Array, ""] | Key[Array, "b"],
+) -> tuple[Window, Float[Array, "b t rows cols ch"]]:
     def body(window: Window, inputs: tuple[Array, Array]) -> tuple[Window, Array]:
         index, action = inputs
         key_frame = jnp.vectorize(jax.random.fold_in, excluded=(1,))(key, index)
-        return _next(state.model, state.diffusion, state.steps, state.params, window, action, key_frame)
+        return _next_frame(model, config, steps, params, window, action, key_frame)
 
-    indices = jnp.arange(actions.shape[1])
-    window, frames = jax.lax.scan(body, state.window, (indices, jnp.moveaxis(actions, 1, 0)))
-    return state.replace(window=window), jnp.moveaxis(frames, 0, 1)
+    window, frames = jax.lax.scan(body, window, (jnp.arange(actions.shape[1]), jnp.moveaxis(actions, 1, 0)))
+    return window, jnp.moveaxis(frames, 0, 1)
 
 
-def _next(
+def _next_frame(
     model: RAD,
     config: DiffusionConfig,
     steps: int,
@@ -157,26 +197,43 @@ def _next(
     key: Key[Array, ""] | Key[Array, "b"],
 ) -> tuple[Window, Float[Array, "b rows cols ch"]]:
     """The next frame, and the window that it is in."""
-    variables = {"params": params}
     shape = (window.frames.shape[0], *window.frames.shape[2:])
     levels = jnp.asarray(diffusion.sampler_levels(config, steps))
 
     def denoise(frame: Array, level_pair: tuple[Array, Array]) -> tuple[Array, None]:
         level, next_level = level_pair
         prediction, _ = model.apply(
-            variables, frame, level, action, window.cache, window.count, method=RAD.next_frame
+            {"params": params}, frame, level, action, window.cache, window.count, method=RAD.next_frame
         )
         return diffusion.ddim_step(config, frame, prediction, level, next_level), None
 
-    noise = _noise(key, shape, window.frames.dtype)
-    frame, _ = jax.lax.scan(denoise, noise, (levels[:-1], levels[1:]))
+    with jax.named_scope("sampler"):
+        noise = _noise(key, shape, window.frames.dtype)
+        frame, _ = jax.lax.scan(denoise, noise, (levels[:-1], levels[1:]))
+    full = window.count + 1 == model.config.window
     window = window._replace(
         frames=jax.lax.dynamic_update_slice_in_dim(window.frames, frame[:, None], window.count, 1),
         actions=jax.lax.dynamic_update_slice_in_dim(window.actions, action[:, None], window.count, 1),
         count=window.count + 1,
     )
-    full = window.count == model.config.window
-    return jax.lax.cond(full, partial(_slide, model, params), partial(_append, model, params), window), frame
+    # Either of two things happens. They are loops of at most one turn, because what a loop leaves alone stays in its place,
+    # while a `cond` copies it: the memory is most of a rollout's state, and changes once in ``stride`` frames.
+    with jax.named_scope("append"):
+        window = _once(~full, partial(_append, model, params), window)
+    with jax.named_scope("slide"):
+        window = _once(full, partial(_slide, model, params), window)
+    return window, frame
+
+
+_step = jax.jit(_next_frame, static_argnames=("model", "config", "steps"), donate_argnames="window")
+
+
+def _once(wanted: Bool[Array, ""], function: Callable[[Window], Window], window: Window) -> Window:
+    """``function(window)`` if wanted, otherwise ``window``."""
+    window, _ = jax.lax.while_loop(
+        lambda carry: carry[1], lambda carry: (function(carry[0]), jnp.zeros_like(wanted)), (window, wanted)
+    )
+    return window
 
 
 def _noise(

@@ -78,7 +78,8 @@ def loss(
         written = diffusion.add_noise(
             config, written, random.memory_noise[:, :seen], random.memory_levels[:, :seen]
         )
-    memory = model.apply(variables, written, actions[:, :seen], random.starts, method=RAD.prefetch)
+    with jax.named_scope("objective/prefetch"):
+        memory = model.apply(variables, written, actions[:, :seen], random.starts, method=RAD.prefetch)
 
     def window_loss(
         start: Int[Array, "b"],
@@ -98,17 +99,19 @@ def loss(
     windows = jax.tree.map(
         lambda x: jnp.moveaxis(x, 1, 0), (random.starts, random.levels, random.noise, memory)
     )
-    if train.window_batch:
-        together = train.window_batch
-        groups = jax.tree.map(lambda x: rearrange(x, "(g k) ... -> g k ...", k=together), windows)
 
-        def run(group: PyTree) -> tuple[Array, Array]:
-            return jax.vmap(window_loss)(*group)
+    def run(group: PyTree) -> tuple[Array, Array]:
+        return jax.vmap(window_loss)(*group)
 
-        # With remat the layers are recomputed already; recomputing the group as well would do it twice.
-        weighted, error = jax.lax.map(run if model.config.remat else jax.checkpoint(run), groups)
-    else:
-        weighted, error = jax.vmap(window_loss)(*windows)
+    with jax.named_scope("objective/windows"):
+        if train.window_batch:
+            groups = jax.tree.map(
+                lambda x: rearrange(x, "(g k) ... -> g k ...", k=train.window_batch), windows
+            )
+            # With remat the layers are recomputed already; recomputing the group as well would do it twice.
+            weighted, error = jax.lax.map(run if model.config.remat else jax.checkpoint(run), groups)
+        else:
+            weighted, error = run(windows)
     return weighted.mean(), {"error": error.mean()}
 
 

@@ -1,4 +1,4 @@
-"""The compiled training step and rollout of every memory: what they must not call."""
+"""The compiled training step and rollout of every memory: what they must not call, and the names that a profile shows."""
 
 import functools
 import re
@@ -10,6 +10,7 @@ import pytest
 from rad_jax import rollout
 from rad_jax.config import NAMES, config_from_dict
 from rad_jax.model import RAD
+from rad_jax.rollout import stream
 from rad_jax.training.step import init_state, train_step
 
 SETTINGS = {
@@ -48,7 +49,8 @@ def programs(kind: str) -> dict[str, str]:
         jax.ShapeDtypeStruct((1, 6, 3), jnp.float32),
     )
     key = jax.eval_shape(lambda: jax.random.key(0))
-    step = rollout.step.lower(walk, jax.ShapeDtypeStruct((1, 3), jnp.float32), key)
+    action = jax.ShapeDtypeStruct((1, 3), jnp.float32)
+    step = stream._step.lower(model, config.diffusion, 2, walk.params, walk.window, action, key)
     return {name: lowered.compile().as_text() for name, lowered in (("train", train), ("rollout", step))}
 
 
@@ -59,3 +61,22 @@ def test_no_program_calls_lapack(kind):
         assert len(text) > 10_000
         calls = set(re.findall(r'custom_call_target="([^"]+)"', text))
         assert not [call for call in calls if "lapack" in call.lower()], (name, calls)
+
+
+PARTS = ("spatial_attention", "spatial_mlp", "temporal_attention", "temporal_mlp")
+SCOPES = {
+    "train": ("objective/prefetch", "objective/windows", "optimizer", "ema", "finite"),
+    "rollout": ("sampler", "append", "slide"),
+}
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_a_profile_names_the_parts_of_a_step(kind):
+    for program, text in programs(kind).items():
+        # jvp(x) and transpose(jvp(x)) are forward and backward of scope x.
+        names = [re.sub(r"\w+\(|\)", "", name) for name in re.findall(r'op_name="([^"]+)"', text)]
+        found = {
+            scope for scope in (*SCOPES[program], *PARTS, "mixer") if any(scope in name for name in names)
+        }
+        absent = {"mixer", "objective/prefetch"} if kind == "none" else set()
+        assert found == {*SCOPES[program], *PARTS, "mixer"} - absent
