@@ -9,12 +9,15 @@ import jax.numpy as jnp
 import optax
 from einops import rearrange
 
-from rad_jax.axes import Array, Float, Int, PyTree
+from rad_jax.axes import Array, Float, Int, Key, PyTree
 from rad_jax.config import Config
 from rad_jax.model import RAD
 from rad_jax.model.names import init_params, is_memory, map_named
 from rad_jax.tokenizer import Tokenizer
 from rad_jax.training import objective, optimizer
+
+TRAINING = 1
+"""Purpose that is folded into the seed for training; generation has another, so that the two never share their noise."""
 
 
 class TrainState(NamedTuple):
@@ -47,6 +50,11 @@ def init_state(model: RAD, config: Config) -> TrainState:
     return TrainState(jnp.zeros((), jnp.int32), params, make_optimizer(config).init(params), ema, totals)
 
 
+def step_key(seed: int, step: int | Int[Array, ""]) -> Key[Array, ""]:
+    """The key of all random numbers of a training step."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), TRAINING), step)
+
+
 def latents_of(
     batch: dict[str, Array], tokenizer: Tokenizer | None, dtype: jnp.dtype
 ) -> Float[Array, "b t rows cols ch"]:
@@ -70,7 +78,7 @@ def train_step(
     Returns:
       The new state, and the step's metrics; those in ``totals`` are means since the last logged step.
     """
-    key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+    key = step_key(config.seed, state.step)
     frames = latents_of(batch, tokenizer, config.model.state_dtype)
     random = objective.step_randomness(model, config.diffusion, config.train, key, frames)
     gradient = jax.value_and_grad(partial(_loss, model, config), has_aux=True)

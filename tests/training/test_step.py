@@ -10,7 +10,7 @@ import pytest
 from rad_jax.model.names import named_leaves
 from rad_jax.runs.open import TrainingRun, open_training_run
 from rad_jax.training.loop import open_batches
-from rad_jax.training.step import latents_of
+from rad_jax.training.step import latents_of, step_key
 from tests.toy_run import assert_same, compile_step, random_state
 
 
@@ -138,6 +138,20 @@ def test_randomness_is_a_function_of_the_step(plain):
     assert_same(again, first)
     later = step(random_state(parts)._replace(step=jnp.int32(2)), batch)[1]
     assert float(later["error"]) != float(first["error"])
+
+
+def test_training_draws_from_no_key_of_generation():
+    """A step splits its key in five; generation folds the frame into a clip's key, of the seed itself or a purpose of it."""
+
+    def data(keys):
+        return {tuple(np.asarray(jax.random.key_data(key)).tolist()) for key in keys}
+
+    fold, seed = jax.random.fold_in, jax.random.key(3)
+    training = data(key for i in range(10) for key in jax.random.split(step_key(3, i), 5))
+    clips = [fold(start, place) for start in (seed, fold(seed, 2)) for place in range(10)]
+    generation = data(fold(clip, frame) for clip in clips for frame in range(10))
+    assert len(training) == 50 and len(generation) == 200
+    assert not training & generation
 
 
 def test_latents_are_stored_or_encoded_from_frames(plain):
