@@ -74,7 +74,7 @@ def main():
     ]
 
     def prefetched(params, frames, actions):
-        draw = objective.draw(model, config, train, key, frames)
+        draw = objective.step_randomness(model, config, train, key, frames)
         return objective.loss(model, config, train, params, frames, actions, draw)[0]
 
     def literal(params, frames, actions):

@@ -32,7 +32,7 @@ def sizes(options, segment):
     variables = jax.eval_shape(functools.partial(mixer.init, method="run"), key, state, x)
 
     def run(variables, state, x, stops):
-        return mixer.apply(variables, state, x, stops, method="run_keeping")
+        return mixer.apply(variables, state, x, stops, method="run_with_states")
 
     def backward(variables, state, x, stops, cotangent):
         _, pull = jax.vjp(lambda *inputs: run(*inputs, stops), variables, state, x)

@@ -25,33 +25,39 @@ def linspace(first: int | float, last: int | float, count: int) -> np.ndarray:
     return points.astype(np.float32)
 
 
-def in_pieces(
+def apply_in_chunks(
     function: Callable[..., Array], at_once: int, *arrays: Shaped[Array, "..."]
 ) -> Shaped[Array, "..."]:
-    """``function`` of arrays (m, H, W, C), applied to arrays (..., H, W, C) of the same leading axes.
+    """Applies a per-image function to many images in chunks, to bound the memory of its activations.
 
-    At most ``at_once`` images are computed together, but never less than one frame of everything. It is the last leading axis,
-    time, that is cut: the axes before it may be split over devices, and stay so. Every piece takes frames from all over that
-    axis, so that it too may be split if it is the only one. The results are those of one call as long as ``function`` treats
-    every image by itself.
+    Args:
+      function: of arrays (m, H, W, C); treats every image by itself.
+      at_once: images of a chunk at most, but never fewer than one frame of every video.
+      arrays: arguments of ``function`` (..., t, H, W, C), all of the same leading axes.
+
+    Returns:
+      What one call on all images would give, (..., t, *what the function makes of an image).
+
+    The time axis is cut: the axes before it may be sharded over devices, and stay so. A chunk takes every so many-th frame
+    rather than neighbours, so that a sharded time axis stays so too.
     """
     leading = arrays[0].shape[:-3]
     count, frames = math.prod(leading), leading[-1] if leading else 1
     if count <= max(1, at_once) or frames == 1:
         results = function(*(x.reshape(count, *x.shape[-3:]) for x in arrays))
         return results.reshape(*leading, *results.shape[1:])
-    pieces = -(-frames // max(1, at_once // math.prod(leading[:-1])))
-    each = -(-frames // pieces)
+    chunks = -(-frames // max(1, at_once // math.prod(leading[:-1])))
+    each = -(-frames // chunks)
 
-    def cut(x):
-        padding = [(0, 0)] * (x.ndim - 4) + [(0, each * pieces - frames)] + [(0, 0)] * 3
-        x = rearrange(jnp.pad(x, padding), "... (t k) h w c -> k ... t h w c", k=pieces)
-        return x.reshape(pieces, -1, *x.shape[-3:])
+    def cut(x: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
+        padding = [(0, 0)] * (x.ndim - 4) + [(0, each * chunks - frames)] + [(0, 0)] * 3
+        x = rearrange(jnp.pad(x, padding), "... (t k) h w c -> k ... t h w c", k=chunks)
+        return x.reshape(chunks, -1, *x.shape[-3:])
 
-    results = jax.lax.map(lambda piece: function(*piece), tuple(map(cut, arrays)))
-    results = results.reshape(pieces, *leading[:-1], each, *results.shape[2:])
+    results = jax.lax.map(lambda chunk: function(*chunk), tuple(map(cut, arrays)))
+    results = results.reshape(chunks, *leading[:-1], each, *results.shape[2:])
     results = jnp.moveaxis(results, 0, len(leading))
-    results = results.reshape(*leading[:-1], each * pieces, *results.shape[len(leading) + 1 :])
+    results = results.reshape(*leading[:-1], each * chunks, *results.shape[len(leading) + 1 :])
     return jax.lax.slice_in_dim(results, 0, frames, axis=len(leading) - 1)
 
 

@@ -33,7 +33,7 @@ def alpha_bar(config: DiffusionConfig) -> np.ndarray:
     return ratio / (1 + ratio)
 
 
-def _from_curve(curve):
+def _from_curve(curve: np.ndarray) -> np.ndarray:
     """Discretises a decreasing curve over levels + 1 points, with the noise added in one level bounded."""
     beta = np.clip(1 - curve[1:] / curve[:-1], 0, MAX_BETA)
     return np.cumprod(1 - beta)
@@ -97,7 +97,7 @@ def loss_weight(config: DiffusionConfig, levels: Int[Array, "*b w"]) -> Float[Ar
 def _smoothed_past(x: Float[Array, "*b w"], decay: float) -> Float[Array, "*b w"]:
     """``m[t] = decay m[t-1] + (1 - decay) x[t]`` with ``m[0] = x[0]``, seen one frame later; 0 for the first frame."""
 
-    def step(mean, x):
+    def step(mean: Array, x: Array) -> tuple[Array, Array]:
         return decay * mean + (1 - decay) * x, mean
 
     first, rest = x[..., 0], jnp.moveaxis(x[..., 1:], -1, 0)

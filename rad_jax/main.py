@@ -80,9 +80,9 @@ def _show(config: Any, options: Options) -> None:
 
 
 def _plan(config: Any, options: Options) -> None:
-    from rad_jax.training.estimate import make_plan
+    from rad_jax.training.estimate import estimate_step
 
-    print(make_plan(config))
+    print(estimate_step(config))
 
 
 MODES: dict[str, tuple[Callable, str]] = {

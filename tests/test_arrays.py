@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rad_jax.arrays import in_pieces
+from rad_jax.arrays import apply_in_chunks
 
 
 @pytest.mark.parametrize("leading", [(), (1,), (7,), (2, 7), (3, 1, 5), (0,), (2, 0)])
@@ -20,7 +20,7 @@ def test_results_are_those_of_one_call(leading, at_once):
         assert x.ndim == 4 and x.shape == y.shape
         return (x * y)[:, ::2, ::3, :1] + 1
 
-    found = jax.jit(lambda a, b: in_pieces(function, at_once, a, b))(a, b)
+    found = jax.jit(lambda a, b: apply_in_chunks(function, at_once, a, b))(a, b)
     np.testing.assert_array_equal(found, (a * b)[..., ::2, ::3, :1] + 1)
     whole, frames = int(np.prod(leading)), leading[-1] if leading else 1
     least = whole // frames if frames else 0  # only the last leading axis is cut
@@ -29,5 +29,5 @@ def test_results_are_those_of_one_call(leading, at_once):
 
 def test_results_may_be_single_numbers():
     x = jnp.arange(2 * 5 * 3.0).reshape(2, 5, 1, 3, 1)
-    found = in_pieces(lambda x: x.sum((1, 2, 3)), 3, x)
+    found = apply_in_chunks(lambda x: x.sum((1, 2, 3)), 3, x)
     np.testing.assert_array_equal(found, x.sum((2, 3, 4)))

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from rad_jax.arrays import fingerprint, in_pieces
+from rad_jax.arrays import apply_in_chunks, fingerprint
 from rad_jax.axes import Array, Float, PyTree
 from rad_jax.config import ConfigError
 from rad_jax.config.sections import EvaluateConfig
@@ -165,7 +165,9 @@ def lpips(a: Images, b: Images, weights: Lpips) -> Float[Array, "*b"]:
 @jax.jit
 def _lpips(weights: Lpips, a: Float[Array, "*b H W 3"], b: Float[Array, "*b H W 3"]) -> Float[Array, "*b"]:
     at_once = max(1, PIXELS_AT_ONCE // (a.shape[-3] * a.shape[-2]))
-    return in_pieces(functools.partial(Network(weights.net).apply, {"params": weights.params}), at_once, a, b)
+    return apply_in_chunks(
+        functools.partial(Network(weights.net).apply, {"params": weights.params}), at_once, a, b
+    )
 
 
 def open_lpips(config: EvaluateConfig, size: tuple[int, int]) -> Lpips | None:

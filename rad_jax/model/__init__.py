@@ -3,6 +3,6 @@
 Start with `rad_jax.model.rad` (the whole) and `rad_jax.model.block` (its repeated part).
 """
 
-from rad_jax.model.rad import RAD, Live
+from rad_jax.model.rad import RAD, WindowCache
 
-__all__ = ["RAD", "Live"]
+__all__ = ["RAD", "WindowCache"]

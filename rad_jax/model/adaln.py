@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from flax import linen as nn
 
-from rad_jax.axes import Array, Float
+from rad_jax.axes import Array, Float, Key
 
 
 class Modulation(nn.Module):
@@ -17,7 +17,7 @@ class Modulation(nn.Module):
 
     @nn.compact
     def __call__(self, c: Float[Array, "b t d"]) -> tuple[Float[Array, "b t d"], ...]:
-        def bias(_, shape, dtype):
+        def bias(_: Key[Array, ""], shape: tuple[int], dtype: jnp.dtype) -> Float[Array, "f"]:
             return jnp.repeat(jnp.array(self.start, dtype), self.width).reshape(shape)
 
         dense = nn.Dense(

@@ -1,4 +1,14 @@
-"""One block: spatial attention, temporal attention, memory (the order of the paper's Figure 2)."""
+"""One block: spatial attention, temporal attention, memory (the order of the paper's Figure 2).
+
+    x = x + gate * spatial_attention(modulate(LN(x)));   x = x + gate * MLP(modulate(LN(x)))     tokens of one frame
+    x = x + gate * temporal_attention(modulate(LN(x)));  x = x + gate * MLP(modulate(LN(x)))     frames of one window
+    x = x + gate * memory(modulate(LN(x)), state)                                                everything older
+
+Every line has shifts, scales and gates of its own, linear in the condition ``c`` (b, t, d) of the frame: the embedded
+diffusion level plus the embedded action.
+"""
+
+from collections.abc import Callable
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -6,7 +16,7 @@ from flax import linen as nn
 from rad_jax.axes import Array, Float, Int, PyTree
 from rad_jax.config import ModelConfig
 from rad_jax.model.adaln import Modulation, modulate
-from rad_jax.model.attention import Past, SpatialAttention, TemporalAttention, xavier
+from rad_jax.model.attention import KVCache, SpatialAttention, TemporalAttention, xavier
 from rad_jax.model.memory import MemoryBranch
 
 
@@ -25,7 +35,7 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Every part is a residual with its own shift, scale and gate from the condition ``c``."""
+    """See the module docstring."""
 
     config: ModelConfig
 
@@ -51,49 +61,69 @@ class Block(nn.Module):
         *,
         span: int,
         shared: bool,
-        stops: Int[Array, "b k"] | None = None,
-    ) -> tuple[Float[Array, "b t n d"], PyTree, PyTree | None, Past]:
-        """Applies the block to ``t`` frames, in attention windows of ``span`` frames.
+        ends: Int[Array, "b k"] | None = None,
+    ) -> tuple[Float[Array, "b t n d"], PyTree, PyTree | None, KVCache]:
+        """Applies the block to ``t`` frames.
 
-        ``shared`` and ``stops`` are those of `MemoryBranch`. Returns the output, the state after the frames, the states at
-        ``stops``, and the keys and values of the frames.
+        Args:
+          c: the condition of every frame.
+          state: of the memory, before the first frame.
+          span: frames of an attention window; divides ``t``.
+          shared: every frame reads ``state``; otherwise the memory runs through the frames.
+          ends: numbers of frames, 1..t, after which the memory's state is wanted.
+
+        Returns:
+          The output, the state after all frames (``state`` itself if shared), the states after the first ``ends`` frames
+          with axes (b, k, ...), and the keys and values of the frames.
         """
         x = self._spatial(x, c)
-        x, past = self._temporal(x, c, lambda z: self.temporal_attention(z, span))
-        x, state, kept = self._remember(x, c, state, shared, stops)
-        return x, state, kept, past
+        x, cache = self._temporal(x, c, lambda z: self.temporal_attention(z, span))
+        x, state, states = self._memory(x, c, state, shared, ends)
+        return x, state, states, cache
 
-    def after(
+    def next_frame(
         self,
         x: Float[Array, "b 1 n d"],
         c: Float[Array, "b 1 d"],
         state: PyTree,
-        past: Past,
+        cache: KVCache,
         position: Int[Array, ""],
         *,
         shared: bool,
-    ) -> tuple[Float[Array, "b 1 n d"], PyTree, Past]:
-        """Applies the block to the one frame at ``position`` of a window whose earlier frames are in ``past`` and ``state``.
+    ) -> tuple[Float[Array, "b 1 n d"], PyTree, KVCache]:
+        """Applies the block to the one frame at ``position`` of a window whose earlier frames are in ``cache`` and ``state``.
 
         Returns the output, the state after the frame (unchanged if shared), and the frame's own keys and values.
         """
         x = self._spatial(x, c)
-        x, own = self._temporal(x, c, lambda z: self.temporal_attention.after(z, past, position))
-        x, state, _ = self._remember(x, c, state, shared, None)
+        x, own = self._temporal(x, c, lambda z: self.temporal_attention.next_frame(z, cache, position))
+        x, state, _ = self._memory(x, c, state, shared, None)
         return x, state, own
 
-    def _spatial(self, x, c):
+    def _spatial(self, x: Float[Array, "b t n d"], c: Float[Array, "b t d"]) -> Float[Array, "b t n d"]:
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self.spatial_modulation(c)
         x = x + gate[:, :, None] * self.spatial_attention(modulate(x, shift, scale))
         return x + mlp_gate[:, :, None] * self.spatial_mlp(modulate(x, mlp_shift, mlp_scale))
 
-    def _temporal(self, x, c, attend):
+    def _temporal(
+        self,
+        x: Float[Array, "b t n d"],
+        c: Float[Array, "b t d"],
+        attend: Callable[[Array], tuple[Array, KVCache]],
+    ) -> tuple[Float[Array, "b t n d"], KVCache]:
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self.temporal_modulation(c)
-        y, past = attend(modulate(x, shift, scale))
+        y, cache = attend(modulate(x, shift, scale))
         x = x + gate[:, :, None] * y
-        return x + mlp_gate[:, :, None] * self.temporal_mlp(modulate(x, mlp_shift, mlp_scale)), past
+        return x + mlp_gate[:, :, None] * self.temporal_mlp(modulate(x, mlp_shift, mlp_scale)), cache
 
-    def _remember(self, x, c, state, shared, stops):
+    def _memory(
+        self,
+        x: Float[Array, "b t n d"],
+        c: Float[Array, "b t d"],
+        state: PyTree,
+        shared: bool,
+        ends: Int[Array, "b k"] | None,
+    ) -> tuple[Float[Array, "b t n d"], PyTree, PyTree | None]:
         if self.config.memory.kind == "none":
-            return x, state, None if stops is None else state
-        return self.memory(x, c, state, shared, stops)
+            return x, state, None if ends is None else state
+        return self.memory(x, c, state, shared, ends)

@@ -33,31 +33,35 @@ class MemoryBranch(nn.Module):
         c: Float[Array, "b t d"],
         state: PyTree,
         shared: bool,
-        stops: Int[Array, "b k"] | None,
+        ends: Int[Array, "b k"] | None,
     ) -> tuple[Float[Array, "b t n d"], PyTree, PyTree | None]:
         """Applies the branch to ``t`` frames.
 
         Args:
+          c: the condition of every frame.
           state: the mixer's state before the first frame.
           shared: every frame reads ``state`` and none changes it; otherwise the mixer runs through the frames.
-          stops: frame counts (1..t) after which the state is wanted; with ``shared`` only 1 is possible.
+          ends: numbers of frames (1..t) after which the state is wanted; with ``shared`` only 1 is possible.
 
         Returns:
-          The output, the state for the frame that follows (``state`` itself if shared), and the states at ``stops``
-          with axes (b, k, ...), None if none are wanted.
+          The output, the state for the frame that follows (``state`` itself if shared), and the states after the first
+          ``ends`` frames with axes (b, k, ...), None if none are wanted.
         """
         shift, scale, gate = self.modulation(c)
         z = modulate(x, shift, scale)
         if self.config.memory.features:
-            feature = self.action(nn.silu(c))[:, :, None]
+            feature = self.action(nn.silu(c))[
+                :, :, None
+            ]  # (b, t, 1, features): the same for all tokens of a frame
             z = jnp.concatenate([z, jnp.broadcast_to(feature, (*z.shape[:3], feature.shape[-1]))], axis=-1)
-        kept = None
+        states = None
         if shared:
             y = self.mixer.read(state, z)
-            if stops is not None:
-                _, _, kept = self.mixer.run_keeping(state, z[:, :1], stops)
-        elif stops is None:
+            if ends is not None:
+                # A shared window slides by one frame, and that frame alone enters the memory.
+                _, _, states = self.mixer.run_with_states(state, z[:, :1], ends)
+        elif ends is None:
             state, y = self.mixer.run(state, z)
         else:
-            state, y, kept = self.mixer.run_keeping(state, z, stops)
-        return x + gate[:, :, None] * y, state, kept
+            state, y, states = self.mixer.run_with_states(state, z, ends)
+        return x + gate[:, :, None] * y, state, states

@@ -1,20 +1,25 @@
 """RAD: a latent video diffusion transformer with local attention and a recurrent memory in every block.
 
+    frames (b, t, rows, cols, ch)  --patches-->  tokens x (b, t, n, d)
+    level and action of a frame    --embed--->   condition c (b, t, d)
+    x  --`Block`, depth times, each with its own memory state-->  x  --modulate, patches-->  prediction (b, t, rows, cols, ch)
+
 One stack of blocks serves four uses, each a method of `RAD`:
 
     __call__   one window of noised frames                    (training; the literal definition of generation)
     prefetch   the memory at chosen places of a clean video   (training, start of a rollout, slide of a window)
-    context    the clean frames of a window, kept             (generation: keys, values and state a new frame reads)
+    context    the clean frames of a window, as a cache       (generation: keys, values and state that a new frame reads)
     next_frame the frame after them                           (generation: one sampler step)
 
 The last two together equal the first, because temporal attention is causal.
 
 A memory, where it crosses this interface, is a pytree whose leaves have axes (b, l, ...): batch, layers, and those of the
-mixer's state (tokens first, if every token has its own); without memory it has no leaves. `Live` is the same thing inside
-a window, kept in the order of the layer scan.
+mixer's state (tokens first, if every token has its own); without memory it has no leaves. Inside, and in a `WindowCache`,
+the layers come first, as the scan over them wants it.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,21 +27,21 @@ import numpy as np
 from einops import rearrange
 from flax import linen as nn
 
-from rad_jax.axes import Array, Float, Int, PyTree
+from rad_jax.axes import Array, Bool, Float, Int, PyTree
 from rad_jax.config import ModelConfig
 from rad_jax.model import mixers
 from rad_jax.model.adaln import Modulation, modulate
-from rad_jax.model.attention import Past, xavier
+from rad_jax.model.attention import KVCache, xavier
 from rad_jax.model.block import Block
 
 TIME_FEATURES = 256
 
 
-class Live(NamedTuple):
-    """What a new frame of a window reads, leaves with a leading layer axis: mixer state, keys and values of the window."""
+class WindowCache(NamedTuple):
+    """What a new frame of a window reads, in every layer (axis 0): the mixer's state, and the window's keys and values."""
 
     state: PyTree
-    past: Past
+    kv: KVCache
 
 
 class RAD(nn.Module):
@@ -90,14 +95,14 @@ class RAD(nn.Module):
         memory = self.initial_memory(frames.shape[0]) if memory is None else memory
         c = self._condition(levels, actions)
         slide = min(config.memory.stride, frames.shape[1])
-        stops = jnp.full((frames.shape[0], 1), slide)
+        ends = jnp.full((frames.shape[0], 1), slide)
 
-        def layer(block, x, state):
-            x, _, kept, _ = block(x, c, state, span=frames.shape[1], shared=config.memory.shared, stops=stops)
-            return x, kept
+        def layer(block: Block, x: Array, state: PyTree) -> tuple[Array, PyTree]:
+            x, _, states, _ = block(x, c, state, span=frames.shape[1], shared=config.memory.shared, ends=ends)
+            return x, states
 
-        x, kept = self._layers(layer, self._embed(frames), _layers_first(memory), config.remat)
-        return self._unembed(x, c), jax.tree.map(lambda s: rearrange(s, "l b 1 ... -> b l ..."), kept)
+        x, states = self._scan_layers(layer, self._embed(frames), _layers_first(memory), config.remat)
+        return self._unembed(x, c), jax.tree.map(lambda s: rearrange(s, "l b 1 ... -> b l ..."), states)
 
     @nn.nowrap
     def initial_memory(self, batch: int) -> PyTree:
@@ -146,38 +151,33 @@ class RAD(nn.Module):
             for x in (frames, actions)
         ]
         segments = [rearrange(x, "b (g s) ... -> g b s ...", s=size) for x in padded]
-        remat = (
-            config.remat
-        )  # a long scan bounds memory by redoing its steps, a single step by redoing its layers
-        run_segment = (
-            nn.remat(RAD._segment, prevent_cse=False, static_argnums=(5,))
-            if remat and count > 1
-            else RAD._segment
-        )
-
+        # A long scan bounds memory by recomputing its steps, a single step by recomputing its layers.
+        remat_steps, remat_layers = config.remat and count > 1, config.remat and count == 1
+        run_segment = RAD._run_segment
+        if remat_steps:
+            run_segment = nn.remat(run_segment, prevent_cse=False, static_argnums=(5,))
         state = _layers_first(memory)
-        collected = jax.tree.map(lambda s: jnp.repeat(s[:, :, None], starts.shape[1], axis=2), state)
+        at_starts = jax.tree.map(lambda s: jnp.repeat(s[:, :, None], starts.shape[1], axis=2), state)
 
-        def step(model, carry, segment):
-            state, collected = carry
+        def step(model: RAD, carry: tuple[PyTree, PyTree], segment: tuple[Array, ...]) -> tuple[Any, None]:
+            state, at_starts = carry
             index, frames, actions = segment
-            stops = starts - index * size
-            state, kept = run_segment(
-                model, self._cut(state, index * size), frames, actions, stops, remat and count == 1
-            )
-            here = (stops > 0) & (stops <= size)
-            collected = jax.tree.map(lambda new, old: _where(here, new, old), kept, collected)
-            return (state, collected), None
+            ends = starts - index * size  # counted from the segment's first frame
+            state = self._truncate_gradient(state, index * size)
+            state, states = run_segment(model, state, frames, actions, ends, remat_layers)
+            here = (ends > 0) & (ends <= size)  # the windows that start after a frame of this segment
+            at_starts = jax.tree.map(lambda new, old: _select(here, new, old), states, at_starts)
+            return (state, at_starts), None
 
         xs = (jnp.arange(count), *segments)
         if count == 1:  # nothing to carry: the states of a large memory are held once
-            (_, collected), _ = step(self, (state, collected), jax.tree.map(lambda x: x[0], xs))
+            (_, at_starts), _ = step(self, (state, at_starts), jax.tree.map(lambda x: x[0], xs))
         else:
             scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False})
-            (_, collected), _ = scan(self, (state, collected), xs)
+            (_, at_starts), _ = scan(self, (state, at_starts), xs)
         if config.memory.bptt == "none":
-            collected = jax.lax.stop_gradient(collected)
-        return jax.tree.map(lambda s: rearrange(s, "l b k ... -> b k l ..."), collected)
+            at_starts = jax.lax.stop_gradient(at_starts)
+        return jax.tree.map(lambda s: rearrange(s, "l b k ... -> b k l ..."), at_starts)
 
     def context(
         self,
@@ -185,7 +185,7 @@ class RAD(nn.Module):
         actions: Float[Array, "b t a"],
         memory: PyTree,
         count: Int[Array, ""],
-    ) -> Live:
+    ) -> WindowCache:
         """What the next frame of a window reads.
 
         Args:
@@ -196,67 +196,84 @@ class RAD(nn.Module):
         """
         shared = self.config.memory.shared
         c = self._condition(self._context_levels(frames), actions)
-        stops = None if shared else jnp.full((frames.shape[0], 1), count)
+        ends = None if shared else jnp.full((frames.shape[0], 1), count)
 
-        def layer(block, x, state):
-            x, _, kept, past = block(x, c, state, span=frames.shape[1], shared=shared, stops=stops)
-            return x, (kept, past)
+        def layer(block: Block, x: Array, state: PyTree) -> tuple[Array, tuple[PyTree, KVCache]]:
+            x, _, states, kv = block(x, c, state, span=frames.shape[1], shared=shared, ends=ends)
+            return x, (states, kv)
 
         before = _layers_first(memory)
         if frames.shape[1] == 0:
-            return Live(before, self._no_past(frames.shape[0]))
-        _, (kept, past) = self._layers(layer, self._embed(frames), before, False)
+            return WindowCache(before, self._empty_kv(frames.shape[0]))
+        _, (states, kv) = self._scan_layers(layer, self._embed(frames), before, False)
         if shared:
-            return Live(before, past)
-        return Live(
-            jax.tree.map(lambda new, old: jnp.where(count > 0, new[:, :, 0], old), kept, before), past
-        )
+            return WindowCache(before, kv)
+        # The mixer gives an arbitrary state after 0 frames.
+        state = jax.tree.map(lambda new, old: jnp.where(count > 0, new[:, :, 0], old), states, before)
+        return WindowCache(state, kv)
 
     def next_frame(
         self,
         frame: Float[Array, "b rows cols ch"],
         level: Int[Array, ""],
         action: Float[Array, "b a"],
-        live: Live,
+        cache: WindowCache,
         position: Int[Array, ""],
-    ) -> tuple[Float[Array, "b rows cols ch"], Live]:
-        """Denoises the frame at ``position`` of a window whose earlier frames are in ``live``.
+    ) -> tuple[Float[Array, "b rows cols ch"], WindowCache]:
+        """Denoises the frame at ``position`` of a window whose earlier frames are in ``cache``.
 
-        Returns the prediction, and ``live`` with the frame appended, which is what the frame after it in the window reads if
-        this one was clean and at the context level.
+        Args:
+          frame: the noised latent.
+          level: its diffusion level, the same in all videos.
+          action: the action that leads to it.
+          cache: of `context`, or of this method at the position before.
+          position: 0..window-1.
+
+        Returns:
+          The prediction, and the cache with the frame appended, which is what the next frame of the window reads if this
+          one was clean and at the context level.
         """
         c = self._condition(jnp.full((frame.shape[0], 1), level), action[:, None])
 
-        def layer(block, x, live):
-            x, state, own = block.after(
-                x, c, live.state, live.past, position, shared=self.config.memory.shared
+        def layer(block: Block, x: Array, cache: WindowCache) -> tuple[Array, WindowCache]:
+            x, state, own = block.next_frame(
+                x, c, cache.state, cache.kv, position, shared=self.config.memory.shared
             )
-            return x, Live(state, own)
+            return x, WindowCache(state, own)
 
-        x, new = self._layers(layer, self._embed(frame[:, None]), live, False)
-        past = jax.tree.map(
-            lambda p, own: jax.lax.dynamic_update_slice_in_dim(p, own, position, 4), live.past, new.past
+        x, new = self._scan_layers(layer, self._embed(frame[:, None]), cache, False)
+        kv = jax.tree.map(
+            lambda slots, own: jax.lax.dynamic_update_slice_in_dim(slots, own, position, 4), cache.kv, new.kv
         )
-        return self._unembed(x, c)[:, 0], Live(new.state, past)
+        return self._unembed(x, c)[:, 0], WindowCache(new.state, kv)
 
-    def _no_past(self, batch):
-        """The empty keys and values of a window of one frame, which has no slot for earlier ones."""
+    def _empty_kv(self, batch: int) -> KVCache:
+        """The keys and values of a window of one frame, which has no slot for earlier ones."""
         config = self.config
         empty = jnp.zeros((config.depth, batch, config.tokens, config.heads, 0, config.width // config.heads))
-        return Past(*[empty.astype(config.compute_dtype)] * 2)
+        return KVCache(*[empty.astype(config.compute_dtype)] * 2)
 
-    def _segment(self, state, frames, actions, stops, remat_layers):
-        """Runs all layers over clean frames in windows of ``stride``; returns the state and the states at ``stops``."""
+    def _run_segment(
+        self,
+        state: PyTree,
+        frames: Float[Array, "b t rows cols ch"],
+        actions: Float[Array, "b t a"],
+        ends: Int[Array, "b k"],
+        remat_layers: bool,
+    ) -> tuple[PyTree, PyTree]:
+        """Runs all layers over clean frames in windows of ``stride``; returns the state after them, and after ``ends``."""
         c = self._condition(self._context_levels(frames), actions)
 
-        def layer(block, x, state):
-            x, state, kept, _ = block(x, c, state, span=self.config.memory.stride, shared=False, stops=stops)
-            return x, (state, kept)
+        def layer(block: Block, x: Array, state: PyTree) -> tuple[Array, tuple[PyTree, PyTree]]:
+            x, state, states, _ = block(x, c, state, span=self.config.memory.stride, shared=False, ends=ends)
+            return x, (state, states)
 
-        _, states = self._layers(layer, self._embed(frames), state, remat_layers)
+        _, states = self._scan_layers(layer, self._embed(frames), state, remat_layers)
         return states
 
-    def _layers(self, layer, x, inputs, remat):
+    def _scan_layers(
+        self, layer: Callable[[Block, Array, Any], tuple[Array, Any]], x: Array, inputs: PyTree, remat: bool
+    ) -> tuple[Array, PyTree]:
         """Scans ``layer(block, x, inputs of the layer) -> (x, outputs of the layer)`` over the depth."""
         scan = nn.scan(
             nn.remat(layer, prevent_cse=False) if remat else layer,
@@ -266,7 +283,7 @@ class RAD(nn.Module):
         )
         return scan(self.block, x, inputs)
 
-    def _cut(self, state, frame):
+    def _truncate_gradient(self, state: PyTree, frame: Int[Array, ""]) -> PyTree:
         """Stops gradients through time every ``bptt_frames`` frames."""
         config = self.config.memory
         if config.bptt != "truncated":
@@ -274,27 +291,31 @@ class RAD(nn.Module):
         cut = frame % config.bptt_frames == 0
         return jax.tree.map(lambda s: jnp.where(cut, jax.lax.stop_gradient(s), s), state)
 
-    def _embed(self, frames):
+    def _embed(self, frames: Float[Array, "b t rows cols ch"]) -> Float[Array, "b t n d"]:
+        """Square patches of a latent frame, row after row, as tokens."""
         patch = self.config.patch
         return self.embed_patch(rearrange(frames, "b t (i p) (j q) c -> b t (i j) (p q c)", p=patch, q=patch))
 
-    def _unembed(self, x, c):
+    def _unembed(
+        self, x: Float[Array, "b t n d"], c: Float[Array, "b t d"]
+    ) -> Float[Array, "b t rows cols ch"]:
         shift, scale = self.final_modulation(c)
         x = self.unembed_patch(modulate(x, shift, scale)).astype(self.config.state_dtype)
         rows, patch = self.config.grid[0], self.config.patch
         return rearrange(x, "b t (i j) (p q c) -> b t (i p) (j q) c", i=rows, p=patch, q=patch)
 
-    def _condition(self, levels, actions):
+    def _condition(self, levels: Int[Array, "b t"], actions: Float[Array, "b t a"]) -> Float[Array, "b t d"]:
+        """The condition ``c`` of every frame: sinusoids of its level through an MLP, plus its projected action."""
         angle = levels[..., None].astype(self.config.state_dtype) * jnp.asarray(
             _time_frequencies(), self.config.state_dtype
         )
         time = self.embed_time(jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1))
         return time + self.embed_action(actions)
 
-    def _context_levels(self, frames):
+    def _context_levels(self, frames: Float[Array, "b t rows cols ch"]) -> Int[Array, "b t"]:
         return jnp.full(frames.shape[:2], self.config.context_level)
 
-    def _check(self, frames, levels, actions):
+    def _check(self, frames: Array, levels: Array, actions: Array) -> None:
         config = self.config
         expected = (*frames.shape[:2], *config.latent)
         if frames.shape != expected:
@@ -316,7 +337,8 @@ def _time_frequencies() -> np.ndarray:
     return np.exp(exponents.astype(np.float64)).astype(np.float32)
 
 
-def _check_starts(starts, length, stride):
+def _check_starts(starts: Array, length: int, stride: int) -> None:
+    # Values are known outside a compiled function alone.
     if isinstance(starts, jax.core.Tracer):
         return
     starts = np.asarray(starts)
@@ -327,10 +349,13 @@ def _check_starts(starts, length, stride):
         )
 
 
-def _layers_first(memory):
+def _layers_first(memory: PyTree) -> PyTree:
+    """Leaves (b, l, ...) as (l, b, ...), for the scan over layers."""
     return jax.tree.map(lambda s: jnp.moveaxis(s, 1, 0), memory)
 
 
-def _where(here, new, old):
+def _select(
+    here: Bool[Array, "b k"], new: Float[Array, "l b k ..."], old: Float[Array, "l b k ..."]
+) -> Array:
     """Selects per (b, k) in leaves (l, b, k, ...)."""
     return jnp.where(here.reshape(1, *here.shape, *[1] * (new.ndim - 3)), new, old)

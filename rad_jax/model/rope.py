@@ -8,6 +8,7 @@ rounded as the Oasis programs round them, so that weights trained there see the 
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange, repeat
+from jax.typing import ArrayLike
 
 from rad_jax.arrays import linspace
 from rad_jax.axes import Array, Float
@@ -38,7 +39,7 @@ def spatial_angles(
     """Angles (rows * columns, head_width): the first half of the features turns with the row, the second with the column."""
     frequency = spatial_frequencies(head_width, max_frequency)
 
-    def axis(length):
+    def axis(length: int) -> np.ndarray:
         return repeat(linspace(-1, 1, length)[:, None] * frequency, "p f -> p (f r)", r=2)
 
     row = repeat(axis(rows), "i f -> i j f", j=columns)
@@ -46,7 +47,7 @@ def spatial_angles(
     return rearrange(np.concatenate([row, column], axis=-1, dtype=np.float64), "i j f -> (i j) f")
 
 
-def rotate(x: Float[Array, "*b e"], angles) -> Float[Array, "*b e"]:
+def rotate(x: Float[Array, "*b e"], angles: ArrayLike) -> Float[Array, "*b e"]:
     """Rotates feature pairs (2i, 2i+1) of ``x`` by ``angles``, which broadcasts against ``x``."""
     precision = jnp.promote_types(x.dtype, jnp.float32)
     angles = jnp.asarray(angles, precision)

@@ -9,6 +9,7 @@ mixer states are computed once per frame and a sampler step costs one frame inst
 exactly the full window at every sampler step.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -18,19 +19,27 @@ import numpy as np
 from flax import struct
 
 from rad_jax import diffusion
-from rad_jax.axes import Array, Float, Int, Key, PyTree
+from rad_jax.axes import Array, Bool, Float, Int, Key, PyTree
 from rad_jax.config import DiffusionConfig
-from rad_jax.model import RAD, Live
+from rad_jax.model import RAD, WindowCache
 
 
 class Window(NamedTuple):
-    """What a rollout carries: the memory before the window, the window's clean frames, and what a new frame reads."""
+    """What a rollout carries from frame to frame.
+
+    Attributes:
+      memory: of all frames before the window, as `RAD.initial_memory`.
+      frames: slots for the clean frames of the window; those from ``count`` on are not read.
+      actions: the action that led to each frame.
+      count: frames in the window, 0..window-1.
+      cache: what a new frame reads.
+    """
 
     memory: PyTree
     frames: Float[Array, "b w rows cols ch"]
     actions: Float[Array, "b w a"]
     count: Int[Array, ""]
-    live: Live
+    cache: WindowCache
 
 
 @struct.dataclass
@@ -62,140 +71,231 @@ def start(
       lengths: how many of the ``t`` frames of each video are its context (the rest is padding); all if None. They may
         differ as long as equally many frames remain in the window, see `frames_in_window`.
     """
-    if lengths is None:
-        lengths = np.full(frames.shape[0], frames.shape[1])
+    lengths = np.full(frames.shape[0], frames.shape[1]) if lengths is None else np.asarray(lengths)
+    if lengths.min() < 0 or lengths.max() > frames.shape[1]:
+        raise ValueError(
+            f"lengths: {lengths.tolist()}, expected 0 to {frames.shape[1]}, as many as there are frames"
+        )
     counts = {frames_in_window(model, int(length)) for length in lengths}
     if len(counts) > 1:
         raise ValueError(
             f"lengths: contexts of {sorted(set(map(int, lengths)))} frames leave {sorted(counts)} frames in "
             "their windows; start videos together only where that number is equal"
         )
-    count = jnp.asarray(counts.pop())  # traced: one compilation for all lengths
-    window = _read_context(model, params, frames, actions, jnp.asarray(lengths), count)
+    # Prefetch runs in whole segments, so contexts are padded to whole segments: few sizes to compile for, and no more work.
+    segment = model.config.memory.prefetch_segment
+    segments = -(-_frames_in_memory(model, int(lengths.max())) // segment)
+    size = segments * segment + model.config.window
+    window = _read_context(
+        model,
+        params,
+        _fit(frames, size),
+        _fit(actions, size),
+        jnp.asarray(lengths, jnp.int32),
+        jnp.asarray(counts.pop(), jnp.int32),
+    )
     return RolloutState(window, params, model, diffusion, steps)
+
+
+def _fit(x: Float[Array, "b t ..."], length: int) -> Float[Array, "b w ..."]:
+    """The first ``length`` frames, with zeros behind the last one."""
+    missing = max(0, length - x.shape[1])
+    return jnp.pad(x[:, :length], [(0, 0), (0, missing)] + [(0, 0)] * (x.ndim - 2))
 
 
 def frames_in_window(model: RAD, length: int) -> int:
     """How many frames of a context of ``length`` frames stay visible to attention; the others are in the memory."""
-    return length - _remembered(model, length)
+    return length - _frames_in_memory(model, length)
 
 
-def _remembered(model, length):
-    """The smallest multiple of the stride that leaves at most window - 1 frames; of a number or an array."""
+def _frames_in_memory(model: RAD, length: int | Int[Array, "b"]) -> int | Int[Array, "b"]:
+    """The smallest multiple of the stride that leaves at most window - 1 frames of a context for the window."""
     stride = model.config.memory.stride
     excess = length - model.config.window + 1
     return -(-excess * (excess > 0) // stride) * stride
 
 
 @partial(jax.jit, static_argnames="model")
-def _read_context(model, params, frames, actions, lengths, count):
+def _read_context(
+    model: RAD,
+    params: PyTree,
+    frames: Float[Array, "b t rows cols ch"],
+    actions: Float[Array, "b t a"],
+    lengths: Int[Array, "b"],
+    count: Int[Array, ""],
+) -> Window:
+    """The window behind the context, of which ``frames`` holds whole prefetch segments and a window more, or zeros."""
     window = model.config.window
-    remembered = _remembered(model, lengths)
-    last = _remembered(model, frames.shape[1])
-    memory = _remember(model, params, frames[:, :last], actions[:, :last], remembered)
+    ends = _frames_in_memory(model, lengths)
+    last = frames.shape[1] - window
+    with jax.named_scope("prefetch"):
+        memory = _prefetch(model, params, frames[:, :last], actions[:, :last], ends)
 
-    def cut(x):
-        padded = jnp.pad(x, [(0, 0), (0, window)] + [(0, 0)] * (x.ndim - 2))
-        return jax.vmap(lambda video, first: jax.lax.dynamic_slice_in_dim(video, first, window))(
-            padded, remembered
-        )
+    def cut(x: Array) -> Array:
+        """The frames behind those in the memory."""
+        return jax.vmap(lambda video, first: jax.lax.dynamic_slice_in_dim(video, first, window))(x, ends)
 
-    return _look(model, params, memory, cut(frames), cut(actions), count)
+    return _make_window(model, params, memory, cut(frames), cut(actions), count)
 
 
-@jax.jit
 def step(
     state: RolloutState, action: Float[Array, "b a"], key: Key[Array, ""] | Key[Array, "b"]
 ) -> tuple[RolloutState, Float[Array, "b rows cols ch"]]:
-    """Generates the frame that ``action`` leads to.
+    """Generates the frame that ``action`` leads to. Compiled once for all frames.
+
+    The window of ``state`` is donated: its buffers become those of the new state, and ``state`` itself can no longer be
+    used. To go on from one state twice, copy it first (``jax.tree.map(jnp.copy, state.window)``). Parameters are never
+    donated.
 
     Args:
       key: the noise is ``jax.random.normal(key, (b, rows, cols, ch))``; or a key for every video, whose noise is then
         ``jax.random.normal(key[b], (rows, cols, ch))`` whatever else is in the batch.
     """
-    window, frame = _next(state.model, state.diffusion, state.steps, state.params, state.window, action, key)
+    window, frame = _step(state.model, state.diffusion, state.steps, state.params, state.window, action, key)
     return state.replace(window=window), frame
 
 
-@jax.jit
 def generate(
     state: RolloutState, actions: Float[Array, "b t a"], key: Key[Array, ""] | Key[Array, "b"]
 ) -> tuple[RolloutState, Float[Array, "b t rows cols ch"]]:
-    """`step` for every action in turn, frame i with ``fold_in(key, i)`` of every key, as one compiled program."""
+    """`step` for every action in turn, frame i with ``fold_in(key, i)`` of every key, as one compiled program.
 
-    def body(window, inputs):
+    Unlike that of `step`, the state that comes in remains usable.
+    """
+    window, frames = _generate(
+        state.model, state.diffusion, state.steps, state.params, state.window, actions, key
+    )
+    return state.replace(window=window), frames
+
+
+@partial(jax.jit, static_argnames=("model", "config", "steps"))
+def _generate(
+    model: RAD,
+    config: DiffusionConfig,
+    steps: int,
+    params: PyTree,
+    window: Window,
+    actions: Float[Array, "b t a"],
+    key: Key[Array, ""] | Key[Array, "b"],
+) -> tuple[Window, Float[Array, "b t rows cols ch"]]:
+    def body(window: Window, inputs: tuple[Array, Array]) -> tuple[Window, Array]:
         index, action = inputs
         key_frame = jnp.vectorize(jax.random.fold_in, excluded=(1,))(key, index)
-        return _next(state.model, state.diffusion, state.steps, state.params, window, action, key_frame)
+        return _next_frame(model, config, steps, params, window, action, key_frame)
 
-    indices = jnp.arange(actions.shape[1])
-    window, frames = jax.lax.scan(body, state.window, (indices, jnp.moveaxis(actions, 1, 0)))
-    return state.replace(window=window), jnp.moveaxis(frames, 0, 1)
+    window, frames = jax.lax.scan(body, window, (jnp.arange(actions.shape[1]), jnp.moveaxis(actions, 1, 0)))
+    return window, jnp.moveaxis(frames, 0, 1)
 
 
-def _next(model, config, steps, params, window, action, key):
-    variables = {"params": params}
+def _next_frame(
+    model: RAD,
+    config: DiffusionConfig,
+    steps: int,
+    params: PyTree,
+    window: Window,
+    action: Float[Array, "b a"],
+    key: Key[Array, ""] | Key[Array, "b"],
+) -> tuple[Window, Float[Array, "b rows cols ch"]]:
+    """The next frame, and the window that it is in."""
     shape = (window.frames.shape[0], *window.frames.shape[2:])
     levels = jnp.asarray(diffusion.sampler_levels(config, steps))
 
-    def denoise(frame, level_pair):
+    def denoise(frame: Array, level_pair: tuple[Array, Array]) -> tuple[Array, None]:
         level, next_level = level_pair
         prediction, _ = model.apply(
-            variables, frame, level, action, window.live, window.count, method=RAD.next_frame
+            {"params": params}, frame, level, action, window.cache, window.count, method=RAD.next_frame
         )
         return diffusion.ddim_step(config, frame, prediction, level, next_level), None
 
-    noise = _noise(key, shape, window.frames.dtype)
-    frame, _ = jax.lax.scan(denoise, noise, (levels[:-1], levels[1:]))
+    with jax.named_scope("sampler"):
+        noise = _noise(key, shape, window.frames.dtype)
+        frame, _ = jax.lax.scan(denoise, noise, (levels[:-1], levels[1:]))
+    full = window.count + 1 == model.config.window
     window = window._replace(
         frames=jax.lax.dynamic_update_slice_in_dim(window.frames, frame[:, None], window.count, 1),
         actions=jax.lax.dynamic_update_slice_in_dim(window.actions, action[:, None], window.count, 1),
         count=window.count + 1,
     )
-    full = window.count == model.config.window
-    return jax.lax.cond(full, partial(_slide, model, params), partial(_append, model, params), window), frame
+    # Either of two things happens. They are loops of at most one turn, because what a loop leaves alone stays in its place,
+    # while a `cond` copies it: the memory is most of a rollout's state, and changes once in ``stride`` frames.
+    with jax.named_scope("append"):
+        window = _once(~full, partial(_append, model, params), window)
+    with jax.named_scope("slide"):
+        window = _once(full, partial(_slide, model, params), window)
+    return window, frame
 
 
-def _noise(key, shape, dtype):
+_step = jax.jit(_next_frame, static_argnames=("model", "config", "steps"), donate_argnames="window")
+
+
+def _once(wanted: Bool[Array, ""], function: Callable[[Window], Window], window: Window) -> Window:
+    """``function(window)`` if wanted, otherwise ``window``."""
+    window, _ = jax.lax.while_loop(
+        lambda carry: carry[1], lambda carry: (function(carry[0]), jnp.zeros_like(wanted)), (window, wanted)
+    )
+    return window
+
+
+def _noise(
+    key: Key[Array, ""] | Key[Array, "b"], shape: tuple[int, ...], dtype: jnp.dtype
+) -> Float[Array, "b rows cols ch"]:
     """From one key for the whole batch, or from one for every video of it."""
     if key.ndim == 0:
         return jax.random.normal(key, shape, dtype)
     return jax.vmap(lambda one: jax.random.normal(one, shape[1:], dtype))(key)
 
 
-def _append(model, params, window):
+def _append(model: RAD, params: PyTree, window: Window) -> Window:
     """Lets the window's last frame, now clean, be read by the next one."""
     last = window.count - 1
     frame, action = (
         jax.lax.dynamic_index_in_dim(x, last, 1, keepdims=False) for x in (window.frames, window.actions)
     )
     level = jnp.asarray(model.config.context_level)
-    _, live = model.apply({"params": params}, frame, level, action, window.live, last, method=RAD.next_frame)
-    return window._replace(live=live)
+    _, cache = model.apply(
+        {"params": params}, frame, level, action, window.cache, last, method=RAD.next_frame
+    )
+    return window._replace(cache=cache)
 
 
-def _slide(model, params, window):
+def _slide(model: RAD, params: PyTree, window: Window) -> Window:
     """Moves the first ``stride`` frames of a full window into the memory; only the rest stays visible to attention."""
     stride = model.config.memory.stride
     batch = window.frames.shape[0]
     end = jnp.full(batch, stride)
-    memory = _remember(
+    memory = _prefetch(
         model, params, window.frames[:, :stride], window.actions[:, :stride], end, window.memory
     )
     frames, actions = (
         jnp.pad(x[:, stride:], [(0, 0), (0, stride)] + [(0, 0)] * (x.ndim - 2))
         for x in (window.frames, window.actions)
     )
-    return _look(model, params, memory, frames, actions, window.count - stride)
+    return _make_window(model, params, memory, frames, actions, window.count - stride)
 
 
-def _look(model, params, memory, frames, actions, count):
+def _make_window(
+    model: RAD,
+    params: PyTree,
+    memory: PyTree,
+    frames: Float[Array, "b w rows cols ch"],
+    actions: Float[Array, "b w a"],
+    count: Int[Array, ""],
+) -> Window:
     """The window whose first ``count`` slots hold clean frames."""
-    live = model.apply({"params": params}, frames[:, :-1], actions[:, :-1], memory, count, method=RAD.context)
-    return Window(memory, frames, actions, count, live)
+    cache = model.apply(
+        {"params": params}, frames[:, :-1], actions[:, :-1], memory, count, method=RAD.context
+    )
+    return Window(memory, frames, actions, count, cache)
 
 
-def _remember(model, params, frames, actions, ends, memory=None):
+def _prefetch(
+    model: RAD,
+    params: PyTree,
+    frames: Float[Array, "b t rows cols ch"],
+    actions: Float[Array, "b t a"],
+    ends: Int[Array, "b"],
+    memory: PyTree = None,
+) -> PyTree:
     """The memory of every video after its first ``ends[b]`` clean frames."""
     memory = model.apply({"params": params}, frames, actions, ends[:, None], memory, method=RAD.prefetch)
     return jax.tree.map(lambda s: s[:, 0], memory)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from rad_jax.arrays import in_pieces
+from rad_jax.arrays import apply_in_chunks
 from rad_jax.axes import Array, Float, PyTree
 from rad_jax.tokenizer.base import TokenizerError, Unchecked, check_images, check_latents
 
@@ -124,5 +124,5 @@ def _apply(tokenizer: NetworkTokenizer, x: Unchecked, method: str, at_once: int)
     run = functools.partial(tokenizer.module.apply, {"params": tokenizer.params}, method=method)
     x = jnp.asarray(x, jnp.float32)
     if method == "encode":
-        return in_pieces(run, at_once, x) * tokenizer.scale
-    return in_pieces(run, at_once, x / tokenizer.scale)
+        return apply_in_chunks(run, at_once, x) * tokenizer.scale
+    return apply_in_chunks(run, at_once, x / tokenizer.scale)

@@ -23,7 +23,7 @@ from rad_jax.training.step import init_state, train_step
 GIB = 2**30
 
 
-class Plan(NamedTuple):
+class StepEstimate(NamedTuple):
     """What a step needs: sizes in bytes on one device, and the matrix products over all devices, with what is recomputed."""
 
     base: int
@@ -50,7 +50,7 @@ class Plan(NamedTuple):
         return "\n".join(f"{name:<28} {value}" for name, value in rows)
 
 
-def make_plan(config: Config) -> Plan:
+def estimate_step(config: Config) -> StepEstimate:
     """Compiles the training step of a configuration for shapes alone.
 
     The clips are taken as latents; a run whose data are images encodes them on top. Sizes that the experiment leaves open
@@ -82,20 +82,20 @@ def make_plan(config: Config) -> Plan:
     memory = traced.lower().compile().memory_analysis()
     sizes = {name: math.prod(leaf.shape) for name, leaf in named_leaves(state.params).items()}
     branch = sum(size for name, size in sizes.items() if is_memory(name))
-    inside = [
+    state_bytes = [
         math.prod(place.shard_shape(leaf.shape)) * leaf.dtype.itemsize
         for leaf, place in zip(jax.tree.leaves(state), jax.tree.leaves(shardings), strict=True)
     ]
-    kept = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
-    return Plan(
+    held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return StepEstimate(
         base=sum(sizes.values()) - branch,
         branch=branch,
         devices=mesh.size,
         device_kind=mesh.devices.flat[0].device_kind,
-        state=sum(inside),
-        batch=memory.argument_size_in_bytes - sum(inside),
+        state=sum(state_bytes),
+        batch=memory.argument_size_in_bytes - sum(state_bytes),
         temporary=memory.temp_size_in_bytes,
-        peak=kept + memory.temp_size_in_bytes,
+        peak=held + memory.temp_size_in_bytes,
         flops=matrix_flops(traced.jaxpr),
     )
 

@@ -19,8 +19,15 @@ from rad_jax.config import DiffusionConfig, TrainConfig, window_starts
 from rad_jax.model import RAD
 
 
-class Draw(NamedTuple):
-    """The random choices of one training step."""
+class StepRandomness(NamedTuple):
+    """All random numbers of one training step, for the whole batch.
+
+    Attributes:
+      starts: the first frames of the windows.
+      levels: diffusion level of every frame of every window.
+      noise: its noise.
+      memory_levels, memory_noise: of the frames that enter the memory, with ``memory.frames = "noised"`` (Table 5).
+    """
 
     starts: Int[Array, "b k"]
     levels: Int[Array, "b k w"]
@@ -29,14 +36,20 @@ class Draw(NamedTuple):
     memory_noise: Float[Array, "b t rows cols ch"]
 
 
-def draw(model: RAD, config: DiffusionConfig, train: TrainConfig, key: Key[Array, ""], frames: Array) -> Draw:
+def step_randomness(
+    model: RAD,
+    config: DiffusionConfig,
+    train: TrainConfig,
+    key: Key[Array, ""],
+    frames: Float[Array, "b t rows cols ch"],
+) -> StepRandomness:
     """Draws distinct window starts per video, and an independent level and noise for every frame of every window."""
     batch, length = frames.shape[:2]
     key_start, key_level, key_noise, key_memory_level, key_memory_noise = jax.random.split(key, 5)
     candidates = jnp.asarray(_candidates(model, train, length))
     order = jax.random.permutation(key_start, jnp.tile(candidates, (batch, 1)), axis=1, independent=True)
     shape = (batch, train.windows, model.config.window)
-    return Draw(
+    return StepRandomness(
         starts=order[:, : train.windows],
         levels=jax.random.randint(key_level, shape, 0, config.levels),
         noise=jax.random.normal(key_noise, (*shape, *frames.shape[2:]), frames.dtype),
@@ -54,21 +67,27 @@ def loss(
     params: PyTree,
     frames: Float[Array, "b t rows cols ch"],
     actions: Float[Array, "b t a"],
-    draw: Draw,
+    random: StepRandomness,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """The loss of a batch of clips, and what is worth logging beside it."""
+    """The loss of a batch of clips, and the metrics logged beside it: ``error``, unweighted."""
     variables = {"params": params}
     window = model.config.window
-    seen = _candidates(model, train, frames.shape[1])[-1]  # frames that some window may have to remember
+    seen = _candidates(model, train, frames.shape[1])[-1]  # frames that come before some window
     written = frames[:, :seen]
     if model.config.memory.frames == "noised":
         written = diffusion.add_noise(
-            config, written, draw.memory_noise[:, :seen], draw.memory_levels[:, :seen]
+            config, written, random.memory_noise[:, :seen], random.memory_levels[:, :seen]
         )
-    memory = model.apply(variables, written, actions[:, :seen], draw.starts, method=RAD.prefetch)
+    with jax.named_scope("objective/prefetch"):
+        memory = model.apply(variables, written, actions[:, :seen], random.starts, method=RAD.prefetch)
 
-    def window_loss(start, levels, noise, memory):
-        """One window of every video: start (b), levels (b, w), noise (b, w, ...), memory at the start."""
+    def window_loss(
+        start: Int[Array, "b"],
+        levels: Int[Array, "b w"],
+        noise: Float[Array, "b w rows cols ch"],
+        memory: PyTree,
+    ) -> tuple[Float[Array, "b w"], Float[Array, "b w"]]:
+        """One window of every video: the weighted and the plain error of every frame."""
         clean, action = (_cut_window(x, start, window) for x in (frames, actions))
         noised = diffusion.add_noise(config, clean, noise, levels)
         prediction, _ = model.apply(variables, noised, levels, action, memory)
@@ -76,29 +95,31 @@ def loss(
         error = jnp.square(prediction - target).mean((-3, -2, -1))
         return diffusion.loss_weight(config, levels).astype(error.dtype) * error, error
 
-    def over_windows(x):
-        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 1, 0), x)
+    # Windows first (k, b, ...): `window_loss` is vmapped over them.
+    windows = jax.tree.map(
+        lambda x: jnp.moveaxis(x, 1, 0), (random.starts, random.levels, random.noise, memory)
+    )
 
-    windows = over_windows((draw.starts, draw.levels, draw.noise, memory))
-    if train.window_batch:
-        together = train.window_batch
-        groups = jax.tree.map(lambda x: rearrange(x, "(g k) ... -> g k ...", k=together), windows)
+    def run(group: PyTree) -> tuple[Array, Array]:
+        return jax.vmap(window_loss)(*group)
 
-        def run(group):
-            return jax.vmap(window_loss)(*group)
-
-        # The inputs of the layers are kept if layers are recomputed; to recompute the group as well would do it twice.
-        weighted, error = jax.lax.map(run if model.config.remat else jax.checkpoint(run), groups)
-    else:
-        weighted, error = jax.vmap(window_loss)(*windows)
+    with jax.named_scope("objective/windows"):
+        if train.window_batch:
+            groups = jax.tree.map(
+                lambda x: rearrange(x, "(g k) ... -> g k ...", k=train.window_batch), windows
+            )
+            # With remat the layers are recomputed already; recomputing the group as well would do it twice.
+            weighted, error = jax.lax.map(run if model.config.remat else jax.checkpoint(run), groups)
+        else:
+            weighted, error = run(windows)
     return weighted.mean(), {"error": error.mean()}
 
 
-def _cut_window(x, start, window):
+def _cut_window(x: Float[Array, "b t ..."], start: Int[Array, "b"], window: int) -> Float[Array, "b w ..."]:
     """Frames start..start+window of every video: (b, t, ...) -> (b, w, ...)."""
     return jax.vmap(lambda video, first: jax.lax.dynamic_slice_in_dim(video, first, window))(x, start)
 
 
-def _candidates(model, train, length):
+def _candidates(model: RAD, train: TrainConfig, length: int) -> range:
     """The frames at which a window may start in a clip of ``length`` frames."""
     return window_starts(length, model.config.window, model.config.memory.stride, train.first_start)

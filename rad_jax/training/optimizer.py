@@ -4,13 +4,12 @@ One call of the optimiser is one optimiser step: gradients that are accumulated 
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from rad_jax.axes import Array, Float, Int
+from rad_jax.axes import Array, Float, Int, PyTree
 from rad_jax.config import OptimizerConfig, TrainConfig
 from rad_jax.model import names
 
@@ -38,15 +37,19 @@ def learning_rate(
     return rate
 
 
-def is_matrix(name: str, leaf: Any) -> bool:
-    """Whether weight decay applies: a matrix or kernel, not a bias, gain or gate (the layer axis does not count)."""
-    return leaf.ndim - names.is_stacked(name) >= 2
+def is_decayed(name: str) -> bool:
+    """Whether weight decay applies to a parameter: to kernels and the weights TTT starts from; not to biases, gains, rates.
+
+    Decided by name: TTT has a bias and a gain per head, whose rank is that of a matrix.
+    """
+    last = name.rpartition("/")[2]
+    return last.endswith("kernel") or last == "weight"
 
 
 def make(
     config: OptimizerConfig, train: TrainConfig, frozen: Callable[[str], bool] | None = None
 ) -> optax.GradientTransformation:
-    """AdamW: clip by the global norm, Adam with decoupled weight decay on matrices, scheduled rate.
+    """AdamW: clip by the global norm, Adam with decoupled weight decay on what `is_decayed`, scheduled rate.
 
     `frozen(name)`, with names as in `rad_jax.model.names`, marks parameters that never change: their updates are zero, they
     have no moments, and they do not count in the norm that is clipped.
@@ -58,19 +61,19 @@ def make(
             b1=config.b1,
             b2=config.b2,
             weight_decay=config.weight_decay,
-            mask=lambda params: names.map_named(is_matrix, params),
+            mask=lambda params: names.map_named(lambda name, _: is_decayed(name), params),
         ),
     )
     if frozen is None:
         return adamw
 
-    def labels(params: Any) -> Any:
+    def labels(params: PyTree) -> PyTree:
         return names.map_named(lambda name, _: "frozen" if frozen(name) else "trained", params)
 
     return optax.multi_transform({"trained": adamw, "frozen": optax.set_to_zero()}, labels)
 
 
-def ema_init(params: Any) -> Any:
+def ema_init(params: PyTree) -> PyTree:
     """The average before the first step: a float32 copy (never an alias: both may be donated)."""
     return jax.tree.map(lambda p: jnp.array(p, jnp.float32, copy=True), params)
 
@@ -85,7 +88,7 @@ def ema_decay(decay: float, step: int | Int[Array, ""]) -> Float[Array, ""]:
     return jnp.minimum(decay, (1.0 + step) / (10.0 + step))
 
 
-def ema_update(ema: Any, params: Any, decay: float, step: int | Int[Array, ""]) -> Any:
+def ema_update(ema: PyTree, params: PyTree, decay: float, step: int | Int[Array, ""]) -> PyTree:
     """The average after optimiser step `step` (0 is the first), in float32.
 
     Written as a correction, so that a parameter that does not move (a frozen one) stays exactly itself.

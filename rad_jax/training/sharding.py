@@ -44,15 +44,13 @@ def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Me
     )
 
 
-def parameter_spec(
-    name: str, shape: tuple[int, ...], itemsize: int, fsdp: int, replicated_below: int = REPLICATED_BELOW
-) -> PartitionSpec:
+def parameter_spec(name: str, shape: tuple[int, ...], itemsize: int, fsdp: int) -> PartitionSpec:
     """Which axis of one tensor is split over "fsdp": the largest that `fsdp` divides (of equals, the last).
 
     The leading layer axis of scanned blocks is never split: every step of the scan would have to fetch its layer from
     the one device that holds it.
     """
-    if fsdp == 1 or math.prod(shape) * itemsize < replicated_below:
+    if fsdp == 1 or math.prod(shape) * itemsize < REPLICATED_BELOW:
         return PartitionSpec()
     first = 1 if names.is_stacked(name) else 0
     divisible = [(size, axis) for axis, size in enumerate(shape) if axis >= first and size % fsdp == 0]
@@ -62,11 +60,11 @@ def parameter_spec(
     return PartitionSpec(*[None] * axis, "fsdp")
 
 
-def state_shardings(state: Any, mesh: Mesh, replicated_below: int = REPLICATED_BELOW) -> Any:
+def state_shardings(state: Any, mesh: Mesh) -> Any:
     """A tree of `NamedSharding` for a tree of arrays or of `jax.ShapeDtypeStruct` (parameters, moments, EMA, step)."""
 
     def of_leaf(name: str, leaf: Any) -> NamedSharding:
-        spec = parameter_spec(name, leaf.shape, leaf.dtype.itemsize, mesh.shape["fsdp"], replicated_below)
+        spec = parameter_spec(name, leaf.shape, leaf.dtype.itemsize, mesh.shape["fsdp"])
         return NamedSharding(mesh, spec)
 
     return names.map_named(of_leaf, state)

@@ -9,12 +9,15 @@ import jax.numpy as jnp
 import optax
 from einops import rearrange
 
-from rad_jax.axes import Array, Float, Int, PyTree
+from rad_jax.axes import Array, Float, Int, Key, PyTree
 from rad_jax.config import Config
 from rad_jax.model import RAD
 from rad_jax.model.names import init_params, is_memory, map_named
 from rad_jax.tokenizer import Tokenizer
 from rad_jax.training import objective, optimizer
+
+TRAINING = 1
+"""Purpose that is folded into the seed for training; generation has another, so that the two never share their noise."""
 
 
 class TrainState(NamedTuple):
@@ -47,8 +50,13 @@ def init_state(model: RAD, config: Config) -> TrainState:
     return TrainState(jnp.zeros((), jnp.int32), params, make_optimizer(config).init(params), ema, totals)
 
 
+def step_key(seed: int, step: int | Int[Array, ""]) -> Key[Array, ""]:
+    """The key of all random numbers of a training step."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), TRAINING), step)
+
+
 def latents_of(
-    batch: dict[str, Array], tokenizer: Tokenizer | None, dtype
+    batch: dict[str, Array], tokenizer: Tokenizer | None, dtype: jnp.dtype
 ) -> Float[Array, "b t rows cols ch"]:
     """The batch's latents: stored (then no tokenizer is needed), or encoded from its uint8 images."""
     if "latents" in batch:
@@ -61,7 +69,8 @@ def train_step(
 ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
     """One step of AdamW on the Diffusion Forcing loss.
 
-    If the loss or the gradient is not finite the state comes back as it was, with the metric ``finite`` 0.
+    If the loss, the gradient's norm or a new parameter is not finite, the state comes back as it was, and the metric
+    ``finite`` is false.
 
     Args:
       tokenizer: what encodes the batch's images, a pytree; None where latents are stored.
@@ -69,40 +78,47 @@ def train_step(
     Returns:
       The new state, and the step's metrics; those in ``totals`` are means since the last logged step.
     """
-    key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+    key = step_key(config.seed, state.step)
     frames = latents_of(batch, tokenizer, config.model.state_dtype)
-    draw = objective.draw(model, config.diffusion, config.train, key, frames)
+    random = objective.step_randomness(model, config.diffusion, config.train, key, frames)
     gradient = jax.value_and_grad(partial(_loss, model, config), has_aux=True)
-    parts = config.train.accumulate
-    if parts == 1:
-        (value, extra), grads = gradient(state.params, frames, batch["actions"], draw)
+    groups = config.train.accumulate
+    if groups == 1:
+        (value, extra), grads = gradient(state.params, frames, batch["actions"], random)
     else:
         split = jax.tree.map(
-            lambda x: rearrange(x, "(b g) ... -> g b ...", g=parts), (frames, batch["actions"], draw)
+            lambda x: rearrange(x, "(b g) ... -> g b ...", g=groups), (frames, batch["actions"], random)
         )
         zeros = jax.tree.map(
             jnp.zeros_like, jax.eval_shape(gradient, state.params, *jax.tree.map(lambda x: x[0], split))
         )
         sums, _ = jax.lax.scan(
-            lambda total, part: (_add(total, gradient(state.params, *part)), None), zeros, split
+            lambda total, group: (_add(total, gradient(state.params, *group)), None), zeros, split
         )
-        (value, extra), grads = jax.tree.map(lambda x: x / parts, sums)
-    grad_norm = optax.tree.norm(grads)
-    updates, opt = make_optimizer(config).update(grads, state.opt, state.params)
-    params = optax.apply_updates(state.params, updates)
-    ema = state.ema and optimizer.ema_update(state.ema, params, config.train.ema, state.step)
+        (value, extra), grads = jax.tree.map(lambda x: x / groups, sums)
+    with jax.named_scope("optimizer"):
+        grad_norm = optax.tree.norm(grads)
+        updates, opt = make_optimizer(config).update(grads, state.opt, state.params)
+        params = optax.apply_updates(state.params, updates)
+    with jax.named_scope("ema"):
+        ema = state.ema and optimizer.ema_update(state.ema, params, config.train.ema, state.step)
     fresh = state.step % config.train.log_every == 0
     now = {"loss": value, **extra, "grad_norm": grad_norm}
     totals = jax.tree.map(lambda total, x: jnp.where(fresh, 0, total) + x, state.totals, now)
     count = state.step % config.train.log_every + 1
     metrics = {name: total / count for name, total in totals.items()}
     metrics["learning_rate"] = optimizer.learning_rate(config.optimizer, config.train)(state.step)
-    finite = jnp.isfinite(value) & jnp.isfinite(grad_norm)
     new = TrainState(state.step + 1, params, opt, ema, totals)
-    return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, state), metrics | {"finite": finite}
+    with jax.named_scope("finite"):
+        # The parameters too: a learning rate that is too large spoils them after a loss and a gradient that are finite.
+        finite = jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves((value, grad_norm, params))]).all()
+        state = jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, state)
+    return state, metrics | {"finite": finite}
 
 
-def _loss(model, config, params, *batch):
+def _loss(
+    model: RAD, config: Config, params: PyTree, *batch: PyTree
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The loss; gradients of parameters that stay as they are are zero, and are not computed."""
     frozen = is_frozen(config)
     if frozen:
@@ -110,5 +126,5 @@ def _loss(model, config, params, *batch):
     return objective.loss(model, config.diffusion, config.train, params, *batch)
 
 
-def _add(a, b):
+def _add(a: PyTree, b: PyTree) -> PyTree:
     return jax.tree.map(jnp.add, a, b)

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rad_jax.model.attention import Past, SpatialAttention, TemporalAttention, softmax
+from rad_jax.model.attention import KVCache, SpatialAttention, TemporalAttention, softmax
+from rad_jax.model.rope import rotate, spatial_angles, temporal_angles
 
 BATCH, FRAMES, WIDTH, HEADS, GRID = 2, 6, 16, 2, (2, 3)
 TOKENS, HEAD = GRID[0] * GRID[1], WIDTH // HEADS
@@ -149,8 +150,8 @@ def test_a_new_frame_after_a_past_equals_the_last_row_of_the_window(slots):
         found = []
         for garbage in (0.0, 1e6):
             filled = (np.arange(slots) < position)[:, None]
-            padded = Past(*(np.where(filled, part[:, :, :, :slots], garbage) for part in past))
-            found.append(call(TEMPORAL, "after", None, frame, padded, np.int32(position)))
+            padded = KVCache(*(np.where(filled, part[:, :, :, :slots], garbage) for part in past))
+            found.append(call(TEMPORAL, "next_frame", None, frame, padded, np.int32(position)))
         (row, own), (other, _) = found
         np.testing.assert_allclose(row, y[:, position : position + 1], rtol=0, atol=1e-12)
         np.testing.assert_array_equal(row, other)
@@ -159,13 +160,48 @@ def test_a_new_frame_after_a_past_equals_the_last_row_of_the_window(slots):
 
 
 def test_a_new_frame_without_a_past_sees_itself_alone():
-    nothing = Past(*(np.zeros((BATCH, TOKENS, HEADS, 0, HEAD)) for _ in range(2)))
-    row, _ = call(TEMPORAL, "after", None, X[:, :1], nothing, np.int32(0))
+    nothing = KVCache(*(np.zeros((BATCH, TOKENS, HEADS, 0, HEAD)) for _ in range(2)))
+    row, _ = call(TEMPORAL, "next_frame", None, X[:, :1], nothing, np.int32(0))
     np.testing.assert_allclose(row, call(TEMPORAL, "__call__", 1, X[:, :1])[0], rtol=0, atol=1e-12)
 
 
-def test_weights_are_float32_for_bfloat16_logits():
-    logits = jnp.asarray([[0.0, 1.0, 2.0, 50.0]], jnp.bfloat16)
-    weights = softmax(logits, jnp.array([True, True, True, False]))
-    assert weights.dtype == jnp.float32
-    np.testing.assert_allclose(weights, [[0.09003057, 0.24472847, 0.66524096, 0]], rtol=1e-5)
+@pytest.mark.parametrize("path", ["spatial", "temporal", "next frame"])
+def test_bfloat16_logits_are_not_rounded(path):
+    """Against float64 on the same rounded queries, keys and values, at logits as large as those of a trained model."""
+    bfloat16, identity = jnp.dtype("bfloat16"), np.eye(WIDTH)
+    params = {
+        "qkv": {"kernel": jnp.asarray(np.concatenate([8 * identity, 8 * identity, identity], axis=1))},
+        "out": {"kernel": jnp.asarray(identity), "bias": jnp.zeros(WIDTH)},
+    }
+    x = jnp.asarray(normal(6, BATCH, 32, TOKENS, WIDTH), bfloat16)
+    module = TemporalAttention(WIDTH, HEADS, bfloat16, jnp.dtype("float32"), window=32)
+    if path == "spatial":
+        module = SpatialAttention(WIDTH, HEADS, bfloat16, jnp.dtype("float32"), grid=(8, 8))
+        x = jnp.asarray(normal(6, BATCH, 1, 64, WIDTH), bfloat16)
+        found = module.apply({"params": params}, x)
+        angles, visible = spatial_angles(8, 8, HEAD)[:, None], True
+    else:
+        x = x.swapaxes(1, 2)  # frames where the reference below has its keys
+        angles, visible = temporal_angles(32, HEAD)[:, None], np.tril(np.ones((32, 32), bool))
+        found, cache = module.apply({"params": params}, x.swapaxes(1, 2), 32)
+        found = found.swapaxes(1, 2)
+    heads = x.reshape(*x.shape[:3], HEADS, HEAD)
+    q = k = np.asarray(rotate(8 * heads, angles), np.float64)
+    logits = np.einsum("bnqhe,bnkhe->bnhqk", q, k) / np.sqrt(HEAD)
+    assert logits.std() > 20
+    weights = np.where(visible, np.exp(logits - logits.max(-1, keepdims=True)), 0)
+    weights /= weights.sum(-1, keepdims=True)
+    expected = np.einsum("bnhqk,bnkhe->bnqhe", weights, np.asarray(heads, np.float64)).reshape(x.shape)
+    if path == "next frame":
+        cache = KVCache(*(part[:, :, :, :31] for part in cache))
+        found, _ = module.apply(
+            {"params": params}, x[:, :, 31:].swapaxes(1, 2), cache, jnp.asarray(31), method="next_frame"
+        )
+        found, expected = found.swapaxes(1, 2), expected[:, :, 31:]
+    error = np.sqrt(np.mean((np.asarray(found, np.float64) - expected) ** 2))
+    assert error < 2e-3
+
+
+def test_what_is_not_visible_has_no_weight():
+    weights = softmax(jnp.asarray([[0.0, 1.0, 2.0, 50.0]]), jnp.array([True, True, True, False]))
+    np.testing.assert_allclose(weights, [[0.09003057, 0.24472847, 0.66524096, 0]], rtol=1e-6)

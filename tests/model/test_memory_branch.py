@@ -12,7 +12,7 @@ from rad_jax.model import mixers
 from rad_jax.model.memory import MemoryBranch
 
 BATCH, FRAMES, TOKENS, WIDTH, UNITS, ACTION = 2, 4, 3, 8, 6, 4
-STOPS = np.array([[1, 3], [4, 2]])
+ENDS = np.array([[1, 3], [4, 2]])
 
 
 @pytest.fixture(autouse=True)
@@ -60,8 +60,8 @@ def inputs():
 def call(config, shared, keep, params, x, c, h, cell):
     branch = MemoryBranch(model(config))
     state = type(mixer(config).initial_state(1, 1))(h, cell)
-    stops = jnp.asarray(STOPS) if keep else None
-    return branch.apply({"params": params}, x, c, state, shared, stops)
+    ends = jnp.asarray(ENDS) if keep else None
+    return branch.apply({"params": params}, x, c, state, shared, ends)
 
 
 def model(config):
@@ -131,8 +131,8 @@ def test_states_are_kept_where_they_are_wanted():
     for found, expected in zip(jax.tree.leaves((y, state)), jax.tree.leaves(plain), strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
     _, states = literal(config, False, params, *inputs())
-    for b, k in np.ndindex(STOPS.shape):
-        for leaf, expected in zip(kept, states[STOPS[b, k] - 1], strict=True):
+    for b, k in np.ndindex(ENDS.shape):
+        for leaf, expected in zip(kept, states[ENDS[b, k] - 1], strict=True):
             np.testing.assert_allclose(leaf[b, k], expected[b], rtol=0, atol=1e-12)
 
 
@@ -143,7 +143,7 @@ def test_a_shared_state_is_kept_after_the_first_frame():
     np.testing.assert_allclose(y, plain, rtol=0, atol=1e-12)
     _, states = literal(config, False, weights(config), *inputs())
     for leaf, expected in zip(kept, states[0], strict=True):
-        np.testing.assert_allclose(leaf[0, 0], expected[0], rtol=0, atol=1e-12)  # the only stop 1 is here
+        np.testing.assert_allclose(leaf[0, 0], expected[0], rtol=0, atol=1e-12)  # the only end 1 is here
 
 
 def test_reading_one_state_is_not_running_through_the_window():

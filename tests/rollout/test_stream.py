@@ -3,6 +3,7 @@
 import itertools
 import resource
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from rad_jax import diffusion, rollout
 from rad_jax.config import NAMES, DiffusionConfig
+from rad_jax.rollout import stream
 from tests.toy_model import LATENT, WINDOW, toy_clip, toy_model, toy_params
 
 DIFFUSION = DiffusionConfig(levels=20)
@@ -87,6 +89,11 @@ def test_cached_generation_is_the_full_window_at_every_step(stride, window, kind
             np.testing.assert_allclose(found[:, i], wanted, atol=1e-11)
 
 
+def reusable(state):
+    """A copy for `rollout.step`, which consumes the window it is given."""
+    return state.replace(window=jax.tree.map(jnp.copy, state.window))
+
+
 @pytest.fixture(scope="module")
 def walk():
     """A model, and a rollout after a context of 7 frames."""
@@ -101,19 +108,44 @@ def test_steps_one_by_one_are_the_compiled_walk(walk):
     *_, actions, state = walk
     key = jax.random.key(2)
     _, whole = rollout.generate(state, actions[:, 7:], key)
+    state = reusable(state)
     for i in range(FUTURE):
         state, frame = rollout.step(state, actions[:, 7 + i], jax.random.fold_in(key, i))
         np.testing.assert_allclose(frame, whole[:, i], atol=1e-11)
 
 
-def test_the_state_has_constant_size_and_step_compiles_once(walk):
+def test_the_state_has_constant_size_and_step_is_traced_once(walk, monkeypatch):
     *_, actions, state = walk
-    shapes = jax.tree.map(lambda x: (x.shape, x.dtype), state)
-    before = rollout.step._cache_size()
-    for i in range(12):
+    chex.clear_trace_counter()
+    guarded = chex.assert_max_traces(stream._next_frame, n=1)
+    static = ("model", "config", "steps")
+    monkeypatch.setattr(stream, "_step", jax.jit(guarded, static_argnames=static, donate_argnames="window"))
+    first = state = reusable(state)
+    for i in range(2 * WINDOW):
         state, _ = rollout.step(state, actions[:, i % 7], jax.random.key(i))
-        assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == shapes
-    assert rollout.step._cache_size() <= before + 1
+        chex.assert_trees_all_equal_shapes_and_dtypes(state, first)
+    with pytest.raises(AssertionError, match="traced"):
+        rollout.step(state, actions[:1, 0], jax.random.key(0))  # the guard sees another shape
+
+
+def test_a_step_takes_over_the_window_and_leaves_the_parameters(walk):
+    _, params, _, actions, state = walk
+    state = reusable(state)
+    new, _ = rollout.step(state, actions[:, 0], jax.random.key(0))
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.window))
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((params, new.window)))
+    for mine, given in zip(jax.tree.leaves(new.params), jax.tree.leaves(params), strict=True):
+        assert mine is given  # not copied either
+
+
+def test_contexts_of_many_lengths_compile_once_for_a_prefetch_segment():
+    model = toy_model(dtype="float64")
+    params, (frames, actions) = toy_params(model), toy_clip(BATCH, 12, "float64")
+    settings = {"diffusion": DIFFUSION, "steps": STEPS}
+    before = stream._read_context._cache_size()
+    for length in range(WINDOW, 8):  # 1 to 4 frames in the memory, and 4 are a segment
+        rollout.start(model, params, frames[:, :length], actions[:, :length], **settings)
+    assert stream._read_context._cache_size() <= before + 1  # another test may have compiled it
 
 
 def test_padding_behind_a_context_is_never_read(walk):
@@ -136,6 +168,13 @@ def test_contexts_that_leave_unequal_windows_are_refused():
         rollout.start(model, {}, frames, actions, diffusion=DIFFUSION, steps=STEPS, lengths=np.array([6, 7]))
 
 
+def test_a_length_beyond_the_frames_is_refused():
+    model = toy_model()
+    frames, actions = toy_clip(2, 7)
+    with pytest.raises(ValueError, match=r"lengths: \[8, 7\], expected 0 to 7"):
+        rollout.start(model, {}, frames, actions, diffusion=DIFFUSION, steps=STEPS, lengths=np.array([8, 7]))
+
+
 @pytest.mark.parametrize("stride, left", [(1, 3), (2, 2), (4, 1)])
 def test_frames_in_window(stride, left):
     model = toy_model(stride, "rollout")
@@ -147,8 +186,7 @@ def test_frames_in_window(stride, left):
 
 def test_two_thousand_frames_leave_memory_flat(walk):
     *_, actions, state = walk
-    action = actions[:, 0]
-
+    state, action = reusable(state), actions[:, 0]
     held, peaks = [], []
     for i in range(2000):
         state, frame = rollout.step(state, action, jax.random.key(0))

@@ -334,7 +334,8 @@ def test_written_on_eight_devices_read_on_one(tmp_path):
         mesh = sharding.make_mesh(MeshConfig(data=2, fsdp=4))
         kernel = jnp.arange(2 * 8 * 4.0).reshape(2, 8, 4)
         state = {"params": {"block": {"kernel": kernel}}, "step": jnp.int32(3)}
-        state = jax.device_put(state, sharding.state_shardings(state, mesh, replicated_below=0))
+        sharding.REPLICATED_BELOW = 0
+        state = jax.device_put(state, sharding.state_shardings(state, mesh))
         assert len(state["params"]["block"]["kernel"].addressable_shards[0].data[0]) == 2
         with Checkpoints(sys.argv[1], CheckpointConfig()) as checkpoints:
             checkpoints.save(3, state, {})
@@ -368,7 +369,8 @@ def test_two_processes_write_read_and_fall_back_together(tmp_path):
         mesh = sharding.make_mesh(MeshConfig(data=1, fsdp=4))
         kernel = np.arange(2 * 8 * 4, dtype=np.float32).reshape(2, 8, 4)
         state = {"params": {"block": {"kernel": kernel}}}
-        shardings = sharding.state_shardings(state, mesh, replicated_below=0)
+        sharding.REPLICATED_BELOW = 0
+        shardings = sharding.state_shardings(state, mesh)
 
         def at(step):
             place = lambda x, s: jax.make_array_from_callback(x.shape, s, lambda index: x[index] + step)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from rad_jax.config import config_from_dict
-from rad_jax.training.estimate import make_plan, matrix_flops
+from rad_jax.training.estimate import estimate_step, matrix_flops
 
 TOY = {
     "data.clip": 8,
@@ -45,31 +45,31 @@ def test_products_in_loops_count_as_often_as_they_run():
 
 
 @pytest.fixture(scope="module")
-def plans():
+def estimates():
     base = config_from_dict(TOY)
     frozen = dataclasses.replace(base, train=dataclasses.replace(base.train, freeze="base"))
-    return make_plan(base), make_plan(frozen)
+    return estimate_step(base), estimate_step(frozen)
 
 
-def test_sizes_of_a_small_model(plans):
-    plan, _ = plans
+def test_sizes_of_a_small_model(estimates):
+    estimate, _ = estimates
     d, gates = 16, 64
     branch = (d + 8) * gates + d * gates + gates + (3 * d * d + 3 * d) + (8 * d + 8)
-    assert plan.branch == 2 * branch
-    assert plan.devices == 1 and plan.device_kind == "cpu"
+    assert estimate.branch == 2 * branch
+    assert estimate.devices == 1 and estimate.device_kind == "cpu"
     # Parameters, two moments and the average, all float32, and a few scalars.
-    assert 0 <= plan.state - 4 * 4 * (plan.base + plan.branch) < 100
-    assert plan.batch == 2 * 8 * (2 * 4 * 4 * 3 + 4 * 3)
-    assert plan.peak >= plan.state + plan.temporary > plan.state > 0
+    assert 0 <= estimate.state - 4 * 4 * (estimate.base + estimate.branch) < 100
+    assert estimate.batch == 2 * 8 * (2 * 4 * 4 * 3 + 4 * 3)
+    assert estimate.peak >= estimate.state + estimate.temporary > estimate.state > 0
 
 
-def test_a_frozen_base_needs_no_moments_and_no_gradients_of_weights(plans):
-    full, frozen = plans
+def test_a_frozen_base_needs_no_moments_and_no_gradients_of_weights(estimates):
+    full, frozen = estimates
     assert full.state - frozen.state == pytest.approx(2 * 4 * full.base, abs=100)
     assert frozen.flops < 0.85 * full.flops
 
 
-def test_it_reads_as_a_table(plans):
-    text = str(plans[0])
-    assert f"{plans[0].branch / 1e6:.1f} M" in text and "peak per device" in text
+def test_it_reads_as_a_table(estimates):
+    text = str(estimates[0])
+    assert f"{estimates[0].branch / 1e6:.1f} M" in text and "peak per device" in text
     assert len(text.splitlines()) == 8

@@ -170,13 +170,12 @@ def test_samples_show_truth_above_prediction(toy, monkeypatch, tmp_path):
 def test_eight_devices_agree_with_one(toy):
     program = """
         import sys
-        from functools import partial
         from pathlib import Path
         import numpy as np
         from rad_jax.training import sharding
         from rad_jax.config import load_config
         from rad_jax.training.loop import train
-        sharding.state_shardings = partial(sharding.state_shardings, replicated_below=256)
+        sharding.REPLICATED_BELOW = 256
         config, workdir, *overrides = sys.argv[1:]
         state = train(load_config(config, overrides), Path(workdir))
         kernel = state.params["block"]["spatial_attention"]["qkv"]["kernel"]

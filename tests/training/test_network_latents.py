@@ -108,13 +108,12 @@ def scores_of(workdir):
 def test_eight_devices_agree_with_one(toy, settings, command, run):
     program = """
         import sys
-        from functools import partial
         from pathlib import Path
         from rad_jax.training import sharding
         from rad_jax.config import load_config
         from rad_jax.main import main
         from rad_jax.training.loop import train
-        sharding.state_shardings = partial(sharding.state_shardings, replicated_below=256)
+        sharding.REPLICATED_BELOW = 256
         config, workdir, *overrides = sys.argv[1:]
         state = train(load_config(config, overrides), Path(workdir))
         kernel = state.params["block"]["spatial_attention"]["qkv"]["kernel"]

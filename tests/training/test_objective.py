@@ -79,7 +79,7 @@ def test_prefetched_training_is_the_slide_by_stride_loop(kind, stride, window, s
     params = toy_params(model)
     frames, actions = toy_clip(BATCH, LENGTH, dtype)
     train = TrainConfig(windows=2)
-    draw = objective.draw(model, DIFFUSION, train, jax.random.key(0), frames)
+    draw = objective.step_randomness(model, DIFFUSION, train, jax.random.key(0), frames)
     found = loss_and_gradient(model, train, params, frames, actions, draw)
     literal = jax.value_and_grad(lambda p: literal_loss(model, p, frames, actions, draw))
     assert_same(found, literal(params), tolerance)
@@ -94,7 +94,7 @@ def reference():
     """One model, its clip and draw, and the loss and gradient that no setting below may change."""
     model, train = exact_model(), TrainConfig(windows=4)
     params, (frames, actions) = toy_params(model), toy_clip(BATCH, LENGTH, "float64")
-    draw = objective.draw(model, DIFFUSION, train, jax.random.key(1), frames)
+    draw = objective.step_randomness(model, DIFFUSION, train, jax.random.key(1), frames)
     return params, frames, actions, draw, loss_and_gradient(model, train, params, frames, actions, draw)
 
 
@@ -129,7 +129,7 @@ def test_gradient_reaches_frames_that_only_the_memory_saw(reference):
 def test_draw_is_distinct_starts_in_range_and_independent_levels():
     model, train = toy_model(2, "rollout"), TrainConfig(windows=3, first_start=1)
     frames, _ = toy_clip(64, 12)
-    draw = objective.draw(model, DIFFUSION, train, jax.random.key(0), frames)
+    draw = objective.step_randomness(model, DIFFUSION, train, jax.random.key(0), frames)
     starts = np.asarray(draw.starts)
     assert set(starts.ravel().tolist()) == {2, 4, 6, 8}
     assert all(len(set(row)) == 3 for row in starts.tolist())

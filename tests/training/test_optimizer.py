@@ -8,8 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from rad_jax.config import OptimizerConfig, TrainConfig
-from rad_jax.model.names import named_leaves
+from rad_jax.config import NAMES, MemoryConfig, ModelConfig, OptimizerConfig, TrainConfig
+from rad_jax.model.names import named_leaves, nested, parameter_shapes
 from rad_jax.training import optimizer
 
 
@@ -68,7 +68,7 @@ def run(rule, steps):
 
 
 @pytest.mark.parametrize("clip", [1.5, 1e6])
-def test_is_adamw_with_clipping_and_decay_of_matrices_only(clip):
+def test_is_adamw_with_clipping_and_decay_of_kernels_only(clip):
     config, train = settings(clip=clip, decay="cosine", decay_start=0.5), TrainConfig(steps=6)
     w, _ = run(optimizer.make(config, train), 6)
     expected = literal_adamw(config, train, named_leaves(w).keys(), 6)
@@ -138,3 +138,97 @@ def test_average_starts_as_a_copy_and_what_does_not_move_stays_exact():
     for step in range(50):
         ema = optimizer.ema_update(ema, w, 0.999, step)
     jax.tree.map(np.testing.assert_array_equal, ema, w)
+
+
+# Every parameter of every memory, and whether it decays.
+BASE = {
+    "block/spatial_attention/out/bias": False,
+    "block/spatial_attention/out/kernel": True,
+    "block/spatial_attention/qkv/kernel": True,
+    "block/spatial_mlp/Dense_0/bias": False,
+    "block/spatial_mlp/Dense_0/kernel": True,
+    "block/spatial_mlp/Dense_1/bias": False,
+    "block/spatial_mlp/Dense_1/kernel": True,
+    "block/spatial_modulation/Dense_0/bias": False,
+    "block/spatial_modulation/Dense_0/kernel": True,
+    "block/temporal_attention/out/bias": False,
+    "block/temporal_attention/out/kernel": True,
+    "block/temporal_attention/qkv/kernel": True,
+    "block/temporal_mlp/Dense_0/bias": False,
+    "block/temporal_mlp/Dense_0/kernel": True,
+    "block/temporal_mlp/Dense_1/bias": False,
+    "block/temporal_mlp/Dense_1/kernel": True,
+    "block/temporal_modulation/Dense_0/bias": False,
+    "block/temporal_modulation/Dense_0/kernel": True,
+    "embed_action/bias": False,
+    "embed_action/kernel": True,
+    "embed_patch/bias": False,
+    "embed_patch/kernel": True,
+    "embed_time/layers_0/bias": False,
+    "embed_time/layers_0/kernel": True,
+    "embed_time/layers_2/bias": False,
+    "embed_time/layers_2/kernel": True,
+    "final_modulation/Dense_0/bias": False,
+    "final_modulation/Dense_0/kernel": True,
+    "unembed_patch/bias": False,
+    "unembed_patch/kernel": True,
+}
+BRANCH = {
+    "action/bias": False,
+    "action/kernel": True,
+    "modulation/Dense_0/bias": False,
+    "modulation/Dense_0/kernel": True,
+}
+MIXERS = {
+    "lstm": {"bias": False, "kernel": True, "cell/kernel": True, "out/bias": False, "out/kernel": True},
+    "mamba2": {
+        "a_log": False,
+        "conv_bias": False,
+        "conv_kernel": True,
+        "d": False,
+        "norm/scale": False,
+        "out/kernel": True,
+        "project/kernel": True,
+        "step/bias": False,
+        "step/kernel": True,
+    },
+    "ttt": {
+        "bias": False,
+        "coefficient": False,
+        "norm_bias": False,
+        "norm_gain": False,
+        "out/bias": False,
+        "out/kernel": True,
+        "post_norm/bias": False,
+        "post_norm/scale": False,
+        "qkv/bias": False,
+        "qkv/kernel": True,
+        "rate_bias": False,
+        "rate_kernel": True,
+        "weight": True,
+    },
+    "arl2": {
+        "gates/kernel": True,
+        "out/bias": False,
+        "out/kernel": True,
+        "qkv/bias": False,
+        "qkv/kernel": True,
+        "rate": False,
+        "step": False,
+    },
+}
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_what_decays(kind):
+    """Without gradients, the parameters that an update moves are those that decay."""
+    memory = MemoryConfig(kind=kind, action=True, action_width=8, head_width=8, hidden=8, mini_batch=2)
+    model = ModelConfig(latent=(4, 4, 3), action_dim=3, width=16, depth=2, heads=2, window=4, memory=memory)
+    w = nested({name: jnp.ones(shape) for name, shape in parameter_shapes(model).items()})
+    rule = optimizer.make(settings(), TrainConfig(steps=6))
+    change, _ = jax.jit(rule.update)(jax.tree.map(jnp.zeros_like, w), rule.init(w), w)
+    found = {name: bool(np.all(np.asarray(leaf) < 0)) for name, leaf in named_leaves(change).items()}
+    branch = BRANCH | {f"mixer/{name}": decays for name, decays in MIXERS.get(kind, {}).items()}
+    expected = BASE if kind == "none" else BASE | {f"block/memory/{n}": d for n, d in branch.items()}
+    assert found == expected
+    assert all(np.all(np.asarray(leaf) == 0) for n, leaf in named_leaves(change).items() if not expected[n])

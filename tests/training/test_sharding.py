@@ -34,8 +34,9 @@ BLOCK, OTHER = "params/block/mlp/kernel", "params/embed/kernel"
         ("opt/0/mu/block/mlp/kernel", (16, 12, 6), 4, P(None, "fsdp")),
     ],
 )
-def test_the_largest_divisible_axis_is_split_but_never_the_layers(name, shape, fsdp, spec):
-    assert sharding.parameter_spec(name, shape, 4, fsdp, replicated_below=0) == spec
+def test_the_largest_divisible_axis_is_split_but_never_the_layers(name, shape, fsdp, spec, monkeypatch):
+    monkeypatch.setattr(sharding, "REPLICATED_BELOW", 0)
+    assert sharding.parameter_spec(name, shape, 4, fsdp) == spec
 
 
 def test_small_tensors_are_replicated():
@@ -105,7 +106,8 @@ def test_eight_devices():
             return jnp.mean((x @ p["out"]["w"] - batch["y"][:, None]) ** 2)
 
         expected = jax.value_and_grad(loss)(params, local)
-        shardings = sharding.state_shardings(params, mesh, replicated_below=64)
+        sharding.REPLICATED_BELOW = 64
+        shardings = sharding.state_shardings(params, mesh)
         assert shardings["block"]["w"].spec == P(None, None, "fsdp")
         assert shardings["in"].spec == P(None, "fsdp") and shardings["out"]["w"].spec == P()
         placed = jax.device_put(params, shardings)

@@ -10,7 +10,7 @@ import pytest
 from rad_jax.model.names import named_leaves
 from rad_jax.runs.training_run import TrainingRun, open_training_run
 from rad_jax.training.loop import open_batches
-from rad_jax.training.step import latents_of
+from rad_jax.training.step import latents_of, step_key
 from tests.toy_run import assert_same, compile_step, random_state
 
 
@@ -98,6 +98,23 @@ def test_a_step_that_is_not_finite_leaves_everything_as_it_was(where, plain):
     assert_same(state, before)
 
 
+def test_a_step_too_large_for_the_parameters_leaves_everything_as_it_was(plain, toy):
+    """Loss and gradient are finite; the parameters that they lead to are not."""
+    _, _, batch, _, _ = plain
+    changes = {"optimizer.learning_rate": 3e38, "optimizer.warmup": 0, "optimizer.weight_decay": 10.0}
+    parts = open_training_run(toy.config(changes=changes))
+    state = random_state(parts)
+    before = jax.tree.map(np.array, state)
+    state, metrics = compile_step(parts)(state, batch)
+    assert (
+        np.isfinite(metrics["learning_rate"])
+        and np.isfinite(metrics["loss"])
+        and np.isfinite(metrics["grad_norm"])
+    )
+    assert not metrics["finite"]
+    assert_same(state, before)
+
+
 def test_logged_metrics_are_means_since_the_last_logged_step(plain):
     """Logged every two steps: the second step's metrics are the mean of both, the third's are its own."""
     step, _, batch, first_state, first = plain
@@ -121,6 +138,20 @@ def test_randomness_is_a_function_of_the_step(plain):
     assert_same(again, first)
     later = step(random_state(parts)._replace(step=jnp.int32(2)), batch)[1]
     assert float(later["error"]) != float(first["error"])
+
+
+def test_training_draws_from_no_key_of_generation():
+    """A step splits its key in five; generation folds the frame into a clip's key, of the seed itself or a purpose of it."""
+
+    def data(keys):
+        return {tuple(np.asarray(jax.random.key_data(key)).tolist()) for key in keys}
+
+    fold, seed = jax.random.fold_in, jax.random.key(3)
+    training = data(key for i in range(10) for key in jax.random.split(step_key(3, i), 5))
+    clips = [fold(start, place) for start in (seed, fold(seed, 2)) for place in range(10)]
+    generation = data(fold(clip, frame) for clip in clips for frame in range(10))
+    assert len(training) == 50 and len(generation) == 200
+    assert not training & generation
 
 
 def test_latents_are_stored_or_encoded_from_frames(plain):

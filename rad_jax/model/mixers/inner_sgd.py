@@ -78,7 +78,7 @@ def gradient(
     return factor * (slope - slope.mean(-1, keepdims=True) - x * (slope * x).mean(-1, keepdims=True))
 
 
-def standardise(z):
+def standardise(z: Float[Array, "*b e"]) -> tuple[Float[Array, "*b e"], Float[Array, "*b 1"]]:
     """``z`` with mean 0 and variance 1 over the last axis, and what it was multiplied by."""
     z = z - z.mean(-1, keepdims=True)
     factor = jax.lax.rsqrt(jnp.square(z).mean(-1, keepdims=True) + EPSILON)
@@ -127,7 +127,7 @@ def train(
       segment: mini-batches of one segment, at most.
     """
 
-    def step(weights, inputs):
+    def step(weights: Linear, inputs: tuple[Frames, Array]) -> tuple[Linear, tuple[Array, Array]]:
         frames, coupling = inputs
         read, u = evaluate(weights, frames, norm)
         keys, _ = jnp.split(frames.tokens, 2, axis=-2)
@@ -138,7 +138,7 @@ def train(
     segments = -(-count // segment)
     size = -(-count // segments)
 
-    def cut(x):
+    def cut(x: Array) -> Array:
         x = jnp.pad(x, [(0, segments * size - count)] + [(0, 0)] * (x.ndim - 1))
         return x.reshape(segments, size, *x.shape[1:])
 

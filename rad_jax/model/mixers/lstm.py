@@ -12,12 +12,15 @@ random linear functions -/+ of it that make every unit a slot, open where the co
 A plain LSTM has to discover this, which takes far longer than learning what to write.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 from flax import linen as nn
 
-from rad_jax.axes import Array, Float, Int
+from rad_jax.axes import Array, Float, Int, Key
+from rad_jax.config import ModelConfig
 from rad_jax.model.mixers.lstm_scan import LSTMState, lstm_scan, matmul, step
 
 SLOT_GAIN = 4.0  # standard deviation of a gate's response to the normalised action feature
@@ -58,7 +61,7 @@ class LSTM(nn.Module):
     param_dtype: jnp.dtype
 
     @classmethod
-    def from_config(cls, config, **kwargs):
+    def from_config(cls, config: ModelConfig, **kwargs: Any) -> "LSTM":
         """Builds the module from a ``ModelConfig``."""
         memory = config.memory
         return cls(
@@ -82,29 +85,29 @@ class LSTM(nn.Module):
         return LSTMState(zeros, zeros)
 
     def run(self, state: LSTMState, x: Float[Array, "b t n f"]) -> tuple[LSTMState, Float[Array, "b t n d"]]:
-        state, states = self._scan(state, x)
-        return state, self._output(states.h)
+        state, every = self._scan(state, x)
+        return state, self._output(every.h)
 
-    def run_keeping(
-        self, state: LSTMState, x: Float[Array, "b t n f"], stops: Int[Array, "b k"]
+    def run_with_states(
+        self, state: LSTMState, x: Float[Array, "b t n f"], ends: Int[Array, "b k"]
     ) -> tuple[LSTMState, Float[Array, "b t n d"], LSTMState]:
-        state, states = self._scan(state, x)
-        index = jnp.clip(stops - 1, 0, x.shape[1] - 1)[:, :, None, None]
-        kept = LSTMState(*(jnp.take_along_axis(s, index, axis=1) for s in states))
-        return state, self._output(states.h), kept
+        state, every = self._scan(state, x)
+        index = jnp.clip(ends - 1, 0, x.shape[1] - 1)[:, :, None, None]
+        states = LSTMState(*(jnp.take_along_axis(s, index, axis=1) for s in every))
+        return state, self._output(every.h), states
 
     def read(self, state: LSTMState, x: Float[Array, "b t n f"]) -> Float[Array, "b t n d"]:
         x, kernel, bias = self._inputs(x)
         z = matmul(x, kernel, self.dtype) + matmul(state.h, self.cell.kernel, self.dtype)[:, None] + bias
         return self._output(step(z, state.c[:, None]).h)
 
-    def _scan(self, state, x):
+    def _scan(self, state: LSTMState, x: Float[Array, "b t n f"]) -> tuple[LSTMState, LSTMState]:
         """The state after all frames, and after each of them."""
         return lstm_scan(*self._inputs(x), self.cell.kernel, state)
 
     @nn.compact
-    def _inputs(self, x):
-        """What the gates see of every frame, and its weights."""
+    def _inputs(self, x: Float[Array, "b t n f"]) -> tuple[Array, Array, Array]:
+        """What the gates see of every frame, and the kernel and bias it meets."""
         kernel = self.param("kernel", self._init_kernel, (x.shape[-1], 4 * self.units), self.param_dtype)
         bias = self.param("bias", self._init_bias, (4 * self.units,), self.param_dtype)
         if self.slots:
@@ -112,28 +115,26 @@ class LSTM(nn.Module):
             x = jnp.concatenate([token, standardise(feature)], axis=-1)
         return x.astype(self.dtype), kernel, bias
 
-    def _output(self, h):
+    def _output(self, h: Float[Array, "b t n u"]) -> Float[Array, "b t n d"]:
         return self.out(h) if self.units != self.width else h.astype(self.dtype)
 
-    def _init_kernel(self, key, shape, dtype):
+    def _init_kernel(
+        self, key: Key[Array, ""], shape: tuple[int, int], dtype: jnp.dtype
+    ) -> Float[Array, "f gates"]:
         if not self.slots:
             return nn.initializers.lecun_normal()(key, shape, dtype)
         key_token, key_slot = jax.random.split(key)
         token = nn.initializers.lecun_normal()(key_token, (shape[0] - self.features, shape[1]), dtype)
         scale = jnp.array([SLOT_TOKEN_SCALE, SLOT_TOKEN_SCALE, 1.0, SLOT_TOKEN_SCALE], dtype)
         token = rearrange(token, "f (gates u) -> f gates u", gates=4) * scale[:, None]
-        slot = (
-            SLOT_GAIN
-            / jnp.sqrt(self.features)
-            * jax.random.normal(key_slot, (self.features, self.units), dtype)
-        )
-        sign = jnp.array(
-            [1.0, -1.0, 0.0, 1.0], dtype
-        )  # a slot that opens forgets what it held; candidates see tokens only
-        slots = slot[:, None, :] * sign[:, None]
+        slot = jax.random.normal(key_slot, (self.features, self.units), dtype)
+        slot = SLOT_GAIN / jnp.sqrt(self.features) * slot
+        # A slot that opens for writing forgets what it held; candidates see tokens only.
+        sign = jnp.array([1.0, -1.0, 0.0, 1.0], dtype)
+        slots = slot[:, None, :] * sign[:, None]  # (features, gates, units)
         return rearrange(jnp.concatenate([token, slots]), "f gates u -> f (gates u)")
 
-    def _init_bias(self, key, shape, dtype):
+    def _init_bias(self, key: Key[Array, ""], shape: tuple[int], dtype: jnp.dtype) -> Float[Array, "gates"]:
         starts = (SLOT_INPUT_BIAS, SLOT_FORGET_BIAS, 0.0, 0.0) if self.slots else (0.0, FORGET_BIAS, 0.0, 0.0)
         return jnp.repeat(jnp.array(starts, dtype), self.units)
 

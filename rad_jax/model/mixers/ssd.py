@@ -64,25 +64,27 @@ def read(state: Float[Array, "*r h e u"], inputs: Inputs, heads: Heads) -> Float
     return own + _by_frame(jnp.exp(inputs.dt * heads.rate[:, None])) * _read(state, c)
 
 
-def _log_decay(inputs, heads):
+def _log_decay(inputs: Inputs, heads: Heads) -> Float[Array, "*r h q"]:
+    """Of the state, from before the first frame to after each of them."""
     return jnp.cumsum(inputs.dt * heads.rate[:, None], axis=-1)
 
 
-def _by_frame(z):
+def _by_frame(z: Float[Array, "*r h q"]) -> Float[Array, "*r q h 1"]:
     """A number per head and frame, ready to multiply the head's features."""
     return rearrange(z, "... h q -> ... q h 1")
 
 
-def _read(state, c):
+def _read(state: Float[Array, "*r h e u"], c: Float[Array, "*r q u"]) -> Float[Array, "*r q h e"]:
     seen = _product("...heu,...qu->...heq", state.astype(c.dtype), c, state.dtype)
     return rearrange(seen, "... h e q -> ... q h e")
 
 
-def _split(inputs, state):
+def _split(inputs: Inputs, state: Float[Array, "*r h e u"]) -> tuple[Array, Array, Array]:
+    """x (..., q, h, e), and b and c (..., q, u)."""
     heads, width, size = state.shape[-3:]
     x, b, c = jnp.split(inputs.xbc, [heads * width, heads * width + size], axis=-1)
     return rearrange(x, "... (h e) -> ... h e", h=heads), b, c
 
 
-def _product(equation, left, right, dtype):
+def _product(equation: str, left: Array, right: Array, dtype: jnp.dtype) -> Array:
     return jnp.einsum(equation, left, right, preferred_element_type=dtype)

@@ -14,14 +14,15 @@ may end inside a mini-batch: then the state has the weights the mini-batch start
 its position. With mini-batches of one frame there is nothing of that.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 from flax import linen as nn
 
-from rad_jax.axes import Array, Float, Int
+from rad_jax.axes import Array, Bool, Float, Int
+from rad_jax.config import ModelConfig
 from rad_jax.model.mixers import inner_sgd
 from rad_jax.model.mixers.inner_sgd import EPSILON, Frames, Linear, Norm, add, apply, normalise, scale
 
@@ -66,7 +67,7 @@ class TTT(nn.Module):
     param_dtype: jnp.dtype
 
     @classmethod
-    def from_config(cls, config, **kwargs):
+    def from_config(cls, config: ModelConfig, **kwargs: Any) -> "TTT":
         """Builds the module from a ``ModelConfig``."""
         memory = config.memory
         return cls(
@@ -108,20 +109,20 @@ class TTT(nn.Module):
 
     def run(self, state: TTTState, x: Float[Array, "b t n f"]) -> tuple[TTTState, Float[Array, "b t n d"]]:
         y, keys, u = self._train(state, x)
-        return self._after(state, keys, u, jnp.full(x.shape[0], x.shape[1])), y
+        return self._state_after(state, keys, u, jnp.full(x.shape[0], x.shape[1])), y
 
-    def run_keeping(
-        self, state: TTTState, x: Float[Array, "b t n f"], stops: Int[Array, "b k"]
+    def run_with_states(
+        self, state: TTTState, x: Float[Array, "b t n f"], ends: Int[Array, "b k"]
     ) -> tuple[TTTState, Float[Array, "b t n d"], TTTState]:
         y, keys, u = self._train(state, x)
 
-        # One stop after another, each redone in the backward pass: the masked frames of a stop are as large as all frames.
+        # One end after another, each recomputed in the backward pass: every one masks a copy of all frames.
         @jax.checkpoint
-        def after(stop):
-            return self._after(state, keys, u, stop)
+        def state_after(end: Int[Array, "b"]) -> TTTState:
+            return self._state_after(state, keys, u, end)
 
-        kept = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), jax.lax.map(after, stops.T))
-        return self._after(state, keys, u, jnp.full(x.shape[0], x.shape[1])), y, kept
+        states = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), jax.lax.map(state_after, ends.T))
+        return self._state_after(state, keys, u, jnp.full(x.shape[0], x.shape[1])), y, states
 
     def read(self, state: TTTState, x: Float[Array, "b t n f"]) -> Float[Array, "b t n d"]:
         q, k, v, rate = self._project(x)
@@ -136,7 +137,9 @@ class TTT(nn.Module):
         read = read - self._coefficient(self._position(state))[:, None, None, None, None] * step
         return self._output(rearrange(q + normalise(read, self.norm), "b n h t e -> b t n (h e)"))
 
-    def _train(self, state, x):
+    def _train(
+        self, state: TTTState, x: Float[Array, "b t n f"]
+    ) -> tuple[Float[Array, "b t n d"], Float[Array, "b n h r e"], Float[Array, "b n h r e"]]:
         """Outputs, and keys and ``u`` of all frames in the rows (b n h r e) of a grid of whole mini-batches."""
         length, size = x.shape[1], self.mini_batch
         position = self._position(state)
@@ -165,13 +168,19 @@ class TTT(nn.Module):
         k, u = (rearrange(z, "g b n h i e -> b n h (g i) e") for z in (k, u))
         return self._output(y), k, u
 
-    def _after(self, state, keys, u, stop):
-        """The state after the first ``stop`` frames (b,), in one product of keys and ``u`` instead of a copy per frame."""
-        end = self._position(state).astype(jnp.int32) + stop
+    def _state_after(
+        self,
+        state: TTTState,
+        keys: Float[Array, "b n h r e"],
+        u: Float[Array, "b n h r e"],
+        count: Int[Array, "b"],
+    ) -> TTTState:
+        """The state after the first ``count`` frames, in one product of keys and ``u`` instead of a copy per frame."""
+        end = self._position(state).astype(jnp.int32) + count
         begin = end // self.mini_batch * self.mini_batch  # of the open mini-batch
         row = jnp.arange(u.shape[-2])
 
-        def steps(here, factor=1):
+        def steps(here: Bool[Array, "b r"], factor: Array | int = 1) -> Linear:
             return inner_sgd.written(keys, factor * jnp.where(here[:, None, None, :, None], u, 0))
 
         weights = add(state.weights, steps(row < begin[:, None], -self._last()))
@@ -184,42 +193,48 @@ class TTT(nn.Module):
         position = jnp.broadcast_to((end - begin)[:, None], state.position.shape)
         return TTTState(weights, pending, position.astype(self.param_dtype))
 
-    def _project(self, x):
+    def _project(self, x: Float[Array, "b t n f"]) -> tuple[Array, Array, Array, Array]:
         """Queries, keys and values (b t n h e) in the compute dtype, and the rates (b t n h) of inner steps."""
         q, k, v = rearrange(self.qkv(x), "b t n (s h e) -> s b t n h e", s=3, h=self.heads)
         kernel = self.rate_kernel.astype(self.dtype)
         logits = jnp.matmul(x.astype(self.dtype), kernel, preferred_element_type=self.param_dtype)
         return q, k, v, self.inner_rate / q.shape[-1] * jax.nn.sigmoid(logits + self.rate_bias)
 
-    def _frames(self, q, k, v, rate):
-        """What of the frames does not depend on the state; q, k, v are (..., b, n, h, i, e)."""
+    def _frames(
+        self,
+        q: Float[Array, "*g b n h i e"],
+        k: Float[Array, "*g b n h i e"],
+        v: Float[Array, "*g b n h i e"],
+        rate: Float[Array, "*g b n h i"],
+    ) -> Frames:
+        """What the inner training needs of the frames; nothing of it depends on the state."""
         tokens = jnp.concatenate([k, q], axis=-2)
         base = jax.vmap(apply, (0, -3), -3)(self.start, tokens)  # over heads
         return Frames(tokens, base, v.astype(rate.dtype) - k.astype(rate.dtype), rate)
 
-    def _position(self, state):
+    def _position(self, state: TTTState) -> Float[Array, "b"]:
         """Frames in the open mini-batch of each video (b,)."""
         if state.position is None:
             return jnp.zeros(state.weights.bias.shape[0], self.param_dtype)
         return state.position[:, 0]
 
-    def _coefficient(self, position):
+    def _coefficient(self, position: Float[Array, "*b"]) -> Float[Array, "*b"]:
         """c_i of a frame that follows ``position`` frames, counted from the start of any mini-batch."""
         position = position % self.mini_batch
         return jnp.maximum(1 / (position + 1) + self.coefficient[position.astype(jnp.int32)], 0)
 
-    def _last(self):
+    def _last(self) -> Float[Array, ""]:
         """c of the last frame of a mini-batch, which decides how far its steps go."""
         return self._coefficient(jnp.asarray(self.mini_batch - 1, self.param_dtype))
 
-    def _output(self, y):
+    def _output(self, y: Float[Array, "b t n d"]) -> Float[Array, "b t n d"]:
         return self.out(self.post_norm(y))
 
 
 def shift_into(z: Float[Array, "b t ..."], offset: Int[Array, "b"], rows: int) -> Float[Array, "b r ..."]:
     """``rows`` rows with the frames of video ``b`` from row ``offset[b]`` on, and zeros."""
 
-    def shift(z, offset):
+    def shift(z: Array, offset: Int[Array, ""]) -> Array:
         return jax.lax.dynamic_update_slice_in_dim(jnp.zeros((rows, *z.shape[1:]), z.dtype), z, offset, 0)
 
     return jax.vmap(shift)(z, offset)

@@ -79,7 +79,7 @@ def state_has_one_shape(s):
 
     empty = s.mixer.initial_state(BATCH, TOKENS)
     after, _ = s("run", s.state, s.x)
-    kept = s("run_keeping", s.state, s.x, jnp.array(STOPS))[2]
+    kept = s("run_with_states", s.state, s.x, jnp.array(STOPS))[2]
     assert shape(empty) == shape(s.state) == shape(after)
     assert all(leaf.shape[0] == BATCH for leaf in jax.tree.leaves(empty))
     assert shape(jax.tree.map(lambda leaf: leaf[:, 0], kept)) == shape(empty)
@@ -90,7 +90,7 @@ def state_is_float32(s):
     with jax.enable_x64(False):
         s = subject(s.config, "bfloat16")
         after, y = s("run", s.state, s.x)
-        kept = s("run_keeping", s.state, s.x, jnp.array(STOPS))[2]
+        kept = s("run_with_states", s.state, s.x, jnp.array(STOPS))[2]
         states = (s.mixer.initial_state(BATCH, TOKENS), s.state, after, kept)
         assert {leaf.dtype for leaf in jax.tree.leaves(states)} == {jnp.dtype("float32")}
         assert y.dtype == s("read", s.state, s.x).dtype == jnp.bfloat16
@@ -123,8 +123,8 @@ def read_is_one_step_of_every_frame(s):
 
 
 def kept_states_are_those_of_prefixes(s):
-    """``run_keeping`` runs as ``run`` does, and keeps for each video the states after its first ``stops`` frames."""
-    state, y, kept = s("run_keeping", s.state, s.x, jnp.array(STOPS))
+    """``run_with_states`` runs as ``run`` does, and keeps for each video the states after its first ``stops`` frames."""
+    state, y, kept = s("run_with_states", s.state, s.x, jnp.array(STOPS))
     assert distance((state, y), s("run", s.state, s.x)) < 1e-12
     for b, stops in enumerate(STOPS):
         for k, stop in enumerate(stops):
@@ -138,7 +138,7 @@ def stops_elsewhere_are_harmless(s):
     stops = jnp.array([[0, FRAMES + 1], [-FRAMES, 3 * FRAMES]])
 
     def total(variables, state, x):
-        kept = call(s.mixer, "run_keeping", variables, state, x, stops)[2]
+        kept = call(s.mixer, "run_with_states", variables, state, x, stops)[2]
         return sum(leaf.sum() for leaf in jax.tree.leaves(kept))
 
     value, gradient = jax.jit(jax.value_and_grad(total, (0, 1, 2)))(s.variables, s.state, s.x)
@@ -170,7 +170,7 @@ def kept_states_know_no_later_frame(s):
     @jax.jit
     def gradients(x):
         kept, pull = jax.vjp(
-            lambda x: call(s.mixer, "run_keeping", s.variables, s.state, x, jnp.array(STOPS))[2], x
+            lambda x: call(s.mixer, "run_with_states", s.variables, s.state, x, jnp.array(STOPS))[2], x
         )
         probes = [np.broadcast_to(noise(4, *leaf.shape), (2, *leaf.shape)) for leaf in jax.tree.leaves(kept)]
         one_stop = [np.eye(2).reshape(2, 1, 2, *[1] * (probe.ndim - 3)) for probe in probes]

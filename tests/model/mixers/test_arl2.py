@@ -81,7 +81,7 @@ def test_a_run_is_the_gated_delta_rule_token_after_token(variant, double_precisi
     outputs, states = literal(s.variables["params"], s.state, s.x, config.heads or HEADS)
     assert distance(y, outputs) < 1e-12
     assert distance(state, states[-1]) < 1e-12
-    _, _, kept = s("run_keeping", s.state, s.x, jnp.arange(1, FRAMES + 1)[None].repeat(BATCH, 0))
+    _, _, kept = s("run_with_states", s.state, s.x, jnp.arange(1, FRAMES + 1)[None].repeat(BATCH, 0))
     for t in range(FRAMES):
         assert distance(kept[:, t], states[t]) < 1e-12
 

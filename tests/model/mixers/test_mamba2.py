@@ -104,7 +104,9 @@ def test_outputs_states_and_gradients_are_those_of_the_equations(segment):
 
         @functools.partial(jax.grad, argnums=(0, 1, 2), has_aux=True)
         def gradients(params, state, x):
-            end, y, kept = mixer.apply({"params": params}, state, x, jnp.array(STOPS), method="run_keeping")
+            end, y, kept = mixer.apply(
+                {"params": params}, state, x, jnp.array(STOPS), method="run_with_states"
+            )
             return weighted_sum((y, end, kept)), (y, end, kept)
 
         by_inputs, everything = jax.jit(gradients)(*inputs())
@@ -263,7 +265,7 @@ def test_the_layer_and_the_branch_have_the_size_of_the_paper():
     assert size_of(functools.partial(mixer.init, method="run"), state, x) == layer == 6_468_320
 
     def branch(config):
-        return size_of(functools.partial(MemoryBranch(config).init, shared=False, stops=None), x, c, state)
+        return size_of(functools.partial(MemoryBranch(config).init, shared=False, ends=None), x, c, state)
 
     assert 16 * branch(config) == 16 * (layer + 3 * width * (width + 1)) == 153_873_920
     rows, action = 128 * (inner + convolved + heads), 128 * (width + 1)
@@ -296,7 +298,7 @@ def test_no_state_is_made_per_frame():
     params = jax.eval_shape(functools.partial(mixer.init, method="run"), jax.random.key(0), state, x)
 
     def loss(params, state, x, stops):
-        return weighted_sum(mixer.apply(params, state, x, stops, method="run_keeping"))
+        return weighted_sum(mixer.apply(params, state, x, stops, method="run_with_states"))
 
     stops = jnp.zeros((1, 2), int)
     temporary = jax.jit(jax.grad(loss, (0, 1, 2))).lower(params, state, x, stops).compile().memory_analysis()

@@ -147,7 +147,9 @@ def test_outputs_states_and_gradients_are_those_of_literal_gradient_descent(mini
             if mini_batch > 1:
                 position = jnp.broadcast_to(jnp.asarray(places, float)[:, None], x.shape[::2])
                 state = state._replace(position=position)
-            end, y, kept = mixer.apply({"params": params}, state, x, jnp.array(STOPS), method="run_keeping")
+            end, y, kept = mixer.apply(
+                {"params": params}, state, x, jnp.array(STOPS), method="run_with_states"
+            )
             read = mixer.apply({"params": params}, state, x, method="read")
             states = jax.tree.map(lambda kept, end: jnp.concatenate([kept, end[:, None]], axis=1), kept, end)
             return weigh(states[:2], y, read), (y, read, states)
@@ -176,7 +178,7 @@ def build(width, heads, dtype="float32", **changes):
 
 
 def temporary(frames, tokens, width, segment):
-    """Bytes that the gradient of `run_keeping` at four stops takes beside its arguments and results."""
+    """Bytes that the gradient of `run_with_states` at four stops takes beside its arguments and results."""
     mixer = build(width, 4, mixer_segment=segment)
     mixer = mixer.clone(heads=1)
     x = jax.ShapeDtypeStruct((1, frames, tokens, width), jnp.float32)
@@ -186,7 +188,7 @@ def temporary(frames, tokens, width, segment):
     stops = jax.ShapeDtypeStruct((1, 4), jnp.int32)
 
     def loss(variables, state, x, stops):
-        results = mixer.apply(variables, state, x, stops, method="run_keeping")
+        results = mixer.apply(variables, state, x, stops, method="run_with_states")
         return sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(results))
 
     compiled = jax.jit(jax.grad(loss, (0, 1, 2))).lower(variables, state, x, stops).compile()
