@@ -154,7 +154,7 @@ def _run(options: Options) -> None:
     if options.mode != "show":
         _use_compilation_cache()
     if options.distributed:
-        from rad_jax.runs import processes
+        from rad_jax.training import processes
 
         joined = processes.joined()
     with joined:
