@@ -2,7 +2,7 @@
 
     s' = a s + (1 - a) x W;    y = s' V;    a = sigmoid(rate), one per unit
 
-To use it, copy this file to ``rad_jax/model/mixers/ema.py`` and add ``"ema": lambda config: None`` to ``MEMORIES`` in
+To use it, copy this file to ``rad_jax/model/mixers/ema.py`` and add ``"ema": None`` to ``MEMORIES`` in
 ``rad_jax/config/memories.py``. The contract is explained in `rad_jax.model.mixers`.
 """
 

@@ -188,7 +188,7 @@ class Checkpoints:
     def _newest_intact(self, step: int | None) -> Manifest | None:
         """Compares steps with their manifests from the newest back, in process 0; all processes use its answer.
 
-        If process 0 finds nothing usable it raises; the watch over a distributed run ends the others, which wait for its answer.
+        If process 0 finds nothing usable it raises; the watch over the processes of a run then ends the others.
         """
         chosen = self._find_intact(step) if jax.process_index() == 0 else NO_STEP
         if jax.process_count() > 1:

@@ -46,7 +46,7 @@ def test_one_file_and_one_line_add_a_memory(root, tmp_path):
     shutil.copytree(root / "rad_jax", package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(root / "docs" / "examples" / "ema_memory.py", package / "model" / "mixers" / "ema.py")
     table = package / "config" / "memories.py"
-    line = r'\1    "ema": lambda config: None,\n'
+    line = r'\1    "ema": None,\n'
     text, found = re.subn(r"(^MEMORIES\b.*\{\n)", line, table.read_text(), flags=re.MULTILINE)
     assert found == 1
     table.write_text(text)
@@ -59,3 +59,9 @@ def test_one_file_and_one_line_add_a_memory(root, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout == "a memory\n"
+
+
+def test_the_guide_for_contributors_shows_this_example(root):
+    example = (root / "docs" / "examples" / "ema_memory.py").read_text()
+    code = example[example.index("import jax\n") :].rstrip()
+    assert f"```python\n{code}\n```" in (root / "CONTRIBUTING.md").read_text()
