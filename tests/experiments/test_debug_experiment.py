@@ -8,7 +8,7 @@ import pytest
 
 from rad_jax import main
 from rad_jax.data import Episodes
-from rad_jax.runs import open
+from rad_jax.runs import datasets
 
 STEPS = 2
 
@@ -33,7 +33,7 @@ def workdir(tmp_path_factory, root):
         "--config.sample.steps=2",
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(open, "run_command", run_command)
+        patch.setattr(datasets, "run_command", run_command)
         for mode in ("train", "evaluate"):
             assert main.main([*options, "--mode", mode]) == 0
     return directory
