@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from rad_jax.errors import UserError
+
 
 class Parser(argparse.ArgumentParser):
     """A parser without abbreviations of options, whose errors are one line with status 2."""

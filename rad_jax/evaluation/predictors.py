@@ -38,7 +38,7 @@ def model_row(trained: TrainedModel) -> dict[str, Row]:
 
 def model_predictions(trained: TrainedModel, episodes: Episodes, padded: Span) -> Predictions:
     """What a model predicts for every clip of a set; ``padded``: see `predict_each`."""
-    config, model, params, tokenizer, _ = trained
+    config, model, params, tokenizer = trained.config, trained.model, trained.params, trained.tokenizer
 
     def read(index: int) -> Clip:
         return read_clip(episodes, index, config, tokenizer)

@@ -5,13 +5,12 @@ from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 
-import chex
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from rad_jax import files
-from rad_jax.axes import Array, PyTree
+from rad_jax.axes import PyTree
 from rad_jax.config import Config, ConfigError
 from rad_jax.data.windows import train_batches
 from rad_jax.errors import Stopped
@@ -123,17 +122,9 @@ def _train(
 
 
 def compile_step(run: TrainingRun, mesh: Mesh, shardings: PyTree) -> Callable[..., tuple[TrainState, dict]]:
-    """The jitted `train_step`: (encoder, state, batch) -> (state, metrics); it donates the state and is traced once."""
-    chex.clear_trace_counter()  # it counts over the whole process, which may train more than once
-
-    @chex.assert_max_traces(n=1)
-    def step_fn(
-        encoder: Tokenizer | None, state: TrainState, batch: dict[str, Array]
-    ) -> tuple[TrainState, dict[str, Array]]:
-        return train_step(run.model, run.config, encoder, state, batch)
-
+    """The jitted `train_step`: (encoder, state, batch) -> (state, metrics); it donates the state."""
     return jax.jit(
-        step_fn,
+        partial(train_step, run.model, run.config),
         in_shardings=(sharding.replicated(mesh), shardings, sharding.batch_sharding(mesh)),
         out_shardings=(shardings, sharding.replicated(mesh)),
         donate_argnums=1,

@@ -10,6 +10,7 @@ import sys
 import textwrap
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +28,6 @@ from rad_jax.runs.training_run import open_training_run
 from rad_jax.training import loop, samples, sharding
 from rad_jax.training.log import Writer
 from rad_jax.training.start import start_state
-from rad_jax.training.step import TrainState
 from tests.toy_run import (
     EXPERIMENT,
     ROOT,
@@ -263,14 +263,17 @@ def test_a_step_is_saved_before_its_sample_is_drawn(toy, tmp_path, monkeypatch):
     assert read_state(tmp_path, open_training_run(toy.config()))[1] == SAVED
 
 
-def test_a_step_that_is_traced_again_is_an_error(toy, monkeypatch):
-    monkeypatch.setattr(loop, "train_step", lambda model, config, encoder, state, batch: (state, batch))
-    mesh = sharding.make_mesh(MeshConfig())
-    step_fn = loop.compile_step(open_training_run(toy.config()), mesh, sharding.replicated(mesh))
-    for _ in range(2):
-        step_fn(None, TrainState(jnp.int32(0), {}, {}, {}, {}), {"actions": jnp.zeros(3)})
-    with pytest.raises(AssertionError, match="traced"):
-        step_fn(None, TrainState(jnp.int32(0), {}, {}, {}, {}), {"actions": jnp.zeros(4)})
+def test_a_training_traces_its_step_once(toy, tmp_path, monkeypatch):
+    """A step that was traced again, at its second call or after a resume, would be compiled again."""
+    chex.clear_trace_counter()
+    traced = chex.assert_max_traces(loop.train_step, n=1)
+
+    def train_step(model, config, encoder, state, batch):
+        new, metrics = traced(model, config, encoder, state, batch)
+        return new, metrics
+
+    monkeypatch.setattr(loop, "train_step", train_step)
+    assert main(toy.arguments(tmp_path, train__steps=4)) == 0
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_training_draws_from_no_key_of_generation():
 
 def test_latents_are_stored_or_encoded_from_frames(plain):
     _, parts, batch, _, _ = plain
-    encode = jax.jit(functools.partial(latents_of, tokenizer=parts.tokenizer, dtype=jnp.float32))
+    encode = jax.jit(functools.partial(latents_of, tokenizer=parts.tokenizer, dtype=jnp.dtype("float32")))
     found = encode({"frames": batch["frames"]})
     assert found.shape == (8, 12, 2, 2, 8)
     np.testing.assert_allclose(
