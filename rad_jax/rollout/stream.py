@@ -216,8 +216,8 @@ def _next_frame(
         actions=jax.lax.dynamic_update_slice_in_dim(window.actions, action[:, None], window.count, 1),
         count=window.count + 1,
     )
-    # Either of two things happens. They are loops of at most one turn, because what a loop leaves alone stays in its place,
-    # while a `cond` copies it: the memory is most of a rollout's state, and changes once in ``stride`` frames.
+    # Either of two things happens. They are loops of at most one turn, as XLA copies less of what a loop leaves alone than of
+    # what a `cond` passes on: the memory is most of a rollout's state, and changes once in ``stride`` frames.
     with jax.named_scope("append"):
         window = _once(~full, partial(_append, model, params), window)
     with jax.named_scope("slide"):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from einops import rearrange
+from jax.typing import DTypeLike
 
 from rad_jax.axes import Array, Float, Int, Key, PyTree
 from rad_jax.config import Config
@@ -56,7 +57,7 @@ def step_key(seed: int, step: int | Int[Array, ""]) -> Key[Array, ""]:
 
 
 def latents_of(
-    batch: dict[str, Array], tokenizer: Tokenizer | None, dtype: jnp.dtype
+    batch: dict[str, Array], tokenizer: Tokenizer | None, dtype: DTypeLike
 ) -> Float[Array, "b t rows cols ch"]:
     """The batch's latents: stored (then no tokenizer is needed), or encoded from its uint8 images."""
     if "latents" in batch:

@@ -89,7 +89,7 @@ def test_a_step_that_is_not_finite_leaves_everything_as_it_was(where, plain):
     state = random_state(parts)
     if where == "batch":
         batch = batch | {"actions": batch["actions"].copy()}
-        batch["actions"][-1, -1, -1] = np.inf
+        batch["actions"][-1] = np.inf  # of a whole clip: windows and memory see only some of its frames
     else:
         state.params["embed_action"]["bias"] = state.params["embed_action"]["bias"].at[3].set(np.nan)
     before = jax.tree.map(np.array, state)
