@@ -24,10 +24,15 @@ PROGRAM = "make_voxel"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
+    return run(PROGRAM, partial(_make, parser().parse_args(arguments)))
+
+
+def parser() -> Parser:
+    """The options of the command."""
     parser = Parser(PROGRAM, __doc__)
     add_options(parser)
     parser.add_argument("--supersample", type=int, help="rays per pixel and direction (1)")
-    return run(PROGRAM, partial(_make, parser.parse_args(arguments)))
+    return parser
 
 
 def _make(options: argparse.Namespace) -> None:

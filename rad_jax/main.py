@@ -144,20 +144,20 @@ def _parse(arguments: Sequence[str] | None) -> Options:
 def _run(options: Options) -> None:
     from rad_jax.config import load_config
 
-    # A comparison loads the configuration of each variant itself.
-    config = None if options.mode == "compare" else load_config(options.config, options.overrides)
-    if options.workdir is None and options.mode not in ("show", "plan"):
-        name = (config or load_config(options.config, options.overrides)).name
-        options.workdir = default_workdir(name, options.mode)
-        print(f"work directory: {options.workdir}", flush=True)
     joined = contextlib.nullcontext()
     if options.mode != "show":
         _use_compilation_cache()
-    if options.distributed:
+    if options.distributed:  # before anything is refused, so that a refusal in one process ends all of them
         from rad_jax.training import processes
 
         joined = processes.joined()
     with joined:
+        # A comparison loads the configuration of each variant itself.
+        config = None if options.mode == "compare" else load_config(options.config, options.overrides)
+        if options.workdir is None and options.mode not in ("show", "plan"):
+            name = (config or load_config(options.config, options.overrides)).name
+            options.workdir = default_workdir(name, options.mode)
+            print(f"work directory: {options.workdir}", flush=True)
         MODES[options.mode][0](config, options)
 
 

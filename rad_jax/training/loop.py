@@ -71,11 +71,8 @@ def _train(
     encoder = None if "latents" in episodes.spec.arrays else tokenizer
     encoder = jax.device_put(encoder, sharding.replicated(mesh))
     progress = Progress(config.train.steps, config.train.batch * config.data.clip, first)
-    metadata = {
-        "config": config.to_dict(),
-        "tokenizer": {"name": tokenizer.name, "fingerprint": tokenizer.fingerprint},
-        "hardware": hardware(),
-    }
+    identity = {"name": tokenizer.name, "fingerprint": tokenizer.fingerprint}
+    metadata = {"config": config.to_dict(), "tokenizer": identity, "hardware": hardware()}
     agreement = StopAgreement(mesh)
     pending = first, {"finite": True}, []
     with (

@@ -1,7 +1,8 @@
 """Several processes that are one run: when one of them fails or dies, the others end too and say which one and why.
 
-Processes that wait for another one in a collective cannot notice by themselves that it will not come. So each has a
-thread that writes a sign of life to the coordinator (which process 0 hosts) every second, and reads what ended the run.
+A process that waits for another one in a collective cannot notice by itself that it will not come. So each has a thread
+that writes a sign of life to the coordinator (which process 0 hosts) every second, and one that waits to be told how the run
+ended.
 """
 
 import contextlib
@@ -29,10 +30,13 @@ INTERVAL = 1.0
 """Seconds between signs of life."""
 LOST = 20.0
 """Seconds without one after which a process counts as dead. JAX's own limit, 100 s, ends with a C++ stack instead."""
-FAREWELL = 5.0
-"""Seconds that process 0 stays for the others to read why the run ends."""
-ENDED, ALIVE, READ = "rad_jax/ended/", "rad_jax/alive/", "rad_jax/read/"
-COORDINATOR_LOST = re.compile(r"[EF]\d{4} .*(coordination_service|client\.h)")
+FAREWELL = 10.0
+"""Seconds at most that a process stays to tell the others why the run ends, and process 0 for them to read it."""
+DAYS = 1000
+"""How long a run may take."""
+ENDED, ALIVE, READ = "rad_jax/ended", "rad_jax/alive/", "rad_jax/read/"
+COMPLETE = ""
+COORDINATOR_LOST = re.compile(rb"[EF]\d{4} .*(coordination_service|client\.h)")
 
 
 @contextlib.contextmanager
@@ -75,8 +79,8 @@ class _Watch:
         self._last_seen: dict[str, tuple[str, float]] = {}
         self._closed = threading.Event()
         self._ending = threading.Lock()
-        # The C++ client aborts as soon as process 0 is gone. Its thread sleeps for SIGABRT seconds (6) before it does, in
-        # which this one says why; what it prints is held back.
+        # The C++ client reports that process 0 is gone, with a stack, and aborts. `_copy_stderr` reads the report instead of
+        # the user; until it has ended this process, `sleep` delays the abort, by the signal's number in seconds (6).
         library = ctypes.CDLL(None)
         library.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
         library.signal(signal.SIGABRT, ctypes.cast(library.sleep, ctypes.c_void_p))
@@ -85,16 +89,20 @@ class _Watch:
         source, target = os.pipe()
         os.dup2(target, 2)
         os.close(target)
-        self._relay = threading.Thread(target=_relay, args=(source, self._stderr), daemon=True)
+        self._relay = threading.Thread(target=self._copy_stderr, args=(source,), daemon=True)
         self._relay.start()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=f, daemon=True) for f in (self._wait, self._show_life)]
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
         """Leaves when all processes have come here."""
         multihost_utils.sync_global_devices("rad_jax: the run is complete")
         self._closed.set()
-        self._thread.join()
+        if self._rank == 0:
+            self._client.key_value_set(ENDED, COMPLETE)
+        for thread in self._threads:
+            thread.join()
         sys.stderr.flush()
         os.dup2(self._stderr, 2)
         self._relay.join()
@@ -107,24 +115,26 @@ class _Watch:
             time.sleep(LOST + 3 * INTERVAL)
         status, line = ending or (UserError.status, "".join(traceback.format_exception(error)).rstrip())
         reason = line if ending else f"{type(error).__name__}: {error}"
-        self._announce(status, f"process {self._rank}: {reason.removeprefix(UserError.prefix)}")
-        self._end(status, line)
+        self._end(status, line, f"process {self._rank}: {reason.removeprefix(UserError.prefix)}")
 
-    def _run(self) -> None:
+    def _wait(self) -> None:
+        """Ends this process when another one has announced the end of the run, or process 0 is gone."""
+        try:
+            ended = self._client.blocking_key_value_get(ENDED, DAYS * 86_400_000)
+        except jax.errors.JaxRuntimeError:
+            self._end_without_process_0()
+        if ended != COMPLETE:
+            self._end(*json.loads(ended))
+
+    def _show_life(self) -> None:
         beats = 0
         while not self._closed.wait(INTERVAL):
             beats += 1
-            try:
-                self._client.key_value_set(
-                    f"{ALIVE}{self._rank}", f"{socket.gethostname()} {beats}", allow_overwrite=True
-                )
-                ended = self._client.key_value_dir_get(ENDED)
-                if not ended and self._rank == 0:
+            sign = f"{socket.gethostname()} {beats}"
+            with contextlib.suppress(jax.errors.JaxRuntimeError):  # process 0 is gone, which others notice
+                self._client.key_value_set(f"{ALIVE}{self._rank}", sign, allow_overwrite=True)
+                if self._rank == 0:
                     self._look_for_lost(self._client.key_value_dir_get(ALIVE))
-            except jax.errors.JaxRuntimeError:
-                self._end(UserError.status, f"{UserError.prefix}process 0 of {self._count} has died")
-            if ended:
-                self._end(*json.loads(ended[0][1]))
 
     def _look_for_lost(self, signs: list[tuple[str, str]]) -> None:
         now = time.monotonic()
@@ -136,34 +146,38 @@ class _Watch:
                 line = (
                     f"process {rank} of {self._count}, on {host}, has died (no sign of life for {LOST:.0f} s)"
                 )
-                self._announce(UserError.status, line)
-                self._end(UserError.status, f"{UserError.prefix}{line}")
+                self._end(UserError.status, f"{UserError.prefix}{line}", line)
 
-    def _announce(self, status: int, line: str) -> None:
-        with contextlib.suppress(
-            jax.errors.JaxRuntimeError
-        ):  # another process was first, or process 0 is gone
-            self._client.key_value_set(f"{ENDED}first", json.dumps([status, f"{UserError.prefix}{line}"]))
+    def _copy_stderr(self, source: int) -> None:
+        """Copies what is written to the standard error, until it is the C++ client's report that process 0 is gone."""
+        with open(source, "rb") as lines:
+            for line in lines:
+                if self._rank and COORDINATOR_LOST.match(line):
+                    self._end_without_process_0()
+                os.write(self._stderr, line)
 
-    def _end(self, status: int, line: str) -> NoReturn:
-        self._ending.acquire()  # never released: of both threads only the first ends the process
+    def _end_without_process_0(self) -> NoReturn:
+        self._ending.acquire()
+        os.write(self._stderr, f"{UserError.prefix}process 0 of {self._count} has died\n".encode())
+        os._exit(UserError.status)
+
+    def _end(self, status: int, line: str, for_others: str | None = None) -> NoReturn:
+        """Prints why the run ends, tells the others (None: they were told), and ends this process."""
+        self._ending.acquire()  # never released: the first thread that comes here ends the process
         os.write(self._stderr, f"{line}\n".encode())
-        with contextlib.suppress(jax.errors.JaxRuntimeError, OSError):
-            self._client.key_value_set(f"{READ}{self._rank}", "", allow_overwrite=True)
-            deadline = time.monotonic() + FAREWELL
-            while self._rank == 0 and time.monotonic() < deadline:
-                if len(self._client.key_value_dir_get(READ)) == self._count:
-                    break
-                time.sleep(0.05)
-            sys.stdout.flush()
+        # In a thread: without process 0, a call to the coordinator would be tried again for minutes.
+        farewell = threading.Thread(target=self._say_farewell, args=(status, for_others), daemon=True)
+        farewell.start()
+        farewell.join(FAREWELL)
+        sys.stdout.flush()
         os._exit(status)  # not sys.exit: JAX would wait at its exit for processes that are in a collective
 
-
-def _relay(source: int, target: int) -> None:
-    """Copies what is printed to the standard error, up to the C++ client's report that the coordinator is lost."""
-    lost = False
-    with open(source, "rb") as lines:
-        for line in lines:
-            lost = lost or COORDINATOR_LOST.match(line.decode(errors="replace")) is not None
-            if not lost:
-                os.write(target, line)
+    def _say_farewell(self, status: int, for_others: str | None) -> None:
+        # Suppressed: another process announced the end first, or process 0 is gone.
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            if for_others is not None:
+                self._client.key_value_set(ENDED, json.dumps([status, f"{UserError.prefix}{for_others}"]))
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            self._client.key_value_set(f"{READ}{self._rank}", "", allow_overwrite=True)
+            while self._rank == 0 and len(self._client.key_value_dir_get(READ)) < self._count:
+                time.sleep(0.05)

@@ -14,7 +14,7 @@ from rad_jax.comparison.tables import SetResult, make_tables
 from rad_jax.comparison.text import verdict
 from rad_jax.evaluation.scores import convention, metrics_spec, summarise
 from rad_jax.metrics.video import REDUCTION, VideoScore
-from rad_jax.reports.tables import Measured, to_csv, to_html, to_text
+from rad_jax.reports.tables import Measured, to_csv, to_markdown, to_text
 
 # PSNR of three episodes; SSIM is a hundredth of it.
 PSNR = {
@@ -196,7 +196,7 @@ def test_a_single_episode_has_no_errors_in_any_writer(comparison, result):
     tables = make_tables(comparison, [one], costs)
     written = [verdict(comparison, one), markdown(comparison, [one], tables, {})]
     for table in tables:
-        written += [to_text(table), to_csv(table), to_html(table)]
+        written += [to_text(table), to_csv(table), to_markdown(table)]
     for text in written:
         assert not {"nan", "None"} & set(re.findall(r"\w+", text)), text
     assert "+3.00 dB against no memory (df)" in written[0]

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from data_prep import convert, encode_latents, make_maze, make_voxel
+from data_prep import encode_latents, make_maze, make_voxel
+from data_prep.recordings import conversion
 from data_prep.recordings.actions import ACTIONS
+from data_prep.worlds.voxel.command_line import recipe_from
+from data_prep.worlds.voxel.recipe import Recipe
 from experiments import base, quickstart
 from rad_jax.config import NAMES, ConfigError, config_from_json, load_config, window_starts
 from rad_jax.data import EpisodeSpec
@@ -157,13 +160,13 @@ def test_commands_that_make_voxel_walks_are_understood(name):
     config = load_config(f"experiments/{name}.py")
     for section in (config.data, *evaluations(config)):
         *recorded, (program, arguments) = [c for c in commands(section) if c[0] != "fit_tokenizer"]
-        converted = convert.parser().parse_args(arguments)
+        converted = conversion.parser().parse_args(arguments)
         assert (program, converted.format, str(converted.dst)) == ("convert", "vrag", section.path)
         assert converted.split == section.split and converted.size is not None
         workers = set()
         for program, arguments in recorded:
-            options = make_voxel._parser().parse_args(arguments)
-            recipe = make_voxel._recipe(options)
+            options = make_voxel.parser().parse_args(arguments)
+            recipe = recipe_from(options, Recipe)
             assert program == "make_voxel" and options.out == converted.src and recipe.split == section.split
             assert recipe.num_frames >= config.data.clip or section is not config.data
             assert converted.context in (None, recipe.num_context) and recipe.has_context == (

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rad_jax.comparison import worker
 from rad_jax.config import ConfigError
 from rad_jax.main import main
 from rad_jax.runs import trained_on
@@ -136,12 +137,12 @@ def test_a_work_directory_of_a_stranger_runs_no_command(workdir, toy, tmp_path, 
         (workdir, "evaluate"),
         (workdir, "rollout"),
         (workdir, "export"),
-        (workdir, "score"),
         (own, "evaluate", "--baseline", str(workdir)),
     ):
         short = {"evaluate__videos": 1, "evaluate__side_by_side": 0, "evaluate__figure3": False}
         main(toy.arguments(directory, "--mode", *more, **short))
         assert not mark.exists(), more
+    assert worker.main(["run", *toy.arguments(workdir, **short)]) == 0 and not mark.exists()
     assert (workdir / "evaluation" / "report.html").exists() and (workdir / "export").exists()
     exported = json.loads((workdir / "export" / "config.json").read_text())["config"]
     assert (exported["data"]["make"], exported["evaluate"]["make"]) == ("", "")

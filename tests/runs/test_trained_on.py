@@ -111,7 +111,7 @@ def larger(tmp_path_factory):
     return directory
 
 
-@pytest.mark.parametrize("mode", ["evaluate", "rollout", "score"])
+@pytest.mark.parametrize("mode", ["evaluate", "rollout"])
 def test_an_evaluation_set_of_another_frame_size_is_one_line(mode, larger, toy, tmp_path, capsys):
     workdir = shutil.copytree(toy.written(), tmp_path / "run")
     before = {path.name for path in workdir.iterdir()}

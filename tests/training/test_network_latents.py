@@ -156,8 +156,8 @@ def test_samples_are_what_taesd_makes_of_the_latents(toy, settings, run, generat
     shown, place = [], sharding.replicated(sharding.make_mesh(config.mesh))  # where a run has them
     params = jax.device_put(read_state(run, parts)[0].ema, place)
     with contextlib.closing(Writer(tmp_path)) as writer:
-        monkeypatch.setattr(writer, "video", lambda step, name, frames, fps: shown.append(frames))
-        samples.write_sample(drawn, params, STEPS, tmp_path, writer)
+        shown.append(samples.sample_frames(drawn, params))
+        writer.video(STEPS, "samples", shown[0], config.evaluate.fps)
     taesd = tokenizers.load("taesd", settings["tokenizer.preview"])
     columns = np.split(shown[0], samples.VIDEOS, axis=2)
     for index, (column, predicted) in enumerate(zip(columns, generated[0], strict=True)):
