@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from rad_jax.comparison.costs import Costs
+from rad_jax.comparison.page import markdown
 from rad_jax.comparison.plan import plan_comparison
 from rad_jax.comparison.tables import SetResult, make_tables
 from rad_jax.comparison.text import verdict
