@@ -216,6 +216,7 @@ def test_eight_devices_agree_with_one(toy):
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_what_was_finite_stays(toy, monkeypatch, capsys):
     """Step 8 is poisoned: 7 is neither logged nor saved, 6 is."""
+    trained = toy.trained  # made before anything is poisoned
     batches, clips = loop.open_batches, []
 
     def poisoned(parts, first_step):
@@ -234,9 +235,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_what_was_finite_stays(toy, 
     parts = open_training_run(toy.config())
     state, step = read_state(workdir, parts)
     assert step == SAVED
-    assert_same(state, read_state(toy.trained, parts, step=SAVED)[0])
+    assert_same(state, read_state(trained, parts, step=SAVED)[0])
     metrics = read_metrics(workdir)
-    assert metrics[:3] == read_metrics(toy.trained)[:3]
+    assert metrics[:3] == read_metrics(trained)[:3]
     assert [line["loss"] for line in metrics[3:]] in ([], [None])
 
 
