@@ -4,7 +4,7 @@
 
 makes the data, trains ``lstm-f`` and its twin without memory side by side, and writes the report.
 
-Hardware: 2 CPU cores. Time: 13 min 27 s with the installation. PSNR on 64 rooms: lstm-f 27.81 dB, df 15.21; floor, the mean
+Hardware: 2 CPU cores. Time: 13 min 42 s. PSNR on 64 rooms: lstm-f 28.14 dB, df 15.42; floor, the mean
 context frame: 17.43; ceiling, the tokenizer's round trip: 32.53 (`docs/results/quickstart.md`).
 
 A room has 12 views, 30 degrees apart. The context is one turn and shows every view once; then the agent turns on and the
