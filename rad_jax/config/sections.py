@@ -234,7 +234,7 @@ class EvaluateConfig(DataSet):
     batch: int = key(8, "episodes generated together: trades speed for space", low=1)
     lpips: str = key("", "weights of LPIPS, a file that data_prep.convert_lpips wrote; empty: no LPIPS")
     side_by_side: int = key(8, "episodes shown in the report", low=0)
-    figure3: bool = key(True, "--mode score measures which frames a predicted frame sees, for Figure 3")
+    figure3: bool = key(True, "--mode compare measures which frames a predicted frame sees, for Figure 3")
     fps: int = key(
         4, "frames per second of the videos; the maze runs at 4 frames per second", low=1, high=120
     )
