@@ -4,7 +4,6 @@ The processes are spawned, not forked, because neither threads nor OpenGL nor JA
 process, which ends the others; they also end when this process is killed.
 """
 
-import contextlib
 import multiprocessing
 import os
 import signal
@@ -14,7 +13,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from rad_jax.data import DataError
 
@@ -54,6 +53,8 @@ class Pool:
         Raises:
           DataError: while iterating, if a process died. An error of `task` is raised at its position.
         """
+        if self._executor is None:
+            return lambda positions: (task(items[position]) for position in positions)
         begun: dict[int, Future[Result]] = {}
 
         def results(positions: range) -> Iterator[Result]:
@@ -61,33 +62,31 @@ class Pool:
                 for position in positions:
                     for later in range(position, min(position + self._ahead, len(items))):
                         if later not in begun:
-                            begun[later] = self.submit(task, items[later])
-                    yield self.result(begun.pop(position))
-            except BaseException:
+                            begun[later] = self._submit(task, items[later])
+                    yield begun.pop(position).result()
+            except BaseException as error:
                 for future in begun.values():
                     future.cancel()
                 begun.clear()
+                if isinstance(error, BrokenProcessPool):
+                    raise DataError(
+                        "a worker process died, most likely for want of memory: use fewer --workers; "
+                        "finished work is kept"
+                    ) from None
                 raise
 
-        def results_of_this_process(positions: range) -> Iterator[Result]:
-            return map(task, (items[position] for position in positions))
+        return results
 
-        return results_of_this_process if self._executor is None else results
-
-    def submit(self, task: Callable[..., Result], *arguments: Any) -> "Future[Result]":
-        """Begins one task in a process. Take its result by `result`."""
+    def _submit(self, task: Callable[[Item], Result], item: Item) -> "Future[Result]":
+        # Processes that this starts inherit the blocked signal: an interrupt never reaches them, not even as they load.
+        resource_tracker.ensure_running()  # the first spawned process would start it, which unblocks interrupts
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            with _interrupts_blocked():
-                return self._executor.submit(task, *arguments)
-        except (BrokenProcessPool, OSError):  # OSError: a process died while another one was starting
-            raise _died() from None
-
-    def result(self, future: "Future[Result]") -> Result:
-        """Waits for the result of a task. Raises what the task raised, or DataError if a process died."""
-        try:
-            return future.result()
-        except BrokenProcessPool:
-            raise _died() from None
+            return self._executor.submit(task, item)
+        except OSError as error:  # a process died while another one was starting
+            raise BrokenProcessPool from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def __enter__(self) -> "Pool":
         return self
@@ -99,23 +98,6 @@ class Pool:
             self._executor.shutdown(cancel_futures=True)
         self._lifeline.close()  # ends tasks whose results nobody waits for
         self._executor.shutdown(cancel_futures=True)
-
-
-def _died() -> DataError:
-    return DataError(
-        "a worker process died, most likely for want of memory: use fewer --workers; finished work is kept"
-    )
-
-
-@contextlib.contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Processes started in this block inherit the blocked signal: an interrupt never reaches them, not even as they load."""
-    resource_tracker.ensure_running()  # the first spawned process would start it, which unblocks interrupts
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker(lifeline: Connection, initializer: Callable[[], None] | None) -> None:

@@ -1,1 +1,1 @@
-"""The parts of data_prep.encode_latents."""
+"""The parts of data_prep.encode_latents: where frames come from, how they are encoded, and who encodes which of them."""

@@ -6,8 +6,8 @@ for the record of where the frames came from.
 
 import argparse
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from data_prep.common.pool import Pool
@@ -16,50 +16,7 @@ from data_prep.recordings import Candidate, conversion, frames
 from data_prep.recordings.episode import episode_without_frames
 from data_prep.recordings.splits import Split
 from data_prep.recordings.survey import Settings, journal_held
-from rad_jax.data import Episode, EpisodeSpec
-
-
-@dataclass(frozen=True)
-class RecordingSource:
-    """Checked recordings as a split whose frames are never written.
-
-    Attributes:
-      part: the split, as `data_prep.convert` would write it.
-      settings: how recordings are read.
-      candidates: the files of each recording of the part, in order.
-    """
-
-    part: Split
-    settings: Settings
-    candidates: Sequence[Candidate]
-
-    @property
-    def split(self) -> str:
-        return self.part.split
-
-    @property
-    def spec(self) -> EpisodeSpec:
-        return self.part.spec
-
-    @property
-    def num_episodes(self) -> int:
-        return len(self.part.found)
-
-    @property
-    def num_frames(self) -> int:
-        return sum(found.num_frames for found in self.part.found)
-
-    @property
-    def digest(self) -> str:
-        """Hash of the recordings' names, numbers of frames and file sizes."""
-        return self.spec.info["recordings"]
-
-    def read(self, number: int) -> tuple[Episode, Iterator[Frames]]:
-        """See `Source`. Raises `BadRecording` if the files are not what they were when they were checked."""
-        found, context = self.part.found[number], self.part.contexts[number]
-        recording = conversion.open_recording(self.settings, self.candidates[number], found, self.spec)
-        episode = episode_without_frames(recording, self.spec, context)
-        return episode, frames(recording, self.spec.arrays["frames"][0][:2])
+from rad_jax.data import Episode
 
 
 def parse(program: str, options: argparse.Namespace, rest: Sequence[str]) -> argparse.Namespace:
@@ -83,7 +40,8 @@ def parse(program: str, options: argparse.Namespace, rest: Sequence[str]) -> arg
 def open_recordings(options: argparse.Namespace, workers: int) -> list[tuple[Path, Source]]:
     """Checks all recordings and divides them into splits; returns each with the directory of its latents.
 
-    Prints and reports which recordings are skipped, and why.
+    Prints and reports which recordings are skipped, and why. The digest of a split is a hash of its recordings' names, numbers
+    of frames and file sizes.
 
     Args:
       options: of `parse`.
@@ -95,8 +53,25 @@ def open_recordings(options: argparse.Namespace, workers: int) -> list[tuple[Pat
     candidates = conversion.find_recordings(options)
     # One host checks, the others read what it found.
     with journal_held(options.dst, wait=True), Pool(min(workers, len(candidates))) as pool:
-        settings, parts = conversion.check_recordings(options, candidates, pool)
-    return [
-        (part.directory, RecordingSource(part, settings, [candidates[found.id] for found in part.found]))
-        for part in parts
-    ]
+        settings, splits = conversion.check_recordings(options, candidates, pool)
+    return [(split.directory, _source(split, settings, candidates)) for split in splits]
+
+
+def _source(split: Split, settings: Settings, candidates: Mapping[str, Candidate]) -> Source:
+    return Source(
+        split.split,
+        spec=split.spec,
+        num_episodes=len(split.found),
+        num_frames=sum(found.num_frames for found in split.found),
+        digest=split.spec.info["recordings"],
+        read=partial(_read, split, settings, [candidates[found.id] for found in split.found]),
+    )
+
+
+def _read(
+    split: Split, settings: Settings, candidates: Sequence[Candidate], number: int
+) -> tuple[Episode, Iterator[Frames]]:
+    """Raises `BadRecording` if the files are not what they were when they were checked."""
+    recording = conversion.open_recording(settings, candidates[number], split.found[number], split.spec)
+    episode = episode_without_frames(recording, split.spec, split.contexts[number])
+    return episode, frames(recording, split.spec.arrays["frames"][0][:2])

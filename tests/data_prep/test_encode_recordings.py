@@ -2,13 +2,13 @@
 
 import shutil
 
-import av
 import numpy as np
 import pytest
 
 from data_prep import convert, encode_latents
 from rad_jax.data import Episodes
 from rad_jax.tokenizer import patch_pca
+from tests.data_prep.recordings import format_files as files
 
 LENGTHS = {"a/000000": 25, "a/000001": 41, "b/000000": 30}
 
@@ -17,29 +17,13 @@ LENGTHS = {"a/000000": 25, "a/000001": 41, "b/000000": 30}
 def recordings(tmp_path_factory):
     """Three recordings in VRAG's layout, one that is none, and a tokenizer for them."""
     directory = tmp_path_factory.mktemp("recordings")
-    rng = np.random.default_rng(0)
     for name, length in LENGTHS.items():
-        stem = directory / "vrag" / name
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        frames = rng.integers(0, 256, (1, 4, 6, 3), np.uint8) + np.arange(length)[:, None, None, None] * 3
-        write_video(stem.with_suffix(".mp4"), np.kron(frames, np.ones((1, 8, 8, 1))).astype(np.uint8))
-        actions = np.zeros((length, 4), np.int32)
-        actions[1:, 0] = rng.integers(0, 2, length - 1)
-        actions[1:, 3] = rng.integers(-1, 2, length - 1)
-        np.savez(stem.with_suffix(".npz"), actions=actions)
-    (directory / "vrag" / "b" / "000001.mp4").write_bytes(b"no video")
-    np.savez(directory / "vrag" / "b" / "000001.npz", actions=np.zeros((3, 4), np.int32))
-    patch_pca.fit(rng.integers(0, 256, (20, 16, 24, 3), np.uint8), 8, 6).save(directory / "pca.npz")
+        files.vrag(directory / "vrag", name=name, frames=length, columns=4)
+    (directory / "vrag/b/000001.mp4").write_bytes(b"no video")
+    shutil.copy(directory / "vrag/b/000000.npz", directory / "vrag/b/000001.npz")
+    fitted = np.random.default_rng(0).integers(0, 256, (20, 16, 24, 3), np.uint8)
+    patch_pca.fit(fitted, 8, 6).save(directory / "pca.npz")
     return directory
-
-
-def write_video(path, frames):
-    with av.open(str(path), "w") as file:
-        stream = file.add_stream("mpeg4", rate=20)
-        stream.height, stream.width = frames.shape[1:3]
-        for frame in frames:
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        file.mux(stream.encode())
 
 
 def encode(recordings, dst, *more, src="vrag", status=0):
@@ -84,7 +68,7 @@ def test_recordings_that_have_changed_since_are_another_source(recordings, tmp_p
     options = ["--format", "vrag", "--size", "24x16"]
     encode(tmp_path, tmp_path / "latents", "--shard", "0/2", *options)
     for change in (
-        lambda: write_video(tmp_path / "vrag/a/000000.mp4", np.zeros((25, 32, 48, 3), np.uint8)),
+        lambda: files.write_video(tmp_path / "vrag/a/000000.mp4", "mp4v", 25, first=3),
         lambda: shutil.copytree(tmp_path / "vrag/a", tmp_path / "vrag/c"),
     ):
         change()
