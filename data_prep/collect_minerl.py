@@ -5,7 +5,7 @@
     python -m data_prep.convert --format vrag --src recordings/minecraft --dst datasets/minecraft --size 128x72
 
 It needs MineRL 0.4.4 with Java 8 and a display (xvfb-run), which this command does not install. It has never been run against
-MineRL: the tests use a stand-in, and the adapter at the end of this file follows MineRL's interface as VRAG's collector
+MineRL: the tests use a stand-in, and `MineRL` and `open_minerl` follow MineRL's interface as VRAG's collector
 (yeyutaihan/collect_mc) uses it.
 
 Policies: random (random actions, each held for 5 steps, with probability .95 of forward, .2 of a jump, .25 of a turn of 20
@@ -13,22 +13,23 @@ degrees to each side), pattern (laps of polygons of 2, 3 or 6 corners, or turns 
 in which the player dies is recorded again. The same command resumes a run that was stopped.
 """
 
+import argparse
+import contextlib
 import io
 import itertools
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
 from jaxtyping import UInt8
 
-from data_prep.common.command import Parser, run, size
+from data_prep.common.command import Parser, at_least, natural, positive, run, size
 from data_prep.common.pool import Pool
 from data_prep.worlds.voxel.motion import TURN_DEGREES, Action
 from data_prep.worlds.voxel.policy import random_actions, random_pattern, random_side, rotation
@@ -51,140 +52,132 @@ class Seen(NamedTuple):
     yaw: float
 
 
-class Environment(Protocol):
-    """A game that does one action at a time."""
+class MineRL:
+    """A game of MineRL 0.4.4, one action at a time."""
+
+    def __init__(self, game: Any):
+        self._game = game
 
     def reset(self) -> Seen:
         """Starts in a new world."""
+        return self._seen(self._game.reset())
 
     def step(self, action: Action) -> tuple[Seen, bool]:
         """Takes an action; also returns whether the episode is over."""
+        keys = {name: np.array(getattr(action, name)) for name in ("forward", "back", "jump")}
+        camera = np.array([0.0, float(action.turn * TURN_DEGREES)])
+        seen, _, over, _ = self._game.step({**keys, "camera": camera})
+        return self._seen(seen), bool(over)
+
+    def _seen(self, observation: Mapping[str, Any]) -> Seen:
+        place = observation["location_stats"]
+        return Seen(observation["pov"], *(float(place[name]) for name in ("xpos", "ypos", "zpos", "yaw")))
 
 
-@dataclass(frozen=True)
-class Job:
-    """What to record.
-
-    Attributes:
-      out: directory of the recordings.
-      policy: one of `POLICIES`.
-      episodes: number of episodes of all workers.
-      workers: processes, each with a game and a directory of its own.
-      frames: frames of an episode.
-      size: (height, width) of the frames.
-      seed: seed of the actions; the game chooses its worlds itself.
-      turn_probability: probability of a turn to each side (random policy).
-      biome: Minecraft's number of the only biome; VRAG's is 6, the swamp.
-    """
-
-    out: Path
-    policy: str
-    episodes: int
-    workers: int
-    frames: int
-    size: tuple[int, int]
-    seed: int
-    turn_probability: float
-    biome: int
+OpenGame = Callable[[argparse.Namespace], MineRL]
+"""Opens a game as the options say."""
 
 
-def main(
-    arguments: Sequence[str] | None = None, open_environment: Callable[[Job], Environment] | None = None
-) -> int:
-    """Run the command; returns the exit status. ``open_environment`` opens the game; None for MineRL."""
-    job = _job(arguments)
-    return run(PROGRAM, partial(_collect, job, open_environment or open_minerl))
+def main(arguments: Sequence[str] | None = None, open_game: OpenGame | None = None) -> int:
+    """Run the command; returns the exit status. ``open_game`` opens the game; None for MineRL."""
+    options = parse(arguments)
+    return run(PROGRAM, partial(_collect, options, open_game or open_minerl))
 
 
-def _collect(job: Job, open_environment: Callable[[Job], Environment]) -> None:
-    with Pool(min(job.workers, job.episodes)) as pool:
-        counts = pool.map(partial(record_worker, job, open_environment), range(job.workers))
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options of the command."""
+    parser = Parser(PROGRAM, __doc__)
+    add = parser.add_argument
+    add("--out", type=Path, required=True, help="directory of the recordings")
+    add("--policy", choices=POLICIES, default="random", help="what the player does (random)")
+    add("--episodes", type=positive, required=True, help="number of episodes of all workers")
+    add(
+        "--workers",
+        type=positive,
+        default=1,
+        help="processes, each with a game and a directory of its own (1)",
+    )
+    add("--frames", type=at_least(2), default=1201, help="of an episode (1201)")
+    add("--size", type=size, default=(360, 640), metavar="WIDTHxHEIGHT", help="of the frames (640x360)")
+    add("--seed", type=natural, default=0, help="of the actions; the game chooses its worlds (0)")
+    add("--turn-probability", type=float, default=0.25, help="random: of a turn to each side (0.25)")
+    add("--biome", type=natural, default=6, help="Minecraft's number of the only biome (6, the swamp)")
+    options = parser.parse_args(arguments)
+    if not 0 <= options.turn_probability <= 0.5:
+        parser.error(f"--turn-probability: {options.turn_probability} is out of range, expected 0 to 0.5")
+    return options
+
+
+def _collect(options: argparse.Namespace, open_game: OpenGame) -> None:
+    with Pool(min(options.workers, options.episodes)) as pool:
+        counts = pool.map(partial(record_worker, options, open_game), range(options.workers))
         for worker, written in enumerate(counts):
-            print(f"{job.out / str(worker)}: {written} new episodes")
+            print(f"{options.out / str(worker)}: {written} new episodes")
 
 
-def record_worker(job: Job, open_environment: Callable[[Job], Environment], worker: int) -> int:
+def record_worker(options: argparse.Namespace, open_game: OpenGame, worker: int) -> int:
     """Records the missing episodes of one worker; returns their number.
 
     Raises:
       DataError: the game does not work, or an episode ended early every time.
     """
-    directory = job.out / str(worker)
-    share = job.episodes // job.workers + (worker < job.episodes % job.workers)
+    directory = options.out / str(worker)
+    share = options.episodes // options.workers + (worker < options.episodes % options.workers)
     missing = [index for index in range(share) if not all(path.exists() for path in _paths(directory, index))]
     if not missing:
         return 0
     directory.mkdir(parents=True, exist_ok=True)
-    environment = open_environment(job)
+    game = open_game(options)
     for index in missing:
-        if not any(
-            record(
-                environment,
-                policy_actions(job, np.random.default_rng((job.seed, worker, index, attempt))),
-                job.frames,
-                *_paths(directory, index),
-            )
-            for attempt in range(_TRIES)
-        ):
+        for attempt in range(_TRIES):
+            rng = np.random.default_rng((options.seed, worker, index, attempt))
+            with contextlib.suppress(EndedEarly):
+                record(game, policy_actions(options, rng), options.frames, *_paths(directory, index))
+                break
+        else:
             raise DataError(f"{directory}: episode {index} was over too early {_TRIES} times")
     return len(missing)
 
 
-def policy_actions(job: Job, rng: np.random.Generator) -> Iterator[Action]:
+def policy_actions(options: argparse.Namespace, rng: np.random.Generator) -> Iterator[Action]:
     """Endless actions of an episode."""
-    if job.policy == "random":
-        return random_actions(rng, job.turn_probability)
-    return itertools.cycle(random_pattern(rng) if job.policy == "pattern" else rotation(random_side(rng)))
+    if options.policy == "random":
+        return random_actions(rng, options.turn_probability)
+    return itertools.cycle(random_pattern(rng) if options.policy == "pattern" else rotation(random_side(rng)))
 
 
-def record(
-    environment: Environment, actions: Iterable[Action], frames: int, video: Path, arrays: Path
-) -> bool:
-    """Records one episode, both files or none; returns whether it lasted for all frames."""
-    try:
-        with replacing(video) as temporary:
-            rows = _record(environment, iter(actions), frames, temporary)
-            arrays.unlink(missing_ok=True)  # of a pair that was half written
-    except _EndedEarly:
-        return False
-    content = io.BytesIO()
-    np.savez_compressed(content, actions=rows)
-    write_bytes(arrays, content.getvalue())
-    return True
-
-
-class _EndedEarly(Exception):
+class EndedEarly(Exception):
     """An episode was over before it had all its frames."""
 
 
-def _record(environment: Environment, actions: Iterator[Action], frames: int, path: Path) -> np.ndarray:
-    """Plays an episode into a video, frame by frame; returns its rows. Raises `_EndedEarly`."""
-    seen = environment.reset()
+def record(game: MineRL, actions: Iterator[Action], frames: int, video: Path, arrays: Path) -> None:
+    """Records one episode, frame by frame; both files or none. Raises `EndedEarly`."""
     rows = [np.zeros(8, np.float32)]  # nothing led to the first frame, and VRAG says nothing of its pose
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("mpeg4", rate=Fraction(FPS))
-        stream.height, stream.width = seen.frame.shape[:2]
-        stream.pix_fmt, stream.bit_rate = "yuv420p", _BIT_RATE
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(seen.frame, format="rgb24")))
-        while len(rows) < frames:
-            action = next(actions)
-            seen, over = environment.step(action)
-            rows.append(np.array([*action, *seen[1:]], np.float32))
+    with replacing(video) as temporary:
+        with av.open(str(temporary), "w", format="mp4") as container:
+            seen = game.reset()
+            stream = container.add_stream("mpeg4", rate=Fraction(FPS))
+            stream.height, stream.width = seen.frame.shape[:2]
+            stream.pix_fmt, stream.bit_rate = "yuv420p", _BIT_RATE
             container.mux(stream.encode(av.VideoFrame.from_ndarray(seen.frame, format="rgb24")))
-            if over and len(rows) < frames:
-                raise _EndedEarly
-        container.mux(stream.encode(None))
-    return np.stack(rows)
+            for action in itertools.islice(actions, frames - 1):
+                seen, over = game.step(action)
+                rows.append(np.array([*action, *seen[1:]], np.float32))
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(seen.frame, format="rgb24")))
+                if over and len(rows) < frames:
+                    raise EndedEarly
+            container.mux(stream.encode(None))
+        arrays.unlink(missing_ok=True)  # of a pair that was half written
+    content = io.BytesIO()
+    np.savez_compressed(content, actions=np.stack(rows))
+    write_bytes(arrays, content.getvalue())
 
 
 def _paths(directory: Path, index: int) -> tuple[Path, Path]:
     return directory / f"{index:06d}.mp4", directory / f"{index:06d}.npz"
 
 
-# ---- MineRL 0.4.4
-
-
-def open_minerl(job: Job) -> Environment:
+def open_minerl(options: argparse.Namespace) -> MineRL:
     """MineRL with a game of one biome, without structures and water. Raises `DataError` if it is not installed."""
     try:
         from minerl.herobraine.env_specs import simple_embodiment
@@ -195,7 +188,7 @@ def open_minerl(job: Job) -> Environment:
         ) from None
     # Settings of a customised world; the others have Minecraft's defaults.
     off = ("Dungeons", "Strongholds", "Villages", "MineShafts", "Temples", "Monuments", "Mansions", "Ravines")
-    world = {"fixedBiome": job.biome, "seaLevel": 1, "biomeSize": 8, "riverSize": 1}
+    world = {"fixedBiome": options.biome, "seaLevel": 1, "biomeSize": 8, "riverSize": 1}
     world |= {f"use{what}": False for what in (*off, "WaterLakes", "LavaLakes", "LavaOceans")}
 
     class Walk(simple_embodiment.SimpleEmbodimentEnvSpec):
@@ -226,55 +219,9 @@ def open_minerl(job: Job) -> Environment:
         def get_docstring(self) -> str:
             return ""
 
-    height, width = job.size
+    height, width = options.size
     spec = Walk(name="RadWalk-v0", resolution=(width, height))
     return MineRL(spec.make())
-
-
-class MineRL:
-    """A game of MineRL 0.4.4 as an `Environment`."""
-
-    def __init__(self, game: Any):
-        self._game = game
-
-    def reset(self) -> Seen:
-        return self._seen(self._game.reset())
-
-    def step(self, action: Action) -> tuple[Seen, bool]:
-        keys = {name: np.array(getattr(action, name)) for name in ("forward", "back", "jump")}
-        camera = np.array([0.0, float(action.turn * TURN_DEGREES)])
-        seen, _, over, _ = self._game.step({**keys, "camera": camera})
-        return self._seen(seen), bool(over)
-
-    def _seen(self, observation: Mapping[str, Any]) -> Seen:
-        place = observation["location_stats"]
-        return Seen(observation["pov"], *(float(place[name]) for name in ("xpos", "ypos", "zpos", "yaw")))
-
-
-def _job(arguments: Sequence[str] | None) -> Job:
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    for name, low in (("episodes", 1), ("workers", 1), ("frames", 2), ("seed", 0), ("biome", 0)):
-        if getattr(options, name) < low:
-            parser.error(f"--{name}: {getattr(options, name)} is out of range, expected at least {low}")
-    if not 0 <= options.turn_probability <= 0.5:
-        parser.error(f"--turn-probability: {options.turn_probability} is out of range, expected 0 to 0.5")
-    return Job(**vars(options))
-
-
-def _parser() -> Parser:
-    parser = Parser(PROGRAM, __doc__)
-    add = parser.add_argument
-    add("--out", type=Path, required=True, help="directory of the recordings")
-    add("--policy", choices=POLICIES, default="random", help="what the player does (random)")
-    add("--episodes", type=int, required=True, help="number of episodes of all workers")
-    add("--workers", type=int, default=1, help="processes, each with a game of its own (1)")
-    add("--frames", type=int, default=1201, help="of an episode (1201)")
-    add("--size", type=size, default=(360, 640), metavar="WIDTHxHEIGHT", help="of the frames (640x360)")
-    add("--seed", type=int, default=0, help="of the actions; the game chooses its worlds (0)")
-    add("--turn-probability", type=float, default=0.25, help="random: of a turn to each side (0.25)")
-    add("--biome", type=int, default=6, help="Minecraft's number of the only biome (6, the swamp)")
-    return parser
 
 
 if __name__ == "__main__":

@@ -34,27 +34,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--heads", required=True, type=pathlib.Path, help="the weights of LPIPS v0.1 on it")
     parser.add_argument("--out", required=True, type=pathlib.Path, help="file to write, .safetensors")
     options = parser.parse_args(arguments)
-    work = partial(_convert_and_say, **vars(options))
-    return run(PROGRAM, work, continues=False)
+    return run(PROGRAM, partial(convert, **vars(options)), continues=False)
 
 
-def _convert_and_say(net: str, backbone: pathlib.Path, heads: pathlib.Path, out: pathlib.Path) -> None:
-    tensors = convert(net, backbone, heads, out)
-    print(f"{out}: LPIPS on {net}, {len(tensors)} tensors, sha256 {fingerprint(tensors)[:12]}")
-
-
-def convert(
-    net: str, backbone: pathlib.Path, heads: pathlib.Path, out: pathlib.Path
-) -> dict[str, np.ndarray]:
-    """Writes and returns the tensors of LPIPS.
-
-    Args:
-      net: "alex" or "vgg".
-      backbone, heads: files as in the module's docstring.
-      out: .safetensors file to write.
+def convert(net: str, backbone: pathlib.Path, heads: pathlib.Path, out: pathlib.Path) -> None:
+    """Writes the tensors of LPIPS; arguments are those of the command.
 
     Raises:
       TorchFileError, WeightsError: a file cannot be read or does not fit the net; nothing is written then.
+      OSError: `out` cannot be written.
     """
     if out.suffix != ".safetensors":
         raise WeightsError(f"--out {out}: expected the name of a .safetensors file")
@@ -65,11 +53,8 @@ def convert(
         if not np.isfinite(array).all():
             raise WeightsError(f"{name} of {backbone} or {heads} holds values that are NaN or infinite")
     used = {name: np.ascontiguousarray(array) for name, array in used.items()}
-    try:
-        write_bytes(out, save(used))
-    except OSError as error:
-        raise WeightsError(f"--out {out}: {error.strerror or error}") from None
-    return used
+    write_bytes(out, save(used))
+    print(f"{out}: LPIPS on {net}, {len(used)} tensors, sha256 {fingerprint(used)[:12]}")
 
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:

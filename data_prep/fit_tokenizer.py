@@ -8,6 +8,7 @@ Writes DIR/tokenizer.npz and records it, with its fingerprint, in the index of t
 when the new one is complete. PCA takes about a second. --decoder-steps trains the residual decoder as well.
 """
 
+import argparse
 import pathlib
 import sys
 import time
@@ -18,7 +19,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from data_prep.common.command import Parser, natural, positive, run
-from rad_jax.data import DataError, Episodes, record_tokenizer
+from rad_jax.data import Episodes, record_tokenizer
+from rad_jax.metrics import psnr
 from rad_jax.tokenizer import Tokenizer, patch_pca
 
 PROGRAM, FILE = "fit_tokenizer", "tokenizer.npz"
@@ -27,66 +29,49 @@ PROGRAM, FILE = "fit_tokenizer", "tokenizer.npz"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = Parser(PROGRAM, __doc__)
-    parser.add_argument("--data", required=True, type=pathlib.Path, help="directory of the data set")
-    parser.add_argument("--split", default="train", help="split to fit to (default: train)")
-    parser.add_argument(
-        "--patch", default=8, type=positive, help="pixels along a side of a patch (default: 8)"
+    add = parser.add_argument
+    add("--data", required=True, type=pathlib.Path, help="directory of the data set")
+    add("--split", default="train", help="split to fit to (train)")
+    add("--patch", default=8, type=positive, help="pixels along a side of a patch (8)")
+    add("--channels", default=16, type=positive, help="channels of the latents (16)")
+    add("--frames", default=4096, type=positive, help="frames to fit to (4096)")
+    add(
+        "--decoder-steps", default=0, type=natural, help="training steps of the residual decoder; 0: none (0)"
     )
-    parser.add_argument("--channels", default=16, type=positive, help="channels of the latents (default: 16)")
-    parser.add_argument("--frames", default=4096, type=positive, help="frames to fit to (default: 4096)")
-    parser.add_argument(
-        "--decoder-steps", default=0, type=natural, help="training steps of the residual decoder; 0: none"
-    )
-    parser.add_argument(
-        "--seed", default=0, type=natural, help="seed of the choice of frames and of the decoder"
-    )
+    add("--seed", default=0, type=natural, help="seed of the choice of frames and of the decoder (0)")
     options = parser.parse_args(arguments)
-    return run(PROGRAM, partial(fit_tokenizer, **vars(options)), continues=False)
+    return run(PROGRAM, partial(fit_tokenizer, options), continues=False)
 
 
-def fit_tokenizer(
-    data: pathlib.Path,
-    *,
-    split: str = "train",
-    patch: int = 8,
-    channels: int = 16,
-    frames: int = 4096,
-    decoder_steps: int = 0,
-    seed: int = 0,
-) -> patch_pca.PatchPCA:
-    """Fits a tokenizer, prints its reconstruction, writes and records it; arguments are those of the command.
+def fit_tokenizer(options: argparse.Namespace) -> None:
+    """Fits a tokenizer, prints its reconstruction, writes and records it.
 
     Raises:
       DataError, TokenizerError: there is no such split, it has no frames, or sizes do not fit.
     """
-    episodes = Episodes(data, split)
-    if not len(episodes):
-        raise DataError(f"split {split} of {data} has no episodes to fit a tokenizer to")
+    episodes = Episodes(options.data, options.split)
     first_held_out = len(episodes) - len(episodes) // 8
     fitted, held_out = range(first_held_out), range(first_held_out, len(episodes))
-    chosen = random_frames(episodes, fitted, frames, seed)
+    where = "held-out frames"
+    if not held_out:
+        held_out = fitted
+        where = "the frames it was fitted to (the split has too few episodes to hold any out)"
+    chosen = random_frames(episodes, fitted, options.frames, options.seed)
     start = time.monotonic()
-    tokenizer = patch_pca.fit(chosen, patch, channels)
+    tokenizer = patch_pca.fit(chosen, options.patch, options.channels)
     print(f"patch PCA of {len(chosen)} frames: {time.monotonic() - start:.1f} s")
-    test = random_frames(episodes, held_out or fitted, max(1, frames // 8), seed + 1)
-    where = (
-        "held-out frames"
-        if held_out
-        else "the frames it was fitted to (the split has too few episodes to hold any out)"
-    )
+    test = random_frames(episodes, held_out, max(1, options.frames // 8), options.seed + 1)
     print(f"reconstruction of {where}: {reconstruction_psnr(tokenizer, test):.2f} dB")
-    if decoder_steps:
+    if options.decoder_steps:
         start = time.monotonic()
-        tokenizer = tokenizer.with_decoder(chosen, decoder_steps, seed)
-        print(f"residual decoder, {decoder_steps} steps: {time.monotonic() - start:.1f} s")
+        tokenizer = tokenizer.with_decoder(chosen, options.decoder_steps, options.seed)
+        print(f"residual decoder, {options.decoder_steps} steps: {time.monotonic() - start:.1f} s")
         print(f"reconstruction with it: {reconstruction_psnr(tokenizer, test):.2f} dB")
-    tokenizer.save(pathlib.Path(data) / FILE)
-    record_tokenizer(data, tokenizer.name, tokenizer.fingerprint, FILE)
+    path = options.data / FILE
+    tokenizer.save(path)
+    record_tokenizer(options.data, tokenizer.name, tokenizer.fingerprint, FILE)
     shape = "x".join(map(str, tokenizer.latent_shape(*chosen.shape[1:3])))
-    print(
-        f"{pathlib.Path(data) / FILE}: latents {shape}, scale {tokenizer.scale:.4f}, sha256 {tokenizer.fingerprint[:12]}"
-    )
-    return tokenizer
+    print(f"{path}: latents {shape}, scale {tokenizer.scale:.4f}, sha256 {tokenizer.fingerprint[:12]}")
 
 
 def random_frames(
@@ -114,11 +99,11 @@ def random_frames(
 def reconstruction_psnr(tokenizer: Tokenizer, frames: UInt8[np.ndarray, "m H W 3"]) -> float:
     """Returns the mean over frames of the PSNR in dB of decoded latents, clipped to [0, 1]."""
     images = np.asarray(frames, np.float32) / 255
-    errors = [
-        ((np.clip(tokenizer.decode(tokenizer.encode(chunk)), 0, 1) - chunk) ** 2).mean((1, 2, 3))
-        for chunk in np.array_split(images, -(-len(images) // 256))
+    decibels = [
+        psnr(np.clip(tokenizer.decode(tokenizer.encode(some)), 0, 1), some)
+        for some in np.array_split(images, -(-len(images) // 256))
     ]
-    return float(-10 * np.log10(np.maximum(np.concatenate(errors), 1e-10)).mean())
+    return float(np.concatenate(decibels).mean())
 
 
 if __name__ == "__main__":

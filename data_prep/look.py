@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.common.command import Parser, run
+from data_prep.common.command import Parser, positive, run
 from rad_jax.data import DataError, Episodes
-from rad_jax.media import MediaError, contact_sheet, side_by_side, write_png, write_video
+from rad_jax.media import contact_sheet, side_by_side, write_png, write_video
 
 PROGRAM = "look"
 _FPS = 10.0  # of data sets that do not say theirs
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--split", default="train")
     parser.add_argument("--episodes", type=int, nargs="+", default=[0], help="numbers of episodes (0)")
     parser.add_argument(
-        "--frames", type=int, default=48, help="most frames on a sheet, which are evenly spaced (48)"
+        "--frames", type=positive, default=48, help="most frames on a sheet, which are evenly spaced (48)"
     )
     parser.add_argument("--out", type=Path, help="directory of sheets and videos (DATA/look)")
     options = parser.parse_args(arguments)
@@ -37,35 +37,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _write_all(options: argparse.Namespace) -> None:
-    if options.frames < 1:
-        raise MediaError(f"frames: {options.frames} is out of range, expected at least 1")
     episodes = Episodes(options.data, options.split)
     out = options.out or options.data / "look"
     for number in options.episodes:
-        for path in write_sheet_and_video(episodes, number, out, options.frames):
-            print(path)
-
-
-def write_sheet_and_video(episodes: Episodes, number: int, out: Path, sheet_frames: int) -> tuple[Path, Path]:
-    """Write the sheet and the video of one episode; returns their paths.
-
-    Raises:
-      DataError: there is no such episode, it has no frames, or it is damaged.
-    """
-    episode = episodes.read(number)
-    if "frames" not in episode:
-        raise DataError(f"{episodes} has no frames to look at; there are: {', '.join(episode)}")
-    frames = episode["frames"]
-    out.mkdir(parents=True, exist_ok=True)
-    sheet, video = (out / f"{episodes.ids[number]}{suffix}" for suffix in (".png", ".mp4"))
-    shown = np.arange(0, len(frames), -(-len(frames) // sheet_frames))
-    write_png(sheet, contact_sheet(frames[shown], [_label(episodes, episode, t) for t in shown], columns=12))
-    fps = episodes.spec.info.get("fps", _FPS)
-    if "oracle" in episode:
-        n_context = int(episodes.static(number)["n_context"])
-        frames = side_by_side({"truth": frames, "perfect map": episode["oracle"]}, n_context)
-    write_video(video, frames, fps)
-    return sheet, video
+        episode = episodes.read(number)
+        if "frames" not in episode:
+            raise DataError(f"{episodes} has no frames to look at; there are: {', '.join(episode)}")
+        frames = episode["frames"]
+        out.mkdir(parents=True, exist_ok=True)
+        sheet, video = (out / f"{episodes.ids[number]}{suffix}" for suffix in (".png", ".mp4"))
+        shown = np.arange(0, len(frames), -(-len(frames) // options.frames))
+        labels = [_label(episodes, episode, t) for t in shown]
+        write_png(sheet, contact_sheet(frames[shown], labels, columns=12))
+        if "oracle" in episode:
+            n_context = int(episodes.static(number)["n_context"])
+            frames = side_by_side({"truth": frames, "perfect map": episode["oracle"]}, n_context)
+        write_video(video, frames, episodes.spec.info.get("fps", _FPS))
+        print(f"{sheet}\n{video}")
 
 
 def _label(episodes: Episodes, episode: dict[str, np.ndarray], t: int) -> str:

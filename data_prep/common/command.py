@@ -39,18 +39,18 @@ def run(program: str, work: Callable[[], object], *, continues: bool = True) -> 
     return 0
 
 
-def positive(text: str) -> int:
-    """Parses an integer of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected an integer >= 1, not {text!r}")
-    return int(text)
+def at_least(low: int) -> Callable[[str], int]:
+    """Returns a parser of integers of at least ``low``, which is not negative."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < low:
+            raise argparse.ArgumentTypeError(f"expected an integer >= {low}, not {text!r}")
+        return int(text)
+
+    return parse
 
 
-def natural(text: str) -> int:
-    """Parses an integer of at least 0."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected an integer >= 0, not {text!r}")
-    return int(text)
+natural, positive = at_least(0), at_least(1)
 
 
 def size(text: str) -> tuple[int, int]:

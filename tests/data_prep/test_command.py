@@ -6,6 +6,7 @@ import pytest
 
 from data_prep.common import command
 from rad_jax.data import DataError
+from tests.data_prep import commands
 
 # Of each command: a function that it calls when it begins, options, and whether it goes on after an interrupt.
 COMMANDS = {
@@ -23,10 +24,7 @@ COMMANDS = {
 
 
 def run(name, words) -> int:
-    try:
-        return importlib.import_module(f"data_prep.{name}").main(words)
-    except SystemExit as stop:
-        return stop.code
+    return commands.run(importlib.import_module(f"data_prep.{name}").main, *words)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -34,8 +32,7 @@ def test_wrong_options_are_one_line(name, tmp_path, capsys):
     words = COMMANDS[name][1].replace("DIR", str(tmp_path)).split()
     for wrong in (words[:-2], [*words, "--nothing"], [*words, "--se", "1"]):
         assert run(name, wrong) == 2
-        error = capsys.readouterr().err
-        assert error.startswith(f"{name}: error: ") and error.count("\n") == 1, error
+        commands.refused(capsys, name)
     assert not list(tmp_path.iterdir())
 
 
@@ -43,14 +40,11 @@ def test_wrong_options_are_one_line(name, tmp_path, capsys):
 def test_an_interrupt_and_a_failing_disk_are_one_line(name, tmp_path, monkeypatch, capsys):
     called, options, continues = COMMANDS[name]
     words = options.replace("DIR", str(tmp_path)).split()
-    ends = {
-        KeyboardInterrupt(): (
-            130,
-            f"stopped; the same command {'continues' if continues else 'begins again'}",
-        ),
-        OSError("no space left"): (2, "error: no space left"),
-    }
-    for reason, (status, text) in ends.items():
+    goes_on = "continues" if continues else "begins again"
+    for reason, status, text in (
+        (KeyboardInterrupt(), 130, f"stopped; the same command {goes_on}"),
+        (OSError("no space left"), 2, "error: no space left"),
+    ):
 
         def fail(*arguments, reason=reason, **options):
             raise reason
