@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from data_prep.common.recipe_checks import RecipeError
+from data_prep.common.recipe_checks import RecipeError, expect_between
 from data_prep.worlds.voxel import recipe as voxel
-from data_prep.worlds.voxel.recipe import PROTOCOLS, SPLITS
 
 _SMALLEST = 64  # pixels of a side
 
@@ -28,10 +27,4 @@ class Recipe(voxel.Recipe):
             raise RecipeError(f"supersample: {self.supersample} has no meaning, the engine draws the pixels")
         if min(self.width, self.height) < _SMALLEST:
             raise RecipeError(f"size: {self.size} is too small for the engine, expected at least {_SMALLEST}")
-        if not 0 <= self.map_seed < 2**63:
-            raise RecipeError(f"map_seed: {self.map_seed} is out of range, expected 0 to 2**63 - 1")
-
-    @property
-    def stream(self) -> tuple[int, int, int]:
-        """Seed, split and protocol: what the random generators of all episodes share."""
-        return self.seed, SPLITS.index(self.split), PROTOCOLS.index(self.protocol)
+        expect_between("map_seed", self.map_seed, 0, 2**63 - 1)

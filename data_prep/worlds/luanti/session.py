@@ -2,17 +2,17 @@
 
 from collections.abc import Iterable
 from itertools import cycle, islice
-from typing import Protocol
 
 import numpy as np
 
 from data_prep.worlds.luanti.display import LuantiError
-from data_prep.worlds.luanti.engine import Seen
+from data_prep.worlds.luanti.engine import Engine, Seen
 from data_prep.worlds.luanti.recipe import Recipe
 from data_prep.worlds.voxel import policy
 from data_prep.worlds.voxel.episodes import VoxelEpisode
 from data_prep.worlds.voxel.motion import Action
 from data_prep.worlds.voxel.protocols import Walk, is_blocked, way_out
+from data_prep.worlds.voxel.recipe import PROTOCOLS, SPLITS
 
 _PLACES = 40  # that are tried for one episode
 _ATTEMPTS = 3  # at one place: terrain that arrived late in one attempt is there in the next
@@ -21,15 +21,7 @@ _REPEATED = 4  # equal revolutions; one is not enough, because terrain arrives i
 _TOLERANCE = 1e-3  # blocks: the engine rounds positions
 
 
-class Recorder(Protocol):
-    """A game that does one action at a time, such as `engine.Engine`."""
-
-    def reset(self, seed: int) -> Seen: ...
-
-    def step(self, action: Action) -> Seen: ...
-
-
-def record(recipe: Recipe, index: int, engine: Recorder) -> VoxelEpisode:
+def record(recipe: Recipe, index: int, engine: Engine) -> VoxelEpisode:
     """Record one episode. The places that are tried and the actions are a function of the recipe and its index.
 
     The frames are not: where the engine plants a tree depends on the order in which it made the terrain, and on long walks the
@@ -38,13 +30,14 @@ def record(recipe: Recipe, index: int, engine: Recorder) -> VoxelEpisode:
     Raises:
       LuantiError: the engine failed, or no place was found for the episode.
     """
-    rng = np.random.default_rng((*recipe.stream, index))
+    split, protocol = SPLITS.index(recipe.split), PROTOCOLS.index(recipe.protocol)
+    rng = np.random.default_rng((recipe.seed, split, protocol, index))
     reason = ""
     for _ in range(_PLACES):
         place, actions = int(rng.integers(2**31)), tuple(_actions(recipe, rng))
         for _ in range(_ATTEMPTS):
-            seen = engine.reset(place)
-            still, seen = _wait_for_terrain(engine, seen)
+            engine.reset(place)
+            still, seen = _wait_for_terrain(engine)
             if not still and recipe.protocol != "train":  # training walks see new terrain anyway
                 reason = "the picture did not stand still"
                 break
@@ -76,7 +69,7 @@ def _actions(recipe: Recipe, rng: np.random.Generator) -> Iterable[Action]:
     return islice(actions, recipe.num_frames - 1)
 
 
-def _wait_for_terrain(engine: Recorder, seen: Seen) -> tuple[bool, Seen]:
+def _wait_for_terrain(engine: Engine) -> tuple[bool, Seen]:
     """Turn until revolutions repeat bit for bit, which says that no terrain is missing and nothing in sight moves.
 
     Returns whether they did, and what is seen now.
@@ -101,7 +94,7 @@ def _repeats(episode: VoxelEpisode) -> bool:
     return all(np.array_equal(frame, seen.setdefault(pose.tobytes(), frame)) for pose, frame in pairs)
 
 
-def _walk(recipe: Recipe, engine: Recorder, seen: Seen, actions: Iterable[Action]) -> VoxelEpisode | None:
+def _walk(recipe: Recipe, engine: Engine, seen: Seen, actions: Iterable[Action]) -> VoxelEpisode | None:
     """The recorded walk; None if a block stopped a step, which is allowed in training walks only."""
     poses, frames, done = [seen.pose], [seen.frame], [Action()]
     for action in actions:

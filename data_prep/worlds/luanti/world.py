@@ -52,9 +52,12 @@ _WORLD = {
 }
 
 
-def make_home(home: Path, map_seed: int, width: int, height: int) -> None:
-    """Write the files of an engine below its home directory; a world that was there is deleted."""
-    base = home / ".minetest"
+def make_home(home: Path, map_seed: int, width: int, height: int) -> tuple[Path, Path]:
+    """Write the files of an engine below its home directory; a world that was there is deleted.
+
+    Returns the file of settings and the directory of the world.
+    """
+    base, settings = home / ".minetest", home / "run.conf"
     shutil.rmtree(base, ignore_errors=True)
     world, client = base / "worlds" / "rad", base / "clientmods"
     shutil.copytree(_MODS / "server_mod", base / "mods" / "raddrv")
@@ -63,17 +66,8 @@ def make_home(home: Path, map_seed: int, width: int, height: int) -> None:
     world.mkdir(parents=True)
     (world / "world.mt").write_text(_lines(_WORLD))
     size = {"screen_w": width, "screen_h": height, "fixed_map_seed": map_seed}
-    settings(home).write_text(_lines(_SETTINGS | size))
-
-
-def settings(home: Path) -> Path:
-    """The file of settings."""
-    return home / "run.conf"
-
-
-def world(home: Path) -> Path:
-    """The directory of the world."""
-    return home / ".minetest" / "worlds" / "rad"
+    settings.write_text(_lines(_SETTINGS | size))
+    return settings, world
 
 
 def _lines(values: dict[str, object]) -> str:
