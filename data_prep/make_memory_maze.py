@@ -9,55 +9,66 @@ and its index; splits share no world.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
-from data_prep.common.command import Parser, run
+from data_prep.common.command import Parser, positive, run
 from data_prep.common.pool import Pool
-from data_prep.worlds.maze.command_line import add_recipe_options, expect_positive, recipe_from, write
+from data_prep.worlds.maze.command_line import add_recipe_options, recipe_from, write
 from data_prep.worlds.maze.protocols import draw_walk
+from data_prep.worlds.memory_maze.dataset import make_episode
 from data_prep.worlds.memory_maze.package import check_installed
 from data_prep.worlds.memory_maze.recipe import MemoryMazeRecipe
-from data_prep.worlds.memory_maze.workers import WORKER_BYTES, default_count, limit_threads
-from rad_jax.data import Episode
 
 PROGRAM = "make_memory_maze"
+WORKER_BYTES = 0.7e9  # of a process with MuJoCo (1.5e9 without `patches`), which limits how many there can be
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    options = _parser().parse_args(arguments)
-    return run(PROGRAM, partial(_make, options))
-
-
-def _make(options: argparse.Namespace) -> None:
-    recipe = recipe_from(options, MemoryMazeRecipe)
-    expect_positive("workers", options.workers)
-    check_installed()
-    draw_walk(recipe, 0)  # in the ray-cast maze, which tells quickly whether there are walks
-    count = min(options.workers or default_count(), options.episodes)
-    with Pool(count, limit_threads) as pool:
-        episodes = pool.lookahead(partial(make_episode, recipe), range(options.episodes))
-        write(PROGRAM, options.out, recipe, episodes, options.episodes, options.shard_episodes)
-
-
-def make_episode(recipe: MemoryMazeRecipe, index: int) -> Episode:
-    """One episode, in a process that has MuJoCo; this one never loads it."""
-    from data_prep.worlds.memory_maze import dataset
-
-    return dataset.make_episode(recipe, index)
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = Parser(PROGRAM, __doc__)
     add_recipe_options(parser)
     parser.add_argument(
         "--workers",
-        type=int,
+        type=positive,
         help=f"processes, {WORKER_BYTES / 1e9:.1f} GB of memory each (as many as cores and memory allow)",
     )
-    return parser
+    return run(PROGRAM, partial(_make, parser.parse_args(arguments)))
+
+
+def _make(options: argparse.Namespace) -> None:
+    recipe = recipe_from(options, MemoryMazeRecipe)
+    check_installed()
+    draw_walk(recipe, 0)  # in the ray-cast maze, which tells quickly whether there are walks
+    count = min(options.workers or default_count(), options.episodes)
+    with Pool(count, limit_threads) as pool:  # even a single worker is a process: this one never loads MuJoCo
+        episodes = pool.lookahead(partial(make_episode, recipe), range(options.episodes))
+        write(PROGRAM, options.out, recipe, episodes, options.episodes, options.shard_episodes)
+
+
+def limit_threads() -> None:
+    """Initializer of a worker: Mesa's software renderer gets one thread, because the processes already fill the cores."""
+    os.environ.setdefault("LP_NUM_THREADS", "1")
+
+
+def default_count() -> int:
+    """Returns as many processes as cores and free memory allow, at least one."""
+    fit = int(0.9 * _available_bytes() / WORKER_BYTES)
+    return max(min(len(os.sched_getaffinity(0)), fit), 1)
+
+
+def _available_bytes() -> float:
+    """Free memory of this machine, or of the container if that is less."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    meminfo = {name: int(value.split()[0]) * 1024 for name, value in (line.split(":") for line in lines)}
+    available = meminfo["MemAvailable"]
+    limit, used = (Path("/sys/fs/cgroup", name) for name in ("memory.max", "memory.current"))
+    if limit.exists() and limit.read_text().strip() != "max":
+        available = min(available, int(limit.read_text()) - int(used.read_text()))
+    return available
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ class RecipeError(UserError, ValueError):
     """A recipe that cannot be followed; the message names the field, its value and what is expected."""
 
 
-def expect_one_of(name: str, value: str, allowed: Iterable[str]) -> None:
+def expect_one_of(name: str, value: object, allowed: Iterable[object]) -> None:
     """Raises `RecipeError` unless the value is one of those allowed."""
     if value not in allowed:
-        raise RecipeError(f"{name}: {value!r} is unknown, expected one of {', '.join(allowed)}")
+        raise RecipeError(f"{name}: {value!r} is unknown, expected one of {', '.join(map(str, allowed))}")
 
 
 def expect_between(name: str, value: float, low: float, high: float) -> None:

@@ -5,7 +5,6 @@
     environment  one maze on MuJoCo behind the interface of `data_prep.worlds.maze.motion`
     recipe       what this renderer can make of a maze recipe
     dataset      recipe and index -> an episode, stored as those of the ray-cast maze are
-    workers      episodes from many processes, in order
 
 The package is an extra: of the rest of the project, only the command make_memory_maze imports this.
 """

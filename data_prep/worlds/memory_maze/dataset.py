@@ -1,4 +1,4 @@
-"""From a recipe to episodes of Memory Maze on MuJoCo."""
+"""From a recipe to episodes of Memory Maze on MuJoCo, which is loaded with the first of them."""
 
 from contextlib import closing
 
@@ -6,7 +6,6 @@ import numpy as np
 
 from data_prep.worlds.maze import episodes
 from data_prep.worlds.maze.protocols import draw_walk
-from data_prep.worlds.memory_maze.environment import MuJoCoMaze
 from data_prep.worlds.memory_maze.recipe import MemoryMazeRecipe
 from data_prep.worlds.walks import oracle_poses
 from rad_jax.data import Episode
@@ -14,6 +13,8 @@ from rad_jax.data import Episode
 
 def make_episode(recipe: MemoryMazeRecipe, index: int) -> Episode:
     """One episode, a function of the recipe and its index alone; equal bytes where OpenGL draws equal pixels."""
+    from data_prep.worlds.memory_maze.environment import MuJoCoMaze
+
     with closing(MuJoCoMaze(recipe.size, recipe.pixels, recipe.has_border)) as maze:
 
         def new_environment(rng: np.random.Generator) -> MuJoCoMaze:

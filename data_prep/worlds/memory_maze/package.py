@@ -1,6 +1,5 @@
 """Loading the `memory-maze` package: its pinned versions, without gym, with an OpenGL that works without a display."""
 
-import contextlib
 import ctypes.util
 import importlib.util
 import logging
@@ -8,7 +7,6 @@ import os
 import sys
 import types
 import warnings
-from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 from rad_jax.errors import UserError
@@ -16,12 +14,12 @@ from rad_jax.errors import UserError
 # Other versions of mujoco mirror the wall textures or do not run; see the README.
 PINS = {"memory-maze": "1.0.3", "dm_control": "1.0.31", "mujoco": "3.3.3", "labmaze": "1.0.6"}
 INSTALL = 'pip install -e ".[memory-maze]"'
-PACKAGES_EGL = "libegl1 libegl-mesa0 libopengl0 libgl1-mesa-dri libgbm1"
-PACKAGES_OSMESA = "libosmesa6"
-_BACKENDS = {
-    "egl": "EGL",
-    "osmesa": "OSMesa",
-}  # value of MUJOCO_GL -> name of the library; the first is preferred
+INSTALL_OPENGL = (
+    "on Debian: apt-get install libegl1 libegl-mesa0 libopengl0 libgl1-mesa-dri libgbm1 "
+    "(or libosmesa6, then MUJOCO_GL=osmesa)"
+)
+# Value of MUJOCO_GL -> name of the library; the first is preferred.
+_BACKENDS = {"egl": "EGL", "osmesa": "OSMesa"}
 _HARMLESS = "Cannot set velocity on Entity with no free joint"
 
 
@@ -61,7 +59,7 @@ def backend() -> str:
     for name, library in _BACKENDS.items():
         if ctypes.util.find_library(library):
             return name
-    raise MemoryMazeError(f"no OpenGL library was found; {_how_to_install()}")
+    raise MemoryMazeError(f"no OpenGL library was found; {INSTALL_OPENGL}")
 
 
 def load_tasks() -> types.ModuleType:
@@ -77,7 +75,7 @@ def load_tasks() -> types.ModuleType:
     os.environ["MUJOCO_GL"] = backend()
     logging.getLogger("absl").addFilter(lambda record: _HARMLESS not in record.getMessage())
     try:
-        with _warning_filters_restored(), warnings.catch_warnings():
+        with warnings.catch_warnings():  # dm_control turns all deprecation warnings on; this undoes it
             warnings.simplefilter("ignore")
             if "memory_maze" not in sys.modules:
                 spec = importlib.util.find_spec("memory_maze")
@@ -89,19 +87,5 @@ def load_tasks() -> types.ModuleType:
         sys.modules.pop("memory_maze", None)
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise MemoryMazeError(
-            f"MuJoCo did not start with MUJOCO_GL={os.environ['MUJOCO_GL']} ({reason}); {_how_to_install()}"
+            f"MuJoCo did not start with MUJOCO_GL={os.environ['MUJOCO_GL']} ({reason}); {INSTALL_OPENGL}"
         ) from error
-
-
-def _how_to_install() -> str:
-    return f"on Debian: apt-get install {PACKAGES_EGL} (or {PACKAGES_OSMESA}, then MUJOCO_GL=osmesa)"
-
-
-@contextlib.contextmanager
-def _warning_filters_restored() -> Iterator[None]:
-    """Importing dm_control turns all deprecation warnings on; this undoes it."""
-    filters = warnings.filters[:]
-    try:
-        yield
-    finally:
-        warnings.filters[:] = filters

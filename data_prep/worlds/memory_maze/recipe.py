@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from data_prep.common.recipe_checks import RecipeError
+from data_prep.common.recipe_checks import RecipeError, expect_between, expect_one_of
 from data_prep.worlds.maze.recipe import Recipe
 
 # Size of the maze -> frames of a whole episode: the one before the first action, and one after each.
@@ -21,17 +21,14 @@ class MemoryMazeRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.size not in EPISODE_FRAMES:
-            sizes = ", ".join(map(str, EPISODE_FRAMES))
-            raise RecipeError(f"size: Memory Maze has no size {self.size}, expected one of {sizes}")
+        expect_one_of("size", self.size, EPISODE_FRAMES)
         if self.room:
             raise RecipeError("room: Memory Maze has no rooms to turn in; they are ray-cast, see make_maze")
         if self.supersample != 1:
             raise RecipeError(
                 f"supersample: {self.supersample} has no meaning, MuJoCo takes 4 samples anyway"
             )
-        if self.pixels > _LARGEST_FRAME:
-            raise RecipeError(f"pixels: {self.pixels} is out of range, expected at most {_LARGEST_FRAME}")
+        expect_between("pixels", self.pixels, 8, _LARGEST_FRAME)
         longest = EPISODE_FRAMES[self.size]
         if self.num_frames > longest:
             name = "max_frames" if self.protocol in ("return", "loop") else "frames"

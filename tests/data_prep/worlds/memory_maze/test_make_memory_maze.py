@@ -1,8 +1,10 @@
 """The command where there is no simulator: one line says what is missing, and nothing is written."""
 
 import ctypes.util
+import os
 import subprocess
 import sys
+from functools import partial
 from importlib.metadata import PackageNotFoundError
 
 import pytest
@@ -12,6 +14,7 @@ from data_prep.worlds.maze.command_line import recorded_command
 from data_prep.worlds.memory_maze import package
 from data_prep.worlds.memory_maze.package import PINS, MemoryMazeError
 from data_prep.worlds.memory_maze.recipe import MemoryMazeRecipe
+from tests.data_prep import commands
 
 TRAIN = "--protocol train --episodes 1"
 
@@ -24,44 +27,33 @@ def installed(monkeypatch):
     monkeypatch.delenv("MUJOCO_GL", raising=False)
 
 
-def run(*arguments) -> int:
-    try:
-        return make_memory_maze.main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        return stop.code
+run = partial(commands.run, make_memory_maze.main)
+one_line = partial(commands.refused, program="make_memory_maze")
 
 
-def one_line(capsys) -> str:
-    error = capsys.readouterr().err
-    assert error.startswith("make_memory_maze: error: ") and error.count("\n") == 1, error
-    return error
-
-
-@pytest.mark.parametrize("missing", PINS)
-def test_a_missing_package_is_named_with_the_way_to_get_it(missing, installed, monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("changed", "messages"),
+    [
+        *(({name: None}, [f"the package {name}", 'pip install -e ".[memory-maze]"']) for name in PINS),
+        ({"mujoco": "4.0.0"}, ["mujoco is 4.0.0, expected 3.3.3"]),
+        ({"library": None}, ["OpenGL", "libegl1", "libosmesa6"]),
+    ],
+)
+def test_what_is_missing_is_named_with_the_way_to_get_it(
+    changed, messages, installed, monkeypatch, tmp_path, capsys
+):
     def version(name: str) -> str:
-        if name == missing:
+        found = {**PINS, **changed}[name]
+        if found is None:
             raise PackageNotFoundError(name)
-        return PINS[name]
+        return found
 
     monkeypatch.setattr(package, "version", version)
-    assert run("--out", tmp_path / "data", *TRAIN.split()) == 2
-    assert f"the package {missing} is not installed" in (error := one_line(capsys))
-    assert 'pip install -e ".[memory-maze]"' in error and not list(tmp_path.iterdir())
-
-
-def test_another_version_is_refused(installed, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(package, "version", lambda name: "4.0.0" if name == "mujoco" else PINS[name])
-    assert run("--out", tmp_path / "data", *TRAIN.split()) == 2
-    assert "mujoco is 4.0.0, expected 3.3.3" in one_line(capsys) and not list(tmp_path.iterdir())
-
-
-def test_a_missing_opengl_library_names_the_packages(installed, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(ctypes.util, "find_library", lambda name: None)
+    if "library" in changed:
+        monkeypatch.setattr(ctypes.util, "find_library", lambda name: None)
     assert run("--out", tmp_path / "data", *TRAIN.split()) == 2
     error = one_line(capsys)
-    assert "no OpenGL library" in error and "libegl1" in error and "libosmesa6" in error
-    assert not list(tmp_path.iterdir())
+    assert all(message in error for message in messages) and not list(tmp_path.iterdir())
 
 
 def test_the_backend_is_what_was_chosen_or_what_is_there(installed, monkeypatch):
@@ -71,27 +63,22 @@ def test_the_backend_is_what_was_chosen_or_what_is_there(installed, monkeypatch)
     monkeypatch.setenv("MUJOCO_GL", "EGL")
     assert package.backend() == "egl"
     monkeypatch.setenv("MUJOCO_GL", "glfw")
-    with pytest.raises(MemoryMazeError, match="MUJOCO_GL is 'glfw', expected egl or osmesa"):
+    with pytest.raises(MemoryMazeError, match="MUJOCO_GL is 'glfw'"):
         package.backend()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--protocol spin --episodes 1", "protocol: 'spin' is unknown"),
-        ("--protocol train --size 7 --episodes 1", "size: Memory Maze has no size 7"),
+        ("--protocol train --size 7 --episodes 1", "size: 7"),
         ("--protocol train --episodes 0", "episodes: 0 is out of range"),
-        ("--protocol train --episodes 1 --workers 0", "workers: 0 is out of range"),
-        ("--protocol train --episodes 1 --workers all", "invalid int value"),
+        ("--protocol train --episodes 1 --workers 0", "--workers"),
+        ("--protocol train --episodes 1 --workers all", "--workers"),
         ("--protocol train --episodes 1 --room", "unrecognized arguments: --room"),
         ("--protocol train --episodes 1 --shard-episodes -1", "shard_episodes: -1 is out of range"),
-        ("--protocol train --episodes 1 --frames 1002", "frames: 1002 is longer"),
         ("--protocol train", "the following arguments are required: --episodes"),
         # Found out in the ray-cast maze, without starting MuJoCo a thousand times.
-        (
-            "--protocol return --episodes 1 --min-frames 20 --max-frames 20",
-            "protocol return: 20 worlds have no such walk",
-        ),
+        ("--protocol return --episodes 1 --min-frames 20 --max-frames 20", "protocol return: 20 worlds"),
     ],
 )
 def test_wrong_options_are_one_line_and_write_nothing(
@@ -104,12 +91,11 @@ def test_wrong_options_are_one_line_and_write_nothing(
 
 def test_the_recorded_command_leaves_out_what_changes_nothing():
     recipe = MemoryMazeRecipe("return", split="test", size=11, seed=3, look_around=True, border=False)
-    expected = (
+    words = (
         "--out DIR --episodes 7 --protocol return --split test --seed 3 --size 11 --no-border --look-around"
     )
-    assert (
-        recorded_command("make_memory_maze", recipe, 7) == f"python -m data_prep.make_memory_maze {expected}"
-    )
+    expected = f"python -m data_prep.make_memory_maze {words}"
+    assert recorded_command("make_memory_maze", recipe, 7) == expected
 
 
 def test_the_writer_loads_neither_mujoco_nor_jax(root):
@@ -117,3 +103,21 @@ def test_the_writer_loads_neither_mujoco_nor_jax(root):
     code = "import sys, data_prep.make_memory_maze; print([m for m in ('jax', 'mujoco') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_process_draws_with_one_thread_unless_told_otherwise(monkeypatch):
+    for told in (None, "3"):
+        monkeypatch.setenv("LP_NUM_THREADS", told or "")
+        if told is None:
+            monkeypatch.delenv("LP_NUM_THREADS")
+        make_memory_maze.limit_threads()
+        assert os.environ["LP_NUM_THREADS"] == (told or "1")
+
+
+def test_memory_limits_the_default(monkeypatch):
+    cores = len(os.sched_getaffinity(0))
+    for gigabytes, count in ((0.1, 1), (0.8, 1), (1.8, min(2, cores)), (1e6, cores)):
+        monkeypatch.setattr(make_memory_maze, "_available_bytes", lambda n=gigabytes: n * 1e9)
+        assert make_memory_maze.default_count() == count
+    monkeypatch.undo()
+    assert 1e7 < make_memory_maze._available_bytes() < 1e14

@@ -1,17 +1,16 @@
 """The real environment, where it can run: same images as the stock package, same episodes from any process."""
 
-import hashlib
 import itertools
 import math
-import signal
 import subprocess
 import sys
-import time
 from types import SimpleNamespace
 
+import chex
 import numpy as np
 import pytest
 
+from data_prep import make_memory_maze
 from data_prep.worlds.maze.command_line import write
 from data_prep.worlds.maze.episodes import episode_spec
 from data_prep.worlds.maze.layout import neighbours
@@ -21,6 +20,7 @@ from data_prep.worlds.memory_maze.package import MemoryMazeError, load_tasks
 from data_prep.worlds.memory_maze.recipe import MemoryMazeRecipe
 from rad_jax.data import Episodes
 from rad_jax.data.spec import check_episode
+from tests.data_prep import commands
 
 STOCK = """
 import hashlib, math, sys
@@ -79,13 +79,6 @@ def loop(tasks):
 
 
 LOOP = MemoryMazeRecipe("loop", split="test", pixels=32, min_frames=90, max_frames=160)
-
-
-def digest(episode: dict) -> str:
-    seen = hashlib.sha256()
-    for name in sorted(episode):
-        seen.update(name.encode() + np.ascontiguousarray(episode[name]).tobytes())
-    return seen.hexdigest()
 
 
 def open_place(maze) -> State:
@@ -301,8 +294,7 @@ def test_an_episode_does_not_depend_on_what_was_made_before(loop):
     from data_prep.worlds.memory_maze.dataset import make_episode
 
     make_episode(MemoryMazeRecipe("train", pixels=32, frames=20), 0)
-    again = make_episode(LOOP, 3)
-    assert digest(again) == digest(loop)
+    chex.assert_trees_all_equal(make_episode(LOOP, 3), loop)
 
 
 def test_processes_and_kills_change_no_byte(root, tmp_path):
@@ -311,25 +303,22 @@ def test_processes_and_kills_change_no_byte(root, tmp_path):
 
     recipe = MemoryMazeRecipe("train", frames=12, pixels=32)
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-
-    def start(count: int) -> subprocess.Popen:
-        job = "data_prep.make_memory_maze --protocol train --frames 12 --pixels 32 --episodes 4 --shard-episodes 2"
-        command = [sys.executable, "-m", *job.split(), "--out", killed, "--workers", str(count)]
-        return subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE)
-
-    def contents(directory) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
-
-    writer = start(2)
-    while not list(killed.glob("*-of-*[0-9]")):
-        assert writer.poll() is None, writer.stderr.read().decode()
-        time.sleep(0.01)
-    writer.send_signal(signal.SIGKILL)
-    writer.communicate()
+    job = [
+        "--protocol",
+        "train",
+        "--frames",
+        "12",
+        "--pixels",
+        "32",
+        "--episodes",
+        "6",
+        "--shard-episodes",
+        "2",
+        "--workers",
+    ]
+    commands.killed("data_prep.make_memory_maze", killed, [*job, "2"], "*-of-*[0-9]", root)
     assert not (killed / "index.json").exists()
-    writer = start(1)
-    _, error = writer.communicate()
-    assert writer.returncode == 0, error.decode()
-    write("make_memory_maze", whole, recipe, lambda shard: (make_episode(recipe, i) for i in shard), 4, 2)
-    assert contents(killed) == contents(whole)
+    assert commands.run(make_memory_maze.main, "--out", killed, *job, 1) == 0
+    write("make_memory_maze", whole, recipe, lambda shard: (make_episode(recipe, i) for i in shard), 6, 2)
+    assert commands.contents(killed) == commands.contents(whole)
     assert "data_prep.make_memory_maze" in Episodes(whole, "train").spec.info["command"]
