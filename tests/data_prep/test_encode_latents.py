@@ -7,10 +7,10 @@ import shutil
 import subprocess
 import sys
 import time
-import warnings
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import jax
 import numpy as np
@@ -101,7 +101,9 @@ def test_the_tokenizer_goes_along_when_it_lay_in_the_source(whole, toy, tmp_path
     assert all(found[name] == expected[name] for name in expected if "array_record" in name)
 
 
-def test_processes_that_were_killed_are_continued_to_the_bytes_of_one(whole, toy, tmp_path, root):
+def test_two_processes_that_are_killed_and_one_that_continues_make_the_bytes_of_one(
+    whole, toy, tmp_path, root
+):
     words = [str(word) for word in arguments(toy.rooms, tmp_path, "--workers", 2)]
     (begun,) = encode_latents.make_jobs(encode_latents.parse("x", "", words))
     with claim(begun.layout, 5, wait=False):  # so that they do not come to an end
@@ -114,7 +116,7 @@ def test_processes_that_were_killed_are_continued_to_the_bytes_of_one(whole, toy
         process.kill()
         process.communicate()  # until its processes, too, have closed it
     assert not (tmp_path / "index.json").exists()
-    assert contents(encode(toy.rooms, tmp_path, "--workers", 2)) == contents(whole)
+    assert contents(encode(toy.rooms, tmp_path)) == contents(whole)
 
 
 @pytest.mark.parametrize(("devices", "workers"), [(1, 1), (1, 3), (8, 1), (8, 3), (7, 2), (8, 8), (2, 5)])
@@ -130,6 +132,11 @@ def test_processes_have_equal_shares_of_the_devices(devices, workers, monkeypatc
     assert len({device for share in shares for device in share}) == min(devices, workers * len(shares[0]))
 
 
+def test_a_batch_that_the_devices_of_a_process_cannot_share_is_refused(toy, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(encode_latents, "local_devices", lambda workers: [None] * 2)
+    assert_refused(capsys, f"--batch {BATCH}", toy.rooms, tmp_path / "latents")
+
+
 def test_the_shares_of_hosts_make_the_same_data_set_in_any_order(whole, toy, tmp_path, capsys):
     for done, share in enumerate(("2/3", "0/3", "1/3")):
         assert not (tmp_path / "index.json").exists()
@@ -141,14 +148,10 @@ def test_the_shares_of_hosts_make_the_same_data_set_in_any_order(whole, toy, tmp
     assert contents(tmp_path) == contents(whole)
 
 
+@pytest.mark.filterwarnings("ignore:the file system of")
 def test_without_locks_the_bytes_are_the_same(whole, toy, tmp_path, monkeypatch):
-    def fail(descriptor, operation):
-        raise OSError(errno.ENOLCK, "no locks")
-
-    monkeypatch.setattr(fcntl, "flock", fail)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert contents(encode(toy.rooms, tmp_path)) == contents(whole)
+    monkeypatch.setattr(fcntl, "flock", Mock(side_effect=OSError(errno.ENOLCK, "no locks")))
+    assert contents(encode(toy.rooms, tmp_path)) == contents(whole)
 
 
 def test_another_source_or_other_settings_are_refused_and_nothing_changes(whole, toy, tmp_path, capsys):

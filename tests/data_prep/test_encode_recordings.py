@@ -8,6 +8,7 @@ import pytest
 from data_prep import convert, encode_latents
 from rad_jax.data import Episodes
 from rad_jax.tokenizer import patch_pca
+from tests.data_prep import commands
 from tests.data_prep.recordings import format_files as files
 
 LENGTHS = {"a/000000": 25, "a/000001": 41, "b/000000": 30}
@@ -26,10 +27,10 @@ def recordings(tmp_path_factory):
     return directory
 
 
-def encode(recordings, dst, *more, src="vrag", status=0):
-    named = ["--tokenizer", "patch_pca", "--weights", str(recordings / "pca.npz"), "--batch", "16"]
-    command = ["--src", str(recordings / src), "--dst", str(dst), "--shard-episodes", "1", *named, *more]
-    assert encode_latents.main(command) == status
+def encode(recordings, dst, *more, src="vrag") -> int:
+    named = "--tokenizer", "patch_pca", "--weights", recordings / "pca.npz", "--batch", 16
+    paths = "--src", recordings / src, "--dst", dst, "--shard-episodes", 1
+    return commands.run(encode_latents.main, *paths, *named, *more)
 
 
 def test_encoding_recordings_is_converting_and_encoding(recordings, tmp_path, capsys):
@@ -37,11 +38,10 @@ def test_encoding_recordings_is_converting_and_encoding(recordings, tmp_path, ca
     raw, through, direct = tmp_path / "raw", tmp_path / "through", tmp_path / "direct"
     assert convert.main(["--src", str(recordings / "vrag"), "--dst", str(raw), *options]) == 0
     for name in ("raw", "raw_test"):
-        named = ["--tokenizer", "patch_pca", "--weights", str(recordings / "pca.npz"), "--batch", "16"]
-        target = str(tmp_path / name.replace("raw", "through"))
-        assert encode_latents.main(["--src", str(tmp_path / name), "--dst", target, *named]) == 0
+        target = tmp_path / name.replace("raw", "through")
+        assert encode(recordings, target, src=tmp_path / name) == 0
     capsys.readouterr()
-    encode(recordings, direct, *options)
+    assert encode(recordings, direct, *options) == 0
     assert "skipped b-000001" in capsys.readouterr().err
     for name, split, ids in (("", "train", ["a-000000", "a-000001"]), ("_test", "test", ["b-000000"])):
         one, other = (
@@ -66,31 +66,35 @@ def test_recordings_that_have_changed_since_are_another_source(recordings, tmp_p
     shutil.copytree(recordings / "vrag", tmp_path / "vrag")
     shutil.copy(recordings / "pca.npz", tmp_path)
     options = ["--format", "vrag", "--size", "24x16"]
-    encode(tmp_path, tmp_path / "latents", "--shard", "0/2", *options)
+    assert encode(tmp_path, tmp_path / "latents", "--shard", "0/2", *options) == 0
     for change in (
         lambda: files.write_video(tmp_path / "vrag/a/000000.mp4", "mp4v", 25, first=3),
         lambda: shutil.copytree(tmp_path / "vrag/a", tmp_path / "vrag/c"),
     ):
         change()
         capsys.readouterr()
-        encode(tmp_path, tmp_path / "latents", *options, status=2)
+        assert encode(tmp_path, tmp_path / "latents", *options) == 2
         error = capsys.readouterr().err.splitlines()[-1]
         assert error.startswith("encode_latents: error: ") and "info.recordings = " in error
         assert "use another directory, or delete this one" in error
 
 
-def test_options_of_recordings_are_checked_in_a_line(recordings, tmp_path, capsys):
-    for more in (
-        ["--format", "none"],
-        ["--format", "vrag", "--size", "16"],
-        ["--size", "24x16"],
-        ["--format", "vrag", "--split", "a", "b"],
-    ):
-        with pytest.raises(SystemExit) as ended:
-            encode(recordings, tmp_path / "latents", *more)
-        (line,) = capsys.readouterr().err.splitlines()
-        assert ended.value.code == 2 and line.startswith("encode_latents: error: ")
-    encode(recordings, tmp_path / "latents", "--format", "vrag", src="vrag/b/nothing", status=2)
-    assert "is not a directory" in capsys.readouterr().err
-    encode(recordings, tmp_path / "latents", "--format", "vrag", "--size", "20x16", status=2)
-    assert "cannot be cut into patches" in capsys.readouterr().err.splitlines()[-1]
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--format none", "--format"),
+        ("--format vrag --size 16", "--size"),
+        ("--size 24x16", "--size"),
+        ("--format vrag --split a b", "--split"),
+        ("--format vrag --src SRC/nothing", "nothing"),
+    ],
+)
+def test_options_of_recordings_are_checked_in_a_line(options, message, recordings, tmp_path, capsys):
+    words = options.replace("SRC", str(recordings)).split()
+    assert encode(recordings, tmp_path / "latents", *words) == 2
+    assert message in commands.refused(capsys, "encode_latents")
+
+
+def test_a_size_that_the_tokenizer_cannot_take_is_said(recordings, tmp_path, capsys):
+    assert encode(recordings, tmp_path / "latents", "--format", "vrag", "--size", "20x16") == 2
+    assert "16 x 20" in capsys.readouterr().err.splitlines()[-1]

@@ -4,6 +4,7 @@ import os
 import pickle
 import sys
 from collections import OrderedDict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -37,7 +38,6 @@ def test_arrays_of_numpy_1_are_read(tmp_path):
     old = pickle.dumps({"bins": np.array([3, 4])}, protocol=2)
     assert b"numpy._core" in old
     old = old.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
-    module = type("Pickle", (), {"dumps": None, "Pickler": None, "__name__": "pickle"})
 
     class Pickler:
         def __init__(self, file, protocol):
@@ -46,8 +46,7 @@ def test_arrays_of_numpy_1_are_read(tmp_path):
         def dump(self, value):
             self.file.write(old)
 
-    module.Pickler = Pickler
-    torch.save({}, tmp_path / "a.pt", pickle_module=module)
+    torch.save({}, tmp_path / "a.pt", pickle_module=SimpleNamespace(Pickler=Pickler, __name__="pickle"))
     assert read_torch(tmp_path / "a.pt")["bins"].tolist() == [3, 4]
 
 

@@ -16,6 +16,7 @@ from data_prep.worlds.maze.episodes import episode_spec
 from data_prep.worlds.maze.layout import neighbours
 from data_prep.worlds.maze.motion import FORWARD, FORWARD_LEFT, LEFT, NOOP, RIGHT, State
 from data_prep.worlds.maze.protocols import draw_walk
+from data_prep.worlds.memory_maze.dataset import make_episode
 from data_prep.worlds.memory_maze.package import MemoryMazeError, load_tasks
 from data_prep.worlds.memory_maze.recipe import MemoryMazeRecipe
 from rad_jax.data import Episodes
@@ -73,8 +74,6 @@ def maze(tasks):
 @pytest.fixture(scope="module")
 def loop(tasks):
     """A short evaluation episode."""
-    from data_prep.worlds.memory_maze.dataset import make_episode
-
     return make_episode(LOOP, 3)
 
 
@@ -280,8 +279,6 @@ def test_an_episode_fits_the_schema_and_is_consistent(loop):
 
 
 def test_exact_turns_repeat_bit_for_bit(tasks):
-    from data_prep.worlds.memory_maze.dataset import make_episode
-
     recipe = MemoryMazeRecipe("rotate", split="test", pixels=32, turn_degrees=45.0)
     episode = make_episode(recipe, 0)
     assert len(episode["frames"]) == 17 and np.array_equal(episode["frames"][8:10], episode["frames"][:2])
@@ -291,16 +288,12 @@ def test_exact_turns_repeat_bit_for_bit(tasks):
 
 def test_an_episode_does_not_depend_on_what_was_made_before(loop):
     """Nor on the process."""
-    from data_prep.worlds.memory_maze.dataset import make_episode
-
     make_episode(MemoryMazeRecipe("train", pixels=32, frames=20), 0)
     chex.assert_trees_all_equal(make_episode(LOOP, 3), loop)
 
 
 def test_processes_and_kills_change_no_byte(root, tmp_path):
     """Killed with two workers, continued with one, against made in this process."""
-    from data_prep.worlds.memory_maze.dataset import make_episode
-
     recipe = MemoryMazeRecipe("train", frames=12, pixels=32)
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     job = [
