@@ -8,16 +8,22 @@ holds.
 import dataclasses
 import functools
 import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from rad_jax.arrays import apply_in_chunks
+from rad_jax.arrays import apply_in_chunks, fingerprint
 from rad_jax.axes import Array, Float, PyTree
+from rad_jax.files import read_json
 from rad_jax.tokenizer.base import TokenizerError, Unchecked, check_images, check_latents
+from rad_jax.weights import torch_layout
+from rad_jax.weights.tensors import WeightsError
 
 
 @functools.partial(
@@ -47,6 +53,35 @@ class NetworkTokenizer:
     channels: int
     image: tuple[int, int] | None
     pixels_at_once: int
+
+    @classmethod
+    def of_weights(
+        cls,
+        tensors: Mapping[str, np.ndarray],
+        what: str,
+        *,
+        module: nn.Module,
+        cell: int,
+        image: tuple[int, int] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        ignore: Callable[[str], bool] = lambda name: False,
+        **attributes: Any,
+    ) -> "NetworkTokenizer":
+        """Fills ``module`` with PyTorch's tensors.
+
+        Args:
+          tensors, what, ignore: see `torch_layout.fill`.
+          settings: what latents depend on beside the weights; part of the fingerprint.
+          (others): the attributes.
+
+        Raises:
+          WeightsError: the tensors are not exactly those of the network.
+        """
+        inputs = ((1, *(image or (cell, cell)), 3),)
+        params, used = torch_layout.fill(module, inputs, tensors, what, ignore)
+        used |= {name: np.asarray(value) for name, value in (settings or {}).items()}
+        made_of = fingerprint(used)
+        return cls(module=module, params=params, fingerprint=made_of, cell=cell, image=image, **attributes)
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """See `Tokenizer`."""
@@ -126,3 +161,17 @@ def _apply(tokenizer: NetworkTokenizer, x: Unchecked, method: str, at_once: int)
     if method == "encode":
         return apply_in_chunks(run, at_once, x) * tokenizer.scale
     return apply_in_chunks(run, at_once, x / tokenizer.scale)
+
+
+def published_config(weights: Path) -> dict[str, Any]:
+    """Returns what the ``config.json`` beside a weight file says; nothing if there is none, or it is no JSON object.
+
+    Raises:
+      WeightsError: it cannot be read.
+    """
+    path = weights.with_name("config.json")
+    try:
+        config = read_json(path) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    return config if isinstance(config, dict) else {}

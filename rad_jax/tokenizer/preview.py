@@ -31,20 +31,9 @@ class PreviewTokenizer:
     tokenizer: NetworkTokenizer
     decoder: NetworkTokenizer
 
-    @property
-    def name(self) -> str:
-        """See `Tokenizer`."""
-        return self.tokenizer.name
-
-    @property
-    def scale(self) -> float:
-        """See `Tokenizer`."""
-        return self.tokenizer.scale
-
-    @property
-    def fingerprint(self) -> str:
-        """See `Tokenizer`."""
-        return self.tokenizer.fingerprint
+    name = property(lambda self: self.tokenizer.name)
+    scale = property(lambda self: self.tokenizer.scale)
+    fingerprint = property(lambda self: self.tokenizer.fingerprint)
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """See `Tokenizer`."""
