@@ -22,6 +22,10 @@ OPEN_FILES = 256
 """Shards of a split that are open at a time; a process is often limited to 1024 open files."""
 
 _REPAIR = "delete the file and run the command that writes the data set again"
+_KEEP = (
+    "keep the file, whose sha256 is that of the one that was written: "
+    "the cause is index.json, memory, or the limit of open files (ulimit -n)"
+)
 
 
 class Episodes:
@@ -67,10 +71,6 @@ class Episodes:
             if found != shard["bytes"]:
                 state = "is missing" if found is None else f"has {found} bytes, written were {shard['bytes']}"
                 raise DataError(f"shard {path} {state} (records 0..{shard['records'] - 1}): {_REPAIR}")
-        self._sizes = {
-            name: int(np.prod(shape)) * np.dtype(dtype).itemsize
-            for name, (shape, dtype) in {**self.spec.arrays, **self.spec.statics}.items()
-        }
         self._readers: dict[int, Any] = {}
         self._lock = threading.Lock()
 
@@ -119,7 +119,7 @@ class Episodes:
             begin, end = max(start, first), min(stop, first + chunk)
             for name in names:
                 shape, dtype = self.spec.arrays[name]
-                frames = np.frombuffer(fields[name], np.dtype(dtype).newbyteorder("<")).reshape(-1, *shape)
+                frames = _decoded(fields[name], dtype).reshape(-1, *shape)
                 out[name][begin - start : end - start] = frames[begin - first : end - first]
         return out
 
@@ -127,7 +127,7 @@ class Episodes:
         """Returns the per-episode arrays of an episode, by name."""
         ((_, fields),) = self._chunks(self._entry(episode), 0, 1)
         return {
-            name: np.frombuffer(fields[name], np.dtype(dtype).newbyteorder("<")).reshape(shape).astype(dtype)
+            name: _decoded(fields[name], dtype).reshape(shape).astype(dtype)
             for name, (shape, dtype) in self.spec.statics.items()
         }
 
@@ -137,13 +137,25 @@ class Episodes:
         Raises:
           DataError: naming the first shard that is not the one that was written.
         """
-        for shard in self._shards:
-            path = self.directory / shard["file"]
-            with open(path, "rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != shard["sha256"]:
-                    raise DataError(
-                        f"shard {path} is not the file that was written (sha256 differs): {_REPAIR}"
-                    )
+        for number, shard in enumerate(self._shards):
+            if self._digest(number) != shard["sha256"]:
+                path = self.directory / shard["file"]
+                raise DataError(f"shard {path} is not the file that was written (sha256 differs): {_REPAIR}")
+
+    def _digest(self, shard: int) -> str:
+        with open(self.directory / self._shards[shard]["file"], "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def _unreadable(self, shard: int, record: int, problem: str) -> DataError:
+        """The error of a record. A shard that cannot be read now may be intact, and must not be deleted then."""
+        entry = self._shards[shard]
+        try:
+            remedy = _KEEP if self._digest(shard) == entry["sha256"] else _REPAIR
+        except FileNotFoundError:
+            remedy = _REPAIR
+        except OSError as error:
+            remedy = f"the file cannot be opened ({error.strerror}); it may be intact, so keep it"
+        return DataError(f"shard {self.directory / entry['file']}, record {record}: {problem}; {remedy}")
 
     def _entry(self, episode: int) -> dict[str, Any]:
         if not 0 <= episode < len(self):
@@ -154,55 +166,51 @@ class Episodes:
         self, entry: dict[str, Any], first: int, stop: int
     ) -> Iterator[tuple[int, dict[str, memoryview]]]:
         """Yields (number, checked features) of an episode's chunks first..stop-1."""
-        shard, offset = self._shards[entry["shard"]], entry["first_record"]
-        records = self._records(entry["shard"], offset + first, offset + stop)
+        shard, offset = entry["shard"], entry["first_record"]
+        records = self._records(shard, offset + first, offset + stop)
         for number, record in zip(range(first, stop), records, strict=True):
-            problem, fields = self._inspect(entry, number, record)
-            if problem:
-                raise DataError(
-                    f"shard {self.directory / shard['file']}, record {offset + number}: {problem}; {_REPAIR}"
-                )
+            try:
+                fields = self._checked(entry, number, record)
+            except ValueError as error:
+                raise self._unreadable(shard, offset + number, str(error)) from error
             yield number, fields
 
-    def _inspect(
-        self, entry: dict[str, Any], number: int, record: bytes
-    ) -> tuple[str, dict[str, memoryview]]:
-        """Returns what is wrong with the record that should be chunk `number` of an episode ("" if nothing is)."""
+    def _checked(self, entry: dict[str, Any], number: int, record: bytes) -> dict[str, memoryview]:
+        """Returns the features of a record. Raises ValueError unless it is chunk `number` of the episode."""
         try:
             fields = example.decode(record)
             episode_id = str(fields["episode_id"], "utf-8")
             chunk, crc = (int.from_bytes(fields[name], "little") for name in ("chunk", "episode_crc"))
-            sizes = {name: len(fields[name]) for name in self._sizes}
+            found = {name: len(fields[name]) for name in self.spec.sizes}
         except (ValueError, KeyError) as error:
-            return f"not a record of this data set ({error!r})", {}
+            raise ValueError(f"not a record of this data set ({error!r})") from error
         if (episode_id, chunk, crc) != (entry["id"], number, entry["crc"]):
-            found = f"chunk {chunk} of episode {episode_id!r} (checksum {crc:08x})"
-            return f"holds {found}, expected chunk {number} of {entry['id']!r} ({entry['crc']:08x})", {}
+            raise ValueError(
+                f"holds chunk {chunk} of episode {episode_id!r} (checksum {crc:08x}), "
+                f"expected chunk {number} of {entry['id']!r} ({entry['crc']:08x})"
+            )
         frames = min(self.spec.chunk, entry["num_frames"] - number * self.spec.chunk)
-        for name, size in self._sizes.items():
+        for name, size in self.spec.sizes.items():
             expected = size * (frames if name in self.spec.arrays else 1)
-            if sizes[name] != expected:
-                return f"array {name!r} has {sizes[name]} bytes, expected {expected}", {}
-        return "", fields
+            if found[name] != expected:
+                raise ValueError(f"array {name!r} has {found[name]} bytes, expected {expected}")
+        return fields
 
-    def _records(self, number: int, first: int, stop: int) -> list[bytes]:
+    def _records(self, shard: int, first: int, stop: int) -> list[bytes]:
         try:
-            return self._reader(number).read(first, stop)
+            return self._reader(shard).read(first, stop)
         except (RuntimeError, IndexError):
             # The message names neither file nor record, and this reader cannot be used again: find the record one by one.
             with self._lock:
-                self._readers.pop(number, None)
-            path = self.directory / self._shards[number]["file"]
-            records = []
-            for record in range(first, stop):
-                try:
-                    records += _open(path).read([record])
-                except (RuntimeError, IndexError) as error:
-                    reason = str(error).split(";")[0]
-                    raise DataError(
-                        f"shard {path}, record {record}: cannot be read ({reason}); {_REPAIR}"
-                    ) from error
-            return records
+                self._readers.pop(shard, None)
+        records = []
+        for record in range(first, stop):
+            try:
+                records += _open(self.directory / self._shards[shard]["file"]).read([record])
+            except (RuntimeError, IndexError) as error:
+                reason = str(error).split(";")[0]
+                raise self._unreadable(shard, record, f"cannot be read ({reason})") from error
+        return records
 
     def _reader(self, number: int) -> Any:
         with self._lock:
@@ -251,6 +259,10 @@ def frame_size(episodes: Episodes) -> tuple[int, int]:
             f"{episodes} has no frames, and its info['encoded']['frame_size'] does not say how large they were"
         ) from None
     return height, width
+
+
+def _decoded(field: memoryview, dtype: str) -> np.ndarray:
+    return np.frombuffer(field, np.dtype(dtype).newbyteorder("<"))
 
 
 def _open(path: Path) -> Any:

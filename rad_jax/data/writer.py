@@ -79,20 +79,18 @@ def begin(layout: SplitLayout) -> None:
         index = load_index(layout.directory)
         if index is not None:
             shards.refuse_change(layout.directory, "the data set", index, layout.shared)
-        for other in sorted(layout.directory.glob(f"*.progress/{layout.layout_path.name}")):
-            own = other == layout.layout_path
-            wanted = layout.content if own else layout.shared
-            stored = shards.read_progress_file(other, tuple(schema_entry(layout.spec)))
+        for split, stored in shards.read_layouts(layout.directory).items():
+            own = split == layout.split
             # Another unfinished split may leave open which tokenizer the data set will have.
-            comparable = {key: value for key, value in wanted.items() if own or key in stored}
-            name = other.parent.name.removesuffix(".progress")
-            shards.refuse_change(layout.directory, f"the unfinished split {name!r}", stored, comparable)
-        entry = (index or {"splits": {}})["splits"].get(layout.split)
+            wanted = {
+                k: v for k, v in (layout.content if own else layout.shared).items() if own or k in stored
+            }
+            shards.refuse_change(layout.directory, f"the unfinished split {split!r}", stored, wanted)
         complete = {}
-        if entry is not None:
-            shards.refuse_change(
-                layout.directory, f"split {layout.split!r}", {**index, **entry}, layout.content
-            )
+        if index is not None and layout.split in index["splits"]:
+            entry = index["splits"][layout.split]
+            what = f"split {layout.split!r}"
+            shards.refuse_change(layout.directory, what, {**index, **entry}, layout.content)
             complete = shards.entries_of_index(entry)
         there = {n: e for n, e in complete.items() if shards.is_written(layout.directory, e)}
         there |= shards.read_entries(layout)
