@@ -50,10 +50,9 @@ class Episodes:
         if index is None:
             raise DataError(f"no data set at {self.directory}: it has no {FILE}")
         if split not in index["splits"]:
-            unfinished = (self.directory / f"{split}.progress").exists()
-            state = (
-                "was not finished: run the command that writes it again" if unfinished else "does not exist"
-            )
+            state = "does not exist"
+            if (self.directory / f"{split}.progress").exists():
+                state = "was not finished: run the command that writes it again"
             raise DataError(
                 f"split {split!r} of {self.directory} {state}; there are: {', '.join(index['splits'])}"
             )
@@ -67,12 +66,20 @@ class Episodes:
         self.lengths = np.array([episode["num_frames"] for episode in self._episodes], np.int64)
         for shard in self._shards:
             path = self.directory / shard["file"]
-            found = path.stat().st_size if path.exists() else None
-            if found != shard["bytes"]:
-                state = "is missing" if found is None else f"has {found} bytes, written were {shard['bytes']}"
-                raise DataError(f"shard {path} {state} (records 0..{shard['records'] - 1}): {_REPAIR}")
+            state = f"has {path.stat().st_size} bytes" if path.exists() else "is missing"
+            if state != f"has {shard['bytes']} bytes":
+                written = f"{shard['records']} records of {shard['bytes']} bytes were written"
+                raise DataError(f"shard {path} {state}, {written}: {_REPAIR}")
         self._readers: dict[int, Any] = {}
         self._lock = threading.Lock()
+
+    @property
+    def pictures(self) -> str:
+        """What a model reads: "latents" if the data set has them, else "frames". Raises DataError if it has neither."""
+        for name in ("latents", "frames"):
+            if name in self.spec.arrays:
+                return name
+        raise DataError(f"{self} has neither 'latents' nor 'frames'")
 
     def __len__(self) -> int:
         return len(self._episodes)
@@ -100,27 +107,25 @@ class Episodes:
           DataError: no such episode, frames or array; or a record is damaged, or belongs to another data set.
         """
         entry = self._entry(episode)
+        arrays = tuple(self.spec.arrays) if arrays is None else arrays
         stop = entry["num_frames"] if stop is None else stop
         if not 0 <= start < stop <= entry["num_frames"]:
             raise DataError(
                 f"episode {entry['id']!r} of {self} has {entry['num_frames']} frames, asked for {start}..{stop}"
             )
-        names = list(self.spec.arrays) if arrays is None else list(arrays)
-        unknown = [name for name in names if name not in self.spec.arrays]
-        if unknown:
-            raise DataError(f"{self} has no array {unknown[0]!r}; there are: {', '.join(self.spec.arrays)}")
-        out = {
-            name: np.empty((stop - start, *self.spec.arrays[name][0]), self.spec.arrays[name][1])
-            for name in names
-        }
+        out = {}
+        for name in arrays:
+            if name not in self.spec.arrays:
+                raise DataError(f"{self} has no array {name!r}; there are: {', '.join(self.spec.arrays)}")
+            shape, dtype = self.spec.arrays[name]
+            out[name] = np.empty((stop - start, *shape), dtype)
         chunk = self.spec.chunk
         for number, fields in self._chunks(entry, start // chunk, (stop - 1) // chunk + 1):
             first = number * chunk
             begin, end = max(start, first), min(stop, first + chunk)
-            for name in names:
-                shape, dtype = self.spec.arrays[name]
-                frames = _decoded(fields[name], dtype).reshape(-1, *shape)
-                out[name][begin - start : end - start] = frames[begin - first : end - first]
+            for name, array in out.items():
+                frames = _decoded(fields[name], array.dtype).reshape(-1, *array.shape[1:])
+                array[begin - start : end - start] = frames[begin - first : end - first]
         return out
 
     def static(self, episode: int) -> dict[str, np.ndarray]:
@@ -230,16 +235,11 @@ def check_latents(episodes: Episodes, name: str, fingerprint: str) -> None:
       episodes: the split that a model is to read.
       name, fingerprint: of the model's tokenizer.
     """
-    arrays, recorded = episodes.spec.arrays, episodes.tokenizer or {}
-    if not {"frames", "latents"} & set(arrays):
-        raise DataError(f"{episodes} has neither 'latents' nor 'frames'")
-    if "latents" in arrays and recorded.get("fingerprint") != fingerprint:
-        made_by = " ".join(
-            [recorded.get("name", "an unknown tokenizer"), recorded.get("fingerprint", "")[:12]]
-        )
+    recorded = episodes.tokenizer or {"name": "an unknown tokenizer", "fingerprint": ""}
+    if episodes.pictures == "latents" and recorded["fingerprint"] != fingerprint:
         raise DataError(
-            f"{episodes} has latents of {made_by.strip()}, the model works on those of {name} "
-            f"{fingerprint[:12]}: encode the episodes with that one"
+            f"{episodes} has latents of {recorded['name']} {recorded['fingerprint'][:12]}, the model works on those of "
+            f"{name} {fingerprint[:12]}: encode the episodes with that one"
         )
 
 
@@ -261,7 +261,7 @@ def frame_size(episodes: Episodes) -> tuple[int, int]:
     return height, width
 
 
-def _decoded(field: memoryview, dtype: str) -> np.ndarray:
+def _decoded(field: memoryview, dtype: str | np.dtype) -> np.ndarray:
     return np.frombuffer(field, np.dtype(dtype).newbyteorder("<"))
 
 

@@ -50,9 +50,7 @@ class Windows:
                 f"and are not used, first {episodes.ids[short[0]]!r}"
             )
         condition_dim(episodes.spec, condition, heading_harmonics)
-        self.frames = next((name for name in ("latents", "frames") if name in episodes.spec.arrays), "")
-        if not self.frames:
-            raise DataError(f"{episodes} has neither 'latents' nor 'frames'")
+        self.frames = episodes.pictures
         self._episodes, self._clip = episodes, clip
         self._condition = condition, heading_harmonics
         self._ends = np.cumsum(np.maximum(episodes.lengths - clip + 1, 0))

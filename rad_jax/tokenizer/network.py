@@ -67,12 +67,9 @@ class NetworkTokenizer:
         ignore: Callable[[str], bool] = lambda name: False,
         **attributes: Any,
     ) -> "NetworkTokenizer":
-        """Fills ``module`` with PyTorch's tensors.
+        """Fills ``module`` with PyTorch's ``tensors``; ``what`` and ``ignore`` as in `torch_layout.fill`.
 
-        Args:
-          tensors, what, ignore: see `torch_layout.fill`.
-          settings: what latents depend on beside the weights; part of the fingerprint.
-          (others): the attributes.
+        ``settings`` are what latents depend on beside the weights, and enter the fingerprint; the others are the attributes.
 
         Raises:
           WeightsError: the tensors are not exactly those of the network.
