@@ -102,9 +102,8 @@ def read_video(path: Path | str) -> Frames:
 def check_frames(frames: np.ndarray) -> None:
     """Raise MediaError unless ``frames`` is (t, H, W, 3) uint8 with at least one frame."""
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
-        raise MediaError(
-            f"frames of shape {frames.shape} and type {frames.dtype}: expected (t, H, W, 3) uint8, t > 0"
-        )
+        found = f"shape {frames.shape} and type {frames.dtype}"
+        raise MediaError(f"frames of {found}: expected (t, H, W, 3) uint8, t > 0")
 
 
 def encode_picture(picture: Picture, kind: str = "png") -> bytes:

@@ -25,12 +25,19 @@ LOCK = ".lock"
 FORMAT = 1
 PATIENCE = 60.0  # seconds: changing the index takes one or two
 
-# Forms of JSON values: a type (int: a whole number), [form of the items], {key: form}, or {"*": form of every entry}.
-SCHEMA = {"name": str, "chunk": int, "arrays": {"*": list}, "statics": {"*": list}}
+# Forms of JSON values: a type (int: a whole number), [form of the items], (form of each item), {key: form}, {"*": of all}.
+_ARRAYS = {"*": ([int], str)}
+SCHEMA = {"name": str, "chunk": int, "arrays": _ARRAYS, "statics": _ARRAYS}
 SHARD = {"file": str, "records": int, "bytes": int, "sha256": str}
 EPISODE = {"id": str, "first_record": int, "num_frames": int, "crc": int}
 TOKENIZER = dict.fromkeys(("name", "fingerprint", "path"), str)
-_SPLIT = {"info": dict, "num_episodes": int, "shards": [SHARD], "episodes": [{"shard": int, **EPISODE}]}
+_SPLIT = {
+    "info": dict,
+    "num_episodes": int,
+    "episodes_per_shard": int,
+    "shards": [SHARD],
+    "episodes": [{"shard": int, **EPISODE}],
+}
 _MOST = 2**53
 
 
@@ -50,15 +57,18 @@ def read_form(path: Path, form: dict[str, Any], remedy: str) -> dict[str, Any]:
 
 
 def _check_form(where: str, value: Any, form: Any) -> None:
-    kind = form if isinstance(form, type) else type(form)
-    if kind is object:
+    if form is object:
         return
-    if type(value) is not kind or (kind is int and not 0 <= value <= _MOST):
+    pair = isinstance(form, tuple)
+    kind = form if isinstance(form, type) else list if pair else type(form)
+    fits = type(value) is kind and (kind is not int or 0 <= value <= _MOST)
+    if not fits or (pair and len(value) != len(form)):
         expected = {int: f"a whole number from 0 to {_MOST}", str: "text", list: "a list", dict: "an object"}
-        raise ValueError(f"{where or 'its content'} is {reprlib.repr(value)}, expected {expected[kind]}")
-    if isinstance(form, list):
+        words = f"{len(form)} values" if pair else expected[kind]
+        raise ValueError(f"{where or 'its content'} is {reprlib.repr(value)}, expected {words}")
+    if kind is list and form is not list:
         for number, item in enumerate(value):
-            _check_form(f"{where}[{number}]", item, form[0])
+            _check_form(f"{where}[{number}]", item, form[number if pair else 0])
     elif isinstance(form, dict):
         for key, inner in (dict.fromkeys(value, form["*"]) if "*" in form else form).items():
             field = f"{where}.{ascii(key)[1:-1]}".removeprefix(".")
@@ -79,10 +89,8 @@ def load_index(directory: str | os.PathLike) -> dict[str, Any] | None:
         index = read_form(path, {"format": int}, remedy)
     except FileNotFoundError:
         return None
-    if index["format"] != FORMAT:
-        raise DataError(
-            f"{path} has format {index['format']}, this version of rad_jax reads {FORMAT}: write the data set again"
-        )
+    if (found := index["format"]) != FORMAT:
+        raise DataError(f"{path} has format {found}, expected {FORMAT}: write the data set again")
     try:
         _check_form("", index, {**SCHEMA, "tokenizer": object, "splits": {"*": _SPLIT}})
         if index["tokenizer"] is not None:
@@ -103,18 +111,15 @@ def _check_split(index: dict[str, Any], split: str) -> None:
     for shard in shards:
         check_file_name("shard", shard["file"])
     if entry["num_episodes"] != len(episodes):
-        raise ValueError(
-            f"splits.{split}: num_episodes is {entry['num_episodes']}, there are {len(episodes)}"
-        )
+        raise ValueError(f"splits.{split}.num_episodes is {entry['num_episodes']}, not {len(episodes)}")
     for number, episode in enumerate(episodes):
         check_file_name("episode", episode["id"])
         shard = shards[episode["shard"]] if episode["shard"] < len(shards) else {"records": 0, "bytes": 0}
         frames = episode["num_frames"]
         end = episode["first_record"] + -(-frames // spec.chunk)
         if frames < 1 or end > shard["records"] or frame_bytes * frames > shard["bytes"]:
-            raise ValueError(
-                f"splits.{split}.episodes[{number}] {episode} does not fit into its shard {shard}"
-            )
+            where = f"splits.{split}.episodes[{number}]"
+            raise ValueError(f"{where} is {episode}, which does not fit into its shard {shard}")
 
 
 def schema_entry(spec: EpisodeSpec) -> dict[str, Any]:
@@ -127,8 +132,11 @@ def schema_entry(spec: EpisodeSpec) -> dict[str, Any]:
 
 def spec_of(index: dict[str, Any], split: str) -> EpisodeSpec:
     """Returns the EpisodeSpec that a split was written with."""
-    info = index["splits"][split]["info"]
-    return EpisodeSpec(index["name"], index["arrays"], index["statics"], info, index["chunk"])
+    arrays, statics = (
+        {name: (tuple(shape), dtype) for name, (shape, dtype) in index[group].items()}
+        for group in ("arrays", "statics")
+    )
+    return EpisodeSpec(index["name"], arrays, statics, index["splits"][split]["info"], index["chunk"])
 
 
 @contextlib.contextmanager

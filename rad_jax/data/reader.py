@@ -1,8 +1,8 @@
 """Reads windows of frames from a split, decoding only the records that they touch."""
 
+import functools
 import hashlib
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,14 @@ import numpy as np
 
 from rad_jax.data import example
 from rad_jax.data.index import FILE, load_index, spec_of
-from rad_jax.data.spec import DataError
+from rad_jax.data.spec import BOOKKEEPING, DataError
 
 # Random access: no read-ahead, and a file buffer smaller than a record. The footer of a file holds its index; the default
 # prefetch of 1 MiB per opened file would be half a window.
 _OPTIONS = "readahead_buffer_size:0,max_parallelism:1,footer_prefetch_bytes:64K"
 _FILE_BUFFER = 32768
+
+Fields = dict[str, memoryview]
 
 OPEN_FILES = 256
 """Shards of a split that are open at a time; a process is often limited to 1024 open files."""
@@ -53,25 +55,23 @@ class Episodes:
             state = "does not exist"
             if (self.directory / f"{split}.progress").exists():
                 state = "was not finished: run the command that writes it again"
-            raise DataError(
-                f"split {split!r} of {self.directory} {state}; there are: {', '.join(index['splits'])}"
-            )
+            others = ", ".join(index["splits"])
+            raise DataError(f"split {split!r} of {self.directory} {state}; there are: {others}")
         self.spec = spec_of(index, split)
         self.tokenizer: dict[str, str] | None = index["tokenizer"]
         entry = index["splits"][split]
-        self._shards: list[dict[str, Any]] = entry["shards"]
-        self._episodes: list[dict[str, Any]] = entry["episodes"]
+        self._shards, self._episodes = entry["shards"], entry["episodes"]
         self.ids = [episode["id"] for episode in self._episodes]
         self.checksums = [shard["sha256"] for shard in self._shards]
         self.lengths = np.array([episode["num_frames"] for episode in self._episodes], np.int64)
-        for shard in self._shards:
-            path = self.directory / shard["file"]
+        self._paths = paths = [self.directory / shard["file"] for shard in self._shards]
+        for path, shard in zip(paths, self._shards):
             state = f"has {path.stat().st_size} bytes" if path.exists() else "is missing"
             if state != f"has {shard['bytes']} bytes":
                 written = f"{shard['records']} records of {shard['bytes']} bytes were written"
                 raise DataError(f"shard {path} {state}, {written}: {_REPAIR}")
-        self._readers: dict[int, Any] = {}
-        self._lock = threading.Lock()
+        # A reader that is pushed out is closed when no thread reads it any more.
+        self._reader = functools.lru_cache(OPEN_FILES)(lambda shard: _open(paths[shard]))
 
     @property
     def pictures(self) -> str:
@@ -107,12 +107,12 @@ class Episodes:
           DataError: no such episode, frames or array; or a record is damaged, or belongs to another data set.
         """
         entry = self._entry(episode)
+        length = entry["num_frames"]
         arrays = tuple(self.spec.arrays) if arrays is None else arrays
-        stop = entry["num_frames"] if stop is None else stop
-        if not 0 <= start < stop <= entry["num_frames"]:
-            raise DataError(
-                f"episode {entry['id']!r} of {self} has {entry['num_frames']} frames, asked for {start}..{stop}"
-            )
+        stop = length if stop is None else stop
+        if not 0 <= start < stop <= length:
+            where = f"episode {entry['id']!r} of {self}"
+            raise DataError(f"{where} has {length} frames, asked for {start}..{stop}")
         out = {}
         for name in arrays:
             if name not in self.spec.arrays:
@@ -142,34 +142,30 @@ class Episodes:
         Raises:
           DataError: naming the first shard that is not the one that was written.
         """
-        for number, shard in enumerate(self._shards):
-            if self._digest(number) != shard["sha256"]:
-                path = self.directory / shard["file"]
+        for shard, (path, checksum) in enumerate(zip(self._paths, self.checksums)):
+            if self._digest(shard) != checksum:
                 raise DataError(f"shard {path} is not the file that was written (sha256 differs): {_REPAIR}")
 
     def _digest(self, shard: int) -> str:
-        with open(self.directory / self._shards[shard]["file"], "rb") as file:
+        with open(self._paths[shard], "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def _unreadable(self, shard: int, record: int, problem: str) -> DataError:
         """The error of a record. A shard that cannot be read now may be intact, and must not be deleted then."""
-        entry = self._shards[shard]
         try:
-            remedy = _KEEP if self._digest(shard) == entry["sha256"] else _REPAIR
+            remedy = _KEEP if self._digest(shard) == self.checksums[shard] else _REPAIR
         except FileNotFoundError:
             remedy = _REPAIR
         except OSError as error:
             remedy = f"the file cannot be opened ({error.strerror}); it may be intact, so keep it"
-        return DataError(f"shard {self.directory / entry['file']}, record {record}: {problem}; {remedy}")
+        return DataError(f"shard {self._paths[shard]}, record {record}: {problem}; {remedy}")
 
     def _entry(self, episode: int) -> dict[str, Any]:
         if not 0 <= episode < len(self):
             raise DataError(f"{self} has episodes 0..{len(self) - 1}, asked for {episode}")
         return self._episodes[episode]
 
-    def _chunks(
-        self, entry: dict[str, Any], first: int, stop: int
-    ) -> Iterator[tuple[int, dict[str, memoryview]]]:
+    def _chunks(self, entry: dict[str, Any], first: int, stop: int) -> Iterator[tuple[int, Fields]]:
         """Yields (number, checked features) of an episode's chunks first..stop-1."""
         shard, offset = entry["shard"], entry["first_record"]
         records = self._records(shard, offset + first, offset + stop)
@@ -180,13 +176,15 @@ class Episodes:
                 raise self._unreadable(shard, offset + number, str(error)) from error
             yield number, fields
 
-    def _checked(self, entry: dict[str, Any], number: int, record: bytes) -> dict[str, memoryview]:
+    def _checked(self, entry: dict[str, Any], number: int, record: bytes) -> Fields:
         """Returns the features of a record. Raises ValueError unless it is chunk `number` of the episode."""
         try:
             fields = example.decode(record)
             episode_id = str(fields["episode_id"], "utf-8")
             chunk, crc = (int.from_bytes(fields[name], "little") for name in ("chunk", "episode_crc"))
             found = {name: len(fields[name]) for name in self.spec.sizes}
+            if unknown := fields.keys() - found.keys() - BOOKKEEPING.keys() - {"episode_id"}:
+                raise KeyError(f"the index has no array {min(unknown)!r}")
         except (ValueError, KeyError) as error:
             raise ValueError(f"not a record of this data set ({error!r})") from error
         if (episode_id, chunk, crc) != (entry["id"], number, entry["crc"]):
@@ -206,26 +204,15 @@ class Episodes:
             return self._reader(shard).read(first, stop)
         except (RuntimeError, IndexError):
             # The message names neither file nor record, and this reader cannot be used again: find the record one by one.
-            with self._lock:
-                self._readers.pop(shard, None)
+            self._reader.cache_clear()
         records = []
         for record in range(first, stop):
             try:
-                records += _open(self.directory / self._shards[shard]["file"]).read([record])
+                records += _open(self._paths[shard]).read([record])
             except (RuntimeError, IndexError) as error:
                 reason = str(error).split(";")[0]
                 raise self._unreadable(shard, record, f"cannot be read ({reason})") from error
         return records
-
-    def _reader(self, number: int) -> Any:
-        with self._lock:
-            reader = self._readers.pop(number, None)
-            if reader is None:
-                reader = _open(self.directory / self._shards[number]["file"])
-            self._readers[number] = reader  # the last used comes last
-            if len(self._readers) > OPEN_FILES:
-                del self._readers[next(iter(self._readers))]  # closed when no thread reads it any more
-            return reader
 
 
 def check_latents(episodes: Episodes, name: str, fingerprint: str) -> None:
@@ -237,9 +224,10 @@ def check_latents(episodes: Episodes, name: str, fingerprint: str) -> None:
     """
     recorded = episodes.tokenizer or {"name": "an unknown tokenizer", "fingerprint": ""}
     if episodes.pictures == "latents" and recorded["fingerprint"] != fingerprint:
+        made_by = f"{recorded['name']} {recorded['fingerprint'][:12]}".rstrip()
         raise DataError(
-            f"{episodes} has latents of {recorded['name']} {recorded['fingerprint'][:12]}, the model works on those of "
-            f"{name} {fingerprint[:12]}: encode the episodes with that one"
+            f"{episodes} has latents of {made_by}, the model works on those of {name} {fingerprint[:12]}: "
+            "encode the episodes with that one"
         )
 
 
@@ -254,11 +242,12 @@ def frame_size(episodes: Episodes) -> tuple[int, int]:
         return height, width
     try:
         height, width = episodes.spec.info["encoded"]["frame_size"]
+        return height, width
     except (KeyError, TypeError, ValueError):
+        where = "info['encoded']['frame_size']"
         raise DataError(
-            f"{episodes} has no frames, and its info['encoded']['frame_size'] does not say how large they were"
+            f"{episodes} has no frames, and its {where} does not say how large they were"
         ) from None
-    return height, width
 
 
 def _decoded(field: memoryview, dtype: str | np.dtype) -> np.ndarray:

@@ -27,6 +27,7 @@ def write_shard_file(layout: SplitLayout, number: int, episodes: Iterable[Episod
     from array_record.python.array_record_module import ArrayRecordWriter
 
     path, indices, given = layout.path(number), layout.episodes(number), iter(episodes)
+    asked = f"those of split {layout.split!r} that it was asked for ({indices})"
     entries, count = [], 0
     with replacing(path) as temporary:
         writer = ArrayRecordWriter(os.fspath(temporary), _OPTIONS)
@@ -34,17 +35,13 @@ def write_shard_file(layout: SplitLayout, number: int, episodes: Iterable[Episod
             for index in indices:
                 episode = next(given, None)
                 if episode is None:
-                    raise DataError(
-                        f"make_episodes ended before episode {index} of split {layout.split!r} (asked for {indices})"
-                    )
+                    raise DataError(f"make_episodes ended before episode {index} of {asked}")
                 entry = _write_episode(writer, layout.spec, f"{layout.split}-{index:06d}", episode)
                 entries.append({"first_record": count, **entry})
                 count += -(-entry["num_frames"] // layout.spec.chunk)
                 del episode  # frees its memory before the next one is made
             if next(given, None) is not None:
-                raise DataError(
-                    f"make_episodes gave more episodes than it was asked for ({indices} of split {layout.split!r})"
-                )
+                raise DataError(f"make_episodes gave more episodes than {asked}")
         finally:
             writer.close()
         with open(temporary, "rb") as file:

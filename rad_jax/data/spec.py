@@ -3,7 +3,6 @@
 import functools
 import json
 import math
-import operator
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -65,9 +64,7 @@ class EpisodeSpec:
     def __post_init__(self):
         check_name("data set", self.name)
         if self.chunk < 1:
-            raise DataError(
-                f"data set {self.name!r}: chunk is {self.chunk}, expected at least 1 frame per record"
-            )
+            raise DataError(f"data set {self.name!r}: chunk is {self.chunk}, expected at least 1 frame")
         if not self.arrays:
             raise DataError(f"data set {self.name!r} has no per-frame array")
         object.__setattr__(self, "arrays", _normalised(self.arrays))
@@ -113,12 +110,9 @@ def check_file_name(what: str, name: Any) -> None:
 
 def _normalised(arrays: Mapping[str, tuple[tuple[int, ...], str]]) -> dict[str, tuple[tuple[int, ...], str]]:
     out = {}
-    for name, entry in arrays.items():
+    for name, (shape, dtype) in arrays.items():
         check_name("array", name)
-        try:
-            shape, dtype = tuple(map(operator.index, entry[0])), str(entry[1])
-        except (TypeError, LookupError):
-            raise DataError(f"array {name!r} is {entry!r}, expected (shape, dtype)") from None
+        shape, dtype = tuple(int(size) for size in shape), str(dtype)
         if dtype not in DTYPES:
             raise DataError(f"array {name!r}: dtype {dtype!r} cannot be stored; one of {', '.join(DTYPES)}")
         if min(shape, default=1) < 1:
@@ -144,9 +138,8 @@ def check_episode(spec: EpisodeSpec, episode_id: Any, episode: Episode) -> int:
     if missing := expected.keys() - episode.keys():
         raise DataError(f"{where}: array {min(missing)!r} is missing")
     if unknown := episode.keys() - expected.keys() - {"episode_id"}:
-        raise DataError(
-            f"{where}: array {min(unknown)!r} is not in the schema; known: {', '.join(sorted(expected))}"
-        )
+        known = ", ".join(sorted(expected))
+        raise DataError(f"{where}: array {min(unknown)!r} is not in the schema; known: {known}")
     lengths = {}
     for name, (shape, dtype) in expected.items():
         array = np.asarray(episode[name])

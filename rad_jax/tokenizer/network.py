@@ -21,7 +21,7 @@ from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 from rad_jax.arrays import apply_in_chunks, fingerprint
 from rad_jax.axes import Array, Float, PyTree
 from rad_jax.files import read_json
-from rad_jax.tokenizer.base import TokenizerError, Unchecked, check_images, check_latents
+from rad_jax.tokenizer.base import Tokenizer, Unchecked
 from rad_jax.weights import torch_layout
 from rad_jax.weights.tensors import WeightsError
 
@@ -32,15 +32,12 @@ from rad_jax.weights.tensors import WeightsError
     meta_fields=["name", "module", "scale", "fingerprint", "cell", "channels", "image", "pixels_at_once"],
 )
 @dataclasses.dataclass(frozen=True, eq=False)
-class NetworkTokenizer:
+class NetworkTokenizer(Tokenizer):
     """See `Tokenizer`.
 
     Attributes:
       module: its methods ``encode`` and ``decode`` map images (m, H, W, 3) in [0, 1] to unscaled latents and back.
       params: parameters of the module, on the host or on devices.
-      cell: pixels along each side of the square that one latent stands for.
-      channels: of a latent.
-      image: the only image size (height, width) that the network takes; None takes any multiple of ``cell``.
       pixels_at_once: pixels that are computed together, which bounds the memory of activations.
     """
 
@@ -80,30 +77,11 @@ class NetworkTokenizer:
         made_of = fingerprint(used)
         return cls(module=module, params=params, fingerprint=made_of, cell=cell, image=image, **attributes)
 
-    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
-        """See `Tokenizer`."""
-        if self.image not in (None, (height, width)):
-            raise TokenizerError(
-                f"images of {height} x {width}: {self.name} takes {self.image[0]} x {self.image[1]} and no other size"
-            )
-        if height % self.cell or width % self.cell:
-            raise TokenizerError(
-                f"images of {height} x {width}: {self.name} takes multiples of {self.cell} pixels"
-            )
-        return height // self.cell, width // self.cell, self.channels
-
-    def encode(self, images: Unchecked) -> Float[Array, "... rows cols ch"]:
-        """See `Tokenizer`. A variational encoder gives the mean, never a sample."""
-        check_images(images)
-        self.latent_shape(*images.shape[-3:-1])
+    def _encode(self, images: Unchecked) -> Float[Array, "... rows cols ch"]:
         return self._run("encode", images, math.prod(images.shape[-3:-1]))
 
-    def decode(self, latents: Unchecked) -> Float[Array, "... H W 3"]:
-        """See `Tokenizer`."""
-        check_latents(latents, self.channels)
-        height, width = (size * self.cell for size in latents.shape[-3:-1])
-        self.latent_shape(height, width)
-        return self._run("decode", latents, height * width)
+    def _decode(self, latents: Unchecked) -> Float[Array, "... H W 3"]:
+        return self._run("decode", latents, math.prod(latents.shape[-3:-1]) * self.cell**2)
 
     def _run(self, method: str, x: Unchecked, pixels: int) -> Float[Array, "..."]:
         at_once = max(1, self.pixels_at_once // pixels)

@@ -40,18 +40,18 @@ class Attention(nn.Module):
     def __call__(self, x: Tokens) -> Tokens:
         width = x.shape[-1] // self.heads
         rows, columns = self.grid
-        angles = spatial_angles(rows, columns, width // 2, max_frequency=float(rows * columns)).astype(
-            np.float32
-        )
-        q, k, v = rearrange(
-            nn.Dense(3 * x.shape[-1], name="qkv")(x), "m n (part h e) -> part m h n e", part=3, h=self.heads
-        )
-        q, k = (
-            jnp.concatenate([rotate(y[..., : width // 2], angles), y[..., width // 2 :]], -1) for y in (q, k)
-        )
+        angles = spatial_angles(rows, columns, width // 2, max_frequency=float(rows * columns))
+        qkv = nn.Dense(3 * x.shape[-1], name="qkv")(x)
+        q, k, v = rearrange(qkv, "m n (part h e) -> part m h n e", part=3, h=self.heads)
+        q, k = (_half_rotated(y, angles.astype(np.float32)) for y in (q, k))
         weights = jax.nn.softmax(jnp.einsum("mhqe,mhke->mhqk", q, k) / math.sqrt(width))
         y = rearrange(jnp.einsum("mhqk,mhke->mhqe", weights, v), "m h n e -> m n (h e)")
         return nn.Dense(x.shape[-1], name="proj")(y)
+
+
+def _half_rotated(x: Float[Array, "m h n e"], angles: np.ndarray) -> Float[Array, "m h n e"]:
+    half = x.shape[-1] // 2
+    return jnp.concatenate([rotate(x[..., :half], angles), x[..., half:]], -1)
 
 
 class MLP(nn.Module):
@@ -207,7 +207,6 @@ def _sizes_of_config(path: pathlib.Path) -> tuple[tuple[int, int], tuple[int, in
         return IMAGE, HEADS
     height, width, *heads = values = [config.get(name) for name in CONFIG]
     if any(type(value) is not int or value < 1 for value in values):
-        raise WeightsError(
-            f"{path.with_name('config.json')}: {dict(zip(CONFIG, values))}: expected four positive integers"
-        )
+        found = f"{path.with_name('config.json')}: {dict(zip(CONFIG, values))}"
+        raise WeightsError(f"{found}: expected four positive integers")
     return (height, width), tuple(heads)

@@ -23,7 +23,7 @@ from rad_jax import files
 from rad_jax.arrays import fingerprint
 from rad_jax.axes import Array, Float, PyTree
 from rad_jax.tokenizer import residual_decoder
-from rad_jax.tokenizer.base import TokenizerError, Unchecked, check_images, check_latents
+from rad_jax.tokenizer.base import Tokenizer, TokenizerError, Unchecked
 
 NAME = "patch_pca"
 _CUT = "... (rows y) (cols x) ch -> ... rows cols (y x ch)"
@@ -33,7 +33,7 @@ _DECODER = "decoder"
 
 @jax.tree_util.register_static  # a pytree without leaves: its few numbers may be compiled into programs
 @dataclasses.dataclass(frozen=True, eq=False)
-class PatchPCA:
+class PatchPCA(Tokenizer):
     """See `Tokenizer`.
 
     Attributes:
@@ -54,6 +54,9 @@ class PatchPCA:
     decoder: PyTree | None = None
 
     name = NAME
+    image = None
+    cell = property(lambda self: self.patch)
+    channels = property(lambda self: self.basis.shape[1])
 
     def __post_init__(self):
         size = self.patch * self.patch * 3
@@ -64,30 +67,15 @@ class PatchPCA:
             )
 
     @property
-    def channels(self) -> int:
-        """Channels of a latent."""
-        return self.basis.shape[1]
-
-    @property
     def fingerprint(self) -> str:
         """sha256 (hex) of everything that is stored."""
         return fingerprint(self._arrays())
 
-    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
-        """See `Tokenizer`."""
-        _check_cut(height, width, self.patch)
-        return height // self.patch, width // self.patch, self.channels
-
-    def encode(self, images: Unchecked) -> Float[Array, "... rows cols ch"]:
-        """See `Tokenizer`."""
-        check_images(images)
-        self.latent_shape(*images.shape[-3:-1])
+    def _encode(self, images: Unchecked) -> Float[Array, "... rows cols ch"]:
         patches = rearrange(jnp.asarray(images, jnp.float32), _CUT, y=self.patch, x=self.patch)
         return jnp.matmul(patches - self.mean, self.basis, precision="highest") * self.scale
 
-    def decode(self, latents: Unchecked) -> Float[Array, "... H W 3"]:
-        """See `Tokenizer`."""
-        check_latents(latents, self.channels)
+    def _decode(self, latents: Unchecked) -> Float[Array, "... H W 3"]:
         latents = jnp.asarray(latents, jnp.float32)
         patches = self._linear(latents)
         if self.decoder is not None:
@@ -134,10 +122,11 @@ def fit(frames: Unchecked, patch: int, channels: int) -> PatchPCA:
       TokenizerError: the frames have another type or shape, or the sizes do not fit.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
-        raise TokenizerError(
-            f"fit takes uint8 frames of shape (m, H, W, 3), not {frames.dtype}{list(frames.shape)}"
-        )
-    _check_cut(*frames.shape[1:3], patch)
+        found = f"{frames.dtype}{list(frames.shape)}"
+        raise TokenizerError(f"fit takes uint8 frames of shape (m, H, W, 3), not {found}")
+    if frames.shape[1] % patch or frames.shape[2] % patch:
+        found = f"{frames.shape[1]} x {frames.shape[2]}"
+        raise TokenizerError(f"frames of {found} cannot be cut into patches of {patch} pixels a side")
     size = patch * patch * 3
     if not 1 <= channels <= size:
         raise TokenizerError(f"a patch of {patch} x {patch} x 3 has 1 .. {size} channels, not {channels}")
@@ -157,16 +146,13 @@ def load(path: str | os.PathLike) -> PatchPCA:
     """Reads what `PatchPCA.save` wrote. Raises `TokenizerError` if the file is missing or has changed since."""
     path = pathlib.Path(path)
     if not path.is_file():
-        raise TokenizerError(
-            f"no tokenizer at {path}; make it with: python -m data_prep.fit_tokenizer --data {path.parent}"
-        )
+        command = f"python -m data_prep.fit_tokenizer --data {path.parent}"
+        raise TokenizerError(f"no tokenizer at {path}; make it with: {command}")
     try:
         arrays = _read_arrays(path)
         stored = str(arrays.pop("fingerprint"))
         if stored != fingerprint(arrays):
-            raise TokenizerError(
-                "its contents have changed since it was saved (sha256 differs from its fingerprint)"
-            )
+            raise TokenizerError("it has changed since it was saved (sha256 differs from its fingerprint)")
         patch, mean, basis, scale = (arrays.pop(name) for name in ("patch", "mean", "basis", "scale"))
         decoder = unflatten_dict(arrays, sep="/").get(_DECODER)
         return PatchPCA(int(patch), mean, basis, float(scale), decoder)
@@ -181,17 +167,10 @@ def _read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
         for member in archive.infolist():
             with archive.open(member) as file:
                 if np.lib.format.read_magic(file) != (1, 0):
-                    raise TokenizerError(
-                        f"array {member.filename!r} is of another version than `save` writes"
-                    )
+                    raise TokenizerError(f"array {member.filename!r} has a format that is not read")
                 shape, _, dtype = np.lib.format.read_array_header_1_0(file)
             size = math.prod(shape) * dtype.itemsize
             if max(size, member.file_size) > path.stat().st_size:
                 raise TokenizerError(f"array {member.filename!r} of {size} bytes is larger than the file")
     with np.load(path, allow_pickle=False) as content:
         return dict(content)
-
-
-def _check_cut(height: int, width: int, patch: int) -> None:
-    if height % patch or width % patch:
-        raise TokenizerError(f"images of {height} x {width} cannot be cut into patches of {patch} x {patch}")

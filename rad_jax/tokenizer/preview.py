@@ -20,7 +20,7 @@ from rad_jax.weights.tensors import WeightsError
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["tokenizer", "decoder"], meta_fields=[])
 @dataclasses.dataclass(frozen=True, eq=False)
-class PreviewTokenizer:
+class PreviewTokenizer(Tokenizer):
     """See `Tokenizer`. Equal to ``tokenizer``, except that ``decoder`` decodes. Not for evaluations.
 
     Attributes:

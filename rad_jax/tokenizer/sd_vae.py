@@ -212,12 +212,9 @@ def _checked_config(weights: pathlib.Path) -> dict[str, Any]:
         return {}
     for name, expected in (("act_fn", "silu"), ("shift_factor", None)):
         if config.get(name, expected) != expected:
-            raise WeightsError(
-                f"{path}: {name}={config[name]!r}, where the VAE of Stable Diffusion has {expected!r}"
-            )
+            raise WeightsError(f"{path}: {name}={config[name]!r}, expected {expected!r}, Stable Diffusion's")
     groups, scale = config.get("norm_num_groups", GROUPS), config.get("scaling_factor", SCALE)
     if type(groups) is not int or groups < 1 or type(scale) not in (int, float) or not 0 < scale < math.inf:
-        raise WeightsError(
-            f"{path}: norm_num_groups={groups!r}, scaling_factor={scale!r}: expected two positive numbers"
-        )
+        found = f"norm_num_groups={groups!r}, scaling_factor={scale!r}"
+        raise WeightsError(f"{path}: {found}: expected two positive numbers")
     return config

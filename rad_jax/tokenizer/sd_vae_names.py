@@ -51,9 +51,7 @@ def current_names(tensors: Mapping[str, np.ndarray], path: str | os.PathLike) ->
         for old, new in RENAMED:
             current = re.sub(old, new, current)
         if current in found:
-            raise WeightsError(
-                f"{path}: two tensors for {current}: it mixes layouts of Stable Diffusion's VAE"
-            )
+            raise WeightsError(f"{path}: two tensors for {current}: it mixes layouts of the VAE")
         # The LDM layout writes the projections of attention as convolutions of one pixel.
         if ".attentions." in current and tensor.ndim == 4 and tensor.shape[2:] == (1, 1):
             tensor = tensor[:, :, 0, 0]

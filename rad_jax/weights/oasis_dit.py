@@ -141,17 +141,17 @@ def _head_width(name: str, frequencies: np.ndarray) -> int:
 
 def _check_frequencies(tensors: dict[str, np.ndarray], config: ModelConfig, where: str) -> None:
     """Raises WeightsError unless the tables are those that our model computes, as exactly as their type can hold them."""
-    head_width = config.width // config.heads
     for name, found in tensors.items():
-        if name.endswith(FREQUENCIES):
-            formula = spatial_frequencies if _is_spatial(name) else temporal_frequencies
-            expected = formula(head_width)
-            exact = (expected.astype(dtype).astype(np.float64) for dtype in ("f4", "f2", jnp.bfloat16))
-            if found.shape != expected.shape or not any(np.allclose(found, e, 1e-5, 0) for e in exact):
-                raise WeightsError(
-                    f"{where}: {name} are not the frequencies of this model, which begin {expected[:3].round(4).tolist()}; "
-                    f"found {found.ravel()[:3].round(4).tolist()}"
-                )
+        if not name.endswith(FREQUENCIES):
+            continue
+        formula = spatial_frequencies if _is_spatial(name) else temporal_frequencies
+        expected = formula(config.width // config.heads)
+        exact = (expected.astype(dtype).astype(np.float64) for dtype in ("f4", "f2", jnp.bfloat16))
+        if found.shape != expected.shape or not any(np.allclose(found, e, 1e-5, 0) for e in exact):
+            first, theirs = (table.ravel()[:3].round(4).tolist() for table in (expected, found))
+            raise WeightsError(
+                f"{where}: {name} are not the frequencies of this model, which begin {first}; found {theirs}"
+            )
 
 
 def _names(name: str, depth: int) -> list[str]:
@@ -172,9 +172,7 @@ def _shape(name: str, shape: tuple[int, ...], patch: int) -> tuple[int, ...]:
 
 def _kernel(weight: np.ndarray, where: str) -> np.ndarray:
     """Returns one of their weights in our layout, as float32."""
-    if (
-        weight.ndim == 4
-    ):  # the patch embedding, a convolution there; we flatten a patch with its channels last
+    if weight.ndim == 4:  # the patch embedding, a convolution there; our channels of a patch come last
         weight = rearrange(weight, "out c p q -> out (p q c)")
     try:
         with np.errstate(over="raise"):
