@@ -57,6 +57,7 @@ def read_form(path: Path, form: dict[str, Any], remedy: str) -> dict[str, Any]:
 
 
 def _check_form(where: str, value: Any, form: Any) -> None:
+    """Raises ValueError, naming the field below `where`, unless a value has a form."""
     if form is object:
         return
     pair = isinstance(form, tuple)
@@ -66,7 +67,7 @@ def _check_form(where: str, value: Any, form: Any) -> None:
         expected = {int: f"a whole number from 0 to {_MOST}", str: "text", list: "a list", dict: "an object"}
         words = f"{len(form)} values" if pair else expected[kind]
         raise ValueError(f"{where or 'its content'} is {reprlib.repr(value)}, expected {words}")
-    if kind is list and form is not list:
+    if kind is list:
         for number, item in enumerate(value):
             _check_form(f"{where}[{number}]", item, form[number if pair else 0])
     elif isinstance(form, dict):
