@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from rad_jax.data import Episode, Episodes, EpisodeSpec, write_split
-from rad_jax.data.windows import Windows, train_batches
+from rad_jax.data.windows import Windows, train_batches, train_dataset
 
 LATENT, ACTION, POSE = (18, 32, 16), 25, 5
 SPEC = EpisodeSpec(
@@ -120,9 +120,8 @@ def run(options: argparse.Namespace, directory: Path) -> None:
     measure("windows, one by one", one, options.seconds)
     for threads in (1, 2):
         episodes = Episodes(directory, "train")
-        batches = train_batches(
-            episodes, clip=options.clip, batch=options.batch, seed=0, first_step=0, threads=threads, buffer=4
-        )
+        dataset = train_dataset(episodes, clip=options.clip, batch=options.batch, seed=0)
+        batches = train_batches(dataset, 0, threads=threads, buffer=4)
         with closing(batches):
             measure(
                 f"batches of {options.batch}, {threads} thread(s)",

@@ -68,27 +68,21 @@ def encode_video(frames: np.ndarray, fps: int | float) -> bytes:
     odd_rows, odd_columns = (size % 2 for size in frames.shape[1:3])
     frames = np.pad(frames, ((0, 0), (0, odd_rows), (0, odd_columns), (0, 0)), mode="edge")
     # The index goes to the front, for which the muxer needs a real file.
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory, "video.mp4")
-        _mux(path, frames, fps)
-        return path.read_bytes()
-
-
-def _mux(path: Path, frames: Frames, fps: int | float) -> None:
-    with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
-        stream = container.add_stream(
-            "libx264", rate=Fraction(fps).limit_denominator(1000), options={"crf": "17"}
-        )
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        # Say which matrix the colours were converted with; players guess by size otherwise, and guess differently.
-        context = stream.codec_context
-        context.colorspace = context.color_primaries = context.color_trc = BT709
-        for image in frames:
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame = frame.reformat(format="yuv420p", dst_colorspace=BT709)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    options, rate = {"movflags": "+faststart"}, Fraction(fps).limit_denominator(1000)
+    with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
+        with av.open(file.name, "w", options=options) as container:
+            stream = container.add_stream("libx264", rate=rate, options={"crf": "17"})
+            stream.height, stream.width = frames.shape[1:3]
+            stream.pix_fmt = "yuv420p"
+            # Say which matrix the colours were converted with; players guess by size otherwise, and guess differently.
+            context = stream.codec_context
+            context.colorspace = context.color_primaries = context.color_trc = BT709
+            for image in frames:
+                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+                frame = frame.reformat(format="yuv420p", dst_colorspace=BT709)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        return Path(file.name).read_bytes()
 
 
 def read_video(path: Path | str) -> Frames:
@@ -108,9 +102,8 @@ def read_video(path: Path | str) -> Frames:
 def check_frames(frames: np.ndarray) -> None:
     """Raise MediaError unless ``frames`` is (t, H, W, 3) uint8 with at least one frame."""
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
-        raise MediaError(
-            f"frames of shape {frames.shape} and type {frames.dtype}: expected (t, H, W, 3) uint8, t > 0"
-        )
+        found = f"shape {frames.shape} and type {frames.dtype}"
+        raise MediaError(f"frames of {found}: expected (t, H, W, 3) uint8, t > 0")
 
 
 def encode_picture(picture: Picture, kind: str = "png") -> bytes:
@@ -134,9 +127,8 @@ def data_uri(data: bytes, kind: str) -> str:
 def filmstrip(frames: Frames, gap: int = 1) -> UInt8[np.ndarray, "H X 3"]:
     """The frames in a row, from left to right, with ``gap`` white columns after each."""
     check_frames(frames)
-    return rearrange(
-        np.pad(frames, ((0, 0), (0, 0), (0, gap), (0, 0)), constant_values=255), "t h w c -> h (t w) c"
-    )
+    spaced = np.pad(frames, ((0, 0), (0, 0), (0, gap), (0, 0)), constant_values=255)
+    return rearrange(spaced, "t h w c -> h (t w) c")
 
 
 def contact_sheet(frames: np.ndarray, labels: Sequence[str], columns: int) -> Picture:
@@ -148,16 +140,15 @@ def contact_sheet(frames: np.ndarray, labels: Sequence[str], columns: int) -> Pi
     check_frames(frames)
     if len(labels) != len(frames):
         raise MediaError(f"{len(labels)} labels for {len(frames)} frames")
-    columns = min(columns, len(frames))
+    frames, columns = enlarge(frames, SHEET_HEIGHT), min(columns, len(frames))
     margin, line = 4, 16
-    cell_height, cell_width = enlarge(frames[0], SHEET_HEIGHT).shape[:2]
-    pitch_y, pitch_x = cell_height + line + 2 * margin, cell_width + 2 * margin
+    height, width = frames.shape[1:3]
+    pitch_y, pitch_x = height + line + 2 * margin, width + 2 * margin
     sheet = Image.new("RGB", (columns * pitch_x, math.ceil(len(frames) / columns) * pitch_y), PAPER)
-    draw = ImageDraw.Draw(sheet)
     for index, (frame, label) in enumerate(zip(frames, labels, strict=True)):
         left, top = index % columns * pitch_x + margin, index // columns * pitch_y + margin
-        sheet.paste(Image.fromarray(enlarge(frame, SHEET_HEIGHT)), (left, top))
-        _write(draw, (left + cell_width // 2, top + cell_height + line // 2), label, 12, cell_width, FAINT)
+        sheet.paste(Image.fromarray(frame), (left, top))
+        _write(sheet, (left + width // 2, top + height + line // 2), label, 12, width, FAINT)
     return np.asarray(sheet)
 
 
@@ -182,41 +173,30 @@ def side_by_side(columns: Mapping[str, np.ndarray], context: int, height: int = 
     videos = [enlarge(video, height) for video in columns.values()]
     length, height, width = videos[0].shape[:3]
     border, gap, head, foot = 6, 12, 34, 30
-    pitch = width + 2 * border + gap
-    page = Image.new("RGB", (gap + pitch * len(videos), head + height + 2 * border + foot), PAPER)
-    draw = ImageDraw.Draw(page)
-    lefts = [gap + pitch * column for column in range(len(videos))]
+    framed = width + 2 * border, height + 2 * border
+    lefts = [gap + (framed[0] + gap) * column for column in range(len(videos))]
+    page = Image.new("RGB", (lefts[-1] + framed[0] + gap, head + framed[1] + foot), PAPER)
     for left, title in zip(lefts, columns, strict=True):
-        _write(draw, (left + border + width // 2, head // 2), title, 18, width, INK)
+        _write(page, (left + framed[0] // 2, head // 2), title, 18, width, INK)
     result = []
     for t in range(length):
-        given = t < context
-        colour = CONTEXT_COLOUR if given else PREDICTED_COLOUR
-        text = (
-            f"context {t + 1} / {context}" if given else f"predicted {t - context + 1} / {length - context}"
-        )
+        colour, text = CONTEXT_COLOUR, f"context {t + 1} / {context}"
+        if t >= context:
+            colour, text = PREDICTED_COLOUR, f"predicted {t - context + 1} / {length - context}"
         frame = page.copy()
-        draw = ImageDraw.Draw(frame)
         for left, video in zip(lefts, videos, strict=True):
-            box = (left, head, left + width + 2 * border - 1, head + height + 2 * border - 1)
-            draw.rectangle(box, fill=colour)
+            frame.paste(colour, (left, head, left + framed[0], head + framed[1]))
             frame.paste(Image.fromarray(video[t]), (left + border, head + border))
-        _write(draw, (page.width // 2, page.height - foot // 2), text, 16, page.width, colour)
+        _write(frame, (page.width // 2, page.height - foot // 2), text, 16, page.width, colour)
         result.append(np.asarray(frame))
     return np.stack(result)
 
 
 def _write(
-    draw: ImageDraw.ImageDraw,
-    centre: tuple[int, int],
-    text: str,
-    size: int,
-    width: int,
-    colour: tuple[int, int, int],
+    image: Image.Image, centre: tuple[int, int], text: str, size: int, width: int, colour: tuple[int, ...]
 ) -> None:
     """Write a line around a point, in smaller letters if it is wider than ``width``."""
-    font = ImageFont.load_default(size)
-    while size > 7 and draw.textlength(text, font=font) > width:
+    draw = ImageDraw.Draw(image)
+    while size > 7 and draw.textlength(text, font=ImageFont.load_default(size)) > width:
         size -= 1
-        font = ImageFont.load_default(size)
-    draw.text(centre, text, fill=colour, font=font, anchor="mm")
+    draw.text(centre, text, fill=colour, font=ImageFont.load_default(size), anchor="mm")

@@ -77,10 +77,8 @@ def _columns(spec: EpisodeSpec, array: str, key: str, condition: str) -> list:
         raise DataError(f"data set {spec.name!r} has no array {array!r}, which condition {condition!r} needs")
     shape, names = spec.arrays[array][0], spec.info.get(key)
     if not isinstance(names, list) or (len(names),) != shape:
-        found = "is missing" if names is None else f"is {names!r}"
-        raise DataError(
-            f"data set {spec.name!r}: info[{key!r}] {found}, expected a list for {array!r} of shape {shape}"
-        )
+        found = f"info[{key!r}] is {'missing' if names is None else repr(names)}"
+        raise DataError(f"data set {spec.name!r}: {found}, expected a list for {array!r} of shape {shape}")
     return names
 
 
@@ -89,8 +87,7 @@ def _position(spec: EpisodeSpec, condition: str) -> tuple[list[int], np.ndarray]
     names = _columns(spec, "pose", "pose", condition)
     factors = np.asarray(_columns(spec, "pose", "pose_scale", condition), np.float64)
     if not set(_HEADING) <= set(names):
-        raise DataError(
-            f"data set {spec.name!r}: info['pose'] is {names!r}, expected 'cos' and 'sin' among them"
-        )
+        found = f"info['pose'] is {names!r}"
+        raise DataError(f"data set {spec.name!r}: {found}, expected 'cos' and 'sin' among them")
     columns = [column for column, name in enumerate(names) if name not in _HEADING]
     return columns, factors[columns]

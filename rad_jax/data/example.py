@@ -46,22 +46,20 @@ def _delimited(tag: int, payload: bytes) -> bytes:
 
 def _fields(message: memoryview, *tags: int, repeated: bool = False) -> list[memoryview]:
     """Splits a message into its fields, whose tags must be `tags` (any number of the one tag if `repeated`)."""
-    fields, position, end = [], 0, len(message)
-    while position < end:
-        if message[position] != (tags[0] if repeated else tags[min(len(fields), len(tags) - 1)]):
-            raise ValueError(f"unexpected field {message[position]:#x} in a record")
-        position, length, shift = position + 1, 0, 0
-        while True:
-            if position == end:
-                raise ValueError("a record ends inside a length")
-            byte = message[position]
-            position, length, shift = position + 1, length | (byte & 0x7F) << shift, shift + 7
-            if byte < 0x80:
-                break
-        if position + length > end:
-            raise ValueError("a record ends inside a field")
-        fields.append(message[position : position + length])
-        position += length
-    if not repeated and len(fields) != len(tags):
-        raise ValueError(f"a record has {len(fields)} fields where {len(tags)} belong")
+    found, fields, end = [], [], 0
+    try:
+        while end < len(message):
+            found.append(message[end])
+            begin, length, shift, byte = end + 1, 0, 0, 0x80
+            while byte & 0x80:
+                byte = message[begin]
+                begin, length, shift = begin + 1, length | (byte & 0x7F) << shift, shift + 7
+            end = begin + length
+            fields.append(message[begin:end])
+    except IndexError:
+        end = len(message) + 1
+    if end != len(message):
+        raise ValueError("a record ends inside a field")
+    if found != (list(tags) * len(found) if repeated else list(tags)):
+        raise ValueError(f"fields {found} of a record, expected {list(tags)}")
     return fields

@@ -6,68 +6,129 @@
                         "shards": [{"file", "records", "bytes", "sha256"}],
                         "episodes": [{"id", "shard", "first_record", "num_frames", "crc"}]}}}
 
-The file is only ever replaced as a whole, by a process that holds `.lock` beside it.
+The file is only ever replaced as a whole, by a process that holds `.lock` beside it. Whatever else is found in it, or in a file
+of an unfinished split, which consists of the same parts, is a `DataError` that names the field.
 """
 
 import contextlib
-import json
 import os
+import reprlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rad_jax.data.spec import DataError, EpisodeSpec, check_file_name, check_name
-from rad_jax.files import FileLock, Locked, remove_temporaries, write_json
+from rad_jax.files import FileLock, Locked, read_json, remove_temporaries, write_json
 
 FILE = "index.json"
 LOCK = ".lock"
 FORMAT = 1
 PATIENCE = 60.0  # seconds: changing the index takes one or two
 
+# Forms of JSON values: a type (int: a whole number), [form of the items], (form of each item), {key: form}, {"*": of all}.
+_ARRAYS = {"*": ([int], str)}
+SCHEMA = {"name": str, "chunk": int, "arrays": _ARRAYS, "statics": _ARRAYS}
+SHARD = {"file": str, "records": int, "bytes": int, "sha256": str}
+EPISODE = {"id": str, "first_record": int, "num_frames": int, "crc": int}
+TOKENIZER = dict.fromkeys(("name", "fingerprint", "path"), str)
+_SPLIT = {
+    "info": dict,
+    "num_episodes": int,
+    "episodes_per_shard": int,
+    "shards": [SHARD],
+    "episodes": [{"shard": int, **EPISODE}],
+}
+_MOST = 2**53
+
+
+def read_form(path: Path, form: dict[str, Any], remedy: str) -> dict[str, Any]:
+    """Returns the content of a JSON file.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      DataError: it is no JSON, or a field is missing, of another type than `form` says, or a number outside 0 .. 2**53.
+    """
+    try:
+        content = read_json(path)
+        _check_form("", content, form)
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({error}): {remedy}") from error
+    return content
+
+
+def _check_form(where: str, value: Any, form: Any) -> None:
+    """Raises ValueError, naming the field below `where`, unless a value has a form."""
+    if form is object:
+        return
+    pair = isinstance(form, tuple)
+    kind = form if isinstance(form, type) else list if pair else type(form)
+    fits = type(value) is kind and (kind is not int or 0 <= value <= _MOST)
+    if not fits or (pair and len(value) != len(form)):
+        expected = {int: f"a whole number from 0 to {_MOST}", str: "text", list: "a list", dict: "an object"}
+        words = f"{len(form)} values" if pair else expected[kind]
+        raise ValueError(f"{where or 'its content'} is {reprlib.repr(value)}, expected {words}")
+    if kind is list:
+        for number, item in enumerate(value):
+            _check_form(f"{where}[{number}]", item, form[number if pair else 0])
+    elif isinstance(form, dict):
+        for key, inner in (dict.fromkeys(value, form["*"]) if "*" in form else form).items():
+            field = f"{where}.{ascii(key)[1:-1]}".removeprefix(".")
+            if key not in value:
+                raise ValueError(f"{field} is missing")
+            _check_form(field, value[key], inner)
+
 
 def load_index(directory: str | os.PathLike) -> dict[str, Any] | None:
     """Returns the index of a data set, or None if the directory has none.
 
     Raises:
-      DataError: the file is not JSON, has a format that this version does not know, or has a name of a split, shard or episode
-        that is not safe as a file name.
+      DataError: the file has a format that this version does not know, or it is damaged: a field is missing, wrong, or
+        contradicts another one, or a name of a split, shard or episode is not safe as a file name.
     """
-    path = Path(directory) / FILE
+    path, remedy = Path(directory) / FILE, "delete it and write the data set again"
     try:
-        index = json.loads(path.read_text("utf-8"))
-        found = index["format"]
-        if found == FORMAT:
-            _check_names(path, index["splits"])
+        index = read_form(path, {"format": int}, remedy)
     except FileNotFoundError:
         return None
-    except DataError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is damaged ({error!r}): delete it and write the data set again") from error
-    if found != FORMAT:
-        raise DataError(
-            f"{path} has format {found}, this version of rad_jax reads {FORMAT}: write the data set again"
-        )
+    if (found := index["format"]) != FORMAT:
+        raise DataError(f"{path} has format {found}, expected {FORMAT}: write the data set again")
+    try:
+        _check_form("", index, {**SCHEMA, "tokenizer": object, "splits": {"*": _SPLIT}})
+        if index["tokenizer"] is not None:
+            _check_form("tokenizer", index["tokenizer"], TOKENIZER)
+        for split in index["splits"]:
+            _check_split(index, split)
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({error}): {remedy}") from error
     return index
 
 
-def _check_names(path: Path, splits: dict[str, Any]) -> None:
-    """Raises DataError for a name that could lead out of the data set, or out of where an episode's videos are written."""
-    for split, entry in splits.items():
-        check_name(f"{path}: split", split)
-        for shard in entry["shards"]:
-            check_file_name(f"{path}: shard", shard["file"])
-        for episode in entry["episodes"]:
-            check_file_name(f"{path}: episode", episode["id"])
+def _check_split(index: dict[str, Any], split: str) -> None:
+    """Raises ValueError for a name that could lead out of the data set, or an episode that is not in the shard it names."""
+    check_name("split", split)
+    entry, spec = index["splits"][split], spec_of(index, split)
+    shards, episodes = entry["shards"], entry["episodes"]
+    frame_bytes = sum(spec.sizes[name] for name in spec.arrays)
+    for shard in shards:
+        check_file_name("shard", shard["file"])
+    if entry["num_episodes"] != len(episodes):
+        raise ValueError(f"splits.{split}.num_episodes is {entry['num_episodes']}, not {len(episodes)}")
+    for number, episode in enumerate(episodes):
+        check_file_name("episode", episode["id"])
+        shard = shards[episode["shard"]] if episode["shard"] < len(shards) else {"records": 0, "bytes": 0}
+        frames = episode["num_frames"]
+        end = episode["first_record"] + -(-frames // spec.chunk)
+        if frames < 1 or end > shard["records"] or frame_bytes * frames > shard["bytes"]:
+            where = f"splits.{split}.episodes[{number}]"
+            raise ValueError(f"{where} is {episode}, which does not fit into its shard {shard}")
 
 
 def schema_entry(spec: EpisodeSpec) -> dict[str, Any]:
     """Returns the part of the index that all splits of a data set share, as JSON gives it back."""
-    arrays, statics = (
-        {name: [list(shape), dtype] for name, (shape, dtype) in group.items()}
-        for group in (spec.arrays, spec.statics)
-    )
-    return {"format": FORMAT, "name": spec.name, "chunk": spec.chunk, "arrays": arrays, "statics": statics}
+    entry = {"format": FORMAT, "name": spec.name, "chunk": spec.chunk}
+    for group in ("arrays", "statics"):
+        entry[group] = {name: [list(shape), dtype] for name, (shape, dtype) in getattr(spec, group).items()}
+    return entry
 
 
 def spec_of(index: dict[str, Any], split: str) -> EpisodeSpec:

@@ -1,8 +1,8 @@
 """Reads windows of frames from a split, decoding only the records that they touch."""
 
+import functools
 import hashlib
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,23 @@ import numpy as np
 
 from rad_jax.data import example
 from rad_jax.data.index import FILE, load_index, spec_of
-from rad_jax.data.spec import DataError
+from rad_jax.data.spec import BOOKKEEPING, DataError
 
 # Random access: no read-ahead, and a file buffer smaller than a record. The footer of a file holds its index; the default
 # prefetch of 1 MiB per opened file would be half a window.
 _OPTIONS = "readahead_buffer_size:0,max_parallelism:1,footer_prefetch_bytes:64K"
 _FILE_BUFFER = 32768
 
+Fields = dict[str, memoryview]
+
 OPEN_FILES = 256
 """Shards of a split that are open at a time; a process is often limited to 1024 open files."""
 
 _REPAIR = "delete the file and run the command that writes the data set again"
+_KEEP = (
+    "keep the file, whose sha256 is that of the one that was written: "
+    "the cause is index.json, memory, or the limit of open files (ulimit -n)"
+)
 
 
 class Episodes:
@@ -46,33 +52,34 @@ class Episodes:
         if index is None:
             raise DataError(f"no data set at {self.directory}: it has no {FILE}")
         if split not in index["splits"]:
-            unfinished = (self.directory / f"{split}.progress").exists()
-            state = (
-                "was not finished: run the command that writes it again" if unfinished else "does not exist"
-            )
-            raise DataError(
-                f"split {split!r} of {self.directory} {state}; there are: {', '.join(index['splits'])}"
-            )
+            state = "does not exist"
+            if (self.directory / f"{split}.progress").exists():
+                state = "was not finished: run the command that writes it again"
+            others = ", ".join(index["splits"])
+            raise DataError(f"split {split!r} of {self.directory} {state}; there are: {others}")
         self.spec = spec_of(index, split)
         self.tokenizer: dict[str, str] | None = index["tokenizer"]
         entry = index["splits"][split]
-        self._shards: list[dict[str, Any]] = entry["shards"]
-        self._episodes: list[dict[str, Any]] = entry["episodes"]
+        self._shards, self._episodes = entry["shards"], entry["episodes"]
         self.ids = [episode["id"] for episode in self._episodes]
         self.checksums = [shard["sha256"] for shard in self._shards]
         self.lengths = np.array([episode["num_frames"] for episode in self._episodes], np.int64)
-        for shard in self._shards:
-            path = self.directory / shard["file"]
-            found = path.stat().st_size if path.exists() else None
-            if found != shard["bytes"]:
-                state = "is missing" if found is None else f"has {found} bytes, written were {shard['bytes']}"
-                raise DataError(f"shard {path} {state} (records 0..{shard['records'] - 1}): {_REPAIR}")
-        self._sizes = {
-            name: int(np.prod(shape)) * np.dtype(dtype).itemsize
-            for name, (shape, dtype) in {**self.spec.arrays, **self.spec.statics}.items()
-        }
-        self._readers: dict[int, Any] = {}
-        self._lock = threading.Lock()
+        self._paths = paths = [self.directory / shard["file"] for shard in self._shards]
+        for path, shard in zip(paths, self._shards):
+            state = f"has {path.stat().st_size} bytes" if path.exists() else "is missing"
+            if state != f"has {shard['bytes']} bytes":
+                written = f"{shard['records']} records of {shard['bytes']} bytes were written"
+                raise DataError(f"shard {path} {state}, {written}: {_REPAIR}")
+        # A reader that is pushed out is closed when no thread reads it any more.
+        self._reader = functools.lru_cache(OPEN_FILES)(lambda shard: _open(paths[shard]))
+
+    @property
+    def pictures(self) -> str:
+        """What a model reads: "latents" if the data set has them, else "frames". Raises DataError if it has neither."""
+        for name in ("latents", "frames"):
+            if name in self.spec.arrays:
+                return name
+        raise DataError(f"{self} has neither 'latents' nor 'frames'")
 
     def __len__(self) -> int:
         return len(self._episodes)
@@ -100,34 +107,32 @@ class Episodes:
           DataError: no such episode, frames or array; or a record is damaged, or belongs to another data set.
         """
         entry = self._entry(episode)
-        stop = entry["num_frames"] if stop is None else stop
-        if not 0 <= start < stop <= entry["num_frames"]:
-            raise DataError(
-                f"episode {entry['id']!r} of {self} has {entry['num_frames']} frames, asked for {start}..{stop}"
-            )
-        names = list(self.spec.arrays) if arrays is None else list(arrays)
-        unknown = [name for name in names if name not in self.spec.arrays]
-        if unknown:
-            raise DataError(f"{self} has no array {unknown[0]!r}; there are: {', '.join(self.spec.arrays)}")
-        out = {
-            name: np.empty((stop - start, *self.spec.arrays[name][0]), self.spec.arrays[name][1])
-            for name in names
-        }
+        length = entry["num_frames"]
+        arrays = tuple(self.spec.arrays) if arrays is None else arrays
+        stop = length if stop is None else stop
+        if not 0 <= start < stop <= length:
+            where = f"episode {entry['id']!r} of {self}"
+            raise DataError(f"{where} has {length} frames, asked for {start}..{stop}")
+        out = {}
+        for name in arrays:
+            if name not in self.spec.arrays:
+                raise DataError(f"{self} has no array {name!r}; there are: {', '.join(self.spec.arrays)}")
+            shape, dtype = self.spec.arrays[name]
+            out[name] = np.empty((stop - start, *shape), dtype)
         chunk = self.spec.chunk
         for number, fields in self._chunks(entry, start // chunk, (stop - 1) // chunk + 1):
             first = number * chunk
             begin, end = max(start, first), min(stop, first + chunk)
-            for name in names:
-                shape, dtype = self.spec.arrays[name]
-                frames = np.frombuffer(fields[name], np.dtype(dtype).newbyteorder("<")).reshape(-1, *shape)
-                out[name][begin - start : end - start] = frames[begin - first : end - first]
+            for name, array in out.items():
+                frames = _decoded(fields[name], array.dtype).reshape(-1, *array.shape[1:])
+                array[begin - start : end - start] = frames[begin - first : end - first]
         return out
 
     def static(self, episode: int) -> dict[str, np.ndarray]:
         """Returns the per-episode arrays of an episode, by name."""
         ((_, fields),) = self._chunks(self._entry(episode), 0, 1)
         return {
-            name: np.frombuffer(fields[name], np.dtype(dtype).newbyteorder("<")).reshape(shape).astype(dtype)
+            name: _decoded(fields[name], dtype).reshape(shape).astype(dtype)
             for name, (shape, dtype) in self.spec.statics.items()
         }
 
@@ -137,82 +142,77 @@ class Episodes:
         Raises:
           DataError: naming the first shard that is not the one that was written.
         """
-        for shard in self._shards:
-            path = self.directory / shard["file"]
-            with open(path, "rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != shard["sha256"]:
-                    raise DataError(
-                        f"shard {path} is not the file that was written (sha256 differs): {_REPAIR}"
-                    )
+        for shard, (path, checksum) in enumerate(zip(self._paths, self.checksums)):
+            if self._digest(shard) != checksum:
+                raise DataError(f"shard {path} is not the file that was written (sha256 differs): {_REPAIR}")
+
+    def _digest(self, shard: int) -> str:
+        with open(self._paths[shard], "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def _unreadable(self, shard: int, record: int, problem: str) -> DataError:
+        """The error of a record. A shard that cannot be read now may be intact, and must not be deleted then."""
+        try:
+            remedy = _KEEP if self._digest(shard) == self.checksums[shard] else _REPAIR
+        except FileNotFoundError:
+            remedy = _REPAIR
+        except OSError as error:
+            remedy = f"the file cannot be opened ({error.strerror}); it may be intact, so keep it"
+        return DataError(f"shard {self._paths[shard]}, record {record}: {problem}; {remedy}")
 
     def _entry(self, episode: int) -> dict[str, Any]:
         if not 0 <= episode < len(self):
             raise DataError(f"{self} has episodes 0..{len(self) - 1}, asked for {episode}")
         return self._episodes[episode]
 
-    def _chunks(
-        self, entry: dict[str, Any], first: int, stop: int
-    ) -> Iterator[tuple[int, dict[str, memoryview]]]:
+    def _chunks(self, entry: dict[str, Any], first: int, stop: int) -> Iterator[tuple[int, Fields]]:
         """Yields (number, checked features) of an episode's chunks first..stop-1."""
-        shard, offset = self._shards[entry["shard"]], entry["first_record"]
-        records = self._records(entry["shard"], offset + first, offset + stop)
+        shard, offset = entry["shard"], entry["first_record"]
+        records = self._records(shard, offset + first, offset + stop)
         for number, record in zip(range(first, stop), records, strict=True):
-            problem, fields = self._inspect(entry, number, record)
-            if problem:
-                raise DataError(
-                    f"shard {self.directory / shard['file']}, record {offset + number}: {problem}; {_REPAIR}"
-                )
+            try:
+                fields = self._checked(entry, number, record)
+            except ValueError as error:
+                raise self._unreadable(shard, offset + number, str(error)) from error
             yield number, fields
 
-    def _inspect(
-        self, entry: dict[str, Any], number: int, record: bytes
-    ) -> tuple[str, dict[str, memoryview]]:
-        """Returns what is wrong with the record that should be chunk `number` of an episode ("" if nothing is)."""
+    def _checked(self, entry: dict[str, Any], number: int, record: bytes) -> Fields:
+        """Returns the features of a record. Raises ValueError unless it is chunk `number` of the episode."""
         try:
             fields = example.decode(record)
             episode_id = str(fields["episode_id"], "utf-8")
             chunk, crc = (int.from_bytes(fields[name], "little") for name in ("chunk", "episode_crc"))
-            sizes = {name: len(fields[name]) for name in self._sizes}
+            found = {name: len(fields[name]) for name in self.spec.sizes}
+            if unknown := fields.keys() - found.keys() - BOOKKEEPING.keys() - {"episode_id"}:
+                raise KeyError(f"the index has no array {min(unknown)!r}")
         except (ValueError, KeyError) as error:
-            return f"not a record of this data set ({error!r})", {}
+            raise ValueError(f"not a record of this data set ({error!r})") from error
         if (episode_id, chunk, crc) != (entry["id"], number, entry["crc"]):
-            found = f"chunk {chunk} of episode {episode_id!r} (checksum {crc:08x})"
-            return f"holds {found}, expected chunk {number} of {entry['id']!r} ({entry['crc']:08x})", {}
+            raise ValueError(
+                f"holds chunk {chunk} of episode {episode_id!r} (checksum {crc:08x}), "
+                f"expected chunk {number} of {entry['id']!r} ({entry['crc']:08x})"
+            )
         frames = min(self.spec.chunk, entry["num_frames"] - number * self.spec.chunk)
-        for name, size in self._sizes.items():
+        for name, size in self.spec.sizes.items():
             expected = size * (frames if name in self.spec.arrays else 1)
-            if sizes[name] != expected:
-                return f"array {name!r} has {sizes[name]} bytes, expected {expected}", {}
-        return "", fields
+            if found[name] != expected:
+                raise ValueError(f"array {name!r} has {found[name]} bytes, expected {expected}")
+        return fields
 
-    def _records(self, number: int, first: int, stop: int) -> list[bytes]:
+    def _records(self, shard: int, first: int, stop: int) -> list[bytes]:
         try:
-            return self._reader(number).read(first, stop)
+            return self._reader(shard).read(first, stop)
         except (RuntimeError, IndexError):
             # The message names neither file nor record, and this reader cannot be used again: find the record one by one.
-            with self._lock:
-                self._readers.pop(number, None)
-            path = self.directory / self._shards[number]["file"]
-            records = []
-            for record in range(first, stop):
-                try:
-                    records += _open(path).read([record])
-                except (RuntimeError, IndexError) as error:
-                    reason = str(error).split(";")[0]
-                    raise DataError(
-                        f"shard {path}, record {record}: cannot be read ({reason}); {_REPAIR}"
-                    ) from error
-            return records
-
-    def _reader(self, number: int) -> Any:
-        with self._lock:
-            reader = self._readers.pop(number, None)
-            if reader is None:
-                reader = _open(self.directory / self._shards[number]["file"])
-            self._readers[number] = reader  # the last used comes last
-            if len(self._readers) > OPEN_FILES:
-                del self._readers[next(iter(self._readers))]  # closed when no thread reads it any more
-            return reader
+            self._reader.cache_clear()
+        records = []
+        for record in range(first, stop):
+            try:
+                records += _open(self._paths[shard]).read([record])
+            except (RuntimeError, IndexError) as error:
+                reason = str(error).split(";")[0]
+                raise self._unreadable(shard, record, f"cannot be read ({reason})") from error
+        return records
 
 
 def check_latents(episodes: Episodes, name: str, fingerprint: str) -> None:
@@ -222,16 +222,12 @@ def check_latents(episodes: Episodes, name: str, fingerprint: str) -> None:
       episodes: the split that a model is to read.
       name, fingerprint: of the model's tokenizer.
     """
-    arrays, recorded = episodes.spec.arrays, episodes.tokenizer or {}
-    if not {"frames", "latents"} & set(arrays):
-        raise DataError(f"{episodes} has neither 'latents' nor 'frames'")
-    if "latents" in arrays and recorded.get("fingerprint") != fingerprint:
-        made_by = " ".join(
-            [recorded.get("name", "an unknown tokenizer"), recorded.get("fingerprint", "")[:12]]
-        )
+    recorded = episodes.tokenizer or {"name": "an unknown tokenizer", "fingerprint": ""}
+    if episodes.pictures == "latents" and recorded["fingerprint"] != fingerprint:
+        made_by = f"{recorded['name']} {recorded['fingerprint'][:12]}".rstrip()
         raise DataError(
-            f"{episodes} has latents of {made_by.strip()}, the model works on those of {name} "
-            f"{fingerprint[:12]}: encode the episodes with that one"
+            f"{episodes} has latents of {made_by}, the model works on those of {name} {fingerprint[:12]}: "
+            "encode the episodes with that one"
         )
 
 
@@ -246,11 +242,16 @@ def frame_size(episodes: Episodes) -> tuple[int, int]:
         return height, width
     try:
         height, width = episodes.spec.info["encoded"]["frame_size"]
+        return height, width
     except (KeyError, TypeError, ValueError):
+        where = "info['encoded']['frame_size']"
         raise DataError(
-            f"{episodes} has no frames, and its info['encoded']['frame_size'] does not say how large they were"
+            f"{episodes} has no frames, and its {where} does not say how large they were"
         ) from None
-    return height, width
+
+
+def _decoded(field: memoryview, dtype: str | np.dtype) -> np.ndarray:
+    return np.frombuffer(field, np.dtype(dtype).newbyteorder("<"))
 
 
 def _open(path: Path) -> Any:

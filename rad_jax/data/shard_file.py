@@ -3,7 +3,7 @@
 import hashlib
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -26,77 +26,49 @@ def write_shard_file(layout: SplitLayout, number: int, episodes: Iterable[Episod
     """
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    path = layout.path(number)
+    path, indices, given = layout.path(number), layout.episodes(number), iter(episodes)
+    asked = f"those of split {layout.split!r} that it was asked for ({indices})"
+    entries, count = [], 0
     with replacing(path) as temporary:
         writer = ArrayRecordWriter(os.fspath(temporary), _OPTIONS)
         try:
-            entries, records = _write_episodes(writer, layout, layout.episodes(number), iter(episodes))
+            for index in indices:
+                episode = next(given, None)
+                if episode is None:
+                    raise DataError(f"make_episodes ended before episode {index} of {asked}")
+                entry = _write_episode(writer, layout.spec, f"{layout.split}-{index:06d}", episode)
+                entries.append({"first_record": count, **entry})
+                count += -(-entry["num_frames"] // layout.spec.chunk)
+                del episode  # frees its memory before the next one is made
+            if next(given, None) is not None:
+                raise DataError(f"make_episodes gave more episodes than {asked}")
         finally:
             writer.close()
         with open(temporary, "rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         size = temporary.stat().st_size
-    return {"file": path.name, "records": records, "bytes": size, "sha256": sha256, "episodes": entries}
+    return {"file": path.name, "records": count, "bytes": size, "sha256": sha256, "episodes": entries}
 
 
-def _write_episodes(
-    writer: Any, layout: SplitLayout, indices: range, episodes: Iterator[Episode]
-) -> tuple[list[dict[str, Any]], int]:
-    """Writes the records of all episodes; returns the index entries of the episodes, and the number of records."""
-    entries, count = [], 0
-    for index in indices:
-        episode = next(episodes, None)
-        if episode is None:
-            raise DataError(
-                f"make_episodes ended before episode {index} of split {layout.split!r} (asked for {indices})"
-            )
-        entry, records = _episode_records(layout.spec, f"{layout.split}-{index:06d}", episode)
-        for record in records:
-            writer.write(record)
-        entries.append({"first_record": count, **entry})
-        count += -(-entry["num_frames"] // layout.spec.chunk)
-        del episode, records  # frees their memory before the next episode is made
-    if next(episodes, None) is not None:
-        raise DataError(
-            f"make_episodes gave more episodes than it was asked for ({indices} of split {layout.split!r})"
-        )
-    return entries, count
-
-
-def _episode_records(
-    spec: EpisodeSpec, default_id: str, episode: Episode
-) -> tuple[dict[str, Any], Iterator[bytes]]:
-    """Returns an episode's entry in the index, without its position, and its records."""
+def _write_episode(writer: Any, spec: EpisodeSpec, default_id: str, episode: Episode) -> dict[str, Any]:
+    """Writes the records of an episode, of `spec.chunk` frames each; returns its entry in the index, without its position."""
     episode_id = episode.get("episode_id", default_id)
     num_frames = check_episode(spec, episode_id, episode)
-    arrays = {name: _contiguous(episode[name]) for name in [*spec.arrays, *spec.statics]}
-    crc = _checksum(arrays)
-    entry = {"id": episode_id, "num_frames": num_frames, "crc": crc}
-    return entry, _records(spec, episode_id, num_frames, arrays, crc)
-
-
-def _contiguous(array: np.ndarray | np.generic) -> np.ndarray:
-    """Returns the array in C order and little-endian, as it is stored in a record."""
-    array = np.asarray(array)
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
-
-
-def _checksum(arrays: dict[str, np.ndarray]) -> int:
-    """Returns one CRC-32 over all arrays of an episode. It stands in the index and in each record, and ties them together."""
-    crc = 0
+    arrays = {name: _as_stored(episode[name]) for name in [*spec.arrays, *spec.statics]}
+    crc = 0  # one CRC-32 over all arrays: it stands in the index and in each record, and ties them together
     for name in sorted(arrays):
         crc = zlib.crc32(arrays[name].reshape(-1).view(np.uint8), zlib.crc32(name.encode(), crc))
-    return crc
-
-
-def _records(
-    spec: EpisodeSpec, episode_id: str, num_frames: int, arrays: dict[str, np.ndarray], crc: int
-) -> Iterator[bytes]:
-    """Yields an episode's records of `spec.chunk` frames each; the last one may be shorter."""
     common = {name: arrays[name].tobytes() for name in spec.statics}
     common |= {"episode_id": episode_id.encode(), "num_frames": np.int32(num_frames).tobytes()}
     common |= {"episode_crc": np.uint32(crc).tobytes()}
     for chunk, start in enumerate(range(0, num_frames, spec.chunk)):
         frames = {name: arrays[name][start : start + spec.chunk].tobytes() for name in spec.arrays}
         place = {"chunk": np.int32(chunk).tobytes(), "start": np.int32(start).tobytes()}
-        yield example.encode({**common, **frames, **place})
+        writer.write(example.encode({**common, **frames, **place}))
+    return {"id": episode_id, "num_frames": num_frames, "crc": crc}
+
+
+def _as_stored(array: np.ndarray | np.generic) -> np.ndarray:
+    """Returns the array in C order and little-endian."""
+    array = np.asarray(array)
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)

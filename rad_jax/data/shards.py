@@ -10,20 +10,17 @@ without locks, two processes may write the same shard, each in full, and the lat
 """
 
 import contextlib
-import json
 import math
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rad_jax.data.index import schema_entry
+from rad_jax.data.index import EPISODE, SCHEMA, SHARD, read_form, schema_entry
 from rad_jax.data.spec import DataError, EpisodeSpec, check_name
 from rad_jax.files import FileLock, Locked, remove_temporaries, write_json
-
-_SHARD_KEYS = ("file", "records", "bytes", "sha256")
-_EPISODE_KEYS = ("first_record", "num_frames", "crc")
 
 
 @dataclass(frozen=True)
@@ -67,14 +64,10 @@ class SplitLayout:
         first = number * self.episodes_per_shard
         return range(first, min(first + self.episodes_per_shard, self.num_episodes))
 
-    @property
-    def file_prefix(self) -> str:
-        """What the names of all shard files of the split begin with."""
-        return f"{self.spec.name}-{self.split}.array_record-"
-
     def path(self, number: int) -> Path:
         """File of a shard."""
-        return self.directory / f"{self.file_prefix}{number:05d}-of-{self.num_shards:05d}"
+        prefix = f"{self.spec.name}-{self.split}.array_record-"
+        return self.directory / f"{prefix}{number:05d}-of-{self.num_shards:05d}"
 
     @property
     def progress_directory(self) -> Path:
@@ -98,11 +91,8 @@ class SplitLayout:
     @property
     def own(self) -> dict[str, Any]:
         """What the index says about this split alone, apart from its shards and episodes, as JSON."""
-        return {
-            "info": self.spec.info,
-            "num_episodes": self.num_episodes,
-            "episodes_per_shard": self.episodes_per_shard,
-        }
+        sizes = {"num_episodes": self.num_episodes, "episodes_per_shard": self.episodes_per_shard}
+        return {"info": self.spec.info, **sizes}
 
     @property
     def content(self) -> dict[str, Any]:
@@ -132,22 +122,24 @@ def read_entries(layout: SplitLayout) -> dict[int, dict[str, Any]]:
     """
     entries = {}
     for path in sorted(layout.progress_directory.glob("[0-9]*.json")):
-        number, entry = int(path.stem), read_progress_file(path, (*_SHARD_KEYS, "episodes"))
+        number, entry = int(path.stem), _read(path, {**SHARD, "episodes": [EPISODE]})
         if entry["file"] != layout.path(number).name:
-            raise DataError(f"{path} is damaged, it names {entry['file']!r}: delete {path.parent}")
+            raise DataError(f"{path} is damaged (file is {entry['file']!r}): delete {path.parent}")
         if is_written(layout.directory, entry):
             entries[number] = entry
     return entries
 
 
-def read_progress_file(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
-    """Reads a JSON file of a progress directory. Raises DataError unless it has these keys."""
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        _ = [content[key] for key in keys]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is damaged: delete {path.parent} to write the split afresh") from error
-    return content
+def read_layouts(directory: Path) -> dict[str, dict[str, Any]]:
+    """Returns the contents of the layouts of all unfinished splits, by split. Raises DataError if one is damaged."""
+    paths = sorted(directory.glob("*.progress/plan.json"))
+    return {
+        path.parent.name.removesuffix(".progress"): _read(path, {**SCHEMA, "format": int}) for path in paths
+    }
+
+
+def _read(path: Path, form: dict[str, Any]) -> dict[str, Any]:
+    return read_form(path, form, f"delete {path.parent} to write the split afresh")
 
 
 def is_written(directory: Path, entry: dict[str, Any]) -> bool:
@@ -189,7 +181,7 @@ def entries_of_index(entry: dict[str, Any]) -> dict[int, dict[str, Any]]:
     """Returns the entries of all shards of a complete split, as `read_entries` gave them before it was complete."""
     shards = {number: {**shard, "episodes": []} for number, shard in enumerate(entry["shards"])}
     for episode in entry["episodes"]:
-        shards[episode["shard"]]["episodes"].append({key: episode[key] for key in ("id", *_EPISODE_KEYS)})
+        shards[episode["shard"]]["episodes"].append({key: episode[key] for key in EPISODE})
     return shards
 
 
@@ -199,17 +191,15 @@ def index_of_entries(split: str, shards: list[dict[str, Any]]) -> dict[str, Any]
     Raises:
       DataError: two episodes have the same id.
     """
-    episodes: dict[str, dict[str, Any]] = {}
-    for number, shard in enumerate(shards):
-        for episode in shard["episodes"]:
-            name = episode["id"]
-            if name in episodes:
-                raise DataError(f"split {split!r} has two episodes called {name!r}")
-            episodes[name] = {"id": name, "shard": number, **{key: episode[key] for key in _EPISODE_KEYS}}
-    return {
-        "shards": [{key: shard[key] for key in _SHARD_KEYS} for shard in shards],
-        "episodes": list(episodes.values()),
-    }
+    episodes = [
+        {"id": episode["id"], "shard": number, **{key: episode[key] for key in EPISODE}}
+        for number, shard in enumerate(shards)
+        for episode in shard["episodes"]
+    ]
+    for name, count in Counter(episode["id"] for episode in episodes).items():
+        if count > 1:
+            raise DataError(f"split {split!r} has two episodes called {name!r}")
+    return {"shards": [{key: shard[key] for key in SHARD} for shard in shards], "episodes": episodes}
 
 
 def refuse_change(directory: Path, what: str, there: dict[str, Any], wanted: dict[str, Any]) -> None:

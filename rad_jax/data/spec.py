@@ -1,6 +1,8 @@
 """The schema of an episode and the checks that every episode passes before it is written."""
 
+import functools
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -62,9 +64,7 @@ class EpisodeSpec:
     def __post_init__(self):
         check_name("data set", self.name)
         if self.chunk < 1:
-            raise DataError(
-                f"data set {self.name!r}: chunk is {self.chunk}, expected at least 1 frame per record"
-            )
+            raise DataError(f"data set {self.name!r}: chunk is {self.chunk}, expected at least 1 frame")
         if not self.arrays:
             raise DataError(f"data set {self.name!r} has no per-frame array")
         object.__setattr__(self, "arrays", _normalised(self.arrays))
@@ -78,6 +78,12 @@ class EpisodeSpec:
             object.__setattr__(self, "info", json.loads(json.dumps(dict(self.info), allow_nan=False)))
         except (TypeError, ValueError) as error:
             raise DataError(f"data set {self.name!r}: info cannot be stored as JSON ({error})") from error
+
+    @functools.cached_property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of one frame of every per-frame array, and of every per-episode array."""
+        arrays = {**self.arrays, **self.statics}
+        return {name: math.prod(shape) * np.dtype(dtype).itemsize for name, (shape, dtype) in arrays.items()}
 
 
 def check_name(what: str, name: str) -> None:
@@ -129,25 +135,20 @@ def check_episode(spec: EpisodeSpec, episode_id: Any, episode: Episode) -> int:
     check_file_name("episode_id", episode_id)  # videos and pictures of an episode are named after it
     where = f"episode {episode_id!r}"
     expected = {**spec.arrays, **spec.statics}
-    for name in [*expected, *(set(episode) - {"episode_id"})]:
-        if name not in episode:
-            raise DataError(f"{where}: array {name!r} is missing")
-        if name not in expected:
-            raise DataError(
-                f"{where}: array {name!r} is not in the schema; known: {', '.join(sorted(expected))}"
-            )
+    if missing := expected.keys() - episode.keys():
+        raise DataError(f"{where}: array {min(missing)!r} is missing")
+    if unknown := episode.keys() - expected.keys() - {"episode_id"}:
+        known = ", ".join(sorted(expected))
+        raise DataError(f"{where}: array {min(unknown)!r} is not in the schema; known: {known}")
     lengths = {}
     for name, (shape, dtype) in expected.items():
         array = np.asarray(episode[name])
+        if name in spec.arrays and array.ndim:
+            lengths[name] = len(array)
+            shape = (len(array), *shape)
         if array.dtype.name != dtype:
             raise DataError(f"{where}: array {name!r} is {array.dtype}, expected {dtype}")
-        if name in spec.arrays:
-            if array.ndim == 0 or array.shape[1:] != shape:
-                raise DataError(
-                    f"{where}: array {name!r} has shape {array.shape}, expected {('frames', *shape)}"
-                )
-            lengths[name] = len(array)
-        elif array.shape != shape:
+        if array.shape != shape or (name in spec.arrays and not array.ndim):
             raise DataError(f"{where}: array {name!r} has shape {array.shape}, expected {shape}")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise DataError(f"{where}: array {name!r} has values that are not finite")

@@ -27,9 +27,8 @@ def write_tfds_metadata(directory: Path, spec: EpisodeSpec, splits: dict[str, An
         return tfds.features.Tensor(shape=shape, dtype=np.dtype(dtype), encoding="bytes")
 
     features = {name: feature((None, *shape), dtype) for name, (shape, dtype) in spec.arrays.items()}
-    features |= {
-        name: feature(shape, dtype) for name, (shape, dtype) in {**spec.statics, **BOOKKEEPING}.items()
-    }
+    whole = {**spec.statics, **BOOKKEEPING}
+    features |= {name: feature(shape, dtype) for name, (shape, dtype) in whole.items()}
     features["episode_id"] = tfds.features.Text()
     template = tfds.core.ShardedFileTemplate(
         data_dir=directory, dataset_name=spec.name, filetype_suffix="array_record"

@@ -50,9 +50,7 @@ class Windows:
                 f"and are not used, first {episodes.ids[short[0]]!r}"
             )
         condition_dim(episodes.spec, condition, heading_harmonics)
-        self.frames = next((name for name in ("latents", "frames") if name in episodes.spec.arrays), "")
-        if not self.frames:
-            raise DataError(f"{episodes} has neither 'latents' nor 'frames'")
+        self.frames = episodes.pictures
         self._episodes, self._clip = episodes, clip
         self._condition = condition, heading_harmonics
         self._ends = np.cumsum(np.maximum(episodes.lengths - clip + 1, 0))
@@ -111,42 +109,21 @@ def train_dataset(
 
 
 def train_batches(
-    episodes: Episodes,
-    *,
-    clip: int,
-    batch: int,
-    seed: int,
-    first_step: int,
-    process_index: int = 0,
-    process_count: int = 1,
-    condition: str = "action",
-    heading_harmonics: int = 1,
-    threads: int = 2,
-    buffer: int = 8,
+    dataset: grain.MapDataset, first_step: int, *, threads: int = 2, buffer: int = 8
 ) -> Iterator[Batch]:
     """Returns an endless iterator over the batches of steps `first_step`, `first_step + 1`, ..., read ahead by threads.
 
     Args:
+      dataset: see `train_dataset`.
       first_step: 0, or the step at which a run resumes.
       threads: threads that read batches ahead; with 0, a batch is read when it is asked for.
       buffer: batches held ready.
-      (others): see `train_dataset`.
 
     Returns:
       An iterator with `close()`, which stops its threads.
 
     Raises:
-      DataError: see `Windows`; while iterating, a damaged shard (see `Episodes.read`).
+      DataError: while iterating, a damaged shard (see `Episodes.read`).
     """
-    dataset = train_dataset(
-        episodes,
-        clip=clip,
-        batch=batch,
-        seed=seed,
-        process_index=process_index,
-        process_count=process_count,
-        condition=condition,
-        heading_harmonics=heading_harmonics,
-    )
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffer if threads else 0)
     return iter(dataset[first_step:].to_iter_dataset(options))

@@ -59,7 +59,10 @@ def write_split(
     report(shards.finished_episodes(layout), num_episodes)
 
     def counted(indices: range) -> Iterator[Episode]:
-        return _counted(make_episodes(indices), shards.finished_episodes(layout), num_episodes, report)
+        # That the next episode is asked for means that the one before was written.
+        for done, episode in enumerate(make_episodes(indices), shards.finished_episodes(layout) + 1):
+            yield episode
+            report(done, num_episodes)
 
     # First the shards that nobody writes; then wait for those of other processes, in case one of them dies.
     for wait in (False, True):
@@ -79,21 +82,16 @@ def begin(layout: SplitLayout) -> None:
         index = load_index(layout.directory)
         if index is not None:
             shards.refuse_change(layout.directory, "the data set", index, layout.shared)
-        for other in sorted(layout.directory.glob(f"*.progress/{layout.layout_path.name}")):
-            own = other == layout.layout_path
-            wanted = layout.content if own else layout.shared
-            stored = shards.read_progress_file(other, tuple(schema_entry(layout.spec)))
+        for split, stored in shards.read_layouts(layout.directory).items():
+            own = split == layout.split
             # Another unfinished split may leave open which tokenizer the data set will have.
-            comparable = {key: value for key, value in wanted.items() if own or key in stored}
-            name = other.parent.name.removesuffix(".progress")
-            shards.refuse_change(layout.directory, f"the unfinished split {name!r}", stored, comparable)
-        entry = (index or {"splits": {}})["splits"].get(layout.split)
+            wanted = layout.content if own else {k: v for k, v in layout.shared.items() if k in stored}
+            shards.refuse_change(layout.directory, f"the unfinished split {split!r}", stored, wanted)
         complete = {}
-        if entry is not None:
-            shards.refuse_change(
-                layout.directory, f"split {layout.split!r}", {**index, **entry}, layout.content
-            )
-            complete = shards.entries_of_index(entry)
+        if index is not None and layout.split in index["splits"]:
+            content = {**index, **index["splits"][layout.split]}
+            shards.refuse_change(layout.directory, f"split {layout.split!r}", content, layout.content)
+            complete = shards.entries_of_index(content)
         there = {n: e for n, e in complete.items() if shards.is_written(layout.directory, e)}
         there |= shards.read_entries(layout)
         if there == complete and len(there) == layout.num_shards:
@@ -152,8 +150,8 @@ def finish(layout: SplitLayout) -> bool:
                 "run the command that writes the data set again"
             )
         index = load_index(layout.directory) or {**schema_entry(layout.spec), "tokenizer": None, "splits": {}}
-        tokenizer = index["tokenizer"] if layout.tokenizer is None else dict(layout.tokenizer)
-        index = {**index, "tokenizer": tokenizer}
+        if layout.tokenizer is not None:
+            index["tokenizer"] = dict(layout.tokenizer)
         shards.refuse_change(layout.directory, "the data set", index, layout.shared)
         in_order = [entries[number] for number in range(layout.num_shards)]
         entry = {**layout.own, **shards.index_of_entries(layout.split, in_order)}
@@ -171,12 +169,3 @@ def _retire(layout: SplitLayout) -> None:
     if layout.progress_directory.exists():
         os.replace(layout.progress_directory, aside)
         shutil.rmtree(aside, ignore_errors=True)
-
-
-def _counted(
-    episodes: Iterable[Episode], made: int, total: int, report: Callable[[int, int], None]
-) -> Iterator[Episode]:
-    """Passes episodes on. That the next one is asked for means that the one before was written, which is reported."""
-    for number, episode in enumerate(episodes, made + 1):
-        yield episode
-        report(number, total)

@@ -49,9 +49,8 @@ def decimation(height: int, width: int) -> int:
         ImageError: a side is shorter than 8 px.
     """
     if min(height, width) < COARSE_CELLS:
-        raise ImageError(
-            f"images of {height} x {width} pixels: PSNR at 1/8 needs at least {COARSE_CELLS} px a side"
-        )
+        least = f"at least {COARSE_CELLS} px a side"
+        raise ImageError(f"images of {height} x {width} pixels: PSNR at 1/8 needs {least}")
     return round(min(height, width) / COARSE_CELLS)
 
 

@@ -25,18 +25,16 @@ class ImageError(UserError, ValueError):
 
 def float_images(*images: Images) -> list[Float[Array, "*b H W 3"]]:
     """Checks that all images are floats of one shape (..., H, W, 3); returns them as float32."""
-    shape = jnp.shape(images[0])
-    for image in images:
-        if jnp.ndim(image) < 3 or jnp.shape(image)[-1] != 3:
-            raise ImageError(f"images of shape {jnp.shape(image)}: expected (..., H, W, 3), channels last")
-        if jnp.shape(image) != shape:
+    first = images[0].shape
+    for shape, dtype in ((image.shape, image.dtype) for image in images):
+        if len(shape) < 3 or shape[-1] != 3:
+            raise ImageError(f"images of shape {shape}: expected (..., H, W, 3), channels last")
+        if shape != first:
             raise ImageError(
-                f"images of different shapes {shape} and {jnp.shape(image)}: a metric compares equal shapes"
+                f"images of different shapes {first} and {shape}: a metric compares equal shapes"
             )
-        if not jnp.issubdtype(image.dtype, jnp.floating):
-            raise ImageError(
-                f"images of type {image.dtype}: expected floats in [0, 1] (divide 8-bit images by 255)"
-            )
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise ImageError(f"images of type {dtype}: expected floats in [0, 1] (divide 8-bit by 255)")
     return [jnp.asarray(image, jnp.float32) for image in images]
 
 

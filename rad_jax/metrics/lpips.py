@@ -28,50 +28,34 @@ SHIFT, SCALE = np.float32([-0.030, -0.088, -0.188]), np.float32([0.458, 0.448, 0
 PIXELS_AT_ONCE = 2**20
 
 
-class Conv(NamedTuple):
-    """A convolution of the backbone, with the ReLU behind it. ``index`` is its place in torchvision's list of layers."""
+class Net(NamedTuple):
+    """A backbone.
 
-    index: int
-    channels: int
-    size: int = 3
-    stride: int = 1
-    padding: int = 1
-    pool: bool = False
-    tap: bool = False
+    Attributes:
+      layers: as torchvision lists them: of a convolution, with the ReLU behind it, (index, channels) and, where they are not
+        (3, 1, 1), (size, stride, padding); "pool"; "tap" where features are compared.
+      pool: pixels along a side of which a "pool" takes the maximum, every second pixel.
+      smallest: least side of an image.
+    """
 
-
-class Backbone(NamedTuple):
-    """``pool`` is the size of the maxima that some convolutions have before them, ``smallest`` the least side of an image."""
-
-    convs: tuple[Conv, ...]
+    layers: tuple[tuple[int, ...] | str, ...]
     pool: int
     smallest: int
 
 
-NETS = {
-    "alex": Backbone(
-        (
-            Conv(0, 64, 11, 4, 2, tap=True),
-            Conv(3, 192, 5, 1, 2, pool=True, tap=True),
-            Conv(6, 384, pool=True, tap=True),
-            Conv(8, 256, tap=True),
-            Conv(10, 256, tap=True),
-        ),
-        pool=3,
-        smallest=31,
-    ),
-    "vgg": Backbone(
-        (
-            *(Conv(0, 64), Conv(2, 64, tap=True)),
-            *(Conv(5, 128, pool=True), Conv(7, 128, tap=True)),
-            *(Conv(10, 256, pool=True), Conv(12, 256), Conv(14, 256, tap=True)),
-            *(Conv(17, 512, pool=True), Conv(19, 512), Conv(21, 512, tap=True)),
-            *(Conv(24, 512, pool=True), Conv(26, 512), Conv(28, 512, tap=True)),
-        ),
-        pool=2,
-        smallest=16,
-    ),
-}
+_ALEXNET = (
+    *((0, 64, 11, 4, 2), "tap", "pool"),
+    *((3, 192, 5, 1, 2), "tap", "pool"),
+    *((6, 384), "tap", (8, 256), "tap", (10, 256), "tap"),
+)
+_VGG16 = (
+    *((0, 64), (2, 64), "tap", "pool"),
+    *((5, 128), (7, 128), "tap", "pool"),
+    *((10, 256), (12, 256), (14, 256), "tap", "pool"),
+    *((17, 512), (19, 512), (21, 512), "tap", "pool"),
+    *((24, 512), (26, 512), (28, 512), "tap"),
+)
+NETS = {"alex": Net(_ALEXNET, pool=3, smallest=31), "vgg": Net(_VGG16, pool=2, smallest=16)}
 
 
 @functools.partial(
@@ -109,19 +93,21 @@ class Network(nn.Module):
 
     @nn.compact
     def __call__(self, a: Float[Array, "m H W 3"], b: Float[Array, "m H W 3"]) -> Float[Array, " m"]:
-        backbone = NETS[self.net]
+        net = NETS[self.net]
         x = (2 * jnp.concatenate([a, b]) - 1 - SHIFT) / SCALE
         distance, taps = jnp.zeros(len(a)), 0
-        for conv in backbone.convs:
-            if conv.pool:
-                x = nn.max_pool(x, (backbone.pool, backbone.pool), (2, 2))
-            size, name = (conv.size, conv.size), f"features_{conv.index}"
-            x = nn.relu(nn.Conv(conv.channels, size, conv.stride, padding=conv.padding, name=name)(x))
-            if conv.tap:
+        for layer in net.layers:
+            if layer == "pool":
+                x = nn.max_pool(x, (net.pool, net.pool), (2, 2))
+            elif layer == "tap":
                 unit = x / (jnp.linalg.norm(x, axis=-1, keepdims=True) + 1e-10)
                 difference = jnp.square(unit[: len(a)] - unit[len(a) :])
                 distance += Head(name=f"lin{taps}")(difference).mean((1, 2, 3))
                 taps += 1
+            else:
+                index, channels, size, stride, padding = (*layer, 3, 1, 1)[:5]
+                conv = nn.Conv(channels, (size, size), stride, padding=padding, name=f"features_{index}")
+                x = nn.relu(conv(x))
         return distance
 
 
@@ -165,9 +151,8 @@ def lpips(a: Images, b: Images, weights: Lpips) -> Float[Array, "*b"]:
 @jax.jit
 def _lpips(weights: Lpips, a: Float[Array, "*b H W 3"], b: Float[Array, "*b H W 3"]) -> Float[Array, "*b"]:
     at_once = max(1, PIXELS_AT_ONCE // (a.shape[-3] * a.shape[-2]))
-    return apply_in_chunks(
-        functools.partial(Network(weights.net).apply, {"params": weights.params}), at_once, a, b
-    )
+    distance = functools.partial(Network(weights.net).apply, {"params": weights.params})
+    return apply_in_chunks(distance, at_once, a, b)
 
 
 def open_lpips(config: EvaluateConfig, size: tuple[int, int]) -> Lpips | None:

@@ -5,7 +5,6 @@ Frames are scored in blocks of a fixed size, so the metrics compile once whateve
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -77,11 +76,22 @@ def score_video(
       truth_steps: ``steps(truth)``, for callers that score several predictions of one video.
       weights: of LPIPS, which is left out of the scores without them.
     """
-    compared = _over_blocks(_compare, prediction, truth)
+    metrics = _over_blocks(_compare, prediction, truth)
     if weights is not None:
-        compared |= _over_blocks(partial(_distance, weights), prediction, truth)
-    truth_steps = steps(truth) if truth_steps is None else truth_steps
-    return _score(prediction, truth, compared, steps(prediction), truth_steps)
+        metrics |= _over_blocks(lambda p, t: {"lpips": lpips(p, t, weights)}, prediction, truth)
+    predicted_steps, truth_steps = steps(prediction), truth_steps or steps(truth)
+    change, truth_change = (one["change"].astype(np.float64) for one in (predicted_steps, truth_steps))
+    moved, undefined = truth_change > FLAT, np.full(len(truth), np.nan)
+    nearest = nearest_frame(unit_range(prediction), unit_range(truth))
+    metrics["retrieval_error"] = np.abs(nearest - np.arange(len(truth)))
+    metrics["yaw_error"] = np.abs(predicted_steps["shift"] - truth_steps["shift"])
+    metrics["motion"] = np.divide(change, truth_change, out=undefined, where=moved)
+    reduction = {metric: how for metric, how in (REDUCTION | WITH_WEIGHTS).items() if metric in metrics}
+    frames = {metric: metrics[metric].astype(np.float64) for metric in reduction}
+    frames["yaw_error"][0] = frames["motion"][0] = np.nan
+    video = {metric: reduce(frames[metric], how) for metric, how in reduction.items()}
+    video["motion"] = float(change.sum() / truth_change.sum()) if moved.any() else np.nan
+    return VideoScore(frames, video)
 
 
 def steps(video: Video) -> Steps:
@@ -109,29 +119,9 @@ def _compare(prediction: Block, truth: Block) -> dict[str, Float[Array, " t"]]:
     }
 
 
-def _distance(weights: Lpips, prediction: Block, truth: Block) -> dict[str, Float[Array, " t"]]:
-    return {"lpips": lpips(prediction, truth, weights)}
-
-
 @jax.jit
 def _step(before: Block, after: Block) -> dict[str, Num[Array, " t"]]:
     return {"shift": horizontal_shift(before, after), "change": frame_change(before, after)}
-
-
-def _score(prediction: Video, truth: Video, compared: Steps, steps: Steps, truth_steps: Steps) -> VideoScore:
-    change, truth_change = steps["change"].astype(np.float64), truth_steps["change"].astype(np.float64)
-    moved = truth_change > FLAT
-    frames = dict(compared)
-    nearest = nearest_frame(unit_range(prediction), unit_range(truth))
-    frames["retrieval_error"] = np.abs(nearest - np.arange(len(truth)))
-    frames["yaw_error"] = np.abs(steps["shift"] - truth_steps["shift"]).astype(np.float64)
-    frames["motion"] = np.divide(change, truth_change, out=np.full(len(truth), np.nan), where=moved)
-    frames["yaw_error"][0] = frames["motion"][0] = np.nan
-    reduction = {metric: how for metric, how in (REDUCTION | WITH_WEIGHTS).items() if metric in frames}
-    frames = {metric: frames[metric].astype(np.float64) for metric in reduction}
-    video = {metric: reduce(frames[metric], how) for metric, how in reduction.items()}
-    video["motion"] = float(change.sum() / truth_change.sum()) if moved.any() else np.nan
-    return VideoScore(frames, video)
 
 
 def _over_blocks(function: Callable, *videos: Video) -> dict[str, Float[np.ndarray, " t"]]:

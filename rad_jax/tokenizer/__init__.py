@@ -4,10 +4,10 @@ import os
 from typing import Any
 
 from rad_jax.tokenizer import oasis_vae, patch_pca, sd_vae, taesd
-from rad_jax.tokenizer.base import Tokenizer, TokenizerError, Unchecked, check_images, check_latents
+from rad_jax.tokenizer.base import Tokenizer, TokenizerError
 from rad_jax.weights.tensors import WeightsError
 
-__all__ = ["Tokenizer", "TokenizerError", "Unchecked", "check_images", "check_latents", "load"]
+__all__ = ["Tokenizer", "TokenizerError", "load"]
 
 
 def load(name: str, path: str | os.PathLike | None = None, fingerprint: str | None = None) -> Tokenizer:

@@ -8,16 +8,22 @@ holds.
 import dataclasses
 import functools
 import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from rad_jax.arrays import apply_in_chunks
+from rad_jax.arrays import apply_in_chunks, fingerprint
 from rad_jax.axes import Array, Float, PyTree
-from rad_jax.tokenizer.base import TokenizerError, Unchecked, check_images, check_latents
+from rad_jax.files import read_json
+from rad_jax.tokenizer.base import Tokenizer, Unchecked
+from rad_jax.weights import torch_layout
+from rad_jax.weights.tensors import WeightsError
 
 
 @functools.partial(
@@ -26,15 +32,12 @@ from rad_jax.tokenizer.base import TokenizerError, Unchecked, check_images, chec
     meta_fields=["name", "module", "scale", "fingerprint", "cell", "channels", "image", "pixels_at_once"],
 )
 @dataclasses.dataclass(frozen=True, eq=False)
-class NetworkTokenizer:
+class NetworkTokenizer(Tokenizer):
     """See `Tokenizer`.
 
     Attributes:
       module: its methods ``encode`` and ``decode`` map images (m, H, W, 3) in [0, 1] to unscaled latents and back.
       params: parameters of the module, on the host or on devices.
-      cell: pixels along each side of the square that one latent stands for.
-      channels: of a latent.
-      image: the only image size (height, width) that the network takes; None takes any multiple of ``cell``.
       pixels_at_once: pixels that are computed together, which bounds the memory of activations.
     """
 
@@ -48,30 +51,37 @@ class NetworkTokenizer:
     image: tuple[int, int] | None
     pixels_at_once: int
 
-    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
-        """See `Tokenizer`."""
-        if self.image not in (None, (height, width)):
-            raise TokenizerError(
-                f"images of {height} x {width}: {self.name} takes {self.image[0]} x {self.image[1]} and no other size"
-            )
-        if height % self.cell or width % self.cell:
-            raise TokenizerError(
-                f"images of {height} x {width}: {self.name} takes multiples of {self.cell} pixels"
-            )
-        return height // self.cell, width // self.cell, self.channels
+    @classmethod
+    def of_weights(
+        cls,
+        tensors: Mapping[str, np.ndarray],
+        what: str,
+        *,
+        module: nn.Module,
+        cell: int,
+        image: tuple[int, int] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        ignore: Callable[[str], bool] = lambda name: False,
+        **attributes: Any,
+    ) -> "NetworkTokenizer":
+        """Fills ``module`` with PyTorch's ``tensors``; ``what`` and ``ignore`` as in `torch_layout.fill`.
 
-    def encode(self, images: Unchecked) -> Float[Array, "... rows cols ch"]:
-        """See `Tokenizer`. A variational encoder gives the mean, never a sample."""
-        check_images(images)
-        self.latent_shape(*images.shape[-3:-1])
+        ``settings`` are what latents depend on beside the weights, and enter the fingerprint; the others are the attributes.
+
+        Raises:
+          WeightsError: the tensors are not exactly those of the network.
+        """
+        inputs = ((1, *(image or (cell, cell)), 3),)
+        params, used = torch_layout.fill(module, inputs, tensors, what, ignore)
+        used |= {name: np.asarray(value) for name, value in (settings or {}).items()}
+        made_of = fingerprint(used)
+        return cls(module=module, params=params, fingerprint=made_of, cell=cell, image=image, **attributes)
+
+    def _encode(self, images: Unchecked) -> Float[Array, "... rows cols ch"]:
         return self._run("encode", images, math.prod(images.shape[-3:-1]))
 
-    def decode(self, latents: Unchecked) -> Float[Array, "... H W 3"]:
-        """See `Tokenizer`."""
-        check_latents(latents, self.channels)
-        height, width = (size * self.cell for size in latents.shape[-3:-1])
-        self.latent_shape(height, width)
-        return self._run("decode", latents, height * width)
+    def _decode(self, latents: Unchecked) -> Float[Array, "... H W 3"]:
+        return self._run("decode", latents, math.prod(latents.shape[-3:-1]) * self.cell**2)
 
     def _run(self, method: str, x: Unchecked, pixels: int) -> Float[Array, "..."]:
         at_once = max(1, self.pixels_at_once // pixels)
@@ -126,3 +136,17 @@ def _apply(tokenizer: NetworkTokenizer, x: Unchecked, method: str, at_once: int)
     if method == "encode":
         return apply_in_chunks(run, at_once, x) * tokenizer.scale
     return apply_in_chunks(run, at_once, x / tokenizer.scale)
+
+
+def published_config(weights: Path) -> dict[str, Any]:
+    """Returns what the ``config.json`` beside a weight file says; nothing if there is none, or it is no JSON object.
+
+    Raises:
+      WeightsError: it cannot be read.
+    """
+    path = weights.with_name("config.json")
+    try:
+        config = read_json(path) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    return config if isinstance(config, dict) else {}

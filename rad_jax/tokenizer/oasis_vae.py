@@ -5,7 +5,6 @@ Patches of 20 x 20 pixels, an encoder of six transformer blocks, 16 channels, a 
 images of other sizes are refused.
 """
 
-import json
 import math
 import os
 import pathlib
@@ -17,11 +16,9 @@ import numpy as np
 from einops import rearrange
 from flax import linen as nn
 
-from rad_jax.arrays import fingerprint
 from rad_jax.axes import Array, Float
 from rad_jax.model.rope import rotate, spatial_angles
-from rad_jax.tokenizer.network import NetworkTokenizer
-from rad_jax.weights import torch_layout
+from rad_jax.tokenizer.network import NetworkTokenizer, published_config
 from rad_jax.weights.tensors import WeightsError, read_tensors
 
 NAME = "oasis_vae"
@@ -43,18 +40,18 @@ class Attention(nn.Module):
     def __call__(self, x: Tokens) -> Tokens:
         width = x.shape[-1] // self.heads
         rows, columns = self.grid
-        angles = spatial_angles(rows, columns, width // 2, max_frequency=float(rows * columns)).astype(
-            np.float32
-        )
-        q, k, v = rearrange(
-            nn.Dense(3 * x.shape[-1], name="qkv")(x), "m n (part h e) -> part m h n e", part=3, h=self.heads
-        )
-        q, k = (
-            jnp.concatenate([rotate(y[..., : width // 2], angles), y[..., width // 2 :]], -1) for y in (q, k)
-        )
+        angles = spatial_angles(rows, columns, width // 2, max_frequency=float(rows * columns))
+        qkv = nn.Dense(3 * x.shape[-1], name="qkv")(x)
+        q, k, v = rearrange(qkv, "m n (part h e) -> part m h n e", part=3, h=self.heads)
+        q, k = (_half_rotated(y, angles.astype(np.float32)) for y in (q, k))
         weights = jax.nn.softmax(jnp.einsum("mhqe,mhke->mhqk", q, k) / math.sqrt(width))
         y = rearrange(jnp.einsum("mhqk,mhke->mhqe", weights, v), "m h n e -> m n (h e)")
         return nn.Dense(x.shape[-1], name="proj")(y)
+
+
+def _half_rotated(x: Float[Array, "m h n e"], angles: np.ndarray) -> Float[Array, "m h n e"]:
+    half = x.shape[-1] // 2
+    return jnp.concatenate([rotate(x[..., :half], angles), x[..., half:]], -1)
 
 
 class MLP(nn.Module):
@@ -149,17 +146,17 @@ def load(path: str | os.PathLike) -> NetworkTokenizer:
     """
     path = pathlib.Path(path)
     tensors = read_tensors(path)
-    image, heads = _read_config(path.with_name("config.json")) or (IMAGE, HEADS)
+    image, heads = _sizes_of_config(path)
     module = _sized(tensors, image, heads, path)
-    what = f"{path} against the ViT-VAE of Oasis"
-    params, used = torch_layout.fill(module, ((1, *image, 3),), tensors, what, _is_rotary)
-    used |= {"image": np.asarray(image), "heads": np.asarray(heads)}  # latents depend on them as well
-    return NetworkTokenizer(
+    return NetworkTokenizer.of_weights(
+        tensors,
+        f"{path} against the ViT-VAE of Oasis",
+        # Tables of positions, which some files hold; we compute them.
+        ignore=lambda name: name.endswith(("rotary_freqs", "rotary_emb.freqs")),
+        settings={"image": image, "heads": heads},
         name=NAME,
         module=module,
-        params=params,
         scale=SCALE,
-        fingerprint=fingerprint(used),
         cell=module.patch,
         channels=module.channels,
         image=image,
@@ -171,11 +168,6 @@ def _norm(name: str | None) -> nn.LayerNorm:
     return nn.LayerNorm(epsilon=1e-6, use_fast_variance=False, name=name)
 
 
-def _is_rotary(name: str) -> bool:
-    """Whether a tensor is a table of positions, which some files hold; we compute them."""
-    return name.endswith(("rotary_freqs", "rotary_emb.freqs"))
-
-
 def _sized(
     tensors: dict[str, np.ndarray], image: tuple[int, int], heads: tuple[int, int], path: pathlib.Path
 ) -> ViTVAE:
@@ -183,10 +175,10 @@ def _sized(
 
     def size(name: str, ndim: int, axis: int, published: int) -> int:
         tensor = tensors.get(name)
-        return tensor.shape[axis] if tensor is not None and tensor.ndim == ndim else published
+        return tensor.shape[axis] if tensor is not None and tensor.ndim == ndim and tensor.size else published
 
-    def depth(half: str, published: int) -> int:
-        found = [int(m[1]) for name in tensors if (m := re.match(rf"{half}\.(\d{{1,3}})\.norm1\.", name))]
+    def depth(half: str, published: int) -> int:  # of at most 100: a file may hold any number of names
+        found = [int(m[1]) for name in tensors if (m := re.match(rf"{half}\.(\d\d?)\.norm1\.", name))]
         return max(found) + 1 if found else published
 
     widths = size("enc_norm.bias", 1, 0, WIDTH), size("dec_norm.bias", 1, 0, WIDTH)
@@ -208,17 +200,13 @@ def _sized(
     )
 
 
-def _read_config(path: pathlib.Path) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """Returns image size and numbers of heads from a config.json, or None if it does not exist or does not name them."""
-    if not path.exists():
-        return None
-    try:
-        config = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
-    if not isinstance(config, dict) or not set(config) & set(CONFIG):
-        return None
-    values = [config.get(name) for name in CONFIG]
+def _sizes_of_config(path: pathlib.Path) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Returns image size and numbers of heads from the config.json beside the weights, or the published ones."""
+    config = published_config(path)
+    if not set(config) & set(CONFIG):
+        return IMAGE, HEADS
+    height, width, *heads = values = [config.get(name) for name in CONFIG]
     if any(type(value) is not int or value < 1 for value in values):
-        raise WeightsError(f"{path}: {dict(zip(CONFIG, values))}: expected four positive integers")
-    return (values[0], values[1]), (values[2], values[3])
+        found = f"{path.with_name('config.json')}: {dict(zip(CONFIG, values))}"
+        raise WeightsError(f"{found}: expected four positive integers")
+    return (height, width), tuple(heads)

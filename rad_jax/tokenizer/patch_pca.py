@@ -7,33 +7,33 @@ the pixels that the basis can express, and the diffusion loss remains a loss on 
 
 import dataclasses
 import io
+import math
 import os
 import pathlib
 import zipfile
-import zlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import UInt8
 
 from rad_jax import files
 from rad_jax.arrays import fingerprint
-from rad_jax.axes import Array, Float
+from rad_jax.axes import Array, Float, PyTree
 from rad_jax.tokenizer import residual_decoder
-from rad_jax.tokenizer.base import TokenizerError, Unchecked, check_images, check_latents
-from rad_jax.tokenizer.residual_decoder import ResidualDecoder
+from rad_jax.tokenizer.base import Tokenizer, TokenizerError, Unchecked
 
 NAME = "patch_pca"
 _CUT = "... (rows y) (cols x) ch -> ... rows cols (y x ch)"
 _JOIN = "... rows cols (y x ch) -> ... (rows y) (cols x) ch"
-_DECODER = "decoder/"
+_DECODER = "decoder"
 
 
 @jax.tree_util.register_static  # a pytree without leaves: its few numbers may be compiled into programs
 @dataclasses.dataclass(frozen=True, eq=False)
-class PatchPCA:
+class PatchPCA(Tokenizer):
     """See `Tokenizer`.
 
     Attributes:
@@ -41,7 +41,7 @@ class PatchPCA:
       mean: the mean patch, float32 (p * p * 3,).
       basis: orthonormal, float32 (p * p * 3, channels).
       scale: factor of the latents.
-      decoder: correction of decoded patches, or None.
+      decoder: parameters of the `residual_decoder.correction` of decoded patches, or None.
 
     Raises:
       TokenizerError: shapes do not fit, or the scale is not positive.
@@ -51,55 +51,35 @@ class PatchPCA:
     mean: np.ndarray
     basis: np.ndarray
     scale: float
-    decoder: ResidualDecoder | None = None
+    decoder: PyTree | None = None
 
     name = NAME
+    image = None
+    cell = property(lambda self: self.patch)
+    channels = property(lambda self: self.basis.shape[1])
 
     def __post_init__(self):
         size = self.patch * self.patch * 3
-        if (
-            self.mean.shape != (size,)
-            or self.basis.ndim != 2
-            or self.basis.shape[0] != size
-            or not self.scale > 0
-        ):
+        shapes = self.mean.shape, self.basis.shape[:1], self.basis.ndim
+        if shapes != ((size,), (size,), 2) or not self.scale > 0:
             raise TokenizerError(
                 f"patch {self.patch} does not go with mean {self.mean.shape}, basis {self.basis.shape}, scale {self.scale}"
             )
-
-    @property
-    def channels(self) -> int:
-        """Channels of a latent."""
-        return self.basis.shape[1]
 
     @property
     def fingerprint(self) -> str:
         """sha256 (hex) of everything that is stored."""
         return fingerprint(self._arrays())
 
-    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
-        """See `Tokenizer`."""
-        if height % self.patch or width % self.patch:
-            raise TokenizerError(
-                f"images of {height} x {width} cannot be cut into patches of {self.patch} x {self.patch}"
-            )
-        return height // self.patch, width // self.patch, self.channels
-
-    def encode(self, images: Unchecked) -> Float[Array, "... rows cols ch"]:
-        """See `Tokenizer`."""
-        check_images(images)
-        self.latent_shape(*images.shape[-3:-1])
+    def _encode(self, images: Unchecked) -> Float[Array, "... rows cols ch"]:
         patches = rearrange(jnp.asarray(images, jnp.float32), _CUT, y=self.patch, x=self.patch)
-        centred = patches - _aligned(self.mean, patches)
-        return jnp.matmul(centred, self.basis, precision="highest") * self.scale
+        return jnp.matmul(patches - self.mean, self.basis, precision="highest") * self.scale
 
-    def decode(self, latents: Unchecked) -> Float[Array, "... H W 3"]:
-        """See `Tokenizer`."""
-        check_latents(latents, self.channels)
+    def _decode(self, latents: Unchecked) -> Float[Array, "... H W 3"]:
         latents = jnp.asarray(latents, jnp.float32)
         patches = self._linear(latents)
         if self.decoder is not None:
-            patches = patches + self.decoder(latents)
+            patches = patches + residual_decoder.correction(self.decoder, latents)
         return rearrange(patches, _JOIN, y=self.patch, x=self.patch, ch=3)
 
     def with_decoder(self, frames: UInt8[np.ndarray, "m H W 3"], steps: int, seed: int) -> "PatchPCA":
@@ -111,8 +91,7 @@ class PatchPCA:
         return dataclasses.replace(self, decoder=decoder)
 
     def _linear(self, latents: Float[Array, "... rows cols ch"]) -> Float[Array, "... rows cols f"]:
-        patches = jnp.matmul(latents / self.scale, self.basis.T, precision="highest")
-        return patches + _aligned(self.mean, patches)
+        return jnp.matmul(latents / self.scale, self.basis.T, precision="highest") + self.mean
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the npz file, whole or not at all."""
@@ -124,7 +103,7 @@ class PatchPCA:
     def _arrays(self) -> dict[str, np.ndarray]:
         arrays = {"patch": self.patch, "mean": self.mean, "basis": self.basis, "scale": self.scale}
         if self.decoder is not None:
-            arrays |= {_DECODER + name: array for name, array in self.decoder.to_arrays().items()}
+            arrays |= flatten_dict({_DECODER: self.decoder}, sep="/")
         return {name: np.asarray(array) for name, array in arrays.items()}
 
 
@@ -143,13 +122,11 @@ def fit(frames: Unchecked, patch: int, channels: int) -> PatchPCA:
       TokenizerError: the frames have another type or shape, or the sizes do not fit.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
-        raise TokenizerError(
-            f"fit takes uint8 frames of shape (m, H, W, 3), not {frames.dtype}{list(frames.shape)}"
-        )
+        found = f"{frames.dtype}{list(frames.shape)}"
+        raise TokenizerError(f"fit takes uint8 frames of shape (m, H, W, 3), not {found}")
     if frames.shape[1] % patch or frames.shape[2] % patch:
-        raise TokenizerError(
-            f"frames of {frames.shape[1]} x {frames.shape[2]} cannot be cut into patches of {patch}"
-        )
+        found = f"{frames.shape[1]} x {frames.shape[2]}"
+        raise TokenizerError(f"frames of {found} cannot be cut into patches of {patch} pixels a side")
     size = patch * patch * 3
     if not 1 <= channels <= size:
         raise TokenizerError(f"a patch of {patch} x {patch} x 3 has 1 .. {size} channels, not {channels}")
@@ -169,38 +146,31 @@ def load(path: str | os.PathLike) -> PatchPCA:
     """Reads what `PatchPCA.save` wrote. Raises `TokenizerError` if the file is missing or has changed since."""
     path = pathlib.Path(path)
     if not path.is_file():
-        raise TokenizerError(
-            f"no tokenizer at {path}; make it with: python -m data_prep.fit_tokenizer --data {path.parent}"
-        )
+        command = f"python -m data_prep.fit_tokenizer --data {path.parent}"
+        raise TokenizerError(f"no tokenizer at {path}; make it with: {command}")
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
-            arrays = {name: content[name] for name in content.files}
+        arrays = _read_arrays(path)
         stored = str(arrays.pop("fingerprint"))
         if stored != fingerprint(arrays):
-            raise TokenizerError(
-                "its contents have changed since it was saved (sha256 differs from its fingerprint)"
-            )
-        decoder = {n.removeprefix(_DECODER): a for n, a in arrays.items() if n.startswith(_DECODER)}
-        return PatchPCA(
-            int(arrays["patch"]),
-            arrays["mean"],
-            arrays["basis"],
-            float(arrays["scale"]),
-            ResidualDecoder.from_arrays(decoder) if decoder else None,
-        )
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        EOFError,
-        NotImplementedError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as e:
-        reason = str(e).splitlines()[0] if str(e) else type(e).__name__
+            raise TokenizerError("it has changed since it was saved (sha256 differs from its fingerprint)")
+        patch, mean, basis, scale = (arrays.pop(name) for name in ("patch", "mean", "basis", "scale"))
+        decoder = unflatten_dict(arrays, sep="/").get(_DECODER)
+        return PatchPCA(int(patch), mean, basis, float(scale), decoder)
+    except Exception as error:  # zipfile, zlib, numpy and its parser all raise errors of their own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise TokenizerError(f"{path} cannot be used as a tokenizer: {reason}; fit it again") from None
 
 
-def _aligned(vector: np.ndarray, x: Float[Array, "..."]) -> np.ndarray:
-    return np.expand_dims(vector, tuple(range(x.ndim - 1)))
+def _read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Reads an npz file. Raises an error of one of many types, before it takes more memory than the file is large."""
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                if np.lib.format.read_magic(file) != (1, 0):
+                    raise TokenizerError(f"array {member.filename!r} has a format that is not read")
+                shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            size = math.prod(shape) * dtype.itemsize
+            if max(size, member.file_size) > path.stat().st_size:
+                raise TokenizerError(f"array {member.filename!r} of {size} bytes is larger than the file")
+    with np.load(path, allow_pickle=False) as content:
+        return dict(content)

@@ -20,7 +20,7 @@ from rad_jax.weights.tensors import WeightsError
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["tokenizer", "decoder"], meta_fields=[])
 @dataclasses.dataclass(frozen=True, eq=False)
-class PreviewTokenizer:
+class PreviewTokenizer(Tokenizer):
     """See `Tokenizer`. Equal to ``tokenizer``, except that ``decoder`` decodes. Not for evaluations.
 
     Attributes:
@@ -31,20 +31,9 @@ class PreviewTokenizer:
     tokenizer: NetworkTokenizer
     decoder: NetworkTokenizer
 
-    @property
-    def name(self) -> str:
-        """See `Tokenizer`."""
-        return self.tokenizer.name
-
-    @property
-    def scale(self) -> float:
-        """See `Tokenizer`."""
-        return self.tokenizer.scale
-
-    @property
-    def fingerprint(self) -> str:
-        """See `Tokenizer`."""
-        return self.tokenizer.fingerprint
+    name = property(lambda self: self.tokenizer.name)
+    scale = property(lambda self: self.tokenizer.scale)
+    fingerprint = property(lambda self: self.tokenizer.fingerprint)
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """See `Tokenizer`."""

@@ -4,20 +4,17 @@ It works on the grid of latents, (rows, cols), and outputs the p * p * 3 values 
 It is trained on latents with a little noise, because it will decode samples of a diffusion model.
 """
 
-import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from einops import pack, unpack
 from flax import linen as nn
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from rad_jax.axes import Array, Float, Key, PyTree
 
+WIDTH, BLOCKS = 96, 2
 BATCH, PEAK_RATE, NOISE = 32, 2e-3, 0.1
 """Frames per step, peak learning rate, largest standard deviation of the noise on latents of unit variance."""
 
@@ -37,31 +34,17 @@ class _Net(nn.Module):
         return nn.Conv(self.outputs, (1, 1), kernel_init=nn.initializers.zeros)(nn.gelu(x))
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class ResidualDecoder:
-    """A trained network.
+def correction(params: PyTree, latents: Float[Array, "... rows cols ch"]) -> Float[Array, "... rows cols f"]:
+    """Returns what is added to every patch (its p * p * 3 values in the last axis) for latents of unit variance.
 
-    Attributes:
-      params: of the network, by name; their shapes determine its sizes.
+    Args:
+      params: what `train` returned; their shapes determine the sizes of the network.
+      latents: of any number of frames.
     """
-
-    params: dict[str, Any]
-
-    def __call__(self, latents: Float[Array, "... rows cols ch"]) -> Float[Array, "... rows cols f"]:
-        """Returns the correction of every patch (its p * p * 3 values in the last axis) for latents of unit variance."""
-        packed, leading = pack([latents], "* rows cols ch")
-        return unpack(_net_of(self.params).apply({"params": self.params}, packed), leading, "* rows cols ch")[
-            0
-        ]
-
-    def to_arrays(self) -> dict[str, np.ndarray]:
-        """Returns the parameters as arrays by name, to be stored."""
-        return {"/".join(path): np.asarray(value) for path, value in flatten_dict(self.params).items()}
-
-    @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "ResidualDecoder":
-        """The inverse of `to_arrays`."""
-        return cls(unflatten_dict({tuple(name.split("/")): value for name, value in arrays.items()}))
+    width, outputs = params[f"Conv_{len(params) - 1}"]["kernel"].shape[-2:]
+    net = _Net(width, (len(params) - 2) // 2, outputs)
+    flat = net.apply({"params": params}, latents.reshape(-1, *latents.shape[-3:]))
+    return flat.reshape(*latents.shape[:-1], outputs)
 
 
 def train(
@@ -71,10 +54,8 @@ def train(
     *,
     steps: int,
     seed: int,
-    width: int = 96,
-    blocks: int = 2,
-) -> ResidualDecoder:
-    """Trains the correction of `linear(latents)` towards `patches` by mean squared error.
+) -> PyTree:
+    """Returns the parameters of a `correction` of `linear(latents)` towards `patches`, trained by mean squared error.
 
     Noise is added to the latents before `linear`, so its effect on the linear reconstruction is corrected as well. Its standard
     deviation is uniform in [0, NOISE], and drawn for each frame of a batch.
@@ -85,9 +66,8 @@ def train(
       linear: the linear reconstruction.
       steps: of Adam, with a cosine schedule.
       seed: of the initialisation, the noise and the choice of frames.
-      width, blocks: of the network.
     """
-    net = _Net(width, blocks, patches.shape[-1])
+    net = _Net(WIDTH, BLOCKS, patches.shape[-1])
     init_key, step_key = jax.random.split(jax.random.key(seed))
     params = net.init(init_key, jnp.asarray(latents[:1]))["params"]
     rule = optax.adam(optax.cosine_decay_schedule(PEAK_RATE, steps))
@@ -110,13 +90,6 @@ def train(
 
     opt, draw = rule.init(params), np.random.default_rng(seed)
     for step in range(steps):
-        chosen = draw.integers(len(latents), size=BATCH)
-        params, opt = update(
-            params, opt, latents[chosen], patches[chosen], jax.random.fold_in(step_key, step)
-        )
-    return ResidualDecoder(jax.tree.map(np.asarray, params))
-
-
-def _net_of(params: dict[str, Any]) -> _Net:
-    width, outputs = params[f"Conv_{len(params) - 1}"]["kernel"].shape[-2:]
-    return _Net(width, (len(params) - 2) // 2, outputs)
+        chosen, key = draw.integers(len(latents), size=BATCH), jax.random.fold_in(step_key, step)
+        params, opt = update(params, opt, latents[chosen], patches[chosen], key)
+    return jax.tree.map(np.asarray, params)

@@ -5,25 +5,25 @@ shapes of the weights. What shapes do not determine (groups of the norms, scale)
 beside them, or is as in Stable Diffusion.
 """
 
-import json
+import itertools
 import math
 import os
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from rad_jax.arrays import fingerprint
 from rad_jax.axes import Array, Float
-from rad_jax.tokenizer.network import NetworkTokenizer
+from rad_jax.tokenizer.network import NetworkTokenizer, published_config
 from rad_jax.tokenizer.sd_vae_names import current_names
-from rad_jax.weights import torch_layout
 from rad_jax.weights.tensors import WeightsError, read_tensors
 
 NAME = "sd_vae"
 CHANNELS, LAYERS, LATENT_CHANNELS, GROUPS, SCALE = (128, 256, 512, 512), 2, 4, 32, 0.18215
+MOST = 8  # levels, and layers of a level, that are looked for: a file may hold any number of names
 PIXELS_AT_ONCE = 2**20  # of 128 features each in the widest layers: half a GiB a tensor
 
 Features = Float[Array, "m _ _ _"]
@@ -83,56 +83,42 @@ class Level(nn.Module):
     def __call__(self, x: Features) -> Features:
         for layer in range(self.layers):
             x = Resnet(self.channels, self.groups, name=f"resnets_{layer}")(x)
-        return {"down": Down, "up": Up}[self.step](name=f"{self.step}samplers_0")(x) if self.step else x
+        return Resample(self.step, name=f"{self.step}samplers_0")(x) if self.step else x
 
 
-class Down(nn.Module):
-    """Half the resolution. Below and to the right alone one row and one column of zeros are added."""
+class Resample(nn.Module):
+    """Twice the resolution ("up"), or half of it ("down"), for which zeros are added below and to the right alone."""
+
+    step: str
 
     @nn.compact
     def __call__(self, x: Features) -> Features:
+        if self.step == "up":
+            return nn.Conv(x.shape[-1], (3, 3), name="conv")(x.repeat(2, axis=1).repeat(2, axis=2))
         return nn.Conv(x.shape[-1], (3, 3), (2, 2), padding=((0, 1), (0, 1)), name="conv")(x)
 
 
-class Up(nn.Module):
-    """Twice the resolution."""
+class Half(nn.Module):
+    """The encoder, whose levels go down to the middle, or the decoder, whose levels come up from it."""
 
-    @nn.compact
-    def __call__(self, x: Features) -> Features:
-        return nn.Conv(x.shape[-1], (3, 3), name="conv")(x.repeat(2, axis=1).repeat(2, axis=2))
-
-
-class Encoder(nn.Module):
-    channels: tuple[int, ...]
+    channels: tuple[int, ...]  # of the levels, in order
     layers: int
     groups: int
     outputs: int
+    step: str
 
     @nn.compact
     def __call__(self, x: Features) -> Features:
         x = nn.Conv(self.channels[0], (3, 3), name="conv_in")(x)
+        if self.step == "up":
+            x = Middle(self.groups, name="mid_block")(x)
         for level, channels in enumerate(self.channels):
-            step = "down" if level < len(self.channels) - 1 else ""
-            x = Level(channels, self.layers, self.groups, step, name=f"down_blocks_{level}")(x)
-        x = Middle(self.groups, name="mid_block")(x)
+            step = self.step if level < len(self.channels) - 1 else ""
+            x = Level(channels, self.layers, self.groups, step, name=f"{self.step}_blocks_{level}")(x)
+        if self.step == "down":
+            x = Middle(self.groups, name="mid_block")(x)
         x = nn.silu(_norm(self.groups, "conv_norm_out")(x))
         return nn.Conv(self.outputs, (3, 3), name="conv_out")(x)
-
-
-class Decoder(nn.Module):
-    channels: tuple[int, ...]
-    layers: int
-    groups: int
-
-    @nn.compact
-    def __call__(self, x: Features) -> Features:
-        x = nn.Conv(self.channels[-1], (3, 3), name="conv_in")(x)
-        x = Middle(self.groups, name="mid_block")(x)
-        for level, channels in enumerate(reversed(self.channels)):
-            step = "up" if level < len(self.channels) - 1 else ""
-            x = Level(channels, self.layers + 1, self.groups, step, name=f"up_blocks_{level}")(x)
-        x = nn.silu(_norm(self.groups, "conv_norm_out")(x))
-        return nn.Conv(3, (3, 3), name="conv_out")(x)
 
 
 class AutoencoderKL(nn.Module):
@@ -151,8 +137,8 @@ class AutoencoderKL(nn.Module):
     groups: int = GROUPS
 
     def setup(self) -> None:
-        self.encoder = Encoder(self.channels, self.layers, self.groups, 2 * self.latent_channels)
-        self.decoder = Decoder(self.channels, self.layers, self.groups)
+        self.encoder = Half(self.channels, self.layers, self.groups, 2 * self.latent_channels, "down")
+        self.decoder = Half(self.channels[::-1], self.layers + 1, self.groups, 3, "up")
         self.quant_conv = nn.Conv(2 * self.latent_channels, (1, 1))
         self.post_quant_conv = nn.Conv(self.latent_channels, (1, 1))
 
@@ -177,27 +163,23 @@ def load(path: str | os.PathLike) -> NetworkTokenizer:
     """
     path = pathlib.Path(path)
     tensors = current_names(read_tensors(path), path)
-    config = _read_config(path.with_name("config.json"))
-    groups, scale = config or (GROUPS, SCALE)
+    config = _checked_config(path)
+    groups, scale = config.get("norm_num_groups", GROUPS), float(config.get("scaling_factor", SCALE))
     module = _sized(tensors, groups)
-    if (config is None and module.channels != CHANNELS) or any(c % groups for c in module.channels):
+    if (not config and module.channels != CHANNELS) or any(c % groups for c in module.channels):
         raise WeightsError(
             f"{path}: levels of {module.channels} channels, {groups} groups: not the published network; "
             "put the config.json of its diffusers AutoencoderKL, with norm_num_groups and scaling_factor, beside it"
         )
-    cell = 2 ** (len(module.channels) - 1)
-    what = f"{path} against Stable Diffusion's VAE"
-    params, used = torch_layout.fill(module, ((1, cell, cell, 3),), tensors, what)
-    used |= {"groups": np.asarray(groups), "scale": np.asarray(scale)}  # latents depend on them as well
-    return NetworkTokenizer(
+    return NetworkTokenizer.of_weights(
+        tensors,
+        f"{path} against Stable Diffusion's VAE",
+        settings={"groups": groups, "scale": scale},
         name=NAME,
         module=module,
-        params=params,
         scale=scale,
-        fingerprint=fingerprint(used),
-        cell=cell,
+        cell=2 ** (len(module.channels) - 1),
         channels=module.latent_channels,
-        image=None,
         pixels_at_once=PIXELS_AT_ONCE,
     )
 
@@ -208,35 +190,31 @@ def _norm(groups: int, name: str) -> nn.GroupNorm:
 
 def _sized(tensors: dict[str, np.ndarray], groups: int) -> AutoencoderKL:
     """Returns the network with the sizes of the weights, or the published one if they are not weights of such a network."""
-    channels, layers = [], 0
-    while (first := tensors.get(f"encoder.down_blocks.{len(channels)}.resnets.0.conv1.weight")) is not None:
-        channels.append(first.shape[0] if first.ndim == 4 else 0)
-    while f"encoder.down_blocks.0.resnets.{layers}.conv1.weight" in tensors:
-        layers += 1
+
+    def listed(name: str) -> list[np.ndarray]:
+        numbers = itertools.takewhile(lambda number: name.format(number) in tensors, range(MOST))
+        return [tensors[name.format(number)] for number in numbers]
+
+    levels = listed("encoder.down_blocks.{}.resnets.0.conv1.weight")
+    layers = len(listed("encoder.down_blocks.0.resnets.{}.conv1.weight"))
     latent = tensors.get("post_quant_conv.bias")
-    if not channels or 0 in channels or latent is None or latent.ndim != 1:
+    if not levels or any(first.ndim != 4 or not first.size for first in levels):
         return AutoencoderKL()
-    return AutoencoderKL(tuple(channels), layers, len(latent), groups)
+    if latent is None or latent.ndim != 1:
+        return AutoencoderKL()
+    return AutoencoderKL(tuple(len(first) for first in levels), layers, len(latent), groups)
 
 
-def _read_config(path: pathlib.Path) -> tuple[int, float] | None:
-    """Returns the groups of the norms and the scale of the latents from a config.json, or None if it is not of this network."""
-    if not path.exists():
-        return None
-    try:
-        config = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
-    if not isinstance(config, dict) or config.get("_class_name") != "AutoencoderKL":
-        return None
+def _checked_config(weights: pathlib.Path) -> dict[str, Any]:
+    """Returns the published configuration beside the weights; nothing if there is none of this network."""
+    config, path = published_config(weights), weights.with_name("config.json")
+    if config.get("_class_name") != "AutoencoderKL":
+        return {}
     for name, expected in (("act_fn", "silu"), ("shift_factor", None)):
         if config.get(name, expected) != expected:
-            raise WeightsError(
-                f"{path}: {name}={config[name]!r}, where the VAE of Stable Diffusion has {expected!r}"
-            )
+            raise WeightsError(f"{path}: {name}={config[name]!r}, expected {expected!r}, Stable Diffusion's")
     groups, scale = config.get("norm_num_groups", GROUPS), config.get("scaling_factor", SCALE)
     if type(groups) is not int or groups < 1 or type(scale) not in (int, float) or not 0 < scale < math.inf:
-        raise WeightsError(
-            f"{path}: norm_num_groups={groups!r}, scaling_factor={scale!r}: expected two positive numbers"
-        )
-    return groups, float(scale)
+        found = f"norm_num_groups={groups!r}, scaling_factor={scale!r}"
+        raise WeightsError(f"{path}: {found}: expected two positive numbers")
+    return config

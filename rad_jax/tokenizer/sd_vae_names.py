@@ -15,15 +15,22 @@ import numpy as np
 from rad_jax.weights.tensors import WeightsError
 
 CHECKPOINT_PREFIX = "first_stage_model."
-NOT_THE_VAE = (
-    "loss.",
-    "model_ema.",
-)  # discriminator and perceptual loss; averages that were folded in before publishing
-
-_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-_LDM_ATTENTION = {"q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0", "norm": "group_norm"}
-_LDM_RESNET = {"nin_shortcut": "conv_shortcut"}
-_LDM_SAMPLING = {"downsample": "downsamplers.0", "upsample": "upsamplers.0"}
+# Discriminator and perceptual loss; averages that were folded in before publishing.
+NOT_THE_VAE = ("loss.", "model_ema.")
+RENAMED = (
+    (r"\.mid\.block_1\.", ".mid_block.resnets.0."),
+    (r"\.mid\.block_2\.", ".mid_block.resnets.1."),
+    (r"\.mid\.attn_1\.", ".mid_block.attentions.0."),
+    (r"(\.attentions\.0)\.norm\.", r"\1.group_norm."),
+    (r"(\.attentions\.0)\.(?:q|query)\.", r"\1.to_q."),
+    (r"(\.attentions\.0)\.(?:k|key)\.", r"\1.to_k."),
+    (r"(\.attentions\.0)\.(?:v|value)\.", r"\1.to_v."),
+    (r"(\.attentions\.0)\.(?:proj_out|proj_attn)\.", r"\1.to_out.0."),
+    (r"\.(down|up)\.(\d+)\.block\.", r".\1_blocks.\2.resnets."),
+    (r"\.(down|up)\.(\d+)\.(down|up)sample\.", r".\1_blocks.\2.\3samplers.0."),
+    (r"\.nin_shortcut\.", ".conv_shortcut."),
+    (r"^(encoder|decoder)\.norm_out\.", r"\1.conv_norm_out."),
+)
 
 
 def current_names(tensors: Mapping[str, np.ndarray], path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -40,40 +47,13 @@ def current_names(tensors: Mapping[str, np.ndarray], path: str | os.PathLike) ->
     last = max(map(int, levels), default=0)
     found: dict[str, np.ndarray] = {}
     for name, tensor in tensors.items():
-        current = _from_old(_from_ldm(name, last))
+        current = re.sub(r"^decoder\.up\.(\d{1,3})\.", lambda m: f"decoder.up.{last - int(m[1])}.", name)
+        for old, new in RENAMED:
+            current = re.sub(old, new, current)
         if current in found:
-            raise WeightsError(
-                f"{path}: two tensors for {current}: it mixes layouts of Stable Diffusion's VAE"
-            )
+            raise WeightsError(f"{path}: two tensors for {current}: it mixes layouts of the VAE")
         # The LDM layout writes the projections of attention as convolutions of one pixel.
         if ".attentions." in current and tensor.ndim == 4 and tensor.shape[2:] == (1, 1):
             tensor = tensor[:, :, 0, 0]
         found[current] = tensor
     return found
-
-
-def _from_ldm(name: str, last: int) -> str:
-    half, _, rest = name.partition(".")
-    if half not in ("encoder", "decoder"):
-        return name
-    if found := re.fullmatch(r"mid\.block_([12])\.(\w+)\.(\w+)", rest):
-        block, layer, leaf = found.groups()
-        return f"{half}.mid_block.resnets.{int(block) - 1}.{_LDM_RESNET.get(layer, layer)}.{leaf}"
-    if (found := re.fullmatch(r"mid\.attn_1\.(\w+)\.(\w+)", rest)) and found[1] in _LDM_ATTENTION:
-        return f"{half}.mid_block.attentions.0.{_LDM_ATTENTION[found[1]]}.{found[2]}"
-    if found := re.fullmatch(r"norm_out\.(\w+)", rest):
-        return f"{half}.conv_norm_out.{found[1]}"
-    if not (found := re.fullmatch(r"(down|up)\.(\d{1,3})\.(block|downsample|upsample)\.(.+)", rest)):
-        return name
-    way, level, part, rest = found.groups()
-    blocks = f"{half}.{way}_blocks.{int(level) if way == 'down' else last - int(level)}"
-    if part != "block":
-        return f"{blocks}.{_LDM_SAMPLING[part]}.{rest}"
-    index, _, rest = rest.partition(".")
-    layer, _, leaf = rest.partition(".")
-    return f"{blocks}.resnets.{index}.{_LDM_RESNET.get(layer, layer)}.{leaf}"
-
-
-def _from_old(name: str) -> str:
-    found = re.fullmatch(r"(.+\.attentions\.0)\.(query|key|value|proj_attn)\.(\w+)", name)
-    return f"{found[1]}.{_OLD_ATTENTION[found[2]]}.{found[3]}" if found else name

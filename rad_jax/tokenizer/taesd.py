@@ -11,11 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from rad_jax.arrays import fingerprint
 from rad_jax.axes import Array, Float
 from rad_jax.tokenizer.base import TokenizerError
 from rad_jax.tokenizer.network import NetworkTokenizer
-from rad_jax.weights import torch_layout
 from rad_jax.weights.tensors import read_tensors
 
 NAME = "taesd"
@@ -39,38 +37,24 @@ class Block(nn.Module):
         return nn.relu(h + x)
 
 
-class Encoder(nn.Module):
-    width: int
-    outputs: int
-
-    @nn.compact
-    def __call__(self, x: Features) -> Features:
-        layer = 0
-        for level, blocks in enumerate(ENCODER_BLOCKS):
-            conv = {"strides": 2, "padding": 1, "use_bias": False} if level else {}
-            x = nn.Conv(self.width, (3, 3), **conv, name=f"layers_{layer}")(x)
-            for block in range(blocks):
-                x = Block(self.width, name=f"layers_{layer + 1 + block}")(x)
-            layer += 1 + blocks
-        return nn.Conv(self.outputs, (3, 3), name=f"layers_{layer}")(x)
+def _encoder(width: int, outputs: int) -> nn.Sequential:
+    layers = []
+    for level, blocks in enumerate(ENCODER_BLOCKS):
+        halving = {"strides": 2, "padding": 1, "use_bias": False} if level else {}
+        layers += [nn.Conv(width, (3, 3), **halving), *(Block(width) for _ in range(blocks))]
+    return nn.Sequential([*layers, nn.Conv(outputs, (3, 3))])
 
 
-class Decoder(nn.Module):
-    width: int
+def _decoder(width: int) -> nn.Sequential:
+    layers = [nn.Conv(width, (3, 3)), nn.relu]
+    for blocks in DECODER_BLOCKS[:-1]:
+        layers += [*(Block(width) for _ in range(blocks)), _doubled]
+        layers += [nn.Conv(width, (3, 3), use_bias=False)]
+    return nn.Sequential([*layers, *(Block(width) for _ in range(DECODER_BLOCKS[-1])), nn.Conv(3, (3, 3))])
 
-    @nn.compact
-    def __call__(self, x: Features) -> Features:
-        x = nn.relu(nn.Conv(self.width, (3, 3), name="layers_0")(3 * jnp.tanh(x / 3)))
-        layer = 2  # published names count the activation
-        for blocks in DECODER_BLOCKS[:-1]:
-            for block in range(blocks):
-                x = Block(self.width, name=f"layers_{layer + block}")(x)
-            layer += blocks + 2  # and the upsampling
-            x = x.repeat(2, axis=1).repeat(2, axis=2)
-            x = nn.Conv(self.width, (3, 3), use_bias=False, name=f"layers_{layer - 1}")(x)
-        for block in range(DECODER_BLOCKS[-1]):
-            x = Block(self.width, name=f"layers_{layer + block}")(x)
-        return nn.Conv(3, (3, 3), name=f"layers_{layer + DECODER_BLOCKS[-1]}")(x)
+
+def _doubled(x: Features) -> Features:
+    return x.repeat(2, axis=1).repeat(2, axis=2)
 
 
 class TAESD(nn.Module):
@@ -81,13 +65,15 @@ class TAESD(nn.Module):
     encodes: bool
 
     def setup(self) -> None:
-        self.decoder = Decoder(self.width)
+        self.decoder = _decoder(self.width)
         if self.encodes:
-            self.encoder = Encoder(self.width, self.latent_channels)
+            self.encoder = _encoder(self.width, self.latent_channels)
 
-    def __call__(self, images: Features, latents: Features) -> tuple[Features, Features]:
+    def __call__(self, images: Features) -> Features:
         """Encodes (if it can) and decodes, which touches all parameters."""
-        return self.encode(images) if self.encodes else latents, self.decode(latents)
+        return self.decode(
+            self.encode(images) if self.encodes else jnp.zeros((1, 1, 1, self.latent_channels))
+        )
 
     def encode(self, images: Features) -> Features:
         if not self.encodes:
@@ -95,7 +81,7 @@ class TAESD(nn.Module):
         return self.encoder(images)
 
     def decode(self, latents: Features) -> Features:
-        return self.decoder(latents)
+        return self.decoder(3 * jnp.tanh(latents / 3))
 
 
 def load(path: str | os.PathLike) -> NetworkTokenizer:
@@ -105,21 +91,17 @@ def load(path: str | os.PathLike) -> NetworkTokenizer:
       WeightsError: the file cannot be read, or its tensors are not exactly those of this network.
     """
     tensors = _current_names(read_tensors(path))
-    first = tensors.get("decoder.layers.0.weight", np.zeros((WIDTH, LATENT_CHANNELS, 3, 3)))
-    width, channels = first.shape[:2] if first.ndim == 4 else (WIDTH, LATENT_CHANNELS)
+    first = tensors.get("decoder.layers.0.weight", np.zeros(0))
+    width, channels = first.shape[:2] if first.ndim == 4 and first.size else (WIDTH, LATENT_CHANNELS)
     encodes = any(name.startswith("encoder.") for name in tensors)
-    module = TAESD(width, channels, encodes)
-    inputs = (1, CELL, CELL, 3), (1, 1, 1, channels)
-    params, used = torch_layout.fill(module, inputs, tensors, f"{path} against TAESD")
-    return NetworkTokenizer(
+    return NetworkTokenizer.of_weights(
+        tensors,
+        f"{path} against TAESD",
         name=NAME,
-        module=module,
-        params=params,
+        module=TAESD(width, channels, encodes),
         scale=1.0,
-        fingerprint=fingerprint(used),
         cell=CELL,
         channels=channels,
-        image=None,
         pixels_at_once=PIXELS_AT_ONCE,
     )
 

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from rad_jax import files
 from rad_jax.axes import PyTree
 from rad_jax.config import Config, ConfigError
-from rad_jax.data.windows import train_batches
+from rad_jax.data.windows import train_batches, train_dataset
 from rad_jax.errors import Stopped
 from rad_jax.files import WorkdirLock
 from rad_jax.runs.checkpoints import Checkpoints
@@ -131,16 +131,14 @@ def compile_step(run: TrainingRun, mesh: Mesh, shardings: PyTree) -> Callable[..
 def open_batches(run: TrainingRun, first_step: int) -> Iterator[dict[str, np.ndarray]]:
     """This process's share of the batches from a step on."""
     data = run.config.data
-    return train_batches(
+    dataset = train_dataset(
         run.episodes,
         clip=data.clip,
         batch=run.config.train.batch // jax.process_count(),
         seed=run.config.seed,
-        first_step=first_step,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
         condition=data.condition,
         heading_harmonics=data.heading_harmonics,
-        threads=data.threads,
-        buffer=data.buffer,
     )
+    return train_batches(dataset, first_step, threads=data.threads, buffer=data.buffer)

@@ -57,13 +57,8 @@ def import_oasis_dit(path: str | os.PathLike) -> tuple[ModelConfig, PyTree]:
     Raises:
       WeightsError: in one or two lines, what is wrong with the file or its tensors; nothing is taken from it then.
     """
-    config, named = read_oasis_dit(path)
+    config, named = convert_oasis_dit(read_tensors(path), os.fspath(path))
     return config, nested({name: jnp.asarray(array) for name, array in named.items()})
-
-
-def read_oasis_dit(path: str | os.PathLike) -> tuple[ModelConfig, dict[str, np.ndarray]]:
-    """As `import_oasis_dit`, with the parameters by name and on the host."""
-    return convert_oasis_dit(read_tensors(path), os.fspath(path))
 
 
 def is_oasis_dit(tensors: dict[str, np.ndarray]) -> bool:
@@ -73,14 +68,18 @@ def is_oasis_dit(tensors: dict[str, np.ndarray]) -> bool:
 
 def _prefix(tensors: dict[str, np.ndarray]) -> str:
     """Returns what a training program (torch.compile, DDP, Lightning, ...) has put before every name, or ""."""
-    prefixes = [name.removesuffix(PATCHES) for name in tensors if name.endswith(PATCHES)]
-    return next((prefix for prefix in prefixes if all(name.startswith(prefix) for name in tensors)), "")
+    ends = min(tensors, default=""), max(tensors, default="")  # what both begin with, all names do
+    prefixes = (name.removesuffix(PATCHES) for name in tensors if name.endswith(PATCHES))
+    return next((prefix for prefix in prefixes if all(end.startswith(prefix) for end in ends)), "")
 
 
 def convert_oasis_dit(
     tensors: dict[str, np.ndarray], where: str
 ) -> tuple[ModelConfig, dict[str, np.ndarray]]:
-    """As `read_oasis_dit`, for tensors that were read from ``where``. A prefix that all names share is left out."""
+    """As `import_oasis_dit`, for tensors that were read from ``where``, with the parameters by name and on the host.
+
+    A prefix that all names share is left out.
+    """
     prefix = _prefix(tensors)
     tensors = {name.removeprefix(prefix): array for name, array in tensors.items()}
     try:
@@ -88,18 +87,18 @@ def convert_oasis_dit(
     except ConfigError as error:
         raise WeightsError(f"{where}: sizes that no model has: {error}") from None
     ours = parameter_shapes(config)
-    theirs = {
-        _name(name, layer): _shape(name, shape[1:] if is_stacked(name) else shape, config.patch)
-        for name, shape in ours.items()
-        for layer in range(config.depth if is_stacked(name) else 1)
+    theirs = {name: _names(name, config.depth) for name in ours}
+    shapes = {
+        one: _shape(name, ours[name][1:] if is_stacked(name) else ours[name], config.patch)
+        for name, layers in theirs.items()
+        for one in layers
     }
     what = f"{where}, as the DiT of Open-Oasis"
-    found = match(tensors, theirs, what, ignore=lambda name: name.endswith(FREQUENCIES))
+    found = match(tensors, shapes, what, ignore=lambda name: name.endswith(FREQUENCIES))
     _check_frequencies(tensors, config, where)
     named = {}
-    for name in ours:
-        layers = range(config.depth if is_stacked(name) else 1)
-        kernels = [_kernel(found.pop(_name(name, layer)), where) for layer in layers]
+    for name, layers in theirs.items():
+        kernels = [_kernel(found.pop(one), where) for one in layers]
         named[name] = np.stack(kernels) if is_stacked(name) else np.ascontiguousarray(kernels[0])
     return config, named
 
@@ -142,26 +141,26 @@ def _head_width(name: str, frequencies: np.ndarray) -> int:
 
 def _check_frequencies(tensors: dict[str, np.ndarray], config: ModelConfig, where: str) -> None:
     """Raises WeightsError unless the tables are those that our model computes, as exactly as their type can hold them."""
-    head_width = config.width // config.heads
     for name, found in tensors.items():
-        if name.endswith(FREQUENCIES):
-            formula = spatial_frequencies if _is_spatial(name) else temporal_frequencies
-            expected = formula(head_width)
-            exact = (expected.astype(dtype).astype(np.float64) for dtype in ("f4", "f2", jnp.bfloat16))
-            if found.shape != expected.shape or not any(np.allclose(found, e, 1e-5, 0) for e in exact):
-                raise WeightsError(
-                    f"{where}: {name} are not the frequencies of this model, which begin {expected[:3].round(4).tolist()}; "
-                    f"found {found.ravel()[:3].round(4).tolist()}"
-                )
+        if not name.endswith(FREQUENCIES):
+            continue
+        formula = spatial_frequencies if _is_spatial(name) else temporal_frequencies
+        expected = formula(config.width // config.heads)
+        exact = (expected.astype(dtype).astype(np.float64) for dtype in ("f4", "f2", jnp.bfloat16))
+        if found.shape != expected.shape or not any(np.allclose(found, e, 1e-5, 0) for e in exact):
+            first, theirs = (table.ravel()[:3].round(4).tolist() for table in (expected, found))
+            raise WeightsError(
+                f"{where}: {name} are not the frequencies of this model, which begin {first}; found {theirs}"
+            )
 
 
-def _name(name: str, layer: int) -> str:
-    """Returns their name of our parameter ``name`` in one layer."""
+def _names(name: str, depth: int) -> list[str]:
+    """Returns their names of our parameter ``name``, one for each layer over which it is stacked."""
     module, _, leaf = name.rpartition("/")
     if not is_stacked(name):
-        return f"{WHOLE[module]}.{LEAVES[leaf]}"
+        return [f"{WHOLE[module]}.{LEAVES[leaf]}"]
     axis, _, part = module.removeprefix("block/").partition("_")
-    return f"blocks.{layer}.{axis[0]}_{OF_A_BLOCK[part]}.{LEAVES[leaf]}"
+    return [f"blocks.{layer}.{axis[0]}_{OF_A_BLOCK[part]}.{LEAVES[leaf]}" for layer in range(depth)]
 
 
 def _shape(name: str, shape: tuple[int, ...], patch: int) -> tuple[int, ...]:
@@ -173,9 +172,7 @@ def _shape(name: str, shape: tuple[int, ...], patch: int) -> tuple[int, ...]:
 
 def _kernel(weight: np.ndarray, where: str) -> np.ndarray:
     """Returns one of their weights in our layout, as float32."""
-    if (
-        weight.ndim == 4
-    ):  # the patch embedding, a convolution for them; we flatten a patch with its channels last
+    if weight.ndim == 4:  # the patch embedding, a convolution there; our channels of a patch come last
         weight = rearrange(weight, "out c p q -> out (p q c)")
     try:
         with np.errstate(over="raise"):

@@ -9,7 +9,7 @@ import json
 import os
 import pathlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import ml_dtypes  # noqa: F401 (teaches NumPy the name bfloat16, which safetensors asks for)
@@ -42,7 +42,7 @@ def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
         has a key twice, or does not describe exactly the bytes that follow; a tensor holds NaN or infinity.
     """
     with _opened(path) as file:
-        return {name: _read(file, name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        return {name: _read(file, path, name) for name in file.keys()}  # noqa: SIM118 (not a dict)
 
 
 def read_metadata(path: str | os.PathLike) -> dict[str, str]:
@@ -68,25 +68,24 @@ def match(
     Raises:
       WeightsError: with the numbers of matching, missing, unexpected and wrongly shaped tensors, and the first names of each.
     """
-    missing = [name for name in shapes if name not in tensors]
-    unexpected = [name for name in tensors if name not in shapes and not ignore(name)]
-    there = [name for name in shapes if name in tensors]
-    wrong = {
-        name: f"{tensors[name].dtype}{list(tensors[name].shape)}, expected float32{list(shapes[name])}"
-        for name in there
-        if tensors[name].shape != tuple(shapes[name]) or tensors[name].dtype.kind != "f"
-    }
-    if missing or unexpected or wrong:
-        counts = [f"{len(there) - len(wrong)} of {len(shapes)} tensors match"]
-        counts += [f"{len(missing)} missing ({_first(missing)})"] if missing else []
-        counts += [f"{len(unexpected)} unexpected ({_first(unexpected)})"] if unexpected else []
-        counts += [f"{len(wrong)} wrong ({_first(wrong, wrong)})"] if wrong else []
+    problems: dict[str, list[str]] = {"missing": [], "unexpected": [], "wrong": []}
+    for name, shape in shapes.items():
+        found = tensors.get(name)
+        if found is None:
+            problems["missing"].append(_shown(name))
+        elif found.shape != tuple(shape) or found.dtype.kind != "f":
+            problems["wrong"].append(
+                f"{_shown(name)}: {found.dtype}{list(found.shape)}, expected float32{list(shape)}"
+            )
+    problems["unexpected"] = [_shown(name) for name in tensors if name not in shapes and not ignore(name)]
+    if any(problems.values()):
+        matching = len(shapes) - len(problems["missing"]) - len(problems["wrong"])
+        counts = [f"{matching} of {len(shapes)} tensors match"]
+        for kind, names in problems.items():
+            first = ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+            counts += [f"{len(names)} {kind} ({first})"] if names else []
         raise WeightsError(f"{what}: {'; '.join(counts)}; nothing was loaded")
     return {name: tensors[name] for name in shapes}
-
-
-class _Damage(ValueError):
-    """What is wrong with a file, without its name."""
 
 
 @contextlib.contextmanager
@@ -115,38 +114,32 @@ def _opened(path: str | os.PathLike) -> Iterator[Any]:
             raise refusal from None
         reason = str(error).splitlines()[0].removeprefix("Error while deserializing header: ")
         raise WeightsError(f"{path}: not an intact safetensors file ({reason[:200]})") from None
-    except _Damage as error:
-        raise WeightsError(f"{path}: {error}") from None
 
 
 def _refuse_duplicates(path: pathlib.Path) -> None:
-    """Raises `_Damage` for a key that the header has twice, of which the library would take the last."""
+    """Raises `WeightsError` for a key that the header has twice, of which the library would take the last."""
 
     def refuse(pairs: list[tuple[str, Any]]) -> None:
-        twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
-        if twice:
-            raise _Damage(f"{_first(twice)} stands more than once in its header")
+        for name, count in Counter(name for name, _ in pairs).items():
+            if count > 1:
+                raise WeightsError(f"{path}: {_shown(name)} stands more than once in its header")
 
     with open(path, "rb") as file:
         json.loads(file.read(int.from_bytes(file.read(8), "little")), object_pairs_hook=refuse)
 
 
-def _read(file: Any, name: str) -> np.ndarray:
-    dtype = file.get_slice(name).get_dtype()
+def _read(file: Any, path: str | os.PathLike, name: str) -> np.ndarray:
+    where, dtype = f"{path}: {_shown(name)}", file.get_slice(name).get_dtype()
     if dtype not in TYPES:
-        raise _Damage(f"{_first([name])} has type {dtype}, expected one of {', '.join(TYPES)}")
+        raise WeightsError(f"{where} has type {dtype}, expected one of {', '.join(TYPES)}")
     array = file.get_tensor(name)
     if dtype in ("F16", "BF16"):
         array = array.astype(np.float32)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         bad = array.size - np.count_nonzero(np.isfinite(array))
-        raise _Damage(f"{_first([name])} holds {bad} values that are NaN or infinite, of {array.size}")
+        raise WeightsError(f"{where} holds {bad} values that are NaN or infinite, of {array.size}")
     return array
 
 
-def _first(names: Iterable[str], details: Mapping[str, str] | None = None) -> str:
-    """Returns the first few names in printable form, each with its detail."""
-    shown = [
-        ascii(name)[1:-1][:120] + (f": {details[name]}" if details else "") for name in list(names)[:NAMED]
-    ]
-    return ", ".join(shown) + (", ..." if len(names) > NAMED else "")
+def _shown(name: str) -> str:
+    return ascii(name)[1:-1][:120]

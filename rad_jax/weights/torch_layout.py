@@ -17,11 +17,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from rad_jax.weights.tensors import match
 
-TO_TORCH = {
-    2: (1, 0),
-    4: (3, 2, 0, 1),
-}  # permutation of a kernel's axes, by their number; vectors keep theirs
-TO_LINEN = {2: (1, 0), 4: (2, 3, 1, 0)}
+# Permutations of a kernel's axes, by their number; vectors keep theirs.
+TO_TORCH = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
+TO_LINEN = {1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}
 
 
 def fill(
@@ -47,24 +45,16 @@ def fill(
       WeightsError: see `rad_jax.weights.tensors.match`.
     """
     arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in inputs]
-    expected = flatten_dict(jax.eval_shape(module.init, jax.random.key(0), *arguments)["params"])
-    shapes = {_name(path): _permuted(leaf.shape, leaf.ndim) for path, leaf in expected.items()}
-    used = {
-        name: np.asarray(array, np.float32) for name, array in match(tensors, shapes, what, ignore).items()
+    leaves = flatten_dict(jax.eval_shape(module.init, jax.random.key(0), *arguments)["params"])
+    shapes = {
+        _name(path): tuple(leaf.shape[axis] for axis in TO_TORCH[leaf.ndim]) for path, leaf in leaves.items()
     }
-    tree = {path: _to_linen(used[_name(path)]) for path in expected}
-    return unflatten_dict(tree), used
+    matching = match(tensors, shapes, what, ignore)
+    used = {name: np.asarray(array, np.float32) for name, array in matching.items()}
+    tree = {path: used[_name(path)].transpose(TO_LINEN[leaf.ndim]) for path, leaf in leaves.items()}
+    return unflatten_dict(jax.tree.map(np.ascontiguousarray, tree)), used
 
 
 def _name(path: tuple[str, ...]) -> str:
-    *modules, leaf = path
-    modules = [re.sub(r"_(\d+)$", r".\1", module) for module in modules]
+    *modules, leaf = (re.sub(r"_(\d+)$", r".\1", module) for module in path)
     return ".".join([*modules, "bias" if leaf == "bias" else "weight"])
-
-
-def _permuted(shape: tuple[int, ...], ndim: int) -> tuple[int, ...]:
-    return tuple(shape[axis] for axis in TO_TORCH.get(ndim, range(ndim)))
-
-
-def _to_linen(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array.transpose(TO_LINEN.get(array.ndim)))

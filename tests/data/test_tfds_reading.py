@@ -20,14 +20,12 @@ def test_tfds_reads_every_record_of_every_split(tmp_path):
         source = builder.as_data_source(split)
         records = iter(source[number] for number in range(len(source)))
         for number in range(episodes):
-            original = toy.episode(number)
-            length = 11 + 3 * number
+            original, length = toy.episode(number), 11 + 3 * number
             for chunk, start in enumerate(range(0, length, toy.SPEC.chunk)):
                 record = next(records)
                 for name in toy.SPEC.arrays:
-                    np.testing.assert_array_equal(
-                        record[name], original[name][start : start + 4], strict=True
-                    )
+                    frames = original[name][start : start + 4]
+                    np.testing.assert_array_equal(record[name], frames, strict=True)
                 for name in toy.SPEC.statics:
                     np.testing.assert_array_equal(record[name], original[name])
                 assert record["episode_id"] == f"{split}-{number:06d}".encode()
@@ -42,15 +40,23 @@ def test_tensorflow_is_never_imported(tmp_path):
     (trap / "__init__.py").write_text("raise SystemExit('tensorflow was imported')")
     script = f"""
 import sys
+import numpy as np
 import tensorflow_datasets as tfds
 import toy_episodes as toy
-from rad_jax.data.windows import train_batches
+import rad_jax.data.tfds_builders
+from rad_jax.data import EpisodeSpec, write_split
+from rad_jax.data.windows import train_batches, train_dataset
 data = toy.write({os.fspath(tmp_path / "data")!r}, 3)
-with_pose = dict(clip=5, batch=2, condition="action+pose", heading_harmonics=2)
-batches = train_batches(data, seed=0, first_step=0, **with_pose)
+dataset = train_dataset(data, clip=5, batch=2, seed=0, condition="action+pose", heading_harmonics=2)
+batches = train_batches(dataset, 0)
 next(batches)
 batches.close()
 assert len(tfds.builder_from_directory(data.directory).as_data_source("train")[0]["frames"]) == 4
+spec = EpisodeSpec("kind", {{"actions": ((25,), "float32")}})
+episode = {{"actions": np.zeros((3, 25), np.float32)}}
+write_split({os.fspath(tmp_path / "kind")!r}, "train", spec, lambda _: [episode], 1, episodes_per_shard=1)
+source = tfds.builder("rad_minecraft", data_dir={os.fspath(tmp_path / "kind")!r}).as_data_source("train")
+assert len(source[0]["actions"]) == 3
 assert "tensorflow" not in sys.modules
 print("done")
 """

@@ -129,9 +129,8 @@ def test_nearest_frame_gives_a_tie_to_the_nearest_index():
 def test_per_frame_metrics_can_be_mapped():
     a, b = images(0, 2, 3, 16, 16, 3), images(1, 2, 3, 16, 16, 3)
     for metric in (coarse_psnr, histogram_intersection, horizontal_shift, frame_change):
-        mapped = jax.jit(jax.vmap(metric))(a, b)
-        np.testing.assert_allclose(mapped, metric(a, b), rtol=1e-5)
-        np.testing.assert_allclose(metric(a[1, 2], b[1, 2]), mapped[1, 2], rtol=1e-5)
+        mapped = jax.jit(jax.vmap(jax.vmap(metric)))(a, b)  # image by image
+        np.testing.assert_allclose(mapped, jax.jit(metric)(a, b), rtol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(4, 8, 8, 3), (3, 8, 9, 3), (3, 8, 8), (3, 8, 8, 1)])
@@ -141,10 +140,10 @@ def test_the_nearest_frame_is_one_of_as_many_of_the_same_size(shape):
 
 
 def table():
-    """Mean scores of simulated predictors over four rooms; the wall of the other colours has the same texture."""
+    """Mean scores of simulated predictors over two rooms; the wall of the other colours has the same texture."""
     rows = {}
     drift = 3 + np.cumsum(np.tile([1, 0, -1, -1, 1, 0], 4))  # two to four pixels aside
-    for seed in range(4):
+    for seed in range(2):
         room, recoloured = panorama(seed, 10 + seed), panorama(seed, 20 + seed)
         truth = walk(room, PATH)
         wrong, blur = walk(recoloured, PATH), (0, 4, 4, 0)

@@ -23,7 +23,7 @@ def save_sd_vae(directory: Path, channels=(8,) * 4, latent=4, groups=2) -> Path:
 
 
 def save_taesd(directory: Path, width=8, latent=4, encodes=False) -> Path:
-    return save_random(directory, TAESD(width, latent, encodes), (1, 8, 8, 3), (1, 1, 1, latent))
+    return save_random(directory, TAESD(width, latent, encodes), (1, 8, 8, 3))
 
 
 def save_random(directory: Path, module, *inputs, seed=0) -> Path:

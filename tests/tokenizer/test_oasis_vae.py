@@ -4,45 +4,16 @@ import math
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from rad_jax import tokenizer as tokenizers
 from rad_jax.tokenizer import TokenizerError, oasis_vae
+from tests.tokenizer.random_weights import save_random
 from tests.tokenizer.torch_weights import images, save, torch
 
 F = torch.nn.functional
 CONFIG = {"input_height": 24, "input_width": 40, "enc_heads": 2, "dec_heads": 4}
-PATCH, WIDTHS, DEPTHS, CHANNELS = 8, (32, 64), (2, 3), 4
-
-
-def random_weights(seed=0):
-    """Weights by the names of the released file. Encoder and decoder differ in every size."""
-    draw = torch.Generator().manual_seed(seed)
-    w = {}
-
-    def linear(name, outputs, inputs):
-        w[name + ".weight"] = inputs**-0.5 * torch.randn(outputs, inputs, generator=draw)
-        w[name + ".bias"] = 0.3 * torch.randn(outputs, generator=draw)
-
-    def norm(name, width):
-        w[name + ".weight"] = 1 + 0.3 * torch.randn(width, generator=draw)
-        w[name + ".bias"] = 0.3 * torch.randn(width, generator=draw)
-
-    for half, width, depth in zip(("encoder", "decoder"), WIDTHS, DEPTHS, strict=True):
-        for block in range(depth):
-            name = f"{half}.{block}."
-            norm(name + "norm1", width)
-            norm(name + "norm2", width)
-            linear(name + "attn.qkv", 3 * width, width)
-            linear(name + "attn.proj", width, width)
-            linear(name + "mlp.fc1", 2 * width, width)
-            linear(name + "mlp.fc2", width, 2 * width)
-        norm(f"{half[:3]}_norm", width)
-    w["patch_embed.proj.weight"] = torch.randn(WIDTHS[0], 3, PATCH, PATCH, generator=draw) / 8
-    w["patch_embed.proj.bias"] = 0.3 * torch.randn(WIDTHS[0], generator=draw)
-    linear("quant_conv", 2 * CHANNELS, WIDTHS[0])
-    linear("post_quant_conv", WIDTHS[1], CHANNELS)
-    linear("predictor", 3 * PATCH**2, WIDTHS[1])
-    return w
+PATCH, DEPTHS = 8, (2, 3)
 
 
 def block(w, name, x, heads, grid):
@@ -102,8 +73,11 @@ def decode(w, z, grid):
 
 
 @pytest.fixture(scope="module")
-def weights():
-    return random_weights()
+def weights(tmp_path_factory):
+    """Encoder and decoder differ in every size. The names are our own; those the original has are in `encode` and `decode`."""
+    module = oasis_vae.ViTVAE(PATCH, (3, 5), 4, DEPTHS, (32, 64), (64, 128), (2, 4))
+    path = save_random(tmp_path_factory.mktemp("random"), module, (1, 24, 40, 3))
+    return {name: torch.tensor(array) for name, array in load_file(path).items()}
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Patch PCA against plain float64 linear algebra; the file it is stored in; the residual decoder."""
 
 import dataclasses
-import io
 import os
 import pickle
 import zipfile
@@ -64,9 +63,8 @@ def test_is_the_pca_of_the_patches():
     np.testing.assert_allclose(pca.scale, scale, rtol=1e-6)
     np.testing.assert_allclose(pca.encode(images_of(frames)).reshape(-1, k), latents * scale, atol=2e-5)
     best = (latents @ directions.T + patches.mean(0)).reshape(len(frames), 4, 4, 48)
-    np.testing.assert_allclose(
-        literal_patches(255 * np.asarray(pca.decode(pca.encode(images_of(frames)))), p), best, atol=1e-5
-    )
+    decoded = 255 * np.asarray(pca.decode(pca.encode(images_of(frames))))
+    np.testing.assert_allclose(literal_patches(decoded, p), best, atol=1e-5)
 
 
 def test_one_scale_unit_variance_and_errors_of_latents_are_errors_of_pixels():
@@ -76,6 +74,7 @@ def test_one_scale_unit_variance_and_errors_of_latents_are_errors_of_pixels():
     assert float(jnp.mean(latents**2)) == pytest.approx(1.0, abs=1e-4)
     assert float(jnp.std(latents[..., 0])) > 2 * float(jnp.std(latents[..., -1]))  # not whitened
     np.testing.assert_allclose(pca.basis.T @ pca.basis, np.eye(12), atol=1e-6)
+    assert float(pca.decode(30 * latents).max()) > 1  # not clipped
     noise = 0.1 * jax.random.normal(jax.random.key(0), latents.shape)
     pixels = jnp.sum((pca.decode(latents + noise) - pca.decode(latents)) ** 2)
     np.testing.assert_allclose(pixels, jnp.sum(noise**2) / pca.scale**2, rtol=1e-4)
@@ -87,7 +86,7 @@ def test_all_channels_lose_nothing():
     np.testing.assert_allclose(pca.decode(pca.encode(images_of(frames))), images_of(frames), atol=5e-6)
 
 
-@pytest.mark.parametrize("leading", [(), (2,), (2, 1, 3), (0,)])
+@pytest.mark.parametrize("leading", [(), (2, 1, 3), (0,)])
 def test_shapes_for_any_leading_axes_and_jit(corrected, leading):
     pca = corrected
     images = jax.random.uniform(jax.random.key(0), (*leading, 16, 24, 3))
@@ -100,19 +99,10 @@ def test_shapes_for_any_leading_axes_and_jit(corrected, leading):
         np.testing.assert_allclose(pca.decode(latents)[1, 0, 2], pca.decode(latents[1, 0, 2]), atol=1e-5)
 
 
-def test_is_not_clipped():
-    pca = patch_pca.fit(pictures(), 8, 5)
-    assert float(pca.decode(30 * jnp.ones((2, 2, 5))).max()) > 1
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda t: t.encode(jnp.zeros((20, 16, 3))), "20 x 16 cannot be cut into patches of 8 x 8"),
-        (lambda t: t.latent_shape(16, 12), "16 x 12 cannot be cut"),
-        (lambda t: t.encode(jnp.zeros((16, 16, 4))), r"not float32\[16, 16, 4\]"),
-        (lambda t: t.encode(jnp.zeros((16, 16, 3), jnp.uint8)), "floats in .0, 1."),
-        (lambda t: t.decode(jnp.zeros((2, 2, 6))), r"5 channels, not shape \[2, 2, 6\]"),
+        (lambda t: t.encode(jnp.zeros((20, 16, 3))), "20 x 16 .* 8 pixels"),
         (lambda t: patch_pca.fit(pictures(), 8, 193), "1 .. 192 channels, not 193"),
         (lambda t: patch_pca.fit(pictures(), 5, 4), "patches of 5"),
         (lambda t: patch_pca.fit(pictures() / 255, 8, 4), "uint8"),
@@ -145,9 +135,7 @@ def test_loading_by_name(tmp_path):
         tokenizer.load("pach_pca", tmp_path / "t.npz")
     with pytest.raises(TokenizerError, match="needs the path"):
         tokenizer.load("patch_pca")
-    with pytest.raises(
-        TokenizerError, match=r"no tokenizer at .*make it with: python -m data_prep.fit_tokenizer --data"
-    ):
+    with pytest.raises(TokenizerError, match=r"absent\.npz; .*python -m data_prep.fit_tokenizer"):
         tokenizer.load("patch_pca", tmp_path / "absent.npz")
     with pytest.raises(TokenizerError, match="expected 000000000000; use the tokenizer"):
         tokenizer.load("patch_pca", tmp_path / "t.npz", fingerprint="0" * 64)
@@ -200,6 +188,34 @@ class Trap:
         return os.mkdir, (self.directory,)
 
 
+def claimed(path):
+    with zipfile.ZipFile(path, "w") as archive, archive.open("mean.npy", "w") as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "<f4", "fortran_order": False, "shape": (2**40,)}
+        )
+
+
+@pytest.mark.parametrize(
+    "write", [claimed, lambda path: np.savez_compressed(path, mean=np.zeros(10**6), fingerprint="")]
+)
+def test_a_small_file_of_large_arrays_is_refused_before_they_are_made(tmp_path, write, monkeypatch):
+    write(tmp_path / "t.npz")
+    monkeypatch.setattr(np, "load", None)
+    with pytest.raises(TokenizerError, match=r"array 'mean.npy' of .* bytes is larger than the file"):
+        patch_pca.load(tmp_path / "t.npz")
+
+
+@pytest.mark.parametrize("error", [MemoryError, RecursionError])
+def test_a_file_that_is_too_much_is_one_line(tmp_path, error, monkeypatch):
+    def fail(*args, **options):
+        raise error
+
+    patch_pca.fit(pictures(), 8, 5).save(tmp_path / "t.npz")
+    monkeypatch.setattr(np, "load", fail)
+    with pytest.raises(TokenizerError, match=error.__name__):
+        patch_pca.load(tmp_path / "t.npz")
+
+
 def test_a_pickle_in_the_file_is_not_run(tmp_path):
     path = tmp_path / "tokenizer.npz"
     patch_pca.fit(pictures(), 8, 5).save(path)
@@ -209,35 +225,30 @@ def test_a_pickle_in_the_file_is_not_run(tmp_path):
     assert not (tmp_path / "sprung").exists()
 
 
-def test_the_file_holds_no_pickles(tmp_path, corrected):
-    corrected.save(tmp_path / "t.npz")
-    with zipfile.ZipFile(tmp_path / "t.npz") as archive:
-        for name in archive.namelist():
-            np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
-
-
-@pytest.mark.parametrize("noise", [0.0, 0.05])
-def test_the_decoder_improves_pictures_it_has_not_seen(corrected, noise):
+def test_the_decoder_improves_pictures_it_has_not_seen(corrected):
     test = images_of(pictures(24, 32, seed=1))
     latents = corrected.encode(test)
-    latents += noise * jax.random.normal(jax.random.key(1), latents.shape)
+    latents += 0.05 * jax.random.normal(jax.random.key(1), latents.shape)
     plain = dataclasses.replace(corrected, decoder=None)
     before, after = (float(jnp.mean((t.decode(latents) - test) ** 2)) for t in (plain, corrected))
     assert 10 * np.log10(before / after) > 1.0
 
 
-def frames_dataset(directory, episodes=9, length=7):
-    spec = EpisodeSpec("pictures", {"frames": ((16, 16, 3), "uint8")}, {}, {"source": "test"}, chunk=3)
+def write(directory, *episodes):
+    """A data set of one split; two episodes a shard."""
+    spec = EpisodeSpec(
+        "pictures", {"frames": (episodes[0].shape[1:], "uint8")}, {}, {"source": "test"}, chunk=3
+    )
 
     def make(indices):
-        return ({"frames": pictures(length, seed=i)} for i in indices)
+        return ({"frames": episodes[index]} for index in indices)
 
-    write_split(directory, "train", spec, make, episodes, episodes_per_shard=4)
-    return spec
+    write_split(directory, "train", spec, make, len(episodes), episodes_per_shard=2)
+    return Episodes(directory, "train")
 
 
 def test_the_command_writes_and_records(tmp_path, capsys):
-    frames_dataset(tmp_path)
+    write(tmp_path, *(pictures(7, seed=seed) for seed in range(9)))
     assert fit_tokenizer.main(["--data", str(tmp_path), "--channels", "6", "--decoder-steps", "2"]) == 0
     recorded = Episodes(tmp_path, "train").tokenizer
     loaded = tokenizer.load(recorded["name"], tmp_path / recorded["path"], recorded["fingerprint"])
@@ -248,7 +259,7 @@ def test_the_command_writes_and_records(tmp_path, capsys):
 
 def test_the_command_refuses_in_one_line_and_leaves_what_was_there(tmp_path, capsys):
     assert fit_tokenizer.main(["--data", str(tmp_path / "none")]) == 2
-    frames_dataset(tmp_path)
+    write(tmp_path, *(pictures(7, seed=seed) for seed in range(9)))
     assert fit_tokenizer.main(["--data", str(tmp_path)]) == 0
     before = (tmp_path / "tokenizer.npz").read_bytes()
     for wrong in (["--patch", "5"], ["--channels", "500"], ["--split", "test"]):
@@ -261,26 +272,17 @@ def test_the_command_refuses_in_one_line_and_leaves_what_was_there(tmp_path, cap
 
 
 def test_frames_are_drawn_evenly_and_without_repetition(tmp_path):
-    spec = EpisodeSpec("numbers", {"frames": ((1, 1, 3), "uint8")}, {}, {"source": "test"}, chunk=4)
-    lengths = [5, 1, 9]
-    first = np.cumsum([0, *lengths])
+    numbers = np.arange(15, dtype=np.uint8)[:, None, None, None].repeat(3, -1)
+    episodes = write(tmp_path, *np.split(numbers, [5, 6]))
 
-    def make(indices):
-        for i in indices:
-            yield {
-                "frames": np.arange(first[i], first[i + 1], dtype=np.uint8)[:, None, None, None].repeat(3, -1)
-            }
+    def drawn(indices, count, seed=0):
+        return fit_tokenizer.random_frames(episodes, indices, count, seed)[:, 0, 0, 0]
 
-    write_split(tmp_path, "train", spec, make, 3, episodes_per_shard=2)
-    episodes = Episodes(tmp_path, "train")
-    everything = fit_tokenizer.random_frames(episodes, range(3), 100, 0)[:, 0, 0, 0]
-    assert sorted(everything) == list(range(15))
-    assert sorted(fit_tokenizer.random_frames(episodes, range(1, 3), 100, 0)[:, 0, 0, 0]) == list(
-        range(5, 15)
-    )
+    assert sorted(drawn(range(3), 100)) == list(range(15))
+    assert sorted(drawn(range(1, 3), 100)) == list(range(5, 15))
     counts = np.zeros(15)
     for seed in range(200):
-        counts[fit_tokenizer.random_frames(episodes, range(3), 3, seed)[:, 0, 0, 0]] += 1
+        counts[drawn(range(3), 3, seed)] += 1
     assert counts.sum() == 600 and np.abs(counts - 40).max() < 25
 
 

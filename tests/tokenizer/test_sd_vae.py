@@ -9,7 +9,6 @@ import pytest
 
 from rad_jax import tokenizer as tokenizers
 from rad_jax.tokenizer import Tokenizer, TokenizerError, sd_vae
-from rad_jax.weights import WeightsError
 from tests.tokenizer.torch_weights import from_torch, images, perturbed, save, to_torch, torch
 
 diffusers = pytest.importorskip("diffusers")
@@ -65,58 +64,33 @@ def to_old(tensors):
 
 def to_ldm(tensors, prefix=""):
     """CompVis: written down part by part, level by level, for three levels of two resnets."""
-    names = {}
-    for half, count in (("encoder", 2), ("decoder", 3)):
-        for leaf in ("weight", "bias"):
-            for layer in ("conv_in", "conv_out"):
-                names[f"{half}.{layer}.{leaf}"] = f"{half}.{layer}.{leaf}"
-            names[f"{half}.conv_norm_out.{leaf}"] = f"{half}.norm_out.{leaf}"
-            attention, theirs = f"{half}.mid_block.attentions.0", f"{half}.mid.attn_1"
-            for ours, name in (
-                ("group_norm", "norm"),
-                ("to_q", "q"),
-                ("to_k", "k"),
-                ("to_v", "v"),
-                ("to_out.0", "proj_out"),
-            ):
-                names[f"{attention}.{ours}.{leaf}"] = f"{theirs}.{name}.{leaf}"
-            for layer, name in (
-                ("norm1", "norm1"),
-                ("conv1", "conv1"),
-                ("norm2", "norm2"),
-                ("conv2", "conv2"),
-                ("conv_shortcut", "nin_shortcut"),
-            ):
-                for block in (0, 1):
-                    names[f"{half}.mid_block.resnets.{block}.{layer}.{leaf}"] = (
-                        f"{half}.mid.block_{block + 1}.{name}.{leaf}"
-                    )
-                for level in (0, 1, 2):
-                    for block in range(count):
-                        if half == "encoder":
-                            ours, his = f"down_blocks.{level}", f"down.{level}"
-                        else:
-                            ours, his = f"up_blocks.{level}", f"up.{2 - level}"
-                        names[f"{half}.{ours}.resnets.{block}.{layer}.{leaf}"] = (
-                            f"{half}.{his}.block.{block}.{name}.{leaf}"
-                        )
-            for level in (0, 1):
-                names[f"encoder.down_blocks.{level}.downsamplers.0.conv.{leaf}"] = (
-                    f"encoder.down.{level}.downsample.conv.{leaf}"
-                )
-                names[f"decoder.up_blocks.{level}.upsamplers.0.conv.{leaf}"] = (
-                    f"decoder.up.{2 - level}.upsample.conv.{leaf}"
-                )
-    for name in ("quant_conv", "post_quant_conv"):
-        for leaf in ("weight", "bias"):
-            names[f"{name}.{leaf}"] = f"{name}.{leaf}"
-    attention = re.compile(r".*mid\.attn_1\.(q|k|v|proj_out)\.weight")
-    found = {names[name]: tensor for name, tensor in tensors.items()}
+    resnet = {name: name for name in ("norm1", "conv1", "norm2", "conv2")} | {"conv_shortcut": "nin_shortcut"}
+    attention = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
+    names = {"quant_conv": "quant_conv", "post_quant_conv": "post_quant_conv"}
+    for half, way, count in (("encoder", "down", 2), ("decoder", "up", 3)):
+        for ours, theirs in {
+            "conv_in": "conv_in",
+            "conv_out": "conv_out",
+            "conv_norm_out": "norm_out",
+        }.items():
+            names[f"{half}.{ours}"] = f"{half}.{theirs}"
+        for ours, theirs in attention.items():
+            names[f"{half}.mid_block.attentions.0.{ours}"] = f"{half}.mid.attn_1.{theirs}"
+        blocks = {"mid_block.resnets.0": "mid.block_1", "mid_block.resnets.1": "mid.block_2"}
+        for level, theirs in enumerate((0, 1, 2) if way == "down" else (2, 1, 0)):
+            for block in range(count):
+                blocks[f"{way}_blocks.{level}.resnets.{block}"] = f"{way}.{theirs}.block.{block}"
+            sampling = f"{half}.{way}.{theirs}.{way}sample.conv"
+            names[f"{half}.{way}_blocks.{level}.{way}samplers.0.conv"] = sampling
+        for block, his in blocks.items():
+            names |= {f"{half}.{block}.{ours}": f"{half}.{his}.{theirs}" for ours, theirs in resnet.items()}
+    found = {}
+    for name, tensor in tensors.items():
+        module, _, leaf = name.rpartition(".")
+        one_pixel = ".attentions.0.to_" in name and leaf == "weight"
+        found[f"{prefix}{names[module]}.{leaf}"] = tensor[:, :, None, None] if one_pixel else tensor
     assert len(found) == len(tensors)
-    return {
-        prefix + name: tensor[:, :, None, None] if attention.fullmatch(name) else tensor
-        for name, tensor in found.items()
-    }
+    return found
 
 
 def checkpoint(tensors):
@@ -134,10 +108,8 @@ def checkpoint(tensors):
 
 def with_losses(tensors):
     """An autoencoder's own checkpoint."""
-    other = dict.fromkeys(
-        ("loss.logvar", "loss.perceptual_loss.lin0.model.1.weight", "model_ema.decay"), torch.ones(1)
-    )
-    return to_ldm(tensors) | other
+    names = "loss.logvar", "loss.perceptual_loss.lin0.model.1.weight", "model_ema.decay"
+    return to_ldm(tensors) | dict.fromkeys(names, torch.ones(1))
 
 
 @pytest.mark.parametrize("layout", [to_old, to_ldm, with_losses, checkpoint])
@@ -154,15 +126,10 @@ def test_the_fingerprint_is_of_everything_that_latents_depend_on(tmp_path, publi
     model, directory = published
     config = json.loads((directory / "config.json").read_text())
     tensors = model.state_dict()
+    moved = {"quant_conv.bias": tensors["quant_conv.bias"] + 1e-6}
     seen = {vae.fingerprint}
-    for number, (change, weights) in enumerate(
-        (
-            ({"scaling_factor": 0.5}, {}),
-            ({"norm_num_groups": 4}, {}),
-            ({}, {"quant_conv.bias": tensors["quant_conv.bias"] + 1e-6}),
-        )
-    ):
-        seen.add(sd_vae.load(save(tmp_path / str(number), tensors | weights, config | change)).fingerprint)
+    for change, weights in (({"scaling_factor": 0.5}, {}), ({"norm_num_groups": 4}, {}), ({}, moved)):
+        seen.add(sd_vae.load(save(tmp_path, tensors | weights, config | change)).fingerprint)
     assert len(seen) == 4
 
 
@@ -178,7 +145,7 @@ def without(name):
         (
             lambda t: t | {"quant_conv.weight": torch.ones(8, 8, 3, 3)},
             {},
-            r"1 wrong .quant_conv.weight: float32\[8, 8, 3, 3\], expected float32\[8, 8, 1, 1\]",
+            r"1 wrong .quant_conv.weight: .*3, 3",
         ),
         (lambda t: t | to_old(t), {}, "two tensors for decoder.mid_block.attentions.0.to_"),
         (lambda t: {"a.weight": torch.ones(2)}, {}, "0 of 248 tensors match; 248 missing"),
@@ -196,15 +163,14 @@ def test_other_weights_are_refused_in_one_or_two_lines(tmp_path, published, chan
     model, directory = published
     whole = json.loads((directory / "config.json").read_text())
     path = save(tmp_path, change(model.state_dict()), None if config is None else whole | config)
-    with pytest.raises(WeightsError, match=message):
-        sd_vae.load(path)
     with pytest.raises(TokenizerError, match=message) as info:
         tokenizers.load("sd_vae", path)
     assert len(str(info.value).splitlines()) <= 2 and str(tmp_path) in str(info.value)
 
 
-def test_a_config_that_cannot_be_read_is_named(tmp_path, published):
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"scaling_factor": NaN}'])
+def test_a_config_that_cannot_be_read_is_named(tmp_path, published, text):
     path = save(tmp_path, published[0].state_dict())
-    (tmp_path / "config.json").write_text("{")
+    (tmp_path / "config.json").write_text(text)
     with pytest.raises(TokenizerError, match=r"config.json cannot be read"):
         tokenizers.load("sd_vae", path)

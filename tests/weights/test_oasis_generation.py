@@ -17,16 +17,16 @@ from rad_jax.weights.oasis_dit import convert_oasis_dit
 from tests.weights import oasis_torch
 
 torch = oasis_torch.torch
-LATENT, BATCH, FRAMES = (4, 6, 16), 2, 8
+LATENT, BATCH, FRAMES = (4, 6, 16), 2, 5
 
 
 def test_levels_are_those_of_torch_linspace_for_every_number_of_steps():
-    for steps in range(1, 1001):
+    for steps in (*range(1, 101), *range(101, 1001, 37), 1000):
         expected = torch.linspace(-1, 999, steps + 1).long().flip(0)
         np.testing.assert_array_equal(sampler_levels(DiffusionConfig(), steps), expected, str(steps))
 
 
-@pytest.mark.parametrize(("steps", "window"), [(10, 32), (50, 5)])
+@pytest.mark.parametrize(("steps", "window"), [(4, 32), (10, 5)])
 def test_generated_frames_are_those_of_the_torch_program(steps, window):
     """From the same noise; in a window of 5 frames the oldest ones are dropped on the way."""
     weights = oasis_torch.random_weights(64, seed=3)

@@ -16,11 +16,10 @@ from rad_jax.arrays import fingerprint
 from rad_jax.weights.tensors import WeightsError, match, read_metadata, read_tensors
 
 
-def write(path, header, data=b"", length=None):
+def file_of(header, data=b""):
     """A file with this header (a text, or what becomes JSON) and these data, in the format's own layout."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + data)
-    return path
+    return struct.pack("<Q", len(text)) + text + data
 
 
 def entry(begin, end, dtype="F32", shape=(1,)):
@@ -59,51 +58,36 @@ NOTE_TWICE = b'{"__metadata__":{"n":"1","n":"2"},"a":{"dtype":"F32","shape":[2],
 DAMAGED = {
     "empty file": (b"", "HeaderTooSmall|header too small"),
     "only a length": (struct.pack("<Q", 8), "intact"),
-    "no header": (struct.pack("<Q", 0), "intact"),
     "header longer than the file": (struct.pack("<Q", 1000) + b"{}", "intact"),
-    "header longer than anything": (struct.pack("<Q", 2**63) + b"{}", "intact"),
     "header of gigabytes": (struct.pack("<Q", 200_000_000) + b" " * 64, "intact"),
-    "header that is no JSON": (struct.pack("<Q", 4) + b"abcd", "intact"),
-    "header that is a list": (struct.pack("<Q", 2) + b"[]", "intact"),
-    "header that is not UTF-8": (struct.pack("<Q", 4) + b'{"\xff"', "intact"),
-    "header of brackets": (struct.pack("<Q", 90_000) + b"[" * 90_000, "intact"),
-}
-DESCRIBED = {
-    "key twice": (TWICE, FLOATS, "a stands more than once in its header"),
-    "key twice, one after another": (TWICE_APART, FLOATS, "intact"),
-    "metadata twice": (NOTE_TWICE, FLOATS, "n stands more than once in its header|intact"),
-    "truncated": ({"a": entry(0, 8, shape=(2,))}, FLOATS[:7], "intact"),
-    "bytes left over": ({"a": entry(0, 4)}, FLOATS, "intact"),
-    "shape larger than its bytes": ({"a": entry(0, 8, shape=(3,))}, FLOATS, "intact"),
-    "shape smaller than its bytes": ({"a": entry(0, 8)}, FLOATS, "intact"),
-    "shape that overflows": ({"a": entry(0, 8, shape=(2**32, 2**32))}, FLOATS, "intact"),
-    "negative shape": ({"a": entry(0, 8, shape=(-2,))}, FLOATS, "intact"),
-    "overlap": ({"a": entry(0, 4), "b": entry(2, 6), "c": entry(6, 8, "F16")}, FLOATS, "intact"),
-    "hole": ({"a": entry(0, 2, "F16"), "b": entry(4, 8)}, FLOATS, "intact"),
-    "backwards": ({"a": entry(8, 0, shape=(2,))}, FLOATS, "intact"),
-    "outside": ({"a": entry(8, 16, shape=(2,))}, FLOATS, "intact"),
-    "unknown type": ({"a": entry(0, 8, "F33", (2,))}, FLOATS, "intact"),
-    "type without offsets": ({"a": {"dtype": "F32", "shape": [2]}}, FLOATS, "intact"),
-    "type that is not read": ({"a": entry(0, 8, "BOOL", (8,))}, FLOATS, "a has type BOOL, expected one of F64"),
-    "type of 8 bits that NumPy lacks": ({"a": entry(0, 8, "F8_E4M3", (8,))}, FLOATS, "a has type F8_E4M3, expected"),
-    "metadata that is no text": ({"__metadata__": {"a": 1}, "b": entry(0, 8, shape=(2,))}, FLOATS, "intact"),
-    "NaN": ({"a": entry(0, 8, shape=(2,))}, np.array([1, np.nan], "f4").tobytes(), "a holds 1 values that are NaN"),
-    "infinity": ({"a": entry(0, 4, "F16", (2,))}, np.array([1, -np.inf], "f2").tobytes(), "or infinite, of 2"),
-    "NaN in bfloat16": ({"a": entry(0, 4, "BF16", (2,))}, b"\xc0\x7f\xc0\x7f", "a holds 2 values"),
-    "NaN in float64": ({"a": entry(0, 8, "F64")}, np.array([np.nan]).tobytes(), "a holds 1 values"),
-    "name that moves the cursor": ({"\x1b[2J\n": entry(0, 8, "F64")}, b"\xff" * 8, r"\\x1b\[2J\\n holds"),
+    "header that is no JSON": (file_of(b"abcd"), "intact"),
+    "header that is a list": (file_of(b"[]"), "intact"),
+    "header that is not UTF-8": (file_of(b'{"\xff"'), "intact"),
+    "header of brackets": (file_of(b"[" * 90_000), "intact"),
+    "key twice": (file_of(TWICE, FLOATS), "a stands more than once in its header"),
+    "key twice, one after another": (file_of(TWICE_APART, FLOATS), "intact"),
+    "metadata twice": (file_of(NOTE_TWICE, FLOATS), "n stands more than once in its header|intact"),
+    "truncated": (file_of({"a": entry(0, 8, shape=(2,))}, FLOATS[:7]), "intact"),
+    "bytes left over": (file_of({"a": entry(0, 4)}, FLOATS), "intact"),
+    "shape larger than its bytes": (file_of({"a": entry(0, 8, shape=(3,))}, FLOATS), "intact"),
+    "shape that overflows": (file_of({"a": entry(0, 8, shape=(2**32, 2**32))}, FLOATS), "intact"),
+    "overlap": (file_of({"a": entry(0, 4), "b": entry(2, 6), "c": entry(6, 8, "F16")}, FLOATS), "intact"),
+    "hole": (file_of({"a": entry(0, 2, "F16"), "b": entry(4, 8)}, FLOATS), "intact"),
+    "unknown type": (file_of({"a": entry(0, 8, "F33", (2,))}, FLOATS), "intact"),
+    "type that is not read": (file_of({"a": entry(0, 8, "BOOL", (8,))}, FLOATS), "a has type BOOL, .* F64"),
+    "type that NumPy lacks": (file_of({"a": entry(0, 8, "F8_E4M3", (8,))}, FLOATS), "a has type F8_E4M3"),
+    "NaN": (file_of({"a": entry(0, 8, shape=(2,))}, np.float32([1, np.nan]).tobytes()), "a holds 1 values that are NaN"),
+    "infinity": (file_of({"a": entry(0, 4, "F16", (2,))}, np.float16([1, -np.inf]).tobytes()), "or infinite, of 2"),
+    "NaN in bfloat16": (file_of({"a": entry(0, 4, "BF16", (2,))}, b"\xc0\x7f\xc0\x7f"), "a holds 2 values"),
+    "NaN in float64": (file_of({"a": entry(0, 8, "F64")}, np.float64([np.nan]).tobytes()), "a holds 1 values"),
+    "name that moves the cursor": (file_of({"\x1b[2J\n": entry(0, 8, "F64")}, b"\xff" * 8), r"\\x1b\[2J\\n holds"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", [*DAMAGED, *DESCRIBED])
-def test_a_damaged_file_is_refused_in_one_line(case, tmp_path):
+@pytest.mark.parametrize(("content", "words"), DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_file_is_refused_in_one_line(content, words, tmp_path):
     path = tmp_path / "bad.safetensors"
-    if case in DAMAGED:
-        content, words = DAMAGED[case]
-        path.write_bytes(content)
-    else:
-        header, data, words = DESCRIBED[case]
-        write(path, header, data)
+    path.write_bytes(content)
     with pytest.raises(WeightsError, match=words) as caught:
         read_tensors(path)
     message = str(caught.value)
@@ -131,9 +115,8 @@ def test_a_pickle_is_refused_and_never_executed(kind, name, tmp_path):
             archive.writestr("archive/data.pkl", pickle.dumps(Attack(trap)))
     with pytest.raises(WeightsError, match=r"torch.load\(sys.argv\[1\], weights_only=True") as caught:
         read_tensors(path)
-    assert str(caught.value).startswith(f"{path} is not a .safetensors file") and "\n" not in str(
-        caught.value
-    )
+    message = str(caught.value)
+    assert message.startswith(f"{path} is not a .safetensors file") and "\n" not in message
     assert not trap.exists()
     pickle.loads(pickle.dumps(Attack(trap)))
     assert trap.exists()  # so the attack is one
@@ -142,7 +125,7 @@ def test_a_pickle_is_refused_and_never_executed(kind, name, tmp_path):
 def test_the_name_says_what_a_file_is(tmp_path):
     path = tmp_path / "a.ckpt"
     save_file(TENSORS, path)
-    with pytest.raises(WeightsError, match=r"is not a \.safetensors file, and no other is read"):
+    with pytest.raises(WeightsError, match=r"a\.ckpt is not a \.safetensors file"):
         read_tensors(path)
 
 
