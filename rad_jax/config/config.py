@@ -4,39 +4,28 @@ import dataclasses
 import json
 from typing import Any
 
+from rad_jax.config import sections
 from rad_jax.config.keys import Section, key, keys
 from rad_jax.config.messages import multiple, require
 from rad_jax.config.model import MemoryConfig, ModelConfig
-from rad_jax.config.sections import (
-    CheckpointConfig,
-    DataConfig,
-    DiffusionConfig,
-    EvaluateConfig,
-    MeshConfig,
-    OptimizerConfig,
-    SampleConfig,
-    TokenizerConfig,
-    TrainConfig,
-)
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(Section):
     """Everything that decides a run. Hashable; equal configs give equal runs."""
 
-    section = ""
     name: str = key("base:lstm-f", "name of the run, shown in reports", filled=True)
     seed: int = key(0, "seed of parameters, noise and data order", low=0)
-    data: DataConfig = dataclasses.field(default_factory=DataConfig)
-    tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)
-    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
-    diffusion: DiffusionConfig = dataclasses.field(default_factory=DiffusionConfig)
-    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
-    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
-    checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
-    mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
-    sample: SampleConfig = dataclasses.field(default_factory=SampleConfig)
-    evaluate: EvaluateConfig = dataclasses.field(default_factory=EvaluateConfig)
+    data: sections.DataConfig = sections.DataConfig()
+    tokenizer: sections.TokenizerConfig = sections.TokenizerConfig()
+    model: ModelConfig = ModelConfig()
+    diffusion: sections.DiffusionConfig = sections.DiffusionConfig()
+    train: sections.TrainConfig = sections.TrainConfig()
+    optimizer: sections.OptimizerConfig = sections.OptimizerConfig()
+    checkpoint: sections.CheckpointConfig = sections.CheckpointConfig()
+    mesh: sections.MeshConfig = sections.MeshConfig()
+    sample: sections.SampleConfig = sections.SampleConfig()
+    evaluate: sections.EvaluateConfig = sections.EvaluateConfig()
 
     @property
     def memory(self) -> MemoryConfig:
@@ -66,7 +55,7 @@ class Config(Section):
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values with one entry per section, ``memory`` beside ``model``, as experiments write them."""
         nested: dict[str, Any] = {}
-        for name, section in sections(self).items():
+        for name, section in self.sections().items():
             values = {field: getattr(section, field) for field in keys(type(section))}
             nested |= {name: values} if name else values
         return nested
@@ -96,21 +85,11 @@ def window_starts(clip: int, window: int, stride: int, first: int) -> range:
     return range(-(-first // stride) * stride, clip - window + 1, stride)
 
 
-def sections(section: Section) -> dict[str, Section]:
-    """A section and those it holds, by name; the name of a whole config is empty."""
-    inner = (getattr(section, field.name) for field in dataclasses.fields(section))
-    found = {section.section: section}
-    for held in inner:
-        if isinstance(held, Section):
-            found |= sections(held)
-    return found
-
-
 def flatten(config: Config) -> dict[str, Any]:
     """All values by their dotted key, in the order of `format_config`."""
     return {
         declared.path: getattr(section, name)
-        for section in sections(config).values()
+        for section in config.sections().values()
         for name, declared in keys(type(section)).items()
     }
 

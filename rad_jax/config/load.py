@@ -5,20 +5,27 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rad_jax.config.config import Config, flatten, sections
+from rad_jax.config.config import Config, flatten
 from rad_jax.config.experiment import read_experiment
 from rad_jax.config.keys import Key, Section, keys
 from rad_jax.config.messages import ConfigError, did_you_mean, nearest, require, shorten, show_value
 
-SECTIONS = {name: type(section) for name, section in sections(Config()).items()}
+SECTIONS = {name: type(section) for name, section in Config().sections().items()}
 KEYS = {declared.path: declared for section in SECTIONS.values() for declared in keys(section).values()}
 del SECTIONS[""]  # the config itself, whose own keys have no section before them
+
+# Keys that say which data sets are meant, by the switch that makes missing ones, and what says how they are made.
+DATA_SETS = {
+    "data.auto_make": (("data.path",), ("data.make",)),
+    "evaluate.auto_make": (("evaluate.path", "evaluate.more"), ("evaluate.make", "evaluate.more_make")),
+}
 
 
 def load_config(path: str, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Config:
     """Reads an experiment file and applies overrides.
 
-    Keys that the experiment leaves out keep their defaults. Combinations of keys are checked after the overrides.
+    Keys that the experiment leaves out keep their defaults. Combinations of keys are checked after the overrides. A data set
+    that the overrides name is not made if it is missing, unless they say so: see `change`.
 
     Args:
       path: a Python file whose ``get_config(variant)`` returns a ``ConfigDict``, with ``:variant`` behind it if wanted.
@@ -32,12 +39,26 @@ def load_config(path: str, overrides: Iterable[str] | Mapping[str, Any] = ()) ->
         values = read_values(values)
     except ConfigError as error:
         raise ConfigError(f"config file {path}: {error}") from None
-    return build(values | read_values(overrides))
+    return change(values, overrides)
 
 
 def override(config: Config, overrides: Iterable[str] | Mapping[str, Any]) -> Config:
     """``config`` with other values for some keys; ``overrides`` as for `load_config`."""
-    return build(flatten(config) | read_values(overrides))
+    return change(flatten(config), overrides)
+
+
+def change(values: Mapping[str, Any], overrides: Iterable[str] | Mapping[str, Any]) -> Config:
+    """A config of checked values by dotted key, with overrides.
+
+    Missing data are made where the experiment has them. Where the overrides name another place, and neither ``auto_make`` nor
+    a command, nothing is made: a path that was mistyped would be filled instead of refused.
+    """
+    given = read_values(overrides)
+    for switch, (places, commands) in DATA_SETS.items():
+        moved = any(key in given and given[key] != values.get(key, KEYS[key].default) for key in places)
+        if moved and given.keys().isdisjoint((switch, *commands)):
+            given[switch] = False
+    return build(values | given)
 
 
 def config_from_dict(values: Mapping[str, Any]) -> Config:
@@ -60,7 +81,7 @@ def build(values: Mapping[str, Any], section: type[Section] = Config) -> Any:
     """Makes a config, or a section of it, from checked values by dotted key; keys left out keep their defaults."""
     own = keys(section)
     inner = {
-        field.name: build(values, field.default_factory)
+        field.name: build(values, type(field.default))
         for field in dataclasses.fields(section)
         if field.name not in own
     }
@@ -79,11 +100,9 @@ def read_values(given: Iterable[str] | Mapping[str, Any]) -> dict[str, Any]:
             bool(path and equals),
             f"override {shorten(text)!r}: expected section.key=value, such as train.steps=100",
         )
-        declared = find_key(path)
-        if path in found:
-            before = show_value(found[path])
-            raise ConfigError(f"{path}={shorten(value)}: given twice, before as {before}; keep one")
-        found[path] = declared.parse(value)
+        before = show_value(found.get(path))
+        require(path not in found, f"{path}={shorten(value)}: given twice, before as {before}; keep one")
+        found[path] = find_key(path).parse(value)
     return found
 
 
