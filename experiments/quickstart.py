@@ -15,7 +15,6 @@ let the LSTM learn this in minutes; see `rad_jax.model.mixers.lstm`.
 
 from experiments import base
 
-STRIDED = 2  # stride of the strided variant, at most the window's 4 frames
 ROOMS = "python -m data_prep.make_maze --out {path} --protocol rotate --room --pixels 32 --supersample 2"
 
 SETTINGS = {

@@ -1,6 +1,6 @@
 """How a configuration key is declared, checked and read from text.
 
-Keys are declared in `rad_jax.config.model`, `rad_jax.config.sections` and `rad_jax.config.config`:
+Keys are declared in `rad_jax.config.model` and `rad_jax.config.sections`:
 
     @dataclass(frozen=True)
     class SampleConfig(Section):

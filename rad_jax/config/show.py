@@ -2,9 +2,9 @@
 
 import textwrap
 
-from rad_jax.config.config import Config
 from rad_jax.config.keys import Key, keys
 from rad_jax.config.messages import show_value
+from rad_jax.config.sections import Config
 
 COLUMNS = 80
 
