@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -77,17 +76,8 @@ def test_a_run_has_a_directory_of_its_own_if_none_is_named(
     assert status(["--config", f"{EXPERIMENT}:df", "--mode", mode, *missing]) in (1, 2)
     captured = capsys.readouterr()
     assert captured.out == f"work directory: {directory}\n" and captured.err.startswith("error: ")
+    assert mode != "evaluate" or directory in captured.err  # it is also where the run is looked for
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_default_directory_is_where_the_run_is_found_again(toy, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(toy.trained, tmp_path / "runs" / "quickstart" / "lstm-f")
-    arguments = toy.arguments(tmp_path)
-    at = arguments.index("--workdir")
-    del arguments[at : at + 2]
-    assert main(arguments) == 0
-    assert "work directory: runs/quickstart/lstm-f\n" in capsys.readouterr().out
 
 
 def test_a_run_writes_what_it_ran_with(toy):

@@ -259,8 +259,18 @@ class Config(Section):
         return self.model.memory
 
     def check(self):
-        check_windows(self)
-        levels, train = self.diffusion.levels, self.train
+        levels, train, clip, window = self.diffusion.levels, self.train, self.data.clip, self.model.window
+        first, stride = train.first_start, self.memory.stride
+        require(
+            clip >= first + window,
+            f"data.clip={clip}: expected at least {first + window}, train.first_start ({first}) + model.window ({window})",
+        )
+        starts = len(window_starts(clip, window, stride, first))
+        require(
+            train.windows <= starts,
+            f"train.windows={train.windows}: expected at most {starts}, the multiples of memory.stride ({stride}) "
+            f"from train.first_start ({first}) to data.clip - model.window ({clip - window})",
+        )
         limits = {
             "sample.steps": (self.sample.steps, levels),
             "model.context_level": (self.model.context_level, levels - 1),
@@ -289,21 +299,6 @@ class Config(Section):
     def to_json(self) -> str:
         """Text that `config_from_json` reads back to an equal config."""
         return json.dumps(self.to_dict(), indent=2) + "\n"
-
-
-def check_windows(config: Config) -> None:
-    """Raises `ConfigError` unless the windows that training asks for fit into a clip."""
-    clip, window, first = config.data.clip, config.model.window, config.train.first_start
-    require(
-        clip >= first + window,
-        f"data.clip={clip}: expected at least {first + window}, train.first_start ({first}) + model.window ({window})",
-    )
-    starts = window_starts(clip, window, config.memory.stride, first)
-    require(
-        len(starts) >= config.train.windows,
-        f"train.windows={config.train.windows}: expected at most {len(starts)}, the multiples of memory.stride "
-        f"({config.memory.stride}) from train.first_start ({first}) to data.clip - model.window ({clip - window})",
-    )
 
 
 def window_starts(clip: int, window: int, stride: int, first: int) -> range:
