@@ -69,7 +69,11 @@ def _parser() -> argparse.ArgumentParser:
     switch = argparse.BooleanOptionalAction
     add("--room", action=switch, help="rotate: turn in the middle of a random room, no maze")
     add("--supersample", type=int, help="rays per pixel and direction (1)")
-    add("--test-out", help="rotate: a second directory, for evaluation episodes in worlds of the same kind")
+    add(
+        "--test-out",
+        type=Path,
+        help="rotate: a second directory, for episodes to evaluate in worlds of the same kind",
+    )
     add("--test-episodes", type=int, help="rotate: number of evaluation episodes, split test")
     return parser
 

@@ -7,25 +7,54 @@ defaults are the paper's Minecraft in all but the data, which are a maze's.
 """
 
 import re
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from rad_jax.config import NAMES, Config, ConfigError, window_starts
 from rad_jax.config.messages import did_you_mean, nearest
 
+MEMORIES = tuple(name for name in NAMES if name != "none")
+VARIANT = re.compile(rf"({'|'.join(MEMORIES)})-(f|c|s[1-9]\d{{0,5}})")
 DEFAULT_VARIANT = "lstm-f"
+FIT = "python -m data_prep.fit_tokenizer --data {path}"
+
+# Sizes that experiments share.
+TWO_CORES = {
+    "model.depth": 2,
+    "model.mlp_ratio": 2.0,
+    "model.context_level": 1,
+    "model.dtype": "float32",
+    "diffusion.schedule": "cosine",
+    "diffusion.levels": 100,
+    "train.windows": 4,
+}
+ONE_GPU = {
+    "data.threads": 8,
+    "model.width": 384,
+    "model.depth": 8,
+    "model.heads": 6,
+    "memory.gates": "slots",
+    "memory.gate_init": 0.5,  # no pretrained base to protect
+    "train.steps": 4000,
+    "train.batch": 16,
+    "train.windows": 16,
+    "optimizer.learning_rate": 3e-4,
+    "optimizer.decay": "cosine",
+    "sample.steps": 20,
+}
 
 
-def get_config(variant: str | None = None) -> ConfigDict:
-    """Any variant of `set_variant`."""
-    config = defaults()
-    config.name = "base"
-    return set_variant(config, variant)
+def experiment(name: str, settings: Mapping[str, Any]) -> Callable[..., ConfigDict]:
+    """The ``get_config`` of an experiment: the declared defaults, but for ``settings`` by dotted key, in any variant."""
 
+    def get_config(variant: str | None = None) -> ConfigDict:
+        config = ConfigDict(Config().to_dict())
+        config.update_from_flattened_dict({"name": name, **settings})
+        return set_variant(config, variant)
 
-def defaults() -> ConfigDict:
-    """All keys with the defaults that `rad_jax.config` declares, and no variant applied yet."""
-    return ConfigDict(Config().to_dict())
+    return get_config
 
 
 def set_variant(config: ConfigDict, variant: str | None) -> ConfigDict:
@@ -59,27 +88,26 @@ def parse_variant(variant: str, window: int) -> tuple[str, int, str]:
     """``memory.kind``, ``memory.stride`` and ``memory.window`` of a variant."""
     if variant == "df":
         return "none", 1, "shared"
-    kind, _, mode = variant.rpartition("-")
-    if kind in NAMES and kind != "none":
+    if match := VARIANT.fullmatch(variant):
+        kind, mode = match.groups()
         if mode == "f":
             return kind, 1, "shared"
-        if mode == "c":
-            return kind, window, "rollout"
-        if re.fullmatch(r"s[1-9]\d{0,5}", mode):
-            return kind, int(mode[1:]), "rollout"
-    memories = ", ".join(name for name in NAMES if name != "none")
+        return kind, window if mode == "c" else int(mode[1:]), "rollout"
     raise ConfigError(
-        f"variant {variant!r}: expected df or <memory>-f, <memory>-c, <memory>-sN (stride N) with a memory of {memories}"
+        f"variant {variant!r}: expected df or <memory>-f, <memory>-c, <memory>-sN (stride N) with a memory of "
+        + ", ".join(MEMORIES)
         + did_you_mean(nearest(variant, variants()))
     )
 
 
 def variants(stride: int = 10) -> list[str]:
     """The variants of a comparison: no memory, and every memory frame-wise, chunk-wise and with a stride."""
-    memories = [name for name in NAMES if name != "none"]
-    return ["df", *(f"{name}-{mode}" for name in memories for mode in ("f", "c", f"s{stride}"))]
+    return ["df", *(f"{name}-{mode}" for name in MEMORIES for mode in ("f", "c", f"s{stride}"))]
 
 
 def round_down(number: int, unit: int) -> int:
     """The largest multiple of ``unit`` up to ``number``, at least ``unit`` itself."""
     return max(unit, number // unit * unit)
+
+
+get_config = experiment("base", {})

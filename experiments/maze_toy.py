@@ -15,76 +15,50 @@ frame: 17.72 / 17.23 (`docs/results/maze_toy.md`). No variant beats the floors; 
 The model is conditioned on action and pose, as the paper's public maze code is. All settings are [ours].
 """
 
-from ml_collections import ConfigDict
-
 from experiments import base
 
 MAZE = "python -m data_prep.make_maze --out {path} --size 5 --pixels 32 --supersample 2"
+EVALUATION = "--episodes 32 --min-frames 100 --max-frames 160"
+WINDOW = 8
 
+SETTINGS = {
+    **base.TWO_CORES,
+    "data.path": "datasets/maze_toy",
+    "data.make": f"{MAZE} --protocol train --episodes 1024 --frames 96 && {base.FIT} --decoder-steps 200",
+    "data.auto_make": True,
+    "data.condition": "action+pose",
+    "data.heading_harmonics": 2,
+    "data.clip": 64,
+    "model.width": 64,
+    "model.heads": 4,
+    "model.window": WINDOW,
+    "memory.action_width": 32,
+    "memory.gates": "slots",
+    "memory.gate_init": 0.5,
+    "memory.head_width": 32,
+    "memory.state": 32,
+    "memory.prefetch_segment": 64,
+    "diffusion.shift": 0.4,
+    "diffusion.weighting": "uniform",
+    "train.steps": 80,
+    "train.batch": 8,
+    "train.first_start": 16,  # before that there is little to remember
+    "train.ema": 0.98,
+    "train.log_every": 20,
+    "train.sample_every": 0,
+    "optimizer.learning_rate": 3e-3,
+    "optimizer.weight_decay": 0.01,
+    "optimizer.warmup": 30,
+    "optimizer.decay": "linear",
+    "sample.steps": 4,
+    "evaluate.path": "datasets/maze_toy_loop",
+    "evaluate.make": f"{MAZE} --protocol loop {EVALUATION}",
+    "evaluate.more": "return=datasets/maze_toy_return",
+    "evaluate.more_make": f"{MAZE} --protocol return {EVALUATION}",
+    "evaluate.auto_make": True,
+    "evaluate.variants": f"all,lstm-s{WINDOW // 2}",
+    "evaluate.batch": 16,  # chunk-wise, contexts fall into 8 groups that cannot run together
+    "evaluate.side_by_side": 3,
+}
 
-def get_config(variant: str | None = None) -> ConfigDict:
-    """Any variant of `experiments.base.set_variant`."""
-    config = base.defaults()
-    config.name = "maze_toy"
-
-    data = config.data
-    data.path = "datasets/maze_toy"
-    data.make = (
-        f"{MAZE} --protocol train --episodes 1024 --frames 96 && "
-        "python -m data_prep.fit_tokenizer --data {path} --decoder-steps 200"
-    )
-    data.auto_make = True
-    data.condition = "action+pose"
-    data.heading_harmonics = 2
-    data.clip = 64
-
-    model = config.model
-    model.width = 64
-    model.depth = 2
-    model.heads = 4
-    model.mlp_ratio = 2.0
-    model.window = 8
-    model.context_level = 1
-    model.dtype = "float32"
-
-    memory = config.memory
-    memory.action_width = 32
-    memory.gates = "slots"
-    memory.gate_init = 0.5
-    memory.head_width = 32
-    memory.state = 32
-    memory.prefetch_segment = 64
-
-    diffusion = config.diffusion
-    diffusion.schedule = "cosine"
-    diffusion.shift = 0.4
-    diffusion.levels = 100
-    diffusion.weighting = "uniform"
-
-    train = config.train
-    train.steps = 80
-    train.batch = 8
-    train.windows = 4
-    train.first_start = 16  # before that there is little to remember
-    train.ema = 0.98
-    train.log_every = 20
-    train.sample_every = 0
-
-    optimizer = config.optimizer
-    optimizer.learning_rate = 3e-3
-    optimizer.weight_decay = 0.01
-    optimizer.warmup = 30
-    optimizer.decay = "linear"
-
-    config.sample.steps = 4
-
-    evaluate = config.evaluate
-    evaluate.path = "datasets/maze_toy_loop"
-    evaluate.make = f"{MAZE} --protocol loop --episodes 32 --min-frames 100 --max-frames 160"
-    evaluate.more = "return=datasets/maze_toy_return"
-    evaluate.more_make = f"{MAZE} --protocol return --episodes 32 --min-frames 100 --max-frames 160"
-    evaluate.auto_make = True
-    evaluate.variants = f"all,lstm-s{model.window // 2}"
-    evaluate.batch = 16  # chunk-wise, contexts fall into 8 groups that cannot run together
-    evaluate.side_by_side = 3
-    return base.set_variant(config, variant)
+get_config = base.experiment("maze_toy", SETTINGS)

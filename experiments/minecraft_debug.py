@@ -1,7 +1,6 @@
 """The whole Minecraft path on a CPU in less than a minute: it shows that everything works, and learns next to nothing.
 
     python -m rad_jax.main --config experiments/minecraft_debug.py
-    python -m rad_jax.main --config experiments/minecraft_debug.py --mode evaluate
 
 Hardware: 2 CPU cores. Time, nothing cached: training 29.9 s, evaluation 17.7 s. Metric: none worth a look after 40 steps.
 
@@ -13,71 +12,39 @@ It also takes recordings in any format of `data_prep.convert`, such as Luanti's 
 All settings are [ours].
 """
 
-from ml_collections import ConfigDict
-
 from experiments import base
 
 VOXEL = "python -m data_prep.make_voxel --out {path}_vrag --size 64x64"
 CONVERT = "python -m data_prep.convert --format vrag --src {path}_vrag --dst {path} --size 32x32"
+ROTATE = f"{VOXEL} --protocol rotate --episodes 4 --frames 36 --context 22"
 
+SETTINGS = {
+    **base.TWO_CORES,
+    "data.path": "datasets/minecraft_debug",
+    "data.make": f"{VOXEL} --protocol train --episodes 12 --frames 61 && {CONVERT} && {base.FIT}",
+    "data.auto_make": True,
+    "data.clip": 24,
+    "model.width": 32,
+    "model.heads": 2,
+    "model.window": 4,
+    "model.remat": False,
+    "memory.action_width": 16,
+    "memory.head_width": 16,
+    "memory.state": 16,
+    "train.steps": 40,
+    "train.batch": 4,
+    "train.ema": 0.9,
+    "train.log_every": 10,
+    "train.sample_every": 0,
+    "optimizer.learning_rate": 2e-3,
+    "optimizer.warmup": 10,
+    "checkpoint.every": 40,
+    "sample.steps": 4,
+    "evaluate.path": "datasets/minecraft_debug_test",
+    "evaluate.make": f"{ROTATE} && {CONVERT} --split test --pattern rotate --context 22",
+    "evaluate.auto_make": True,
+    "evaluate.side_by_side": 2,
+    "evaluate.fps": 20,
+}
 
-def get_config(variant: str | None = None) -> ConfigDict:
-    """Any variant of `experiments.base.set_variant`."""
-    config = base.defaults()
-    config.name = "minecraft_debug"
-
-    data = config.data
-    data.path = "datasets/minecraft_debug"
-    data.make = (
-        f"{VOXEL} --protocol train --episodes 12 --frames 61 && {CONVERT} && "
-        "python -m data_prep.fit_tokenizer --data {path}"
-    )
-    data.auto_make = True
-    data.clip = 24
-
-    model = config.model
-    model.width = 32
-    model.depth = 2
-    model.heads = 2
-    model.mlp_ratio = 2.0
-    model.window = 4
-    model.context_level = 1
-    model.dtype = "float32"
-    model.remat = False
-
-    memory = config.memory
-    memory.action_width = 16
-    memory.head_width = 16
-    memory.state = 16
-
-    diffusion = config.diffusion
-    diffusion.schedule = "cosine"
-    diffusion.levels = 100
-
-    train = config.train
-    train.steps = 40
-    train.batch = 4
-    train.windows = 4
-    train.ema = 0.9
-    train.log_every = 10
-    train.sample_every = 0
-
-    optimizer = config.optimizer
-    optimizer.learning_rate = 2e-3
-    optimizer.warmup = 10
-
-    checkpoint = config.checkpoint
-    checkpoint.every = 40
-
-    config.sample.steps = 4
-
-    evaluate = config.evaluate
-    evaluate.path = "datasets/minecraft_debug_test"
-    evaluate.make = (
-        f"{VOXEL} --protocol rotate --episodes 4 --frames 36 --context 22 && "
-        f"{CONVERT} --split test --pattern rotate --context 22"
-    )
-    evaluate.auto_make = True
-    evaluate.side_by_side = 2
-    evaluate.fps = 20
-    return base.set_variant(config, variant)
+get_config = base.experiment("minecraft_debug", SETTINGS)

@@ -1,7 +1,6 @@
 """Minecraft without Minecraft: a landscape of blocks that is rendered here, sized for one modern GPU and twenty minutes.
 
     python -m rad_jax.main --config experiments/minecraft_voxel.py:lstm-f
-    python -m rad_jax.main --config experiments/minecraft_voxel.py:lstm-f --mode evaluate
 
 Hardware, time and metric: not run at full size. A step of lstm-f takes 18 TFLOP, the 4,000 steps 73 PFLOP: 12 minutes at
 100 TFLOP/s (counted, not timed).
@@ -16,67 +15,38 @@ the heading. For actions alone, as in the paper: --config.data.condition=action 
 [ours].
 """
 
-from ml_collections import ConfigDict
-
 from experiments import base
 
 VOXEL = "python -m data_prep.make_voxel --out {path}_vrag --size 128x128"
 CONVERT = "python -m data_prep.convert --format vrag --src {path}_vrag --dst {path} --size 64x64"
 WALKS = {"train": "250 --frames 301", "loop": 200, "return": 50, "rotate": 100}  # episodes to train on
+RECORD = [
+    f"{VOXEL} --worker {protocol} --protocol {protocol} --split train --episodes {episodes}"
+    for protocol, episodes in WALKS.items()
+]
+ROTATE = f"{VOXEL} --protocol rotate --episodes 60"
 
-
-def get_config(variant: str | None = None) -> ConfigDict:
-    """Any variant of `experiments.base.set_variant`."""
-    config = base.defaults()
-    config.name = "minecraft_voxel"
-
-    data = config.data
-    data.path = "datasets/minecraft_voxel"
-    walks = [
-        f"{VOXEL} --worker {protocol} --protocol {protocol} --split train --episodes {episodes}"
-        for protocol, episodes in WALKS.items()
-    ]
-    data.make = " && ".join([*walks, CONVERT, "python -m data_prep.fit_tokenizer --data {path}"])
-    data.auto_make = True
-    data.condition = "action+pose"
-    data.heading_harmonics = 4
-    data.threads = 8
-
-    model = config.model
-    model.latent = (8, 8, 16)
+SETTINGS = {
+    **base.ONE_GPU,
+    "data.path": "datasets/minecraft_voxel",
+    "data.make": " && ".join([*RECORD, CONVERT, base.FIT]),
+    "data.auto_make": True,
+    "data.condition": "action+pose",
+    "data.heading_harmonics": 4,
+    "model.latent": (8, 8, 16),
     # The 25 of Oasis's action; x, y, z and pitch; cosine and sine of four multiples of the heading.
-    model.action_dim = 37
-    model.width = 384
-    model.depth = 8
-    model.heads = 6
-    model.window = 8  # less than half a turn
+    "model.action_dim": 37,
+    "model.window": 8,  # less than half a turn
+    "memory.prefetch_segment": 48,
+    "train.first_start": 18,  # before that there is little to remember
+    "train.sample_every": 2000,
+    "evaluate.path": "datasets/minecraft_voxel_rotate",
+    "evaluate.make": f"{ROTATE} && {CONVERT} --split test --pattern rotate --context 60",
+    "evaluate.more": "loop=datasets/minecraft_voxel_loop,return=datasets/minecraft_voxel_return",
+    "evaluate.more_make": f"{VOXEL} --protocol {{name}} --episodes 60 && {CONVERT} --split test",
+    "evaluate.auto_make": True,
+    "evaluate.batch": 60,
+    "evaluate.fps": 20,
+}
 
-    memory = config.memory
-    memory.gates = "slots"
-    memory.gate_init = 0.5  # no pretrained base to protect
-    memory.prefetch_segment = 48
-
-    train = config.train
-    train.steps = 4000
-    train.batch = 16
-    train.windows = 16
-    train.first_start = 18  # before that there is little to remember
-    train.sample_every = 2000
-
-    optimizer = config.optimizer
-    optimizer.learning_rate = 3e-4
-    optimizer.decay = "cosine"
-
-    config.sample.steps = 20
-
-    evaluate = config.evaluate
-    evaluate.path = "datasets/minecraft_voxel_rotate"
-    evaluate.make = (
-        f"{VOXEL} --protocol rotate --episodes 60 && {CONVERT} --split test --pattern rotate --context 60"
-    )
-    evaluate.more = "loop=datasets/minecraft_voxel_loop,return=datasets/minecraft_voxel_return"
-    evaluate.more_make = f"{VOXEL} --protocol {{name}} --episodes 60 && {CONVERT} --split test"
-    evaluate.auto_make = True
-    evaluate.batch = 60
-    evaluate.fps = 20
-    return base.set_variant(config, variant)
+get_config = base.experiment("minecraft_voxel", SETTINGS)

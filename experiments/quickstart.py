@@ -13,67 +13,39 @@ action and heading, as the paper's public maze code is. All settings are [ours] 
 let the LSTM learn this in minutes; see `rad_jax.model.mixers.lstm`.
 """
 
-from ml_collections import ConfigDict
-
 from experiments import base
 
-STRIDED = 2  # stride of the strided variant, at most the window's 4 frames
 ROOMS = "python -m data_prep.make_maze --out {path} --protocol rotate --room --pixels 32 --supersample 2"
 
+SETTINGS = {
+    **base.TWO_CORES,
+    "data.path": "datasets/quickstart",
+    "data.make": f"{ROOMS} --episodes 4096 && {base.FIT} --decoder-steps 600",
+    "data.auto_make": True,
+    "data.condition": "action+pose",
+    "data.heading_harmonics": 4,
+    "data.clip": 24,  # a whole episode: one turn that shows the room, then random turns
+    "model.width": 96,
+    "model.heads": 4,
+    "model.window": 4,  # a third of a turn
+    "memory.action_width": 32,
+    "memory.gates": "slots",
+    "memory.gate_init": 0.5,
+    "diffusion.shift": 0.4,
+    "diffusion.weighting": "uniform",
+    "train.steps": 2600,
+    "train.batch": 16,
+    "train.first_start": 10,  # before that there is little to remember
+    "train.ema": 0.99,
+    "optimizer.learning_rate": 2e-3,
+    "optimizer.weight_decay": 0.01,
+    "optimizer.warmup": 50,
+    "optimizer.decay": "linear",
+    "sample.steps": 8,
+    "evaluate.path": "datasets/quickstart_test",
+    "evaluate.make": f"{ROOMS} --split test --episodes 64",
+    "evaluate.auto_make": True,
+    "evaluate.batch": 64,
+}
 
-def get_config(variant: str | None = None) -> ConfigDict:
-    """Any variant of `experiments.base.set_variant`."""
-    config = base.defaults()
-    config.name = "quickstart"
-
-    data = config.data
-    data.path = "datasets/quickstart"
-    data.make = (
-        f"{ROOMS} --episodes 4096 && python -m data_prep.fit_tokenizer --data {{path}} --decoder-steps 600"
-    )
-    data.auto_make = True
-    data.condition = "action+pose"
-    data.heading_harmonics = 4
-    data.clip = 24  # a whole episode: one turn that shows the room, then random turns
-
-    model = config.model
-    model.width = 96
-    model.depth = 2
-    model.heads = 4
-    model.mlp_ratio = 2.0
-    model.window = 4  # a third of a turn
-    model.context_level = 1
-    model.dtype = "float32"
-
-    memory = config.memory
-    memory.action_width = 32
-    memory.gates = "slots"
-    memory.gate_init = 0.5
-
-    diffusion = config.diffusion
-    diffusion.schedule = "cosine"
-    diffusion.shift = 0.4
-    diffusion.levels = 100
-    diffusion.weighting = "uniform"
-
-    train = config.train
-    train.steps = 2600
-    train.batch = 16
-    train.windows = 4
-    train.first_start = 10  # before that there is little to remember
-    train.ema = 0.99
-
-    optimizer = config.optimizer
-    optimizer.learning_rate = 2e-3
-    optimizer.weight_decay = 0.01
-    optimizer.warmup = 50
-    optimizer.decay = "linear"
-
-    config.sample.steps = 8
-
-    evaluate = config.evaluate
-    evaluate.path = "datasets/quickstart_test"
-    evaluate.make = f"{ROOMS} --split test --episodes 64"
-    evaluate.auto_make = True
-    evaluate.batch = 64
-    return base.set_variant(config, variant)
+get_config = base.experiment("quickstart", SETTINGS)

@@ -1,22 +1,23 @@
 """Files that are written whole or not at all, and locks that the system releases when their process dies.
 
 A file system that cannot lock (some network mounts) gets one of two treatments. Where two writers would destroy each other's
-work, as in a run's directory, the writer is refused (`required=True`). Where they would only do the same work twice, as with
+work, as in a run's directory, the writer is refused (`WorkdirLock`). Where they would only do the same work twice, as with
 the shards of a data set, whose bytes do not depend on who writes them, a warning says so once.
 """
 
+import argparse
 import contextlib
 import errno
 import fcntl
 import json
 import os
+import re
 import secrets
 import socket
 import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rad_jax.errors import UserError
@@ -25,6 +26,23 @@ _CANNOT_LOCK = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, err
 _POLL_SECONDS = 0.05
 _LARGEST_JSON = 2**30
 _warned_devices: set[int] = set()  # file systems about which this process has warned
+
+
+class RemotePath(UserError, argparse.ArgumentTypeError):
+    """A path that lies on another machine."""
+
+    status = 2
+
+
+def local_path(text: str) -> Path:
+    """The path that a user wrote, with ``~`` for a home directory written out.
+
+    Raises:
+      RemotePath: it has a scheme, such as ``gs://``, which would otherwise become a directory of that name.
+    """
+    if re.match(r"[a-z][a-z0-9+.-]*://", text, re.IGNORECASE):
+        raise RemotePath(f"{text}: remote paths are not supported; copy it to a disk or mount it")
+    return Path(os.path.expanduser(text))
 
 
 @contextlib.contextmanager
@@ -54,9 +72,8 @@ def write_bytes(path: Path | str, data: bytes) -> None:
 
 
 def write_json(path: Path | str, content: Any) -> None:
-    """Writes a JSON file as `replacing` does. Its directory must exist."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1), "utf-8")
+    """Writes a JSON file as `write_bytes` does."""
+    write_bytes(path, json.dumps(content, indent=1).encode())
 
 
 def read_json(path: Path | str) -> Any:
@@ -107,11 +124,7 @@ class Locked(UserError, RuntimeError):
         self.owner = owner
 
 
-class CannotLock(UserError, OSError):
-    """The file system has no locks."""
-
-
-class FileLock:
+class FileLock(contextlib.AbstractContextManager):
     """An exclusive lock on a file, which is made if it is missing. Held until `close`, or until the process ends.
 
     The lock is the kernel's (`flock`), so a killed process leaves none behind. The text of the file only tells others who holds
@@ -120,64 +133,58 @@ class FileLock:
     Args:
       path: the file; its directory must exist.
       timeout: seconds to wait for another holder; 0 does not wait, `math.inf` waits until the lock is free.
-      required: whether to refuse a file system that cannot lock, instead of warning and going on.
 
     Attributes:
-      exclusive: False on a file system that cannot lock.
+      exclusive: False on a file system that cannot lock, of which a warning is given.
 
     Raises:
       Locked: another process still holds it after `timeout` seconds.
-      CannotLock: `required`, and the file system cannot lock.
     """
 
-    def __init__(self, path: Path, timeout: float = 0.0, required: bool = False):
+    def __init__(self, path: Path, timeout: float = 0.0):
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            self.exclusive = _lock(self._descriptor, path, timeout, required)
+            self.exclusive = self._lock(timeout)
+            if not self.exclusive:
+                self._go_without(path)
             os.ftruncate(self._descriptor, 0)
             os.write(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
         except BaseException:
             os.close(self._descriptor)
             raise
 
+    def _lock(self, timeout: float) -> bool:
+        give_up = time.monotonic() + timeout
+        while True:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                if time.monotonic() >= give_up:
+                    owner = os.pread(self._descriptor, 200, 0).decode(errors="replace")
+                    raise Locked(owner or "another process") from None
+                time.sleep(_POLL_SECONDS)
+            except OSError as error:
+                if error.errno not in _CANNOT_LOCK:
+                    raise
+                return False
+
+    def _go_without(self, path: Path) -> None:
+        device = os.fstat(self._descriptor).st_dev
+        if device not in _warned_devices:
+            _warned_devices.add(device)
+            warnings.warn(
+                f"the file system of {path.parent} has no locks: processes that write there may do the same work twice",
+                stacklevel=3,
+            )
+
     def close(self) -> None:
         """Releases the lock."""
         os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
 
-    def __enter__(self) -> "FileLock":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
-
-
-def _lock(descriptor: int, path: Path, timeout: float, required: bool) -> bool:
-    give_up = time.monotonic() + timeout
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() >= give_up:
-                owner = os.pread(descriptor, 200, 0).decode(errors="replace") or "another process"
-                raise Locked(owner) from None
-            time.sleep(_POLL_SECONDS)
-        except OSError as error:
-            if error.errno not in _CANNOT_LOCK:
-                raise
-            if required:
-                raise CannotLock(error.errno, "this file system has no locks", os.fspath(path)) from None
-            device = os.fstat(descriptor).st_dev
-            if device not in _warned_devices:
-                _warned_devices.add(device)
-                warnings.warn(
-                    f"the file system of {path.parent} has no locks: processes that write there may do the same work twice",
-                    stacklevel=4,
-                )
-            return False
 
 
 class WorkdirInUse(UserError, RuntimeError):
@@ -198,13 +205,14 @@ class WorkdirLock(FileLock):
         workdir = Path(workdir)
         workdir.mkdir(parents=True, exist_ok=True)
         try:
-            super().__init__(workdir / ".lock", required=True)
+            super().__init__(workdir / ".lock")
         except Locked as error:
             raise WorkdirInUse(
                 f"{workdir} is in use by {error.owner}; wait for it, stop it, or choose another --workdir"
             ) from None
-        except CannotLock:
-            raise WorkdirInUse(
-                f"{workdir}: its file system has no locks, so that two runs could destroy each other's files; "
-                "choose a --workdir on another file system"
-            ) from None
+
+    def _go_without(self, path: Path) -> None:
+        raise WorkdirInUse(
+            f"{path.parent}: its file system has no locks, so that two runs could destroy each other's files; "
+            "choose a --workdir on another file system"
+        )

@@ -12,17 +12,27 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rad_jax.errors import explain
+from rad_jax.files import local_path
 
-Options = argparse.Namespace
+MODES = {
+    "train": "train, or resume a run that was stopped",
+    "evaluate": "metrics, videos and a report, in WORKDIR/evaluation",
+    "rollout": "a video of one generated episode, in WORKDIR/rollout",
+    "compare": "train and evaluate the variants of an experiment, with tables",
+    "export": "the model as a directory for rad_jax.runs, in WORKDIR/export",
+    "show": "print every key of the configuration",
+    "plan": "estimate parameters, memory and work of a training step",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one mode; returns the exit status: 0, 1 for a failure, 2 for wrong arguments, 130 if stopped."""
+    # Everything else is imported in functions: an interrupt then ends in a line, and wrong arguments are answered at once.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         _run(_parse(arguments))
@@ -35,71 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-# Everything is imported inside `main`: an interrupt then ends in a line, and wrong arguments are answered at once.
-
-
-def _train(config: Any, options: Options) -> None:
-    from rad_jax.training.loop import train
-
-    train(config, options.workdir, options.profile)
-
-
-def _evaluate(config: Any, options: Options) -> None:
-    from rad_jax.evaluation.evaluate import evaluate
-
-    print(f"report: {evaluate(config, options.workdir, options.baseline)}")
-
-
-def _rollout(config: Any, options: Options) -> None:
-    from rad_jax.rollout.video import rollout_video
-
-    print(f"video: {rollout_video(config, options.workdir, options.episode, options.actions)}")
-
-
-def _compare(config: Any, options: Options) -> None:
-    import jax
-
-    from rad_jax.comparison.compare import compare
-
-    jax.config.update("jax_platforms", "cpu")  # accelerators are for the processes that it starts
-    ablations = not options.no_ablations
-    page = compare(options.config, options.workdir, options.variants, options.overrides, ablations)
-    print(f"comparison: {page.resolve()}")
-
-
-def _export(config: Any, options: Options) -> None:
-    from rad_jax.runs.export import export
-
-    print(f"export: {export(options.workdir, config, options.parameters)}")
-
-
-def _show(config: Any, options: Options) -> None:
-    from rad_jax.config import format_config
-
-    print(format_config(config), end="")
-
-
-def _plan(config: Any, options: Options) -> None:
-    from rad_jax.training.estimate import estimate_step
-
-    print(estimate_step(config))
-
-
-MODES: dict[str, tuple[Callable, str]] = {
-    "train": (_train, "train, or resume a run that was stopped"),
-    "evaluate": (_evaluate, "metrics, videos and a report, in WORKDIR/evaluation"),
-    "rollout": (_rollout, "a video of one generated episode, in WORKDIR/rollout"),
-    "compare": (_compare, "train and evaluate the variants of an experiment, with tables"),
-    "export": (_export, "the model as a directory for rad_jax.runs, in WORKDIR/export"),
-    "show": (_show, "print every key of the configuration"),
-    "plan": (_plan, "estimate parameters, memory and work of a training step"),
-}
-
-
-def _parse(arguments: Sequence[str] | None) -> Options:
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     from rad_jax.config import ConfigError
+    from rad_jax.config.load import KEYS
+    from rad_jax.config.messages import did_you_mean
 
-    modes = "\n".join(f"  {name:<9} {text}" for name, (_, text) in MODES.items())
+    modes = "\n".join(f"  {name:<9} {text}" for name, text in MODES.items())
     parser = _Parser(
         prog="rad_jax.main",
         description=f"{__doc__}\nmodes:\n{modes}",
@@ -108,6 +59,7 @@ def _parse(arguments: Sequence[str] | None) -> Options:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.register("type", Path, local_path)
     add = parser.add_argument
     add(
         "--config",
@@ -120,13 +72,7 @@ def _parse(arguments: Sequence[str] | None) -> Options:
     add("--profile", type=int, default=0, metavar="STEP", help="train: trace of a step in WORKDIR/profile")
     add("--distributed", action="store_true", help="train: one of several processes of a launcher")
     add("--baseline", type=Path, metavar="DIR", help="evaluate: the run of the same model without memory")
-    add(
-        "--episode",
-        type=int,
-        default=0,
-        metavar="N",
-        help="rollout: evaluation episode that gives the context",
-    )
+    add("--episode", type=int, default=0, metavar="N", help="rollout: episode that gives the context")
     add("--actions", default="episode", help="rollout: 'episode', 'left*6,forward*3' or an .npz file")
     add("--variants", metavar="V,V,...", help="compare: which ones (default: all)")
     add("--no-ablations", action="store_true", help="compare: without the extra runs of Tables 4 and 5")
@@ -134,14 +80,18 @@ def _parse(arguments: Sequence[str] | None) -> Options:
     options, rest = parser.parse_known_args(arguments)
     for argument in rest:
         if not argument.startswith("--config."):
-            raise ConfigError(f"argument {argument!r}: expected --config.key=value or an option of --help")
+            forgotten = argument.lstrip("-")
+            meant = f"--config.{forgotten}" if forgotten.partition("=")[0] in KEYS else None
+            raise ConfigError(
+                f"argument {argument!r}: expected --config.key=value or an option of --help{did_you_mean(meant)}"
+            )
     options.overrides = [argument.removeprefix("--config.") for argument in rest]
     if options.distributed and options.mode != "train":
         raise ConfigError(f"--distributed: --mode {options.mode} runs in one process; leave it out")
     return options
 
 
-def _run(options: Options) -> None:
+def _run(options: argparse.Namespace) -> None:
     from rad_jax.config import load_config
 
     joined = contextlib.nullcontext()
@@ -158,7 +108,45 @@ def _run(options: Options) -> None:
             name = (config or load_config(options.config, options.overrides)).name
             options.workdir = default_workdir(name, options.mode)
             print(f"work directory: {options.workdir}", flush=True)
-        MODES[options.mode][0](config, options)
+        _run_mode(config, options)
+
+
+def _run_mode(config: Any, options: argparse.Namespace) -> None:
+    workdir = options.workdir
+    match options.mode:
+        case "train":
+            from rad_jax.training.loop import train
+
+            train(config, workdir, options.profile)
+        case "evaluate":
+            from rad_jax.evaluation.evaluate import evaluate
+
+            print(f"report: {evaluate(config, workdir, options.baseline)}")
+        case "rollout":
+            from rad_jax.rollout.video import rollout_video
+
+            print(f"video: {rollout_video(config, workdir, options.episode, options.actions)}")
+        case "compare":
+            import jax
+
+            from rad_jax.comparison.compare import compare
+
+            jax.config.update("jax_platforms", "cpu")  # accelerators are for the processes that it starts
+            ablations = not options.no_ablations
+            page = compare(options.config, workdir, options.variants, options.overrides, ablations)
+            print(f"comparison: {page.resolve()}")
+        case "export":
+            from rad_jax.runs.export import export
+
+            print(f"export: {export(workdir, config, options.parameters)}")
+        case "show":
+            from rad_jax.config import format_config
+
+            print(format_config(config), end="")
+        case "plan":
+            from rad_jax.training.estimate import estimate_step
+
+            print(estimate_step(config))
 
 
 def default_workdir(name: str, mode: str) -> Path:
@@ -188,7 +176,7 @@ def _use_compilation_cache() -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         """Says what is wrong in one line."""
         self.exit(2, f"error: {message}; see --help\n")
 

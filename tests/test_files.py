@@ -26,8 +26,8 @@ from rad_jax.files import (
 
 
 def test_writes_and_makes_directories(tmp_path):
-    write_bytes(tmp_path / "a" / "b.txt", b"one")
-    write_bytes(tmp_path / "a" / "b.txt", b"two")
+    for content in (b"one", b"two"):
+        write_bytes(tmp_path / "a" / "b.txt", content)
     write_json(tmp_path / "a" / "c.json", {"x": [1]})
     assert (tmp_path / "a" / "b.txt").read_bytes() == b"two"
     assert (tmp_path / "a" / "c.json").read_text() == '{\n "x": [\n  1\n ]\n}'
@@ -35,11 +35,10 @@ def test_writes_and_makes_directories(tmp_path):
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
-    (tmp_path / "b.txt").write_bytes(b"old")
-
     def fail(*_):
         raise OSError("no space")
 
+    write_bytes(tmp_path / "b.txt", b"old")
     monkeypatch.setattr(os, "fsync", fail)
     for write, content in ((write_bytes, b"new"), (write_json, "new")):
         with pytest.raises(OSError, match="no space"):
@@ -62,14 +61,13 @@ def test_the_content_is_on_the_disk_before_the_name_and_the_name_before_the_retu
 
 
 def test_writers_of_one_file_never_share_a_temporary_one_and_it_has_the_usual_rights(tmp_path):
+    (tmp_path / "plain").write_text("")
     with replacing(tmp_path / "a") as one, replacing(tmp_path / "a") as two:
         assert one != two and one.parent == two.parent == tmp_path
         one.write_text("one")
         two.write_text("two")
-        mode = stat.S_IMODE(one.stat().st_mode)
+        assert one.stat().st_mode == (tmp_path / "plain").stat().st_mode
     assert (tmp_path / "a").read_text() == "one"  # the block that ended last
-    (tmp_path / "plain").write_text("")
-    assert mode == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
 
 
 def test_what_a_killed_writer_left_can_be_removed(tmp_path):
@@ -114,39 +112,24 @@ def test_a_lock_is_waited_for_as_long_as_allowed(tmp_path):
     held[0].close()
 
 
-@pytest.fixture
-def cannot_lock(monkeypatch, request):
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EIO])
+def test_without_locks_a_working_directory_is_refused_and_others_are_warned_about_once(
+    number, tmp_path, monkeypatch
+):
     def fail(descriptor, operation):
-        raise OSError(request.param, os.strerror(request.param))
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", fail)
     monkeypatch.setattr(files, "_warned_devices", set())
-
-
-NO_LOCKS = pytest.mark.parametrize("cannot_lock", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS], indirect=True)
-
-
-@NO_LOCKS
-def test_a_file_system_without_locks_is_said_once(tmp_path, cannot_lock):
-    with pytest.warns(UserWarning, match="has no locks"):
-        lock = FileLock(tmp_path / "a")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        other = FileLock(tmp_path / "b")
-    assert not lock.exclusive and not other.exclusive
-    lock.close()
-    other.close()
-
-
-@NO_LOCKS
-def test_a_working_directory_without_locks_is_refused(tmp_path, cannot_lock):
-    with pytest.raises(WorkdirInUse, match="has no locks") as error:
+    if number == errno.EIO:  # another failure is not hidden
+        with pytest.raises(OSError) as error:
+            FileLock(tmp_path / "a")
+        assert error.value.errno == number
+        return
+    with pytest.warns(UserWarning, match="has no locks"), FileLock(tmp_path / "a") as lock:
+        assert not lock.exclusive
+    with warnings.catch_warnings(action="error"), FileLock(tmp_path / "b") as lock:
+        assert not lock.exclusive
+    with pytest.raises(WorkdirInUse) as error:
         WorkdirLock(tmp_path / "run")
     assert str(tmp_path / "run") in str(error.value) and "--workdir" in str(error.value)
-
-
-@pytest.mark.parametrize("cannot_lock", [errno.EIO], indirect=True)
-def test_another_failure_of_a_lock_is_not_hidden(tmp_path, cannot_lock):
-    with pytest.raises(OSError) as error:
-        FileLock(tmp_path / "a")
-    assert error.value.errno == errno.EIO

@@ -3,17 +3,20 @@
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from rad_jax.errors import UserError
+from rad_jax.files import local_path
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser without abbreviations of options, whose errors are one line with status 2."""
+    """A parser without abbreviations of options, with local paths only, whose errors are one line with status 2."""
 
     def __init__(self, program: str, description: str | None):
         formatter = argparse.RawDescriptionHelpFormatter
         super().__init__(program, description=description, formatter_class=formatter, allow_abbrev=False)
+        self.register("type", Path, local_path)  # options of type=Path
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message}\n")

@@ -4,13 +4,13 @@ config = load_config("experiments/maze.py:lstm-f", ["train.steps=200", "mesh.fsd
 config.model.width, config.memory.stride
 """
 
-from rad_jax.config.config import Config, diff_configs, flatten, window_starts
 from rad_jax.config.load import config_from_dict, config_from_json, load_config, override
 from rad_jax.config.memories import NAMES
 from rad_jax.config.messages import ConfigError
 from rad_jax.config.model import MemoryConfig, ModelConfig
 from rad_jax.config.sections import (
     CheckpointConfig,
+    Config,
     DataConfig,
     DiffusionConfig,
     EvaluateConfig,
@@ -19,6 +19,9 @@ from rad_jax.config.sections import (
     SampleConfig,
     TokenizerConfig,
     TrainConfig,
+    diff_configs,
+    flatten,
+    window_starts,
 )
 from rad_jax.config.show import format_config
 

@@ -1,10 +1,9 @@
 """How a configuration key is declared, checked and read from text.
 
-Keys are declared in `rad_jax.config.model`, `rad_jax.config.sections` and `rad_jax.config.config`:
+Keys are declared in `rad_jax.config.model` and `rad_jax.config.sections`:
 
     @dataclass(frozen=True)
     class SampleConfig(Section):
-        section = "sample"
         steps: int = key(50, "DDIM steps for each frame", low=1, source="paper")
 
 A `Section` checks itself whenever it is made, also by ``dataclasses.replace``: first the type, range and choices of each key,
@@ -16,14 +15,17 @@ import dataclasses
 import functools
 import numbers
 import operator
-import sys
 import types
 import typing
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from rad_jax.config.messages import ConfigError, did_you_mean, nearest, shorten, show_value
+import numpy as np
 
-LARGEST = {int: 2**31 - 1, float: sys.float_info.max}  # also refuses infinity and NaN
+from rad_jax.config.messages import ConfigError, did_you_mean, nearest, shorten, show_value
+from rad_jax.files import RemotePath
+
+LARGEST = {int: 2**31 - 1, float: float(np.finfo(np.float32).max)}  # also refuses infinity and NaN
 BOUNDS = {
     "low": (">=", operator.ge),
     "above": (">", operator.gt),
@@ -32,17 +34,21 @@ BOUNDS = {
 }
 
 
-def key(default: Any, help: str, *, source: str = "ours", **rule: Any) -> Any:
+def key(default: Any, help: str, *, source: str = "ours", filled: bool = False, **bounds: int | float) -> Any:
     """Declares a configuration key as a dataclass field.
 
     Args:
       default: its value unless an experiment says otherwise.
       help: what it means, with its unit.
       source: where the default comes from: one of `rad_jax.config.show.SOURCES`, with further words behind it if needed.
-      **rule: ``low`` and ``high`` (inclusive), ``above`` and ``below`` (exclusive) bound a number or every number of a
-        tuple; ``choices`` lists the values allowed; ``filled=True`` forbids empty text.
+      filled: whether empty text is refused.
+      **bounds: ``low`` and ``high`` (inclusive), ``above`` and ``below`` (exclusive), of a number or every number of a tuple.
+
+    The annotation says more: the values of a ``Literal`` are the only ones allowed, and the function of an ``Annotated`` text
+    that says where something lies writes it out, or raises `RemotePath`.
     """
-    return dataclasses.field(default=default, metadata={"help": help, "source": source, **rule})
+    rules = {"help": help, "source": source, "filled": filled, "bounds": bounds}
+    return dataclasses.field(default=default, metadata=rules)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,23 +58,22 @@ class Key:
     Attributes:
       path: its dotted name, such as "train.steps".
       kind: bool, int, float or str, of the value or of the entries of a tuple.
+      help, source, filled, bounds, choices, place: see `key`.
       length: number of entries of a tuple; None for a single value.
       optional: whether None is allowed.
     """
 
     path: str
     default: Any
-    kind: type
-    length: int | None
-    optional: bool
     help: str
     source: str
-    low: int | float | None = None
-    high: int | float | None = None
-    above: int | float | None = None
-    below: int | float | None = None
+    filled: bool
+    bounds: Mapping[str, int | float]
+    kind: type
+    length: int | None = None
+    optional: bool = False
     choices: tuple[str, ...] | None = None
-    filled: bool = False
+    place: Callable[[str], str] | None = None
 
     @property
     def allowed(self) -> str:
@@ -82,18 +87,13 @@ class Key:
         else:
             one, many = ("an integer", "integers") if self.kind is int else ("a number", "numbers")
             words = one if self.length is None else f"{self.length} {many}"
-            bounds = [f"{sign} {limit}" for sign, _, limit in self._bounds()]
-            words += " " + " and ".join(bounds) if bounds else ""
+            words += " and".join(f" {BOUNDS[name][0]} {limit}" for name, limit in self.bounds.items())
             words += " (32 bits)" if self.kind is int else ""
             words += "" if self.length is None else f" such as ({','.join('8' * self.length)})"
         return words + " or none" if self.optional else words
 
-    def _bounds(self) -> list[tuple[str, Any, int | float]]:
-        limits = ((sign, holds, getattr(self, name)) for name, (sign, holds) in BOUNDS.items())
-        return [bound for bound in limits if bound[2] is not None]
-
     def check(self, value: Any) -> Any:
-        """Returns ``value`` as the declared type (an int becomes a float, a list a tuple) or raises `ConfigError`."""
+        """Returns ``value`` as it is kept (an int becomes a float, a list a tuple, ~ a directory) or raises `ConfigError`."""
         if value is None and self.optional:
             return None
         entries = [value] if self.length is None else value
@@ -103,6 +103,12 @@ class Key:
             text = isinstance(value, str) and self.kind is not str
             raise self.error(repr(value) if text else value)
         entries = tuple(map(self.kind, entries))
+        try:
+            # Written out here, once for all: equal places are equal configurations, and what a run stores names its
+            # places whoever reads it.
+            entries = tuple(map(self.place, entries)) if self.place else entries
+        except RemotePath as error:
+            raise ConfigError(f"{self.path}={error}") from None
         return entries[0] if self.length is None else entries
 
     def _accepts(self, entry: Any) -> bool:
@@ -110,12 +116,13 @@ class Key:
             if not isinstance(entry, self.kind) or (self.filled and not entry.strip()):
                 return False
             return self.choices is None or entry in self.choices
-        wanted = numbers.Integral if self.kind is int else numbers.Real
+        # A run computes in float32, so a number is bounded as float32 has it: 1 - 1e-9 is not below 1.
+        wanted, rounded = (numbers.Integral, int) if self.kind is int else (numbers.Real, np.float32)
         return (
             isinstance(entry, wanted)
             and not isinstance(entry, bool)
             and abs(entry) <= LARGEST[self.kind]
-            and all(holds(entry, limit) for _, holds, limit in self._bounds())
+            and all(BOUNDS[name][1](rounded(entry), rounded(limit)) for name, limit in self.bounds.items())
         )
 
     def parse(self, text: str) -> Any:
@@ -143,9 +150,16 @@ class Key:
 
 
 class Section:
-    """Base of the frozen dataclasses of `rad_jax.config`, whose fields are keys or further sections."""
+    """Base of the frozen dataclasses of `rad_jax.config`, whose fields are keys or further sections.
+
+    Attributes:
+      section: its name in keys, which is that of its class: "train" for TrainConfig; empty for Config itself.
+    """
 
     section: ClassVar[str]
+
+    def __init_subclass__(cls):
+        cls.section = cls.__name__.removesuffix("Config").lower()
 
     def __post_init__(self):
         for name, declared in keys(type(self)).items():
@@ -155,27 +169,37 @@ class Section:
     def check(self) -> None:
         """Raises `ConfigError` for an impossible combination of keys that are fine one by one."""
 
+    def sections(self) -> dict[str, "Section"]:
+        """This section and those it holds, by name; the name of a whole config is empty."""
+        found = {self.section: self}
+        for field in dataclasses.fields(self):
+            if isinstance(held := getattr(self, field.name), Section):
+                found |= held.sections()
+        return found
+
 
 @functools.cache
 def keys(section: type[Section]) -> dict[str, Key]:
     """The declared keys of a section by name, in the order of their declaration."""
-    hints = typing.get_type_hints(section)
+    hints = typing.get_type_hints(section, include_extras=True)
     prefix = f"{section.section}." if section.section else ""
     return {
-        field.name: Key(
-            f"{prefix}{field.name}", field.default, *_kind_of(hints[field.name]), **field.metadata
-        )
+        field.name: Key(prefix + field.name, field.default, **field.metadata, **_meaning(hints[field.name]))
         for field in dataclasses.fields(section)
         if field.metadata  # other fields hold sections
     }
 
 
-def _kind_of(hint: Any) -> tuple[type, int | None, bool]:
-    """``int`` -> (int, None, False); ``tuple[int, int] | None`` -> (int, 2, True)."""
+def _meaning(hint: Any) -> dict[str, Any]:
+    """What an annotation says about the values: ``tuple[int, int] | None``, ``Literal["a", "b"]``, ``Annotated[str, f]``."""
     optional = isinstance(hint, types.UnionType)
     if optional:
         (hint,) = (member for member in typing.get_args(hint) if member is not type(None))
+    entries = typing.get_args(hint)
+    if typing.get_origin(hint) is typing.Literal:
+        return {"kind": str, "choices": entries}
+    if typing.get_origin(hint) is typing.Annotated:
+        return {"kind": entries[0], "place": entries[1]}
     if typing.get_origin(hint) is tuple:
-        entries = typing.get_args(hint)
-        return entries[0], len(entries), optional
-    return hint, None, optional
+        return {"kind": entries[0], "length": len(entries), "optional": optional}
+    return {"kind": hint, "optional": optional}

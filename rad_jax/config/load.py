@@ -2,23 +2,38 @@
 
 import dataclasses
 import json
+import re
+import runpy
+import traceback
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-from rad_jax.config.config import Config, flatten, sections
-from rad_jax.config.experiment import read_experiment
+from ml_collections import ConfigDict
+
 from rad_jax.config.keys import Key, Section, keys
 from rad_jax.config.messages import ConfigError, did_you_mean, nearest, require, shorten, show_value
+from rad_jax.config.sections import Config, flatten
+from rad_jax.files import local_path
 
-SECTIONS = {name: type(section) for name, section in sections(Config()).items()}
+EXPERIMENT = re.compile(r"(?P<file>.+\.py)(:(?P<variant>.*))?", re.DOTALL)
+
+SECTIONS = {name: type(section) for name, section in Config().sections().items()}
 KEYS = {declared.path: declared for section in SECTIONS.values() for declared in keys(section).values()}
 del SECTIONS[""]  # the config itself, whose own keys have no section before them
+
+# Keys that say which data sets are meant, by the switch that makes missing ones, and what says how they are made.
+DATA_SETS = {
+    "data.auto_make": (("data.path",), ("data.make",)),
+    "evaluate.auto_make": (("evaluate.path", "evaluate.more"), ("evaluate.make", "evaluate.more_make")),
+}
 
 
 def load_config(path: str, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Config:
     """Reads an experiment file and applies overrides.
 
-    Keys that the experiment leaves out keep their defaults. Combinations of keys are checked after the overrides.
+    Keys that the experiment leaves out keep their defaults. Combinations of keys are checked after the overrides. A data set
+    that the overrides name is not made if it is missing, unless they say so: see `change`.
 
     Args:
       path: a Python file whose ``get_config(variant)`` returns a ``ConfigDict``, with ``:variant`` behind it if wanted.
@@ -27,17 +42,26 @@ def load_config(path: str, overrides: Iterable[str] | Mapping[str, Any] = ()) ->
     Raises:
       ConfigError: in one or two lines, whatever is wrong.
     """
-    values = read_experiment(path)
-    try:
-        values = read_values(values)
-    except ConfigError as error:
-        raise ConfigError(f"config file {path}: {error}") from None
-    return build(values | read_values(overrides))
+    return change(read_experiment(path), overrides)
 
 
 def override(config: Config, overrides: Iterable[str] | Mapping[str, Any]) -> Config:
     """``config`` with other values for some keys; ``overrides`` as for `load_config`."""
-    return build(flatten(config) | read_values(overrides))
+    return change(flatten(config), overrides)
+
+
+def change(values: Mapping[str, Any], overrides: Iterable[str] | Mapping[str, Any]) -> Config:
+    """A config of checked values by dotted key, with overrides.
+
+    Missing data are made where the experiment has them. Where the overrides name another place, and neither ``auto_make`` nor
+    a command, nothing is made: a path that was mistyped would be filled instead of refused.
+    """
+    given = read_values(overrides)
+    for switch, (places, commands) in DATA_SETS.items():
+        moved = any(key in given and given[key] != values.get(key, KEYS[key].default) for key in places)
+        if moved and given.keys().isdisjoint((switch, *commands)):
+            given[switch] = False
+    return build(values | given)
 
 
 def config_from_dict(values: Mapping[str, Any]) -> Config:
@@ -51,8 +75,8 @@ def config_from_json(text: str) -> Config:
         values = json.loads(text)
     except ValueError as error:
         raise ConfigError(f"not a JSON configuration: {shorten(error)}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"not a JSON configuration: expected an object of sections, found {shorten(text)}")
+    is_object = isinstance(values, dict)
+    require(is_object, f"not a JSON configuration: expected an object of sections, found {shorten(text)}")
     return config_from_dict(values)
 
 
@@ -60,7 +84,7 @@ def build(values: Mapping[str, Any], section: type[Section] = Config) -> Any:
     """Makes a config, or a section of it, from checked values by dotted key; keys left out keep their defaults."""
     own = keys(section)
     inner = {
-        field.name: build(values, field.default_factory)
+        field.name: build(values, type(field.default))
         for field in dataclasses.fields(section)
         if field.name not in own
     }
@@ -79,11 +103,9 @@ def read_values(given: Iterable[str] | Mapping[str, Any]) -> dict[str, Any]:
             bool(path and equals),
             f"override {shorten(text)!r}: expected section.key=value, such as train.steps=100",
         )
-        declared = find_key(path)
-        if path in found:
-            before = show_value(found[path])
-            raise ConfigError(f"{path}={shorten(value)}: given twice, before as {before}; keep one")
-        found[path] = declared.parse(value)
+        before = show_value(found.get(path))
+        require(path not in found, f"{path}={shorten(value)}: given twice, before as {before}; keep one")
+        found[path] = find_key(path).parse(value)
     return found
 
 
@@ -112,3 +134,53 @@ def find_key(path: str) -> Key:
     close = close or " or ".join(same_name) or nearest(path, KEYS)
     hint = did_you_mean(close) or f"; sections are {', '.join(SECTIONS)}"
     raise ConfigError(f"{shorten(path)}: unknown key{hint}")
+
+
+def read_experiment(path: str) -> dict[str, Any]:
+    """Runs an experiment file, which may be anywhere; returns checked values by dotted key.
+
+    Args:
+      path: ``"experiments/maze.py"`` or, with a variant, ``"experiments/maze.py:lstm-f"``.
+
+    Raises:
+      ConfigError: the file does not exist, fails, or returns something else; in one line, which names the line or the
+        nearest file.
+    """
+    match = EXPERIMENT.fullmatch(path)
+    if match is None:
+        hint = did_you_mean(nearest_file(Path(path.partition(":")[0] + ".py")))
+        raise ConfigError(f"config {shorten(path)!r}: expected FILE.py or FILE.py:VARIANT{hint}")
+    file = local_path(match["file"])
+    if not file.is_file():
+        raise ConfigError(f"config file {file} does not exist{did_you_mean(nearest_file(file))}")
+    try:
+        get_config = runpy.run_path(str(file)).get("get_config")
+        require(callable(get_config), "has no function get_config(variant) that returns a ConfigDict")
+        config = get_config(match["variant"] or None)
+        values = config.to_dict() if isinstance(config, ConfigDict) else config
+        found = type(values).__name__
+        require(isinstance(values, Mapping), f"get_config returned {found}, expected a ConfigDict")
+        return read_values(values)
+    except ConfigError as error:
+        raise ConfigError(f"config file {file}: {error}") from None
+    except Exception as error:
+        what = f"{type(error).__name__}: {shorten(error, 200)}"
+        raise ConfigError(f"config file {at_line(file, error)} failed with {what}") from error
+
+
+def nearest_file(file: Path) -> str | None:
+    """The existing experiment that was probably meant, in the same folder or in ``experiments``."""
+    for folder in (file.parent, Path("experiments")):
+        names = [other.name for other in folder.glob("*.py") if other.name != "__init__.py"]
+        if close := nearest(file.name, names):
+            return str(folder / close)
+    return None
+
+
+def at_line(file: Path, error: Exception) -> str:
+    """``file:line`` of the innermost line of the file on the way to the error; without a line if there is none."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(file)]
+    if isinstance(error, SyntaxError) and error.filename == str(file):
+        lines = [error.lineno]
+    return f"{file}:{lines[-1]}" if lines else str(file)

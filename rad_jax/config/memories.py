@@ -14,19 +14,16 @@ if TYPE_CHECKING:
 
 def check_lstm(config: "ModelConfig") -> None:
     """Slots are functions of the action feature."""
-    slots = config.memory.gates == "slots"
     require(
-        not slots or config.memory.features > 0,
+        config.memory.gates != "slots" or config.memory.features > 0,
         "memory.gates=slots: the slots are functions of the action feature; set memory.action=true",
     )
 
 
 def check_mamba2(config: "ModelConfig") -> None:
-    """Heads fill the inner width, and the convolution sees more than the frame itself."""
-    memory = config.memory
-    inner = memory.expand * config.width
-    multiple("memory.expand * model.width", inner, "memory.head_width", memory.head_width)
-    require(memory.conv >= 2, f"memory.conv={memory.conv}: mamba2 expects an integer >= 2")
+    """Heads fill the inner width."""
+    inner = config.memory.expand * config.width
+    multiple("memory.expand * model.width", inner, "memory.head_width", config.memory.head_width)
 
 
 def check_ttt(config: "ModelConfig") -> None:

@@ -1,6 +1,7 @@
 """The keys of the model and of its memory: type, range, default, meaning and source; and which combinations cannot be."""
 
 import dataclasses
+from typing import Literal
 
 import ml_dtypes  # noqa: F401 (teaches NumPy the name bfloat16)
 import numpy as np
@@ -14,21 +15,17 @@ from rad_jax.config.messages import ConfigError, multiple, require
 class MemoryConfig(Section):
     """The recurrent branch of every block: everything older than the window."""
 
-    section = "memory"
-    kind: str = key(
-        "lstm", "network of the branch; none: Diffusion Forcing; set by the variant", choices=NAMES
-    )
+    kind: Literal[NAMES] = key("lstm", "network of the branch; none: Diffusion Forcing; set by the variant")
     stride: int = key(
         1,
         "frames by which the window slides and that enter the memory at once (s); set by the variant",
         low=1,
         source="paper: 1 frame-wise, model.window chunk-wise; thesis: between the two",
     )
-    window: str = key(
+    window: Literal["shared", "rollout"] = key(
         "shared",
         "shared: the frames of a window read the one state from before it; rollout: the memory runs on through the window; "
         "set by the variant",
-        choices=("shared", "rollout"),
         source="code",
     )
     action: bool | None = key(
@@ -37,51 +34,37 @@ class MemoryConfig(Section):
         source="code; Table 4 of the paper compares",
     )
     action_width: int = key(
-        128,
-        "width of that action feature",
-        low=1,
-        source="code; also the best fit to the paper's parameter counts",
+        128, "width of that action feature", low=1, source="code; best fit to the paper's parameter counts"
     )
     gate_init: float = key(
-        0.0, "start of the branch's output gate; 0 leaves a pretrained model as it is", source="code"
+        0.0, "start of the output gate; 0 leaves a pretrained model as it is", low=-10, high=10, source="code"
     )
-    bptt: str = key("full", "gradient through prefetch", choices=("full", "truncated", "none"), source="code")
+    bptt: Literal["full", "truncated", "none"] = key("full", "gradient through prefetch", source="code")
     bptt_frames: int = key(100, "with truncated: frames between two cuts of the gradient", low=1)
-    frames: str = key(
-        "clean",
-        "what prefetch sees of earlier frames",
-        choices=("clean", "noised"),
-        source="paper, Table 5: better than noised",
+    frames: Literal["clean", "noised"] = key(
+        "clean", "what prefetch sees of earlier frames", source="paper, Table 5; code: noised, levels 0 to 99"
     )
-    noised_levels: int = key(
-        100, "with noised: their level is drawn from 0 .. this - 1", low=1, source="code"
-    )
-    prefetch_segment: int = key(
-        20, "frames of one step of prefetch: trades speed for space, same numbers", low=1
-    )
+    noised_levels: int = key(100, "noised: their level is drawn from 0 .. this - 1", low=1, source="code")
+    prefetch_segment: int = key(20, "frames of a step of prefetch: speed against space, same numbers", low=1)
     mixer_segment: int = key(
         16, "mamba2, ttt: frames of one step of their scans: trades speed for space, same numbers", low=1
     )
     hidden: int = key(0, "lstm: units; 0: model.width", low=0, source="paper: 1024")
-    gates: str = key(
+    gates: Literal["standard", "slots"] = key(
         "standard",
         "lstm: how the gates start; slots: as functions of the action, which learn far sooner, see model/mixers/lstm.py",
-        choices=("standard", "slots"),
         source="paper; slots are ours",
     )
     heads: int = key(0, "ttt, arl2: heads; 0: model.heads", low=0, source="paper: 16")
     state: int = key(64, "mamba2: size of B and C, columns of a head's state", low=1, source="paper")
     expand: int = key(2, "mamba2: inner width over model.width", low=1, source="paper")
     head_width: int = key(64, "mamba2: features of a head, rows of its state", low=1, source="authors")
-    conv: int = key(4, "mamba2: frames the causal convolution sees", low=1, source="paper")
+    conv: int = key(4, "mamba2: frames the causal convolution sees", low=2, source="paper")
     mini_batch: int = key(
-        1,
-        "ttt: frames of one inner step, whose gradients are taken at the same weights",
-        low=1,
-        source="paper",
+        1, "ttt: frames of an inner step, their gradients taken at the same weights", low=1, source="paper"
     )
     inner_rate: float = key(
-        1.0, "ttt: learning rate of the inner steps, before its learned factor", above=0, source="authors"
+        1.0, "ttt: rate of the inner steps, before its learned factor", above=0, high=100, source="authors"
     )
 
     def check(self):
@@ -110,37 +93,28 @@ class MemoryConfig(Section):
 class ModelConfig(Section):
     """The latent video transformer."""
 
-    section = "model"
     latent: tuple[int, int, int] | None = key(
         None, "rows, columns and channels of a latent frame; none: from the data and the tokenizer", low=1
     )
     action_dim: int | None = key(None, "size of the condition of a frame; none: from the data", low=1)
     patch: int = key(2, "rows and columns of latents that make one token", low=1, source="code, oasis")
     width: int = key(
-        1024,
-        "features of a token (D)",
-        low=4,
-        source="code, oasis; the only width that fits the paper's parameter counts",
+        1024, "features of a token (D)", low=4, source="code, oasis; alone fits the paper's parameter counts"
     )
     depth: int = key(16, "blocks", low=1, source="oasis: 16, for Minecraft; code: 12 for Maze")
     heads: int = key(16, "attention heads", low=1, source="code, oasis")
     mlp_ratio: float = key(
-        4.0, "hidden width of an MLP over the width of the model", above=0, source="code, oasis"
+        4.0, "hidden width of an MLP over the width of the model", above=0, high=100, source="code, oasis"
     )
     window: int = key(20, "frames that attention sees (W)", low=1, source="paper")
     context_level: int = key(
         14, "level given to clean frames, in prefetch and in generation", low=0, source="code, oasis"
     )
-    dtype: str = key(
-        "bfloat16",
-        "type of the matrix products; parameters and state are at least float32",
-        choices=("bfloat16", "float32", "float64"),
-        source="code",
+    dtype: Literal["bfloat16", "float32", "float64"] = key(
+        "bfloat16", "type of the matrix products; parameters and state are at least float32", source="code"
     )
-    remat: bool = key(
-        True, "recompute activations in the backward pass instead of keeping them", source="code"
-    )
-    memory: MemoryConfig = dataclasses.field(default_factory=MemoryConfig)
+    remat: bool = key(True, "recompute activations in the backward pass to save memory", source="code")
+    memory: MemoryConfig = MemoryConfig()
 
     def check(self):
         check_rotary_heads("model.heads", self.heads, self.width)

@@ -1,14 +1,34 @@
-"""The keys of everything but the model: type, range, default, meaning and source; and which combinations cannot be."""
+"""The keys of everything but the model (type, range, default, meaning, source), the whole configuration, and what cannot be."""
 
 import dataclasses
+import json
 import re
 import shlex
+from typing import Annotated, Any, Literal
 
-from rad_jax.config.keys import Section, key
+from rad_jax.config.keys import Section, key, keys
 from rad_jax.config.messages import multiple, require
+from rad_jax.config.model import MemoryConfig, ModelConfig
+from rad_jax.files import local_path
 
 PREVIEWED = ("sd_vae", "taesd")  # tokenizers whose latents TAESD decodes
 SET_NAME = re.compile(r"[A-Za-z0-9][\w-]*")  # of an evaluation set; files and columns are named after it
+
+
+def place(text: str) -> str:
+    """Writes out a path; empty text stays empty."""
+    return text and str(local_path(text))
+
+
+def named_places(text: str) -> str:
+    """Writes out the paths of NAME=DIRECTORY,NAME=DIRECTORY; any other text stays as it is."""
+    entries = (entry.strip().partition("=") for entry in text.split(","))
+    return ",".join(name + equals + place(path) for name, equals, path in entries)
+
+
+# Keys that say where something lies are declared with these types, and with no other.
+Place = Annotated[str, place]
+NamedPlaces = Annotated[str, named_places]
 
 
 class DataSet(Section):
@@ -34,26 +54,19 @@ class DataSet(Section):
 class DataConfig(DataSet):
     """The training episodes and how clips are cut from them."""
 
-    section = "data"
-    path: str = key("datasets/maze_15x15", "directory of the training episodes", filled=True)
+    path: Place = key("datasets/maze_15x15", "directory of the training episodes", filled=True)
     make: str = key(
-        "",
-        "shell command that makes them and their tokenizer, shown when they are missing; {path}: data.path",
+        "", "shell command that makes them and a tokenizer, shown when they are missing; {path}: data.path"
     )
     auto_make: bool = key(False, "run that command when they are missing")
     split: str = key("train", "name of the split to train on", filled=True)
-    condition: str = key(
-        "action",
-        "what each frame is conditioned on",
-        choices=("action", "action+pose"),
-        source="paper; code gives the maze model the pose too",
+    condition: Literal["action", "action+pose"] = key(
+        "action", "what each frame is conditioned on", source="paper; code gives the maze model the pose too"
     )
     heading_harmonics: int = key(
         1, "with pose: cos and sin of 1..n times the heading", low=1, high=8, source="code"
     )
-    clip: int = key(
-        100, "frames of a training clip (T)", low=1, source="paper: 100 for Minecraft, 1001 for Maze"
-    )
+    clip: int = key(100, "frames of a clip (T)", low=1, source="paper: 100 for Minecraft, 1001 for Maze")
     threads: int = key(2, "threads that read and decode episodes", low=1)
     buffer: int = key(8, "batches read ahead", low=1)
 
@@ -62,15 +75,11 @@ class DataConfig(DataSet):
 class TokenizerConfig(Section):
     """What turns images into latents."""
 
-    section = "tokenizer"
-    name: str = key(
-        "patch_pca",
-        "kind of tokenizer",
-        choices=("patch_pca", "sd_vae", "oasis_vae", "taesd"),
-        source="ours; paper: Stable Diffusion's VAE for Maze, the ViT-VAE of Oasis for Minecraft",
+    name: Literal["patch_pca", "sd_vae", "oasis_vae", "taesd"] = key(
+        "patch_pca", "its kind", source="ours; paper: Stable Diffusion's for Maze, Oasis's for Minecraft"
     )
-    path: str = key("", "its file; empty: tokenizer.npz in data.path")
-    preview: str = key(
+    path: Place = key("", "its file; empty: tokenizer.npz in data.path")
+    preview: Place = key(
         "",
         f"weights of TAESD, which then decodes sample and rollout videos of {' or '.join(PREVIEWED)} latents, "
         "never an evaluation; empty: no TAESD",
@@ -88,33 +97,21 @@ class TokenizerConfig(Section):
 class DiffusionConfig(Section):
     """Noise, what is predicted, and how frames are weighted."""
 
-    section = "diffusion"
-    schedule: str = key(
-        "sigmoid",
-        "how noise grows with the level",
-        choices=("sigmoid", "cosine", "linear"),
-        source="code, oasis; the paper does not say",
+    schedule: Literal["sigmoid", "cosine", "linear"] = key(
+        "sigmoid", "how noise grows with the level", source="code, oasis; the paper does not say"
     )
     shift: float = key(
-        1.0,
-        "factor on the amplitude ratio of signal to noise; 1: the plain schedule, below 1: more noise",
-        above=0,
+        1.0, "factor on the ratio of signal to noise amplitudes; below 1: more noise", low=1e-3, high=1000
     )
     levels: int = key(1000, "noise levels", low=2, source="code, oasis")
-    predict: str = key(
-        "v",
-        "what the model predicts",
-        choices=("v", "eps", "x0"),
-        source="code, oasis; the paper writes the loss for eps",
+    predict: Literal["v", "eps", "x0"] = key(
+        "v", "what the model predicts", source="code, oasis; the paper writes the loss for eps"
     )
-    weighting: str = key(
-        "fused_snr",
-        "weight of a frame in the loss",
-        choices=("uniform", "min_snr", "fused_snr"),
-        source="code",
+    weighting: Literal["uniform", "min_snr", "fused_snr"] = key(
+        "fused_snr", "weight of a frame in the loss", source="code"
     )
     snr_clip: float = key(
-        5.0, "largest signal-to-noise ratio that counts in the weight", above=0, source="code"
+        5.0, "largest signal-to-noise ratio that counts in the weight", above=0, high=1_000_000, source="code"
     )
     fused_decay: float = key(
         0.96, "with fused_snr: decay per frame of what earlier frames tell", low=0, below=1, source="code"
@@ -125,14 +122,11 @@ class DiffusionConfig(Section):
 class TrainConfig(Section):
     """The training run."""
 
-    section = "train"
     steps: int = key(5000, "optimizer steps", low=1, source="paper: Minecraft, for each memory")
     batch: int = key(
         24, "clips of one step, over all devices", low=1, source="paper: 24 for Minecraft, 64 for Maze"
     )
-    windows: int = key(
-        8, "windows drawn from each clip (n)", low=1, source="code: 8 for Minecraft, 64 for Maze"
-    )
+    windows: int = key(8, "windows drawn from a clip (n)", low=1, source="code: 8 for Minecraft, 64 for Maze")
     first_start: int = key(0, "earliest frame at which a window may start", low=0)
     window_batch: int = key(
         0, "windows of a clip that run together, which decides only the space needed; 0: all", low=0
@@ -140,22 +134,15 @@ class TrainConfig(Section):
     accumulate: int = key(
         1, "parts of a batch that run one after another, which decides only the space needed", low=1
     )
-    freeze: str = key(
+    freeze: Literal["none", "base"] = key(
         "none",
         "parameters that stay as they are; base: only the memory learns, on a pretrained base",
-        choices=("none", "base"),
         source="paper; code has base for Minecraft",
     )
-    ema: float = key(
-        0.999,
-        "decay per step of the averaged parameters; 0: no average",
-        low=0,
-        below=1,
-        source="ours; the paper does not say",
-    )
+    ema: float = key(0.999, "decay per step of the averaged parameters; 0: no average", low=0, below=1)
     log_every: int = key(50, "steps between two lines of metrics", low=1)
     sample_every: int = key(1000, "steps between two sample videos; 0: none", low=0)
-    init_from: str = key(
+    init_from: Place = key(
         "",
         "start: the work directory of a run, whose averaged parameters are taken, or weights of Open-Oasis or of this project "
         "in a .safetensors file; empty: random",
@@ -171,16 +158,13 @@ class TrainConfig(Section):
 class OptimizerConfig(Section):
     """AdamW and its learning rate."""
 
-    section = "optimizer"
-    learning_rate: float = key(8e-5, "highest learning rate", above=0, source="code; missing in the paper")
+    learning_rate: float = key(8e-5, "peak learning rate", above=0, high=10, source="code; not in the paper")
     b1: float = key(0.9, "decay of the mean of gradients", low=0, below=1, source="code")
     b2: float = key(0.99, "decay of the mean of squared gradients", low=0, below=1, source="code")
-    weight_decay: float = key(2e-3, "decoupled weight decay", low=0, source="code")
-    clip: float = key(1.0, "largest global norm of a gradient", above=0, source="code")
+    weight_decay: float = key(2e-3, "decoupled weight decay", low=0, high=10, source="code")
+    clip: float = key(1.0, "largest global norm of a gradient", above=0, high=1_000_000, source="code")
     warmup: int = key(100, "steps over which the learning rate rises linearly", low=0, source="code")
-    decay: str = key(
-        "constant", "learning rate after that", choices=("constant", "linear", "cosine"), source="code"
-    )
+    decay: Literal["constant", "linear", "cosine"] = key("constant", "rate after the warmup", source="code")
     decay_start: float = key(0.5, "with a decay: fraction of train.steps at which it begins", low=0, below=1)
 
 
@@ -188,7 +172,6 @@ class OptimizerConfig(Section):
 class CheckpointConfig(Section):
     """Which checkpoints are written, and which of them are kept."""
 
-    section = "checkpoint"
     every: int = key(500, "steps between two checkpoints", low=1)
     keep: int = key(2, "newest checkpoints kept", low=1)
     keep_every: int = key(0, "steps whose multiples are kept for ever; 0: none", low=0)
@@ -202,7 +185,6 @@ class CheckpointConfig(Section):
 class MeshConfig(Section):
     """How devices are laid out."""
 
-    section = "mesh"
     data: int = key(-1, "devices over which only the batch is split; -1: all that mesh.fsdp leaves", low=-1)
     fsdp: int = key(1, "devices over which batch and parameters are split", low=1)
 
@@ -214,7 +196,6 @@ class MeshConfig(Section):
 class SampleConfig(Section):
     """Generation."""
 
-    section = "sample"
     steps: int = key(50, "DDIM steps for each frame", low=1, source="paper")
 
 
@@ -222,22 +203,19 @@ class SampleConfig(Section):
 class EvaluateConfig(DataSet):
     """The evaluation episodes and what the report shows of them."""
 
-    section = "evaluate"
-    path: str = key("datasets/maze_15x15_return", "directory of the evaluation episodes", filled=True)
+    path: Place = key("datasets/maze_15x15_return", "directory of the evaluation episodes", filled=True)
     make: str = key("", "shell command that makes them, shown when they are missing; {path}: evaluate.path")
     auto_make: bool = key(False, "run that command when they are missing")
     split: str = key("test", "name of the split to evaluate", filled=True)
-    more: str = key("", "further evaluation sets for --mode compare: NAME=DIRECTORY,NAME=DIRECTORY")
+    more: NamedPlaces = key("", "further evaluation sets for --mode compare: NAME=DIRECTORY,NAME=DIRECTORY")
     more_make: str = key("", "shell command that makes one of them; {path}: its directory, {name}: its name")
     variants: str = key("all", "what --mode compare compares; all: df and every memory, -c and -f")
     videos: int = key(0, "episodes to evaluate; 0: all", low=0)
     batch: int = key(8, "episodes generated together: trades speed for space", low=1)
-    lpips: str = key("", "weights of LPIPS, a file that data_prep.convert_lpips wrote; empty: no LPIPS")
+    lpips: Place = key("", "weights of LPIPS, a file that data_prep.convert_lpips wrote; empty: no LPIPS")
     side_by_side: int = key(8, "episodes shown in the report", low=0)
     figure3: bool = key(True, "--mode compare measures which frames a predicted frame sees, for Figure 3")
-    fps: int = key(
-        4, "frames per second of the videos; the maze runs at 4 frames per second", low=1, high=120
-    )
+    fps: int = key(4, "frames per second of the videos; the maze runs at 4", low=1, high=120)
 
     def check(self):
         super().check()
@@ -256,3 +234,88 @@ class EvaluateConfig(DataSet):
             f"evaluate.more={self.more}: expected NAME=DIRECTORY,NAME=DIRECTORY, each name once, of letters, digits, -, _",
         )
         return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Section):
+    """Everything that decides a run. Hashable; equal configs give equal runs."""
+
+    name: str = key("base:lstm-f", "name of the run, shown in reports", filled=True)
+    seed: int = key(0, "seed of parameters, noise and data order", low=0)
+    data: DataConfig = DataConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    model: ModelConfig = ModelConfig()
+    diffusion: DiffusionConfig = DiffusionConfig()
+    train: TrainConfig = TrainConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    mesh: MeshConfig = MeshConfig()
+    sample: SampleConfig = SampleConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    @property
+    def memory(self) -> MemoryConfig:
+        """Settings of the memory, which the model holds."""
+        return self.model.memory
+
+    def check(self):
+        levels, train, clip, window = self.diffusion.levels, self.train, self.data.clip, self.model.window
+        first, stride = train.first_start, self.memory.stride
+        require(
+            clip >= first + window,
+            f"data.clip={clip}: expected at least {first + window}, train.first_start ({first}) + model.window ({window})",
+        )
+        starts = len(window_starts(clip, window, stride, first))
+        require(
+            train.windows <= starts,
+            f"train.windows={train.windows}: expected at most {starts}, the multiples of memory.stride ({stride}) "
+            f"from train.first_start ({first}) to data.clip - model.window ({clip - window})",
+        )
+        limits = {
+            "sample.steps": (self.sample.steps, levels),
+            "model.context_level": (self.model.context_level, levels - 1),
+        }
+        if self.memory.frames == "noised":
+            limits["memory.noised_levels"] = (self.memory.noised_levels, levels)
+        for path, (value, highest) in limits.items():
+            require(
+                value <= highest, f"{path}={value}: expected at most {highest} with diffusion.levels={levels}"
+            )
+        require(
+            self.memory.kind != "none" or train.freeze != "base",
+            "train.freeze=base: with memory.kind=none nothing is left to train; use train.freeze=none",
+        )
+        devices = max(self.mesh.data, 1) * self.mesh.fsdp
+        multiple("train.batch", train.batch, "train.accumulate * mesh devices", train.accumulate * devices)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain values with one entry per section, ``memory`` beside ``model``, as experiments write them."""
+        nested: dict[str, Any] = {}
+        for name, section in self.sections().items():
+            values = {field: getattr(section, field) for field in keys(type(section))}
+            nested |= {name: values} if name else values
+        return nested
+
+    def to_json(self) -> str:
+        """Text that `config_from_json` reads back to an equal config."""
+        return json.dumps(self.to_dict(), indent=2) + "\n"
+
+
+def window_starts(clip: int, window: int, stride: int, first: int) -> range:
+    """The frames of a clip at which a window may start: multiples of ``stride`` from ``first`` on."""
+    return range(-(-first // stride) * stride, clip - window + 1, stride)
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """All values by their dotted key, in the order of `format_config`."""
+    return {
+        declared.path: getattr(section, name)
+        for section in config.sections().values()
+        for name, declared in keys(type(section)).items()
+    }
+
+
+def diff_configs(a: Config, b: Config) -> dict[str, tuple[Any, Any]]:
+    """The keys in which two configs differ, with the value of each."""
+    before, after = flatten(a), flatten(b)
+    return {path: (before[path], after[path]) for path in before if before[path] != after[path]}

@@ -2,9 +2,9 @@
 
 import textwrap
 
-from rad_jax.config.config import Config, sections
 from rad_jax.config.keys import Key, keys
 from rad_jax.config.messages import show_value
+from rad_jax.config.sections import Config
 
 COLUMNS = 80
 
@@ -22,7 +22,7 @@ SOURCES = {
 def format_config(config: Config) -> str:
     """All keys, section by section, in lines of at most 80 columns unless a single word is longer."""
     lines: list[str] = []
-    for name, section in sections(config).items():
+    for name, section in config.sections().items():
         title = type(section).__doc__
         lines += [f"{name}: {title}" if name else title, ""]
         for field, declared in keys(type(section)).items():

@@ -1,8 +1,6 @@
 """A configuration as text: every key with its value, default, meaning and source."""
 
 import re
-import subprocess
-import sys
 
 import pytest
 
@@ -53,16 +51,3 @@ def test_lines_fit_80_columns_and_a_wrapped_command_is_still_one(config):
 def test_words_longer_than_a_line_stay_whole():
     path = "/".join(["directory"] * 12)
     assert f"data.path = {path}\n" in format_config(override(Config(), {"data.path": path}))
-
-
-def test_mode_show_needs_neither_jax_nor_flax(root):
-    """A module that is None in ``sys.modules`` cannot be imported."""
-    code = (
-        "import runpy, sys\n"
-        "sys.modules.update(dict.fromkeys(['jax', 'jaxlib', 'flax']))\n"
-        "sys.argv = ['main', '--config', 'experiments/maze.py:ttt-f', '--mode', 'show']\n"
-        "runpy.run_module('rad_jax.main', run_name='__main__')"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "  memory.kind = ttt" in done.stdout

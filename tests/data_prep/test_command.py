@@ -37,6 +37,18 @@ def test_wrong_options_are_one_line(name, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+def test_a_path_of_another_machine_is_refused_before_anything_is_written(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = COMMANDS[name][1].split()
+    places = [at for at, word in enumerate(words) if "DIR" in word or word in ("x", "y")]
+    for at in places:
+        assert run(name, [*words[:at], "gs://bucket/a", *words[at + 1 :]]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"{name}: error: ") and error.count("\n") == 1 and " gs://bucket/a: " in error
+    assert places and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_an_interrupt_and_a_failing_disk_are_one_line(name, tmp_path, monkeypatch, capsys):
     called, options, continues = COMMANDS[name]
     words = options.replace("DIR", str(tmp_path)).split()

@@ -27,8 +27,8 @@ def workdir(tmp_path_factory, root):
     shorter = {"12": "3", "4": "1", "61": "30"}  # episodes, frames
     options = [
         *("--config", str(root / "experiments/minecraft_debug.py"), "--workdir", str(directory / "run")),
-        f"--config.data.path={directory / 'train'}",
-        f"--config.evaluate.path={directory / 'test'}",
+        *(f"--config.data.path={directory / 'train'}", "--config.data.auto_make=true"),
+        *(f"--config.evaluate.path={directory / 'test'}", "--config.evaluate.auto_make=true"),
         f"--config.train.steps={STEPS}",
         "--config.sample.steps=2",
     ]

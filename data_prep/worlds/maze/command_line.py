@@ -22,7 +22,7 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     share = f"{CONTEXT_SHARE:.0%}%"  # argparse formats help texts
     add = parser.add_argument
     switch = argparse.BooleanOptionalAction
-    add("--out", required=True, help="directory of the data set")
+    add("--out", type=Path, required=True, help="directory of the data set")
     add("--protocol", required=True, metavar="|".join(PROTOCOLS), help="what the agent does")
     add("--episodes", type=int, required=True, help="number of episodes of the split")
     add("--split", metavar="|".join(SPLIT_OFFSETS), help="default: train; for return and loop test")
