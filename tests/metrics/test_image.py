@@ -1,4 +1,4 @@
-"""PSNR and SSIM against dm-pix, which follows their published definitions, and where it does not go."""
+"""PSNR and SSIM against dm-pix and, in float64, SSIM against its published definition; and where these do not go."""
 
 import dm_pix
 import jax
@@ -26,6 +26,28 @@ def test_both_equal_dm_pix(metric, theirs, size):
     a = np.stack([smooth(seed, *size) for seed in range(4)])
     b = np.stack([np.clip(a[0] + 0.05, 0, 1), smooth(5, *size), a[2, ::-1], np.full_like(a[3], a[3].mean())])
     np.testing.assert_allclose(metric(a, b), theirs(a, b), atol=3e-5)  # both in float32
+
+
+def literal_ssim(a, b):
+    """Wang et al. 2004, window by window: weighted means, variances and covariance around the window's centre."""
+    offsets = np.arange(-5, 6)
+    weights = np.exp(-(offsets[:, None] ** 2 + offsets**2) / (2 * 1.5**2))
+    weights /= weights.sum()
+    values = []
+    for y, x, c in np.ndindex(a.shape[0] - 10, a.shape[1] - 10, 3):
+        u, v = (image[y : y + 11, x : x + 11, c].astype(np.float64) for image in (a, b))
+        du, dv = u - (weights * u).sum(), v - (weights * v).sum()
+        means, spreads = (u - du)[0, 0] ** 2 + (v - dv)[0, 0] ** 2, (weights * (du**2 + dv**2)).sum()
+        luminance = (2 * (u - du)[0, 0] * (v - dv)[0, 0] + 0.01**2) / (means + 0.01**2)
+        values.append(luminance * (2 * (weights * du * dv).sum() + 0.03**2) / (spreads + 0.03**2))
+    return np.mean(values)
+
+
+def test_ssim_is_the_definition():
+    a = smooth(0, 12, 17)
+    noisy = np.clip(a + 0.1 * np.random.default_rng(1).normal(size=a.shape), 0, 1).astype(np.float32)
+    for b in (noisy, smooth(2, 12, 17), np.full_like(a, a.mean()), a[::-1]):
+        assert float(ssim(a, b)) == pytest.approx(literal_ssim(a, b), abs=1e-5)  # float32 variances
 
 
 def test_psnr_of_a_constant_error_and_of_equal_images():
