@@ -13,13 +13,14 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from data_prep.common.command import Parser, run
+from data_prep.common.command import Parser, positive, run
 from data_prep.common.pool import Pool
-from data_prep.worlds.maze.command_line import add_recipe_options, expect_positive, recipe_from, write
+from data_prep.worlds.maze.command_line import add_options, write
 from data_prep.worlds.maze.protocols import draw_walk
 from data_prep.worlds.memory_maze.package import check_installed
 from data_prep.worlds.memory_maze.recipe import MemoryMazeRecipe
 from data_prep.worlds.memory_maze.workers import WORKER_BYTES, default_count, limit_threads
+from data_prep.worlds.recipe import recipe_from
 from rad_jax.data import Episode
 
 PROGRAM = "make_memory_maze"
@@ -33,7 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _make(options: argparse.Namespace) -> None:
     recipe = recipe_from(options, MemoryMazeRecipe)
-    expect_positive("workers", options.workers)
     check_installed()
     draw_walk(recipe, 0)  # in the ray-cast maze, which tells quickly whether there are walks
     count = min(options.workers or default_count(), options.episodes)
@@ -51,10 +51,10 @@ def make_episode(recipe: MemoryMazeRecipe, index: int) -> Episode:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(PROGRAM, __doc__)
-    add_recipe_options(parser)
+    add_options(parser, MemoryMazeRecipe, without=("room", "supersample"))
     parser.add_argument(
         "--workers",
-        type=int,
+        type=positive,
         help=f"processes, {WORKER_BYTES / 1e9:.1f} GB of memory each (as many as cores and memory allow)",
     )
     return parser

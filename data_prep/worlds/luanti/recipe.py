@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from data_prep.common.recipe_checks import RecipeError
+from data_prep.worlds.recipe import PROTOCOLS, SPLITS
 from data_prep.worlds.voxel import recipe as voxel
-from data_prep.worlds.voxel.recipe import PROTOCOLS, SPLITS
 
 _SMALLEST = 64  # pixels of a side
 

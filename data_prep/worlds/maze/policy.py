@@ -7,15 +7,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from data_prep.worlds.maze.layout import neighbours
-from data_prep.worlds.maze.motion import (
-    FORWARD,
-    FORWARD_ACTIONS,
-    FORWARD_LEFT,
-    FORWARD_RIGHT,
-    LEFT,
-    RIGHT,
-    State,
-)
+from data_prep.worlds.maze.motion import ACTIONS, FORWARD_ACTIONS, LEFT, NOOP, RIGHT, State
 
 Cell = tuple[int, int]
 
@@ -53,8 +45,8 @@ def cell_of(state: State) -> Cell:
 
 def heading_error(state: State, cell: Cell) -> float:
     """Angle in (-pi, pi] by which to turn left to face the centre of a cell."""
-    error = math.atan2(cell[1] + 0.5 - state.y, cell[0] + 0.5 - state.x) - state.heading
-    return math.remainder(error, 2 * math.pi)
+    x, y = _centre(cell)
+    return math.remainder(math.atan2(y - state.y, x - state.x) - state.heading, 2 * math.pi)
 
 
 class Follower:
@@ -64,16 +56,17 @@ class Follower:
         self._ahead = deque(path)
 
     def __call__(self, state: State) -> int | None:
-        while self._ahead and math.dist((state.x, state.y), _centre(self._ahead[0])) < _REACHED:
+        while self._ahead and math.dist(state[:2], _centre(self._ahead[0])) < _REACHED:
             self._ahead.popleft()
         if not self._ahead:
             return None
+        forward, forward_left, forward_right = FORWARD_ACTIONS
         error = heading_error(state, self._ahead[0])
         if abs(error) > _TURN_ON_THE_SPOT:
             return LEFT if error > 0 else RIGHT
         if abs(error) > ALIGNED:
-            return FORWARD_LEFT if error > 0 else FORWARD_RIGHT
-        return FORWARD
+            return forward_left if error > 0 else forward_right
+        return forward
 
 
 class Wanderer:
@@ -81,37 +74,31 @@ class Wanderer:
 
     def __init__(self, rng: np.random.Generator, free: Bool[np.ndarray, "y x"]):
         self._rng, self._free = rng, free
-        self._follow: Follower | None = None
-        self._burst_left = 0
-        self._blocked = 0
-        self._last: State | None = None
-        self._last_action = 0
+        self._follow = Follower([])
+        self._burst_left, self._blocked = 0, 0
+        self._last, self._last_action = None, NOOP
 
     def __call__(self, state: State) -> int:
-        self._last_action = self._choose(state)
-        self._last = state
+        self._last, self._last_action = state, self._choose(state)
         return self._last_action
 
     def _choose(self, state: State) -> int:
         if self._burst_left == 0 and (self._rng.random() < _BURST_PROBABILITY or self._is_stuck(state)):
             self._burst_left = _BURST_STEPS
-            self._follow = None
+            self._follow = Follower([])
         if self._burst_left > 0:
             self._burst_left -= 1
-            return int(self._rng.integers(1, 6))
-        action = self._follow(state) if self._follow else None
-        while action is None:
+            return int(self._rng.integers(1, len(ACTIONS)))
+        while (action := self._follow(state)) is None:
             goal = random_free_cell(self._rng, self._free)
             self._follow = Follower(shortest_path(self._free, cell_of(state), goal))
-            action = self._follow(state)
         return action
 
     def _is_stuck(self, state: State) -> bool:
         """Whether three forward actions in a row hardly moved the agent."""
-        if self._last is not None:
-            moved = math.dist((state.x, state.y), (self._last.x, self._last.y))
-            blocked = self._last_action in FORWARD_ACTIONS and moved < _STUCK_MOVE
-            self._blocked = self._blocked + 1 if blocked else 0
+        forward = self._last_action in FORWARD_ACTIONS
+        blocked = forward and math.dist(state[:2], self._last[:2]) < _STUCK_MOVE
+        self._blocked = self._blocked + 1 if blocked else 0
         return self._blocked >= _STUCK_STEPS
 
 

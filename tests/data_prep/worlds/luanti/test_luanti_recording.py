@@ -16,7 +16,7 @@ from data_prep.worlds.luanti.engine import Engine, Seen
 from data_prep.worlds.luanti.recipe import Recipe
 from data_prep.worlds.luanti.session import record
 from data_prep.worlds.luanti.world import make_home, settings, world
-from data_prep.worlds.voxel.files import write_episode
+from data_prep.worlds.voxel.episodes import write_episode
 from data_prep.worlds.voxel.motion import WALK, Action
 
 # Stand-ins for the two programs. The display writes one screen and its number; the engine answers, and misbehaves on

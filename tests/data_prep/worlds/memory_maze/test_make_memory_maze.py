@@ -80,11 +80,14 @@ def test_the_backend_is_what_was_chosen_or_what_is_there(installed, monkeypatch)
     [
         ("--protocol spin --episodes 1", "protocol: 'spin' is unknown"),
         ("--protocol train --size 7 --episodes 1", "size: Memory Maze has no size 7"),
-        ("--protocol train --episodes 0", "episodes: 0 is out of range"),
-        ("--protocol train --episodes 1 --workers 0", "workers: 0 is out of range"),
-        ("--protocol train --episodes 1 --workers all", "invalid int value"),
+        ("--protocol train --episodes 0", "--episodes: expected an integer >= 1, not '0'"),
+        ("--protocol train --episodes 1 --workers 0", "--workers: expected an integer >= 1, not '0'"),
+        ("--protocol train --episodes 1 --workers all", "not 'all'"),
         ("--protocol train --episodes 1 --room", "unrecognized arguments: --room"),
-        ("--protocol train --episodes 1 --shard-episodes -1", "shard_episodes: -1 is out of range"),
+        (
+            "--protocol train --episodes 1 --shard-episodes -1",
+            "--shard-episodes: expected an integer >= 1, not '-1'",
+        ),
         ("--protocol train --episodes 1 --frames 1002", "frames: 1002 is longer"),
         ("--protocol train", "the following arguments are required: --episodes"),
         # Found out in the ray-cast maze, without starting MuJoCo a thousand times.
