@@ -42,12 +42,9 @@ class State(NamedTuple):
 
 
 def step(state: State, action: int, free: Bool[np.ndarray, "y x"]) -> State:
-    """One action. x and y move one after the other, each refused if the agent would touch a wall.
+    """The state after an action, an index into ``ACTIONS``, in a maze with these free cells.
 
-    Args:
-      state: where the agent is.
-      action: index into ``ACTIONS``.
-      free: the cells one can stand in.
+    x and y move one after the other, each refused if the agent would touch a wall.
     """
     turned, turn = _approach(state.turn, _TURN_OF[action], *_TURNING)
     moved, speed = _approach(state.speed, int(action in FORWARD_ACTIONS), *_WALKING)

@@ -1,4 +1,4 @@
-"""Finding ways through a maze, following them, and the wandering of the training walks."""
+"""Finding ways through a maze, and following them."""
 
 import math
 from collections import deque
@@ -7,15 +7,13 @@ import numpy as np
 from jaxtyping import Bool
 
 from data_prep.worlds.maze.layout import neighbours
-from data_prep.worlds.maze.motion import ACTIONS, FORWARD_ACTIONS, LEFT, NOOP, RIGHT, State
+from data_prep.worlds.maze.motion import FORWARD_ACTIONS, LEFT, RIGHT, State
 
 Cell = tuple[int, int]
 
 ALIGNED = math.radians(9.3)  # about half a turn step, so that turning on the spot can always end within it
 _TURN_ON_THE_SPOT = math.radians(50)
 _REACHED = 0.3
-_STUCK_MOVE, _STUCK_STEPS = 0.03, 3
-_BURST_PROBABILITY, _BURST_STEPS = 0.02, 5
 
 
 def shortest_path(free: Bool[np.ndarray, "y x"], start: Cell, goal: Cell) -> list[Cell]:
@@ -67,39 +65,6 @@ class Follower:
         if abs(error) > ALIGNED:
             return forward_left if error > 0 else forward_right
         return forward
-
-
-class Wanderer:
-    """Walks to one random free cell after another, with bursts of random actions: now and then, and when stuck."""
-
-    def __init__(self, rng: np.random.Generator, free: Bool[np.ndarray, "y x"]):
-        self._rng, self._free = rng, free
-        self._follow = Follower([])
-        self._burst_left, self._blocked = 0, 0
-        self._last, self._last_action = None, NOOP
-
-    def __call__(self, state: State) -> int:
-        self._last, self._last_action = state, self._choose(state)
-        return self._last_action
-
-    def _choose(self, state: State) -> int:
-        if self._burst_left == 0 and (self._rng.random() < _BURST_PROBABILITY or self._is_stuck(state)):
-            self._burst_left = _BURST_STEPS
-            self._follow = Follower([])
-        if self._burst_left > 0:
-            self._burst_left -= 1
-            return int(self._rng.integers(1, len(ACTIONS)))
-        while (action := self._follow(state)) is None:
-            goal = random_free_cell(self._rng, self._free)
-            self._follow = Follower(shortest_path(self._free, cell_of(state), goal))
-        return action
-
-    def _is_stuck(self, state: State) -> bool:
-        """Whether three forward actions in a row hardly moved the agent."""
-        forward = self._last_action in FORWARD_ACTIONS
-        blocked = forward and math.dist(state[:2], self._last[:2]) < _STUCK_MOVE
-        self._blocked = self._blocked + 1 if blocked else 0
-        return self._blocked >= _STUCK_STEPS
 
 
 def _centre(cell: Cell) -> tuple[float, float]:

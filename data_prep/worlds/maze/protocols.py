@@ -1,6 +1,6 @@
 """Whole walks through an environment, each a function of its random generator and its environment.
 
-train    wander from a random free cell for a fixed number of frames
+train    from a random free cell to one after another, for a fixed number of frames
 return   walk out along a path, turn around (context), walk back along the same cells until the context is 60 %
 loop     walk out and back, turning around at both ends; the whole lap is the context (60 %), the second lap is predicted
 rotate   turn in place: a whole turn and a little more is the context, then the agent turns on, the same or the other
@@ -16,16 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from data_prep.worlds.maze import motion, policy
 from data_prep.worlds.maze.motion import LEFT, NOOP, RIGHT, Environment, RayCastMaze, State
-from data_prep.worlds.maze.policy import (
-    ALIGNED,
-    Cell,
-    Follower,
-    Wanderer,
-    heading_error,
-    random_free_cell,
-    shortest_path,
-)
 from data_prep.worlds.maze.recipe import Recipe
 from data_prep.worlds.maze.world import World, maze_world, room_world
 from data_prep.worlds.recipe import CONTEXT_SHARE, SPLITS
@@ -35,6 +27,8 @@ _WORLDS = 1000  # that are drawn until one has a walk
 _PATH_CELLS_PER_FRAME = 0.19  # the speed by which the length of a path is chosen
 _SHORTEST_PATH, _SHORTEST_LEG = 6, 4  # cells
 _EXTRA_LEGS, _TURN_STEPS, _LOOK_STEPS = 100, 30, 20
+_BURST_PROBABILITY, _BURST_STEPS = 0.02, 5
+_STUCK_MOVE, _STUCK_STEPS = 0.03, 3  # cells, forward actions
 _ROTATE_OFFSET = 0.3  # cells from the middle of a cell
 
 
@@ -56,7 +50,7 @@ class Walk:
     target: Int[np.ndarray, " t"]
     reward: Float[np.ndarray, " t"]
     n_context: int | None = None
-    path: Sequence[Cell] = ()
+    path: Sequence[policy.Cell] = ()
 
 
 class Agent:
@@ -76,15 +70,21 @@ class Agent:
     def frames(self) -> int:
         return len(self._seen)
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the last action, one forward, hardly moved the agent."""
+        before, (now, action, *_) = self._seen[-2:][0][0], self._seen[-1]  # the same at the first frame
+        return action in motion.FORWARD_ACTIONS and math.dist(before[:2], now[:2]) < _STUCK_MOVE
+
     def act(self, action: int) -> None:
         self._see(action, self._environment.act(action))
 
     def _see(self, action: int, reward: float) -> None:
         self._seen.append((self.state, action, self._environment.target, reward))
 
-    def follow(self, path: list[Cell], until: int) -> bool:
+    def follow(self, path: list[policy.Cell], until: int) -> bool:
         """Walk along a path; True if there were as many frames as wanted before its end."""
-        follower = Follower(path)
+        follower = policy.Follower(path)
         while self.frames < until:
             action = follower(self.state)
             if action is None:
@@ -92,15 +92,15 @@ class Agent:
             self.act(action)
         return True
 
-    def turn_to(self, cell: Cell, until: int | None = None) -> None:
+    def turn_to(self, cell: policy.Cell, until: int | None = None) -> None:
         """Turn on the spot until the agent faces a cell, or there are as many frames as wanted."""
         for _ in range(_TURN_STEPS):
-            error = heading_error(self.state, cell)
-            if abs(error) <= ALIGNED or self.frames == until:
+            error = policy.heading_error(self.state, cell)
+            if abs(error) <= policy.ALIGNED or self.frames == until:
                 return
             self.act(LEFT if error > 0 else RIGHT)
 
-    def walk(self, n_context: int | None = None, path: Sequence[Cell] = ()) -> Walk:
+    def walk(self, n_context: int | None = None, path: Sequence[policy.Cell] = ()) -> Walk:
         states, actions, targets, rewards = zip(*self._seen, strict=True)
         pose = [(s.x, s.y, math.cos(s.heading), math.sin(s.heading)) for s in states]
         return Walk(
@@ -144,11 +144,23 @@ def draw_walk(
 
 
 def _train_walk(rng: np.random.Generator, environment: Environment, recipe: Recipe) -> Walk:
+    """Bursts of random actions come now and then, and when three forward actions hardly moved the agent."""
     free = environment.world.free
-    agent = Agent(environment, _start(rng, random_free_cell(rng, free)))
-    wander = Wanderer(rng, free)
-    while agent.frames < recipe.num_frames:
-        agent.act(wander(agent.state))
+    agent = Agent(environment, _start(rng, policy.random_free_cell(rng, free)))
+    follower, blocked = policy.Follower([]), 0
+    while (left := recipe.num_frames - agent.frames) > 0:
+        burst = rng.random() < _BURST_PROBABILITY
+        if not burst:
+            blocked = blocked + 1 if agent.is_blocked else 0
+        if burst or blocked >= _STUCK_STEPS:
+            for _ in range(min(_BURST_STEPS, left)):
+                agent.act(int(rng.integers(1, len(motion.ACTIONS))))
+            follower = policy.Follower([])
+            continue
+        while (action := follower(agent.state)) is None:
+            goal = policy.random_free_cell(rng, free)
+            follower = policy.Follower(policy.shortest_path(free, policy.cell_of(agent.state), goal))
+        agent.act(action)
     return agent.walk()
 
 
@@ -202,20 +214,20 @@ _WALKS = {"train": _train_walk, "return": _return_walk, "loop": _loop_walk, "rot
 def _place_beside_targets(rng: np.random.Generator, world: World) -> tuple[float, float]:
     """A random place in a free cell without a target; from inside a target nothing else is seen."""
     taken = {(int(x), int(y)) for x, y in world.targets}
-    cell = random_free_cell(rng, world.free)
+    cell = policy.random_free_cell(rng, world.free)
     while cell in taken:
-        cell = random_free_cell(rng, world.free)
+        cell = policy.random_free_cell(rng, world.free)
     dx, dy = rng.uniform(-_ROTATE_OFFSET, _ROTATE_OFFSET, 2)
     return cell[0] + 0.5 + dx, cell[1] + 0.5 + dy
 
 
-def _start(rng: np.random.Generator, cell: Cell) -> State:
+def _start(rng: np.random.Generator, cell: policy.Cell) -> State:
     return State(cell[0] + 0.5, cell[1] + 0.5, rng.uniform(-math.pi, math.pi))
 
 
 def _walk_out(
     rng: np.random.Generator, environment: Environment, recipe: Recipe, share: float
-) -> tuple[Agent, list[Cell]]:
+) -> tuple[Agent, list[policy.Cell]]:
     """Walk out along a random path and turn around; the way out takes about ``share`` of the context."""
     context = rng.uniform(CONTEXT_SHARE * recipe.min_frames, CONTEXT_SHARE * recipe.max_frames)
     path = _random_path(rng, environment.world, context * share)
@@ -227,12 +239,12 @@ def _walk_out(
     return agent, path
 
 
-def _random_path(rng: np.random.Generator, world: World, frames: float) -> list[Cell]:
+def _random_path(rng: np.random.Generator, world: World, frames: float) -> list[policy.Cell]:
     """Cells of a way that takes about this many frames: shortest ways to random targets and cells, one after another."""
     cells = _cells_for(frames)
     if cells < _SHORTEST_PATH:
         raise NoWalkError("its path is too short")
-    path = [random_free_cell(rng, world.free)]
+    path = [policy.random_free_cell(rng, world.free)]
     for _ in range(cells + _EXTRA_LEGS):
         if len(path) >= cells:
             return path[:cells]
@@ -240,8 +252,8 @@ def _random_path(rng: np.random.Generator, world: World, frames: float) -> list[
             x, y = world.targets[rng.integers(len(world.targets))]
             goal = int(x), int(y)
         else:
-            goal = random_free_cell(rng, world.free)
-        leg = shortest_path(world.free, path[-1], goal)
+            goal = policy.random_free_cell(rng, world.free)
+        leg = policy.shortest_path(world.free, path[-1], goal)
         turns_back = len(path) > 1 and len(leg) > 1 and leg[1] == path[-2]
         if len(leg) >= _SHORTEST_LEG and not turns_back:
             path += leg[1:]

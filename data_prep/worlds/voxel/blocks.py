@@ -44,7 +44,7 @@ def textures() -> Float[np.ndarray, "l blocks faces y x 3"]:
         STONE: stone,
         SAND: sand,
         WATER: water,
-        LOG: _bark(random),
+        LOG: random.uniform(0.65, 1.1, (1, TEXELS, 1)) * _grain(random, (0.40, 0.30, 0.19), 0.10),
         LEAVES: leaves,
         SNOW: _fringed(random, dirt, snow),
         PLANKS: _boards(random),
@@ -92,11 +92,6 @@ def _fringed(random: np.random.Generator, below: Texture, above: Texture) -> Tex
     """A side whose upper three to five rows are those of another texture."""
     depth = random.integers(3, 6, TEXELS)
     return np.where((np.arange(TEXELS)[:, None] < depth)[..., None], above, below)
-
-
-def _bark(random: np.random.Generator) -> Texture:
-    stripes = random.uniform(0.65, 1.1, TEXELS)[None, :, None]
-    return _grain(random, (0.40, 0.30, 0.19), 0.10) * stripes
 
 
 def _rings(random: np.random.Generator) -> Texture:

@@ -52,12 +52,9 @@ class State(NamedTuple):
 
 
 def step(state: State, action: Action, obstacles: Bool[np.ndarray, "x y z"]) -> State:
-    """One action.
+    """The state after an action; before it, no part of the body is in an obstacle.
 
-    Args:
-      state: where the player is; no part of the body in an obstacle.
-      action: what to do.
-      obstacles: where the player cannot be; wraps around in x and z, and nothing is above it.
+    ``obstacles``, where the player cannot be, wraps around in x and z, and nothing is above it.
     """
     x, y, z = state[:3]
     yaw = wrapped(state.yaw + TURN_DEGREES * action.turn)
