@@ -41,16 +41,10 @@ def first_walk(
     walk_in: Callable[[World], Walk],
     tries: int,
 ) -> tuple[World, Walk]:
-    """Draw worlds until one has a walk.
-
-    Args:
-      recipe, index: of the episode, for the error.
-      new_world: draws the next world.
-      walk_in: the walk in a world; raises `NoWalkError` if it has none.
-      tries: how many worlds are drawn at most.
+    """Draw worlds until one has a walk; ``walk_in`` raises `NoWalkError` where there is none.
 
     Raises:
-      RecipeError: none of the worlds has a walk.
+      RecipeError: after so many tries no world had a walk; it names the episode.
     """
     for _ in range(tries):
         world = new_world()

@@ -12,15 +12,6 @@ from data_prep.worlds.recipe import CONTEXT_SHARE, EpisodeRecipe, option
 LAPS = ("return", "loop")  # protocols whose walks vary in length
 _DEFAULT_FRAMES = 1001
 _ROOM_TURN_DEGREES = 30.0
-# What a data set says about itself: of all protocols, and of each.
-_INFO = ("protocol", "seed", "size", "room", "pixels", "supersample", "border")
-_INFO_LAPS = ("min_frames", "max_frames", "look_around")
-_INFO_OF = {
-    "train": ("frames",),
-    "rotate": ("frames", "turn_degrees", "period"),
-    "return": _INFO_LAPS,
-    "loop": _INFO_LAPS,
-}
 
 
 @dataclass(frozen=True)
@@ -41,8 +32,8 @@ class Recipe(EpisodeRecipe):
         "colour of the current target around the frame; default: not in the room", None
     )
     frames: int | None = option(
-        f"frames of an episode ({_DEFAULT_FRAMES}; rotate: two whole turns, of which an evaluation has the second "
-        "after its context, less one step)",
+        f"frames of an episode ({_DEFAULT_FRAMES}; rotate: two whole turns; its evaluations: the context, and a whole "
+        "turn less one step)",
         None,
         protocols=("train", "rotate"),
     )
@@ -129,9 +120,13 @@ class Recipe(EpisodeRecipe):
 
     def as_info(self) -> dict[str, Any]:
         """The options in full, JSON: what a data set says about how it was made."""
-        names = _INFO + _INFO_OF[self.protocol]
-        if self.protocol == "rotate" and self.has_context:
-            names += ("context",)
-        resolved = {"border": self.has_border, "frames": self.num_frames, "context": self.num_context}
-        resolved["turn_degrees"] = self.exact_turn
-        return {name: resolved[name] if name in resolved else getattr(self, name) for name in names}
+        names = ("protocol", "seed", "size", "room", "pixels", "supersample")
+        info = {name: getattr(self, name) for name in names} | {"border": self.has_border}
+        if self.protocol in LAPS:
+            return info | {name: getattr(self, name) for name in ("min_frames", "max_frames", "look_around")}
+        info["frames"] = self.num_frames
+        if self.protocol == "rotate":
+            info |= {"turn_degrees": self.exact_turn, "period": self.period}
+        if self.has_context:
+            info["context"] = self.num_context
+        return info

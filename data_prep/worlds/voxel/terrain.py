@@ -117,13 +117,9 @@ def _build_hut(rng: np.random.Generator, world: World, x: int, y: int, z: int) -
     hut[:, floor + 1 :] = blocks.AIR
     hut[:, max(floor - 4, 1) : floor + 1] = blocks.COBBLE
     hut[:, floor] = blocks.PLANKS
-    walls = np.ones((wide, deep), bool)
-    walls[1:-1, 1:-1] = False
-    corners = np.zeros((wide, deep), bool)
-    corners[:: wide - 1, :: deep - 1] = True
-    for level in range(floor + 1, floor + 5):
-        hut[:, level][walls] = wall
-        hut[:, level][corners] = blocks.LOG
+    room = hut[:, floor + 1 : floor + 5]
+    room[[0, -1]] = room[:, :, [0, -1]] = wall
+    room[:: wide - 1, :, :: deep - 1] = blocks.LOG  # the corners
     hut[:, floor + 5] = roof
     hut[1:-1, floor + 6, 1:-1] = roof
     hut[wide // 2, floor + 1 : floor + 3, 0 if rng.random() < 0.5 else -1] = blocks.AIR

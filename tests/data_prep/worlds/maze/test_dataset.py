@@ -1,5 +1,6 @@
 """Episodes: determinism, observations, and the perfect-map oracle."""
 
+import itertools
 import math
 
 import numpy as np
@@ -11,6 +12,7 @@ from data_prep.worlds.maze.episodes import episode_spec
 from data_prep.worlds.maze.protocols import draw_walk
 from data_prep.worlds.maze.recipe import Recipe
 from data_prep.worlds.maze.world import World
+from data_prep.worlds.recipe import SPLITS
 from rad_jax.data.spec import check_episode
 
 ROOM = Recipe("rotate", room=True, size=3, pixels=16)
@@ -41,19 +43,16 @@ def test_an_episode_depends_on_its_index_alone(recipe, monkeypatch):
     together = list(make_episodes(recipe, range(3)))
     alone = [episode for index in range(3) for episode in make_episodes(recipe, range(index, index + 1))]
     assert all(map(equal, together, alone))
-    monkeypatch.setattr(dataset, "_RENDERED_BYTES", 50_000)  # one or two episodes at a time
+    monkeypatch.setattr(dataset, "_RENDERED_BYTES", 20_000)  # one or two episodes at a time
     assert all(map(equal, together, make_episodes(recipe, range(3))))
     assert not any(equal(together[i], together[j]) for i in range(3) for j in range(i))
 
 
 def test_splits_and_seeds_share_no_world():
-    colours = set()
-    for split in ("train", "test", "validation"):
-        for seed in (0, 1):
-            recipe = Recipe("rotate", split=split, seed=seed, room=True, size=3)
-            for index in range(50):
-                environment, _ = draw_walk(recipe, index)
-                colours.add(environment.world.wall_colour.tobytes())
+    colours = {
+        draw_walk(Recipe("rotate", split, seed, room=True, size=3), index)[0].world.wall_colour.tobytes()
+        for split, seed, index in itertools.product(SPLITS, (0, 1), range(50))
+    }
     assert len(colours) == 3 * 2 * 50
 
 
@@ -77,13 +76,6 @@ def test_episodes_fit_their_schema_and_say_what_was_seen(recipe):
             for one, many in (("target_vec", "targets_vec"), ("target_pos", None), ("target_color", None)):
                 all_targets = episode[many][t] if many else episode[one.replace("target_", "targets_")]
                 assert np.array_equal(episode[one][t], all_targets[target])
-
-
-def test_the_border_shows_the_current_target():
-    (episode,) = make_episodes(TRAIN, range(1))
-    expected = np.round(episode["target_color"] * 0.7 * 255)
-    assert np.array_equal(episode["frames"][:, 0, 5], expected)
-    assert np.array_equal(episode["frames"][:, 7, -1], expected)
 
 
 @pytest.mark.parametrize("recipe", [TRAIN, LOOP], ids=["train", "loop"])

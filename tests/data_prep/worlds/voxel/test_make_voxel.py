@@ -1,4 +1,4 @@
-"""The command and its files: layout, what the reader of VRAG's files makes of them, continuing after a kill, refusals."""
+"""The files of the command: layout, what the reader of VRAG's files makes of them, what is made again."""
 
 import json
 from functools import partial
@@ -17,7 +17,6 @@ from tests.data_prep.commands import contents
 
 TINY = ["--size", "32x32", "--frames", "30"]
 
-
 run = partial(commands.run, make_voxel.main)
 
 
@@ -27,7 +26,7 @@ def psnr(a, b) -> float:
 
 @pytest.fixture(scope="module")
 def walked(tmp_path_factory):
-    """Two workers of random walks and a rotation, as written."""
+    """Random walks of two workers, as written."""
     directory = tmp_path_factory.mktemp("voxel")
     job = ["--protocol", "train", *TINY, "--turn-probability", "0.4"]
     assert run("--out", directory, *job, "--episodes", 2) == 0
@@ -62,10 +61,8 @@ def test_the_reader_of_vrag_reads_them(walked):
         for name, column in (("forward", 0), ("back", 1), ("jump", 2), ("cameraY", 3)):
             assert np.array_equal(recording.actions[:, ACTIONS.index(name)], episode.walk.action[:, column])
         np.testing.assert_allclose(recording.pose[1:, :4], episode.walk.pose[1:], atol=1e-4)
-        decoded, truth = (
-            np.concatenate(list(recordings.frames(recording, (16, 16)))),
-            scale(episode.frames, (16, 16)),
-        )
+        decoded = np.concatenate(list(recordings.frames(recording, (16, 16))))
+        truth = scale(episode.frames, (16, 16))
         assert decoded.shape == truth.shape == (30, 16, 16, 3)
         scores = [psnr(decoded[t], truth[t]) for t in range(30)]
         assert min(scores) > 35
@@ -87,14 +84,11 @@ def test_evaluations_say_what_is_given_and_what_a_perfect_map_shows(tmp_path):
 
 
 def test_the_oracle_of_a_way_back_is_near_the_truth_and_not_it():
-    episode = make_episode(Recipe("return", "test", size="32x32"), 1)
+    episode = make_episode(Recipe("return", "test", size="16x16"), 1)
     n = episode.walk.n_context
     assert np.array_equal(episode.oracle[:n], episode.frames[:n])
-    near, far = (
-        psnr(episode.oracle[n:], episode.frames[n:]),
-        psnr(episode.frames[: 100 - n], episode.frames[n:]),
-    )
-    assert near > far + 3
+    seen_before = psnr(episode.frames[: 100 - n], episode.frames[n:])
+    assert 40 > psnr(episode.oracle[n:], episode.frames[n:]) > seen_before + 3
 
 
 @pytest.mark.parametrize("lost", ["000001.mp4", "000001.npz"])
@@ -105,14 +99,6 @@ def test_half_a_pair_is_written_again(lost, tmp_path):
     (tmp_path / "0" / lost).unlink()
     assert run("--out", tmp_path, *job) == 0
     assert contents(tmp_path) == before
-
-
-def test_episodes_do_not_depend_on_who_writes_them(walked, tmp_path):
-    job = ["--protocol", "train", *TINY, "--turn-probability", "0.4"]
-    assert run("--out", tmp_path, *job, "--episodes", 1, "--first", 2) == 0
-    for suffix in ("mp4", "npz"):
-        name = f"000002.{suffix}"
-        assert (tmp_path / "0" / name).read_bytes() == (walked / "1" / name).read_bytes()
 
 
 def test_two_processes_do_not_write_the_same_episodes(tmp_path, capsys):

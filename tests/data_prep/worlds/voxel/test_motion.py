@@ -114,13 +114,12 @@ def literal_step(state, action, obstacles):
     if yaw < -180:
         yaw += 360
     below = math.floor(y - 0.05)
-    ground = below < 0 or any(
+    standing = below < 0 or any(
         obstacles[i % 16, below, k % 16]
         for i in range(math.floor(x - 0.3), math.floor(x + 0.3) + 1)
         for k in range(math.floor(z - 0.3), math.floor(z + 0.3) + 1)
         if below < 12
     )
-    standing = ground
     speed = 0.42 if standing and jump else max(speed - 0.08, -0.9)
     go = 0.21585 * (forward - back)
     for axis, part in ((0, -go * math.sin(math.radians(yaw))), (2, go * math.cos(math.radians(yaw)))):
