@@ -22,7 +22,8 @@ from data_prep.common.command import Parser, run
 from data_prep.worlds.luanti.engine import Engine, expect_installed
 from data_prep.worlds.luanti.recipe import Recipe
 from data_prep.worlds.luanti.session import record
-from data_prep.worlds.voxel.command_line import add_options, episode_indices, recipe_from, write
+from data_prep.worlds.recipe import recipe_from
+from data_prep.worlds.voxel.command_line import add_options, write
 
 PROGRAM = "make_luanti"
 
@@ -30,7 +31,7 @@ PROGRAM = "make_luanti"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = Parser(PROGRAM, __doc__)
-    add_options(parser)
+    add_options(parser, Recipe, without=("supersample",))
     parser.add_argument(
         "--map-seed", type=int, help="of the landscape; every episode starts at another place in it (1)"
     )
@@ -39,7 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _make(options: argparse.Namespace) -> None:
     recipe = recipe_from(options, Recipe)
-    indices = episode_indices(options.first, options.episodes)
     expect_installed()
     with ExitStack() as stack:
 
@@ -48,7 +48,7 @@ def _make(options: argparse.Namespace) -> None:
             home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="luanti-")))
             return stack.enter_context(Engine(home, recipe.map_seed, recipe.width, recipe.height))
 
-        write(options.out / options.worker, recipe, indices, lambda r, i: record(r, i, engine()))
+        write(options, recipe, lambda r, i: record(r, i, engine()))
 
 
 if __name__ == "__main__":

@@ -17,11 +17,12 @@ from pathlib import Path
 
 from data_prep.common.command import Parser, positive, run
 from data_prep.common.pool import Pool
-from data_prep.worlds.maze.command_line import add_recipe_options, recipe_from, write
+from data_prep.worlds.maze.command_line import add_options, write
 from data_prep.worlds.maze.protocols import draw_walk
 from data_prep.worlds.memory_maze.dataset import make_episode
 from data_prep.worlds.memory_maze.package import check_installed
 from data_prep.worlds.memory_maze.recipe import MemoryMazeRecipe
+from data_prep.worlds.recipe import recipe_from
 
 PROGRAM = "make_memory_maze"
 WORKER_BYTES = 0.7e9  # of a process with MuJoCo (1.5e9 without `patches`), which limits how many there can be
@@ -30,7 +31,7 @@ WORKER_BYTES = 0.7e9  # of a process with MuJoCo (1.5e9 without `patches`), whic
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = Parser(PROGRAM, __doc__)
-    add_recipe_options(parser)
+    add_options(parser, MemoryMazeRecipe, without=("room", "supersample"))
     parser.add_argument(
         "--workers",
         type=positive,

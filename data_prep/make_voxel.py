@@ -15,8 +15,10 @@ from collections.abc import Sequence
 from functools import partial
 
 from data_prep.common.command import Parser, run
-from data_prep.worlds.voxel.command_line import add_options, episode_indices, recipe_from, write
-from data_prep.worlds.voxel.episodes import draw_walk, make_episode
+from data_prep.worlds.recipe import recipe_from
+from data_prep.worlds.voxel.command_line import add_options, write
+from data_prep.worlds.voxel.episodes import make_episode
+from data_prep.worlds.voxel.protocols import draw_walk
 from data_prep.worlds.voxel.recipe import Recipe
 
 PROGRAM = "make_voxel"
@@ -24,22 +26,20 @@ PROGRAM = "make_voxel"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    return run(PROGRAM, partial(_make, parser().parse_args(arguments)))
+    return run(PROGRAM, partial(_make, parse(arguments)))
 
 
-def parser() -> Parser:
-    """The options of the command."""
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options of the command line."""
     parser = Parser(PROGRAM, __doc__)
-    add_options(parser)
-    parser.add_argument("--supersample", type=int, help="rays per pixel and direction (1)")
-    return parser
+    add_options(parser, Recipe)
+    return parser.parse_args(arguments)
 
 
 def _make(options: argparse.Namespace) -> None:
     recipe = recipe_from(options, Recipe)
-    indices = episode_indices(options.first, options.episodes)
-    draw_walk(recipe, indices[0])  # a recipe that has no walks is refused before anything is written
-    write(options.out / options.worker, recipe, indices, make_episode)
+    draw_walk(recipe, options.first)  # a recipe that has no walks is refused before anything is written
+    write(options, recipe, make_episode)
 
 
 if __name__ == "__main__":

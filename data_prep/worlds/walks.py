@@ -1,4 +1,4 @@
-"""What the worlds share: the search for a world that has a walk, and the poses of the perfect-map oracle."""
+"""What the walks of all worlds share: training rotations, the search for a world with a walk, the poses of the oracle."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -7,27 +7,44 @@ import numpy as np
 from jaxtyping import Float
 
 from data_prep.common.recipe_checks import RecipeError
+from data_prep.worlds.recipe import EpisodeRecipe
 
 World, Walk = TypeVar("World"), TypeVar("Walk")
+
+_PAUSE_PROBABILITY, _LONGEST_PAUSE, _SHORTEST_RUN = 0.5, 3, 3
 
 
 class NoWalkError(Exception):
     """This world has no walk that fits the protocol; another one may."""
 
 
-def first_walk(
-    new_world: Callable[[], World], walk_in: Callable[[World], Walk], tries: int, wanted: str
-) -> tuple[World, Walk]:
-    """Draw worlds until one has a walk.
+def random_side(rng: np.random.Generator) -> int:
+    """-1, to the left, or 1, to the right."""
+    return (-1, 1)[rng.integers(2)]
 
-    Args:
-      new_world: draws the next world.
-      walk_in: the walk in a world; raises `NoWalkError` if it has none.
-      tries: how many worlds are drawn at most.
-      wanted: the episode and its protocol, for the error.
+
+def training_rotation(rng: np.random.Generator, steps: int, whole_turn: int) -> list[int]:
+    """The side of every step, 0 for a pause: a whole turn and up to four steps more, which show everything, then runs of 3
+    steps to a whole turn, sometimes after a pause."""
+    sides = [random_side(rng)] * int(rng.integers(whole_turn, whole_turn + 5))
+    while len(sides) < steps:
+        if rng.random() < _PAUSE_PROBABILITY:
+            sides += [0] * int(rng.integers(1, _LONGEST_PAUSE + 1))
+        sides += [random_side(rng)] * int(rng.integers(_SHORTEST_RUN, whole_turn + 1))
+    return sides[:steps]
+
+
+def first_walk(
+    recipe: EpisodeRecipe,
+    index: int,
+    new_world: Callable[[], World],
+    walk_in: Callable[[World], Walk],
+    tries: int,
+) -> tuple[World, Walk]:
+    """Draw worlds until one has a walk; ``walk_in`` raises `NoWalkError` where there is none.
 
     Raises:
-      RecipeError: none of the worlds has a walk.
+      RecipeError: after so many tries no world had a walk; it names the episode.
     """
     for _ in range(tries):
         world = new_world()
@@ -35,7 +52,9 @@ def first_walk(
             return world, walk_in(world)
         except NoWalkError as error:
             reason = error
-    raise RecipeError(f"{wanted}: {tries} worlds have no such walk, the last one because {reason}")
+    raise RecipeError(
+        f"episode {index}, protocol {recipe.protocol}: {tries} worlds have no such walk, the last one because {reason}"
+    )
 
 
 def oracle_poses(

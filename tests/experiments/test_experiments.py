@@ -10,8 +10,9 @@ import pytest
 from data_prep import encode_latents, make_maze, make_voxel
 from data_prep.recordings import conversion
 from data_prep.recordings.actions import ACTIONS
-from data_prep.worlds.voxel.command_line import recipe_from
-from data_prep.worlds.voxel.recipe import Recipe
+from data_prep.worlds.maze.recipe import Recipe as MazeRecipe
+from data_prep.worlds.recipe import recipe_from
+from data_prep.worlds.voxel.recipe import Recipe as VoxelRecipe
 from experiments import base
 from rad_jax.config import config_from_json, load_config, window_starts
 from rad_jax.data import EpisodeSpec
@@ -112,17 +113,16 @@ def test_commands_that_make_mazes_are_understood(name):
     for section in (config.data, *evaluations(config)):
         (program, arguments), *others = commands(section)
         assert program == "make_maze" and all(section.path in rest for _, rest in others)
-        ((directory, recipe, episodes),) = make_maze._jobs(make_maze._parser().parse_args(arguments))
-        assert (str(directory), recipe.split) == (section.path, section.split)
-        assert episodes >= 32
+        options = make_maze.parse(arguments)
+        assert str(options.out) == section.path and options.episodes >= 32
+        assert recipe_from(options, MazeRecipe).split == section.split
     assert config.data.clip <= recipe_frames(config.data.command)
 
 
 def recipe_frames(command):
     """Frames of an episode that a make_maze command writes."""
     arguments = shlex.split(command.partition("&&")[0])[3:]
-    ((_, recipe, _),) = make_maze._jobs(make_maze._parser().parse_args(arguments))
-    return recipe.num_frames
+    return recipe_from(make_maze.parse(arguments), MazeRecipe).num_frames
 
 
 @pytest.mark.parametrize("name", ["minecraft_debug", "minecraft_voxel"])
@@ -136,8 +136,8 @@ def test_commands_that_make_voxel_walks_are_understood(name):
         assert converted.split == section.split and converted.size is not None
         workers = set()
         for program, arguments in recorded:
-            options = make_voxel.parser().parse_args(arguments)
-            recipe = recipe_from(options, Recipe)
+            options = make_voxel.parse(arguments)
+            recipe = recipe_from(options, VoxelRecipe)
             assert program == "make_voxel" and options.out == converted.src and recipe.split == section.split
             assert recipe.num_frames >= config.data.clip or section is not config.data
             assert converted.context in (None, recipe.num_context) and recipe.has_context == (

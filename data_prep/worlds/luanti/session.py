@@ -8,11 +8,11 @@ import numpy as np
 from data_prep.worlds.luanti.display import LuantiError
 from data_prep.worlds.luanti.engine import Engine, Seen
 from data_prep.worlds.luanti.recipe import Recipe
+from data_prep.worlds.recipe import PROTOCOLS, SPLITS
 from data_prep.worlds.voxel import policy
 from data_prep.worlds.voxel.episodes import VoxelEpisode
 from data_prep.worlds.voxel.motion import Action
-from data_prep.worlds.voxel.protocols import Walk, is_blocked, way_out
-from data_prep.worlds.voxel.recipe import PROTOCOLS, SPLITS
+from data_prep.worlds.voxel.protocols import Walk, is_blocked
 
 _PLACES = 40  # that are tried for one episode
 _ATTEMPTS = 3  # at one place: terrain that arrived late in one attempt is there in the next
@@ -61,7 +61,7 @@ def _actions(recipe: Recipe, rng: np.random.Generator) -> Iterable[Action]:
     elif recipe.protocol == "rotate":
         actions = cycle(policy.rotation(policy.random_side(rng)))
     elif recipe.protocol == "return":
-        actions = policy.out_and_back(rng, way_out(recipe.num_frames, n_context))
+        actions = policy.out_and_back(rng, recipe.way_out)
     elif n_context is None:
         actions = cycle(policy.random_pattern(rng))
     else:

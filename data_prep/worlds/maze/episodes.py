@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 from data_prep.worlds.maze.layout import rules_for
 from data_prep.worlds.maze.motion import ACTIONS
 from data_prep.worlds.maze.protocols import Walk, longest_path
-from data_prep.worlds.maze.recipe import Recipe
+from data_prep.worlds.maze.recipe import LAPS, Recipe
 from data_prep.worlds.maze.world import ROOM_TARGETS, World
 from rad_jax.data import Episode, EpisodeSpec
 
@@ -51,12 +51,20 @@ def episode_spec(recipe: Recipe, info: dict[str, Any] | None = None) -> EpisodeS
     if recipe.has_context:
         arrays["oracle"] = image
         statics["n_context"] = ((), "int32")
-        if recipe.protocol != "rotate":
-            statics["path"] = ((longest_path(recipe.max_frames), 2), "int32")
+    if recipe.protocol in LAPS:
+        statics["path"] = ((longest_path(recipe.max_frames), 2), "int32")
+    cells = 1 / recipe.size
+    about = {
+        "source": recipe.source,
+        "actions": list(ACTIONS),
+        "pose": ["x", "y", "cos", "sin"],
+        "pose_scale": [cells, cells, 1.0, 1.0],
+        "fps": 4,
+        **recipe.as_info(),
+        **(info or {}),
+    }
     chunk = recipe.num_frames if recipe.num_frames <= SHORT else CHUNK
-    return EpisodeSpec(
-        f"{recipe.place}_{recipe.protocol}", arrays, statics, _describe(recipe) | (info or {}), chunk
-    )
+    return EpisodeSpec(f"{recipe.place}_{recipe.protocol}", arrays, statics, about, chunk)
 
 
 def make_episode(
@@ -67,26 +75,13 @@ def make_episode(
     oracle: UInt8[np.ndarray, "t H W 3"] | None = None,
 ) -> Episode:
     """An episode as it is stored; ``oracle`` is the perfect-map prediction of an evaluation."""
-    episode = _observations(world, walk)
-    episode["frames"] = frames
-    if recipe.has_context:
-        episode["oracle"] = oracle
-        episode["n_context"] = np.int32(walk.n_context)
-        if recipe.protocol != "rotate":
-            episode["path"] = np.full((longest_path(recipe.max_frames), 2), -1, np.int32)
-            episode["path"][: len(walk.path)] = walk.path
-    return episode
-
-
-def _observations(world: World, walk: Walk) -> Episode:
-    """Everything of an episode but its frames and what evaluations add."""
     position, direction = walk.pose[:, :2], walk.pose[:, 2:]
     right = np.stack([direction[:, 1], -direction[:, 0]], axis=1)
     offset = world.targets - position[:, None]
     seen = np.stack([(offset * axis[:, None]).sum(-1) for axis in (right, direction)], axis=-1)
-    actions = (walk.action[:, None] == np.arange(len(ACTIONS))).astype(np.float32)
-    return {
-        "actions": actions,
+    episode = {
+        "frames": frames,
+        "actions": (walk.action[:, None] == np.arange(len(ACTIONS))).astype(np.float32),
         "pose": walk.pose,
         "reward": walk.reward,
         "target": walk.target,
@@ -103,15 +98,10 @@ def _observations(world: World, walk: Walk) -> Episode:
         "wall_color": world.wall_colour,
         "floor_pattern": world.floor_pattern,
     }
-
-
-def _describe(recipe: Recipe) -> dict[str, Any]:
-    cells = 1 / recipe.size
-    return {
-        "source": recipe.source,
-        "actions": list(ACTIONS),
-        "pose": ["x", "y", "cos", "sin"],
-        "pose_scale": [cells, cells, 1.0, 1.0],
-        "fps": 4,
-        **recipe.as_info(),
-    }
+    if recipe.has_context:
+        episode["oracle"] = oracle
+        episode["n_context"] = np.int32(walk.n_context)
+    if recipe.protocol in LAPS:
+        episode["path"] = np.full((longest_path(recipe.max_frames), 2), -1, np.int32)
+        episode["path"][: len(walk.path)] = walk.path
+    return episode

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int
 
+from data_prep.common.recipe_checks import RecipeError
+
 SMALLEST_SIZE, LARGEST_SIZE = 3, 31
 _ROOM_TRIES = 60
 _EXTRA_DOOR_PROBABILITY = 0.25
@@ -14,12 +16,11 @@ _STEPS = ((1, 0), (-1, 0), (0, 1), (0, -1))
 
 @dataclass(frozen=True)
 class LayoutRules:
-    """What a maze of one size holds. Room sides are odd numbers of cells in ``[room_min, room_max]``."""
+    """What a maze of one size holds. Room sides are odd numbers of cells from 3 to ``room_max``."""
 
     size: int
     targets: int
     max_rooms: int
-    room_min: int = 3
     room_max: int = 5
 
 
@@ -42,10 +43,10 @@ def rules_for(size: int) -> LayoutRules:
     """Rules of Memory Maze for 9, 11, 13 and 15; smaller mazes get as many rooms and targets as fit.
 
     Raises:
-      ValueError: the size is even or outside [3, 31].
+      RecipeError: the size is even or outside [3, 31].
     """
     if size % 2 == 0 or not SMALLEST_SIZE <= size <= LARGEST_SIZE:
-        raise ValueError(
+        raise RecipeError(
             f"size: {size} is not a maze size, expected an odd number from {SMALLEST_SIZE} to {LARGEST_SIZE}"
         )
     if size <= 5:
@@ -68,7 +69,8 @@ def random_layout(rng: np.random.Generator, rules: LayoutRules) -> Layout:
             room[y : y + height, x : x + width] = True
         _prune_dead_ends(free, room)
         if len(rooms) >= rules.targets:
-            targets = _place_targets(rng, rooms, rules.targets)
+            chosen = np.array(rooms)[rng.permutation(len(rooms))[: rules.targets]]
+            targets = chosen[:, :2] + rng.integers(chosen[:, 2:])
             return Layout(free[1:-1, 1:-1], room[1:-1, 1:-1], targets - 1)
 
 
@@ -79,7 +81,7 @@ def _place_rooms(
     outer = rules.size + 2
     regions = np.zeros((outer, outer), np.int32)
     rooms = []
-    sides = np.arange(rules.room_min, rules.room_max + 1, 2)
+    sides = np.arange(3, rules.room_max + 1, 2)
     for _ in range(_ROOM_TRIES):
         if len(rooms) == rules.max_rooms:
             break
@@ -94,9 +96,8 @@ def _place_rooms(
 
 def _carve_corridors(rng: np.random.Generator, regions: Int[np.ndarray, "y x"], first_region: int) -> None:
     """Fill every lattice cell outside rooms with backtracking mazes, each a region of its own."""
-    inner = range(1, len(regions) - 1, 2)
-    region = first_region
-    for start in [(x, y) for y in inner for x in inner]:
+    inside, region = range(1, len(regions) - 1), first_region
+    for start in [(x, y) for y in inside[::2] for x in inside[::2]]:
         if regions[start[1], start[0]]:
             continue
         regions[start[1], start[0]] = region
@@ -106,9 +107,7 @@ def _carve_corridors(rng: np.random.Generator, regions: Int[np.ndarray, "y x"], 
             ahead = [
                 (dx, dy)
                 for dx, dy in _STEPS
-                if 0 < x + 2 * dx < len(regions) - 1
-                and 0 < y + 2 * dy < len(regions) - 1
-                and not regions[y + 2 * dy, x + 2 * dx]
+                if x + 2 * dx in inside and y + 2 * dy in inside and not regions[y + 2 * dy, x + 2 * dx]
             ]
             if not ahead:
                 trail.pop()
@@ -121,26 +120,17 @@ def _carve_corridors(rng: np.random.Generator, regions: Int[np.ndarray, "y x"], 
 
 def _open_doors(rng: np.random.Generator, regions: Int[np.ndarray, "y x"]) -> Bool[np.ndarray, "y x"]:
     """Free cells, after opening as many walls between regions as connect them, and a few more."""
-    parent = list(range(int(regions.max()) + 1))
-
-    def root(region: int) -> int:
-        while parent[region] != region:
-            region = parent[region]
-        return region
-
     doors = []
-    for y in range(1, len(regions) - 1):
-        for x in range(1, len(regions) - 1):
-            if regions[y, x]:
-                continue
-            for a, b in ((regions[y, x - 1], regions[y, x + 1]), (regions[y - 1, x], regions[y + 1, x])):
-                if a and b and a != b:
-                    doors.append((x, y, int(a), int(b)))
+    for y, x in np.argwhere(regions[1:-1, 1:-1] == 0) + 1:
+        for a, b in ((regions[y, x - 1], regions[y, x + 1]), (regions[y - 1, x], regions[y + 1, x])):
+            if a and b and a != b:
+                doors.append((y, x, a, b))
     free = regions > 0
+    part = np.arange(regions.max() + 1)  # of the maze, that a region is connected to
     for i in rng.permutation(len(doors)):
-        x, y, a, b = doors[i]
-        if root(a) != root(b):
-            parent[root(a)] = root(b)
+        y, x, a, b = doors[i]
+        if part[a] != part[b]:
+            part[part == part[a]] = part[b]
             free[y, x] = True
         elif rng.random() < _EXTRA_DOOR_PROBABILITY:
             free[y, x] = True
@@ -150,21 +140,11 @@ def _open_doors(rng: np.random.Generator, regions: Int[np.ndarray, "y x"]) -> Bo
 def _prune_dead_ends(free: Bool[np.ndarray, "y x"], room: Bool[np.ndarray, "y x"]) -> None:
     """Wall up, in place, the cells outside rooms that have one way out, until there are none."""
     while True:
-        neighbours = np.zeros(free.shape, np.int32)
-        for dx, dy in _STEPS:
-            neighbours += np.roll(free, (dy, dx), (0, 1))
-        dead = free & ~room & (neighbours <= 1)
+        ways_out = sum(np.roll(free, (dy, dx), (0, 1)).astype(int) for dx, dy in _STEPS)
+        dead = free & ~room & (ways_out <= 1)
         if not dead.any():
             return
         free &= ~dead
-
-
-def _place_targets(
-    rng: np.random.Generator, rooms: list[tuple[int, int, int, int]], count: int
-) -> Int[np.ndarray, "k 2"]:
-    chosen = rng.permutation(len(rooms))[:count]
-    corners, extents = np.array(rooms)[chosen, :2], np.array(rooms)[chosen, 2:]
-    return corners + rng.integers(extents)
 
 
 def neighbours(free: Bool[np.ndarray, "y x"], cell: tuple[int, int]) -> Iterator[tuple[int, int]]:

@@ -24,8 +24,9 @@ _TURN_OF = (0, 0, 1, -1, 1, -1)
 TURN_DEGREES = 18.4  # per step, at full speed
 STEP_CELLS = 0.25  # per step, at full speed
 RADIUS = 0.1  # of the agent, in cells
-_TURN_LAG, _TURN_KEEP, _TURN_COAST, _TURN_COAST_KEEP = 0.2337, 0.0147, 0.16, 0.0
-_SPEED_LAG, _SPEED_KEEP, _SPEED_COAST, _SPEED_COAST_KEEP = 0.556, 0.224, 0.2, 0.2
+# LAG, KEEP, COAST and COAST_KEEP of turning and of walking.
+_TURNING = (0.2337, 0.0147, 0.16, 0.0)
+_WALKING = (0.556, 0.224, 0.2, 0.2)
 _SLIP_WHEN_TURNING = 0.016
 _TOUCH = 0.4  # cells: radius of a target and of the agent
 
@@ -41,18 +42,12 @@ class State(NamedTuple):
 
 
 def step(state: State, action: int, free: Bool[np.ndarray, "y x"]) -> State:
-    """One action. x and y move one after the other, each refused if the agent would touch a wall.
+    """The state after an action, an index into ``ACTIONS``, in a maze with these free cells.
 
-    Args:
-      state: where the agent is.
-      action: index into ``ACTIONS``.
-      free: the cells one can stand in.
+    x and y move one after the other, each refused if the agent would touch a wall.
     """
-    turned, turn = _approach(
-        state.turn, _TURN_OF[action], _TURN_LAG, _TURN_KEEP, _TURN_COAST, _TURN_COAST_KEEP
-    )
-    asked = 1 if action in FORWARD_ACTIONS else 0
-    moved, speed = _approach(state.speed, asked, _SPEED_LAG, _SPEED_KEEP, _SPEED_COAST, _SPEED_COAST_KEEP)
+    turned, turn = _approach(state.turn, _TURN_OF[action], *_TURNING)
+    moved, speed = _approach(state.speed, int(action in FORWARD_ACTIONS), *_WALKING)
     heading = state.heading + math.radians(TURN_DEGREES) * turned
     distance = STEP_CELLS * moved * (1 - _SLIP_WHEN_TURNING * abs(turned))
     x = state.x + distance * math.cos(heading)
@@ -71,7 +66,7 @@ def touches_wall(x: float, y: float, free: Bool[np.ndarray, "y x"]) -> bool:
     low, high = math.floor(y - RADIUS), math.floor(y + RADIUS)
     if left < 0 or low < 0 or right >= width or high >= height:
         return True
-    return not (free[low, left] and free[low, right] and free[high, left] and free[high, right])
+    return not free[low : high + 1, left : right + 1].all()
 
 
 def _approach(

@@ -1,4 +1,4 @@
-"""Finding ways through a maze, following them, and the wandering of the training walks."""
+"""Finding ways through a maze, and following them."""
 
 import math
 from collections import deque
@@ -7,23 +7,13 @@ import numpy as np
 from jaxtyping import Bool
 
 from data_prep.worlds.maze.layout import neighbours
-from data_prep.worlds.maze.motion import (
-    FORWARD,
-    FORWARD_ACTIONS,
-    FORWARD_LEFT,
-    FORWARD_RIGHT,
-    LEFT,
-    RIGHT,
-    State,
-)
+from data_prep.worlds.maze.motion import FORWARD_ACTIONS, LEFT, RIGHT, State
 
 Cell = tuple[int, int]
 
 ALIGNED = math.radians(9.3)  # about half a turn step, so that turning on the spot can always end within it
 _TURN_ON_THE_SPOT = math.radians(50)
 _REACHED = 0.3
-_STUCK_MOVE, _STUCK_STEPS = 0.03, 3
-_BURST_PROBABILITY, _BURST_STEPS = 0.02, 5
 
 
 def shortest_path(free: Bool[np.ndarray, "y x"], start: Cell, goal: Cell) -> list[Cell]:
@@ -53,8 +43,8 @@ def cell_of(state: State) -> Cell:
 
 def heading_error(state: State, cell: Cell) -> float:
     """Angle in (-pi, pi] by which to turn left to face the centre of a cell."""
-    error = math.atan2(cell[1] + 0.5 - state.y, cell[0] + 0.5 - state.x) - state.heading
-    return math.remainder(error, 2 * math.pi)
+    x, y = _centre(cell)
+    return math.remainder(math.atan2(y - state.y, x - state.x) - state.heading, 2 * math.pi)
 
 
 class Follower:
@@ -64,55 +54,17 @@ class Follower:
         self._ahead = deque(path)
 
     def __call__(self, state: State) -> int | None:
-        while self._ahead and math.dist((state.x, state.y), _centre(self._ahead[0])) < _REACHED:
+        while self._ahead and math.dist(state[:2], _centre(self._ahead[0])) < _REACHED:
             self._ahead.popleft()
         if not self._ahead:
             return None
+        forward, forward_left, forward_right = FORWARD_ACTIONS
         error = heading_error(state, self._ahead[0])
         if abs(error) > _TURN_ON_THE_SPOT:
             return LEFT if error > 0 else RIGHT
         if abs(error) > ALIGNED:
-            return FORWARD_LEFT if error > 0 else FORWARD_RIGHT
-        return FORWARD
-
-
-class Wanderer:
-    """Walks to one random free cell after another, with bursts of random actions: now and then, and when stuck."""
-
-    def __init__(self, rng: np.random.Generator, free: Bool[np.ndarray, "y x"]):
-        self._rng, self._free = rng, free
-        self._follow: Follower | None = None
-        self._burst_left = 0
-        self._blocked = 0
-        self._last: State | None = None
-        self._last_action = 0
-
-    def __call__(self, state: State) -> int:
-        self._last_action = self._choose(state)
-        self._last = state
-        return self._last_action
-
-    def _choose(self, state: State) -> int:
-        if self._burst_left == 0 and (self._rng.random() < _BURST_PROBABILITY or self._is_stuck(state)):
-            self._burst_left = _BURST_STEPS
-            self._follow = None
-        if self._burst_left > 0:
-            self._burst_left -= 1
-            return int(self._rng.integers(1, 6))
-        action = self._follow(state) if self._follow else None
-        while action is None:
-            goal = random_free_cell(self._rng, self._free)
-            self._follow = Follower(shortest_path(self._free, cell_of(state), goal))
-            action = self._follow(state)
-        return action
-
-    def _is_stuck(self, state: State) -> bool:
-        """Whether three forward actions in a row hardly moved the agent."""
-        if self._last is not None:
-            moved = math.dist((state.x, state.y), (self._last.x, self._last.y))
-            blocked = self._last_action in FORWARD_ACTIONS and moved < _STUCK_MOVE
-            self._blocked = self._blocked + 1 if blocked else 0
-        return self._blocked >= _STUCK_STEPS
+            return forward_left if error > 0 else forward_right
+        return forward
 
 
 def _centre(cell: Cell) -> tuple[float, float]:

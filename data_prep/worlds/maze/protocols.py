@@ -1,38 +1,34 @@
 """Whole walks through an environment, each a function of its random generator and its environment.
 
-train    wander for a fixed number of frames
-return   walk out along a path, turn around, walk back; the way out and the turn are the context (60 %)
-loop     walk out and back; the whole lap is the context (60 %), the second lap is predicted
+train    from a random free cell to one after another, for a fixed number of frames
+return   walk out along a path, turn around (context), walk back along the same cells until the context is 60 %
+loop     walk out and back, turning around at both ends; the whole lap is the context (60 %), the second lap is predicted
 rotate   turn in place: a whole turn and a little more is the context, then the agent turns on, the same or the other
          way; its training walks are a whole turn and then runs either way with pauses
+
+An environment has no walk if no path was found, or if the walk is not of min_frames to max_frames; then another one is tried.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from data_prep.worlds.maze import motion, policy
 from data_prep.worlds.maze.motion import LEFT, NOOP, RIGHT, Environment, RayCastMaze, State
-from data_prep.worlds.maze.policy import (
-    ALIGNED,
-    Cell,
-    Follower,
-    Wanderer,
-    heading_error,
-    random_free_cell,
-    shortest_path,
-)
-from data_prep.worlds.maze.recipe import CONTEXT_SHARE, SPLIT_OFFSETS, Recipe
+from data_prep.worlds.maze.recipe import Recipe
 from data_prep.worlds.maze.world import World, maze_world, room_world
-from data_prep.worlds.walks import NoWalkError, first_walk
+from data_prep.worlds.recipe import CONTEXT_SHARE, SPLITS
+from data_prep.worlds.walks import NoWalkError, first_walk, random_side, training_rotation
 
 _WORLDS = 1000  # that are drawn until one has a walk
 _PATH_CELLS_PER_FRAME = 0.19  # the speed by which the length of a path is chosen
 _SHORTEST_PATH, _SHORTEST_LEG = 6, 4  # cells
 _EXTRA_LEGS, _TURN_STEPS, _LOOK_STEPS = 100, 30, 20
-_PAUSE_PROBABILITY, _LONGEST_PAUSE = 0.5, 3
+_BURST_PROBABILITY, _BURST_STEPS = 0.02, 5
+_STUCK_MOVE, _STUCK_STEPS = 0.03, 3  # cells, forward actions
 _ROTATE_OFFSET = 0.3  # cells from the middle of a cell
 
 
@@ -54,40 +50,64 @@ class Walk:
     target: Int[np.ndarray, " t"]
     reward: Float[np.ndarray, " t"]
     n_context: int | None = None
-    path: Sequence[Cell] = field(default=())
+    path: Sequence[policy.Cell] = ()
 
 
-class Recorder:
-    """Moves the agent of an environment and records the walk."""
+class Agent:
+    """Moves through an environment from a start, in cells and radians, and records the walk."""
 
     def __init__(self, environment: Environment, start: State):
         environment.start(start)
         self._environment = environment
-        self._states, self._actions = [environment.state], [-1]
-        self._shown, self._rewards = [environment.target], [0.0]
+        self._seen: list[tuple[State, int, int, float]] = []  # state, action, target, reward of every frame
+        self._see(-1, 0.0)
 
     @property
     def state(self) -> State:
-        return self._states[-1]
+        return self._environment.state
 
     @property
     def frames(self) -> int:
-        return len(self._states)
+        return len(self._seen)
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the last action, one forward, hardly moved the agent."""
+        before, (now, action, *_) = self._seen[-2:][0][0], self._seen[-1]  # the same at the first frame
+        return action in motion.FORWARD_ACTIONS and math.dist(before[:2], now[:2]) < _STUCK_MOVE
 
     def act(self, action: int) -> None:
-        reward = self._environment.act(action)
-        self._states.append(self._environment.state)
-        self._actions.append(action)
-        self._shown.append(self._environment.target)
-        self._rewards.append(reward)
+        self._see(action, self._environment.act(action))
 
-    def walk(self, n_context: int | None = None, path: Sequence[Cell] = ()) -> Walk:
-        pose = [(s.x, s.y, math.cos(s.heading), math.sin(s.heading)) for s in self._states]
+    def _see(self, action: int, reward: float) -> None:
+        self._seen.append((self.state, action, self._environment.target, reward))
+
+    def follow(self, path: list[policy.Cell], until: int) -> bool:
+        """Walk along a path; True if there were as many frames as wanted before its end."""
+        follower = policy.Follower(path)
+        while self.frames < until:
+            action = follower(self.state)
+            if action is None:
+                return False
+            self.act(action)
+        return True
+
+    def turn_to(self, cell: policy.Cell, until: int | None = None) -> None:
+        """Turn on the spot until the agent faces a cell, or there are as many frames as wanted."""
+        for _ in range(_TURN_STEPS):
+            error = policy.heading_error(self.state, cell)
+            if abs(error) <= policy.ALIGNED or self.frames == until:
+                return
+            self.act(LEFT if error > 0 else RIGHT)
+
+    def walk(self, n_context: int | None = None, path: Sequence[policy.Cell] = ()) -> Walk:
+        states, actions, targets, rewards = zip(*self._seen, strict=True)
+        pose = [(s.x, s.y, math.cos(s.heading), math.sin(s.heading)) for s in states]
         return Walk(
             np.array(pose, np.float32),
-            np.array(self._actions, np.int32),
-            np.array(self._shown, np.int32),
-            np.array(self._rewards, np.float32),
+            np.array(actions, np.int32),
+            np.array(targets, np.int32),
+            np.array(rewards, np.float32),
             n_context,
             path,
         )
@@ -112,133 +132,119 @@ def draw_walk(
     def ray_cast(rng: np.random.Generator) -> RayCastMaze:
         return RayCastMaze(rng, room_world(rng) if recipe.room else maze_world(rng, recipe.size))
 
-    rng = np.random.default_rng((recipe.seed, SPLIT_OFFSETS[recipe.split], index))
+    # The generator of every data set there is: a million episodes fit into a split.
+    rng = np.random.default_rng((recipe.seed, SPLITS.index(recipe.split) * 10**6, index))
     return first_walk(
+        recipe,
+        index,
         lambda: (new_environment or ray_cast)(rng),
         lambda environment: _WALKS[recipe.protocol](rng, environment, recipe),
         _WORLDS,
-        f"episode {index}, protocol {recipe.protocol}",
     )
 
 
-def train_walk(rng: np.random.Generator, environment: Environment, recipe: Recipe) -> Walk:
-    """Wander from a random free cell."""
+def _train_walk(rng: np.random.Generator, environment: Environment, recipe: Recipe) -> Walk:
+    """Bursts of random actions come now and then, and when three forward actions hardly moved the agent."""
     free = environment.world.free
-    agent = Recorder(environment, _start(rng, random_free_cell(rng, free)))
-    wander = Wanderer(rng, free)
-    while agent.frames < recipe.num_frames:
-        agent.act(wander(agent.state))
+    agent = Agent(environment, _start(rng, policy.random_free_cell(rng, free)))
+    follower, blocked = policy.Follower([]), 0
+    while (left := recipe.num_frames - agent.frames) > 0:
+        burst = rng.random() < _BURST_PROBABILITY
+        if not burst:
+            blocked = blocked + 1 if agent.is_blocked else 0
+        if burst or blocked >= _STUCK_STEPS:
+            for _ in range(min(_BURST_STEPS, left)):
+                agent.act(int(rng.integers(1, len(motion.ACTIONS))))
+            follower = policy.Follower([])
+            continue
+        while (action := follower(agent.state)) is None:
+            goal = policy.random_free_cell(rng, free)
+            follower = policy.Follower(policy.shortest_path(free, policy.cell_of(agent.state), goal))
+        agent.act(action)
     return agent.walk()
 
 
-def return_walk(rng: np.random.Generator, environment: Environment, recipe: Recipe) -> Walk:
-    """Out and turned around (context), then back along the same cells until the context is 60 % of the frames.
-
-    Raises:
-      NoWalkError: no path was found, or the walk is not of min_frames to max_frames.
-    """
+def _return_walk(rng: np.random.Generator, environment: Environment, recipe: Recipe) -> Walk:
     agent, path = _walk_out(rng, environment, recipe, share=1.0)
     n_context, frames = agent.frames, _frames_for(agent.frames, recipe)
-    if not _follow(agent, path[::-1], until=frames):
+    if not agent.follow(path[::-1], until=frames):
         raise NoWalkError("its way back is too short")
     return agent.walk(n_context, path)
 
 
-def loop_walk(rng: np.random.Generator, environment: Environment, recipe: Recipe) -> Walk:
-    """Out and back, turned around at both ends (context), then the same lap again, out first.
-
-    Raises:
-      NoWalkError: no path was found, or the walk is not of min_frames to max_frames.
-    """
+def _loop_walk(rng: np.random.Generator, environment: Environment, recipe: Recipe) -> Walk:
     agent, path = _walk_out(rng, environment, recipe, share=0.5)
-    _follow(agent, path[::-1], until=recipe.max_frames)
-    _turn_around(agent, path[1])
+    agent.follow(path[::-1], until=recipe.max_frames)
+    agent.turn_to(path[1])
     n_context, frames = agent.frames, _frames_for(agent.frames, recipe)
-    if not _follow(agent, path, until=frames):
-        _turn_around(agent, path[-2], until=frames)
-        if not _follow(agent, path[::-1], until=frames):
+    if not agent.follow(path, until=frames):
+        agent.turn_to(path[-2], until=frames)
+        if not agent.follow(path[::-1], until=frames):
             raise NoWalkError("its second lap is too short")
     return agent.walk(n_context, path)
 
 
-def rotate_walk(rng: np.random.Generator, environment: Environment, recipe: Recipe) -> Walk:
-    """Turn in place; an evaluation turns one way in its context, then on, the same or the other way.
-
-    With exact turns every step turns by the same angle, from a heading that is a multiple of it, so that the views of a turn
-    repeat bit for bit. Such a walk is made of poses; the agent of the environment stays away.
-    """
-    world, frames = environment.world, recipe.num_frames
-    n_context = recipe.num_context if recipe.has_context else None
-    if n_context is None:
-        actions = _rotate_runs(rng, frames - 1, recipe.period)
+def _rotate_walk(rng: np.random.Generator, environment: Environment, recipe: Recipe) -> Walk:
+    """With exact turns every step turns by the same angle, from a heading that is a multiple of it, so that the views of a
+    turn repeat bit for bit. Such a walk is made of poses; the agent of the environment stays away."""
+    world, frames, n_context = environment.world, recipe.num_frames, None
+    if recipe.has_context:
+        n_context = recipe.num_context
+        sides = [random_side(rng)] * (n_context - 1) + [random_side(rng)] * (frames - n_context)
     else:
-        first, second = (LEFT, RIGHT)[rng.integers(2)], (LEFT, RIGHT)[rng.integers(2)]
-        actions = [first] * (n_context - 1) + [second] * (frames - n_context)
+        sides = training_rotation(rng, frames - 1, recipe.period)
+    actions = [{-1: LEFT, 0: NOOP, 1: RIGHT}[side] for side in sides]
     x, y = (len(world.free) / 2,) * 2 if recipe.room else _place_beside_targets(rng, world)
     if recipe.exact_turn is None:
-        agent = Recorder(environment, State(x, y, rng.uniform(-math.pi, math.pi)))
+        agent = Agent(environment, State(x, y, rng.uniform(-math.pi, math.pi)))
         for action in actions:
             agent.act(action)
         return agent.walk(n_context)
-    signs = {LEFT: 1, RIGHT: -1, NOOP: 0}
-    turned = np.cumsum([rng.integers(recipe.period), *(signs[action] for action in actions)])
+    turned = rng.integers(recipe.period) - np.cumsum([0, *sides])
     heading = np.radians(turned % recipe.period * recipe.exact_turn)
     pose = np.stack([np.full(frames, x), np.full(frames, y), np.cos(heading), np.sin(heading)], 1)
     target = np.full(frames, rng.integers(len(world.targets)), np.int32)
-    return Walk(
-        pose.astype(np.float32),
-        np.array([-1, *actions], np.int32),
-        target,
-        np.zeros(frames, np.float32),
-        n_context,
-    )
+    reward = np.zeros(frames, np.float32)
+    return Walk(pose.astype(np.float32), np.array([-1, *actions], np.int32), target, reward, n_context)
 
 
-_WALKS = {"train": train_walk, "return": return_walk, "loop": loop_walk, "rotate": rotate_walk}
-
-
-def _rotate_runs(rng: np.random.Generator, steps: int, period: int) -> list[int]:
-    """A whole turn and up to four steps more, then runs of 3 steps to a whole turn, sometimes after a pause."""
-    actions = [(LEFT, RIGHT)[rng.integers(2)]] * int(rng.integers(period, period + 5))
-    while len(actions) < steps:
-        if rng.random() < _PAUSE_PROBABILITY:
-            actions += [NOOP] * int(rng.integers(1, _LONGEST_PAUSE + 1))
-        actions += [(LEFT, RIGHT)[rng.integers(2)]] * int(rng.integers(3, period + 1))
-    return actions[:steps]
+_WALKS = {"train": _train_walk, "return": _return_walk, "loop": _loop_walk, "rotate": _rotate_walk}
 
 
 def _place_beside_targets(rng: np.random.Generator, world: World) -> tuple[float, float]:
     """A random place in a free cell without a target; from inside a target nothing else is seen."""
     taken = {(int(x), int(y)) for x, y in world.targets}
-    cell = random_free_cell(rng, world.free)
+    cell = policy.random_free_cell(rng, world.free)
     while cell in taken:
-        cell = random_free_cell(rng, world.free)
+        cell = policy.random_free_cell(rng, world.free)
     dx, dy = rng.uniform(-_ROTATE_OFFSET, _ROTATE_OFFSET, 2)
     return cell[0] + 0.5 + dx, cell[1] + 0.5 + dy
 
 
-def _start(rng: np.random.Generator, cell: Cell) -> State:
+def _start(rng: np.random.Generator, cell: policy.Cell) -> State:
     return State(cell[0] + 0.5, cell[1] + 0.5, rng.uniform(-math.pi, math.pi))
 
 
 def _walk_out(
     rng: np.random.Generator, environment: Environment, recipe: Recipe, share: float
-) -> tuple[Recorder, list[Cell]]:
+) -> tuple[Agent, list[policy.Cell]]:
     """Walk out along a random path and turn around; the way out takes about ``share`` of the context."""
     context = rng.uniform(CONTEXT_SHARE * recipe.min_frames, CONTEXT_SHARE * recipe.max_frames)
     path = _random_path(rng, environment.world, context * share)
-    agent = Recorder(environment, _start(rng, path[0]))
-    _follow(agent, path, until=recipe.max_frames)
-    _turn_around(agent, path[-2], recipe.look_around)
+    agent = Agent(environment, _start(rng, path[0]))
+    agent.follow(path, until=recipe.max_frames)
+    for _ in range(_LOOK_STEPS if recipe.look_around else 0):
+        agent.act(LEFT)
+    agent.turn_to(path[-2])
     return agent, path
 
 
-def _random_path(rng: np.random.Generator, world: World, frames: float) -> list[Cell]:
+def _random_path(rng: np.random.Generator, world: World, frames: float) -> list[policy.Cell]:
     """Cells of a way that takes about this many frames: shortest ways to random targets and cells, one after another."""
     cells = _cells_for(frames)
     if cells < _SHORTEST_PATH:
         raise NoWalkError("its path is too short")
-    path = [random_free_cell(rng, world.free)]
+    path = [policy.random_free_cell(rng, world.free)]
     for _ in range(cells + _EXTRA_LEGS):
         if len(path) >= cells:
             return path[:cells]
@@ -246,8 +252,8 @@ def _random_path(rng: np.random.Generator, world: World, frames: float) -> list[
             x, y = world.targets[rng.integers(len(world.targets))]
             goal = int(x), int(y)
         else:
-            goal = random_free_cell(rng, world.free)
-        leg = shortest_path(world.free, path[-1], goal)
+            goal = policy.random_free_cell(rng, world.free)
+        leg = policy.shortest_path(world.free, path[-1], goal)
         turns_back = len(path) > 1 and len(leg) > 1 and leg[1] == path[-2]
         if len(leg) >= _SHORTEST_LEG and not turns_back:
             path += leg[1:]
@@ -261,28 +267,6 @@ def longest_path(max_frames: int) -> int:
 
 def _cells_for(frames: float) -> int:
     return int(frames * _PATH_CELLS_PER_FRAME) + 2
-
-
-def _follow(agent: Recorder, path: list[Cell], until: int) -> bool:
-    """Walk along a path; True if the frames ran out before the path did."""
-    follow = Follower(path)
-    while agent.frames < until:
-        action = follow(agent.state)
-        if action is None:
-            return False
-        agent.act(action)
-    return True
-
-
-def _turn_around(agent: Recorder, cell: Cell, look_around: bool = False, until: int | None = None) -> None:
-    """Turn on the spot, after a look around if wanted, until the agent faces a cell."""
-    for _ in range(_LOOK_STEPS if look_around else 0):
-        agent.act(LEFT)
-    for _ in range(_TURN_STEPS):
-        error = heading_error(agent.state, cell)
-        if abs(error) <= ALIGNED or agent.frames == until:
-            return
-        agent.act(LEFT if error > 0 else RIGHT)
 
 
 def _frames_for(n_context: int, recipe: Recipe) -> int:

@@ -6,6 +6,8 @@ plan: every column finds its wall once, and pixels only decide between wall, flo
 the heading, not along the ray.
 """
 
+from collections.abc import Sequence
+from dataclasses import fields
 from functools import partial
 
 import jax
@@ -16,6 +18,7 @@ from jaxtyping import UInt8
 
 from data_prep.worlds.maze import textures
 from data_prep.worlds.maze.world import World
+from data_prep.worlds.views import draw_views
 from rad_jax.axes import Array, Bool, Float, Int
 
 CAMERA_HEIGHT = 0.45
@@ -30,11 +33,9 @@ BLOCK = 256  # views rendered by one call of the compiled program, which so comp
 _TOGETHER = 8  # views of a block that are computed at once: more do not fit the caches of a CPU
 _WALL_DETAIL, _FLOOR_DETAIL = 0.5, 1.0  # levels of texture detail lost per doubling of the depth
 
-Grids = tuple[Array, Array, Array, Array]  # wall, wall_pattern, wall_colour, floor_pattern of `World`
-
 
 def render(
-    worlds: World,
+    worlds: Sequence[World],
     world: Int[np.ndarray, " v"],
     pose: Float[np.ndarray, "v 4"],
     target: Int[np.ndarray, " v"],
@@ -43,12 +44,12 @@ def render(
     supersample: int = 1,
     border: bool = True,
 ) -> UInt8[np.ndarray, "v H W 3"]:
-    """Render views; a view does not depend on the others that are rendered with it.
+    """Render views, equal ones once; a view does not depend on the others that are rendered with it.
 
     Args:
-      worlds: worlds of one size, stacked (``world.stack``).
+      worlds: of one size.
       world: which of the worlds each view looks at.
-      pose: x, y in cells of the inner maze, cosine and sine of the heading.
+      pose: x, y in cells of the inner maze, cosine and sine of the heading; float32.
       target: index of the target whose colour is drawn around the frame.
       pixels: height and width of the frames.
       supersample: rays per pixel and direction; they are averaged.
@@ -57,25 +58,22 @@ def render(
     Returns:
       uint8 frames.
     """
-    frames = np.empty((len(pose), pixels, pixels, 3), np.uint8)
     edge = textures.border_width(pixels) if border else 0
-    for start in range(0, len(pose), BLOCK):
-        # The last block repeats its last view.
-        rows = np.minimum(np.arange(start, start + BLOCK), len(pose) - 1)
-        at = world[rows]
-        walls = (worlds.wall[at], worlds.wall_pattern[at], worlds.wall_colour[at], worlds.floor_pattern[at])
-        targets, colours = worlds.targets[at], worlds.target_colour[at]
+    stacked = {f.name: np.stack([getattr(world, f.name) for world in worlds]) for f in fields(World)}
+
+    def draw(rows: Int[np.ndarray, " rows"]) -> UInt8[Array, "rows H W 3"]:
+        of_rows = {name: array[world[rows]] for name, array in stacked.items()}
         sizes = {"pixels": pixels, "supersample": supersample, "border": edge}
-        block = _render_block(walls, targets, colours, pose[rows], target[rows], **sizes)
-        frames[start : start + BLOCK] = np.asarray(block)[: len(pose) - start]
-    return frames
+        return _render_block(of_rows, pose[rows], target[rows], **sizes)
+
+    shown = target if border else np.zeros_like(target)  # the border alone shows it
+    keys = np.concatenate([world[:, None], shown[:, None], pose.view(np.int32)], axis=1)
+    return draw_views(keys, (pixels, pixels, 3), BLOCK, draw)
 
 
 @partial(jax.jit, static_argnames=("pixels", "supersample", "border"))
 def _render_block(
-    grids: Grids,
-    targets: Float[Array, "v k 2"],
-    target_colour: Float[Array, "v k 3"],
+    worlds: dict[str, Array],
     pose: Float[Array, "v 4"],
     target: Int[Array, " v"],
     *,
@@ -83,30 +81,24 @@ def _render_block(
     supersample: int,
     border: int,
 ) -> UInt8[Array, "v H W 3"]:
-    def view(inputs):
-        grids, targets, target_colour, pose, target = inputs
-        image = _view(grids, targets, target_colour, pose, size=pixels * supersample, pixels=pixels)
+    """Render views, each of a world of its own: ``worlds`` has the arrays of `World` by name, stacked."""
+
+    def view(inputs: tuple[dict[str, Array], Array, Array]) -> UInt8[Array, "H W 3"]:
+        world, pose, target = World(**inputs[0]), *inputs[1:]
+        image = _view(world, pose, size=pixels * supersample, pixels=pixels)
         image = reduce(image, "(H i) (W j) c -> H W c", "mean", i=supersample, j=supersample)
         if border:
             edge = np.ones((pixels, pixels, 1), bool)
             edge[border:-border, border:-border] = False
-            image = jnp.where(edge, target_colour[target][None, None] * textures.BORDER_BRIGHTNESS, image)
+            shown = world.target_colour[target] * textures.BORDER_BRIGHTNESS
+            image = jnp.where(edge, shown[None, None], image)
         return jnp.clip(jnp.round(image * 255), 0, 255).astype(jnp.uint8)
 
-    return jax.lax.map(view, (grids, targets, target_colour, pose, target), batch_size=_TOGETHER)
+    return jax.lax.map(view, (worlds, pose, target), batch_size=_TOGETHER)
 
 
-def _view(
-    grids: Grids,
-    targets: Float[Array, "k 2"],
-    target_colour: Float[Array, "k 3"],
-    pose: Float[Array, "4"],
-    *,
-    size: int,
-    pixels: int,
-) -> Float[Array, "H W 3"]:
+def _view(world: World, pose: Float[Array, "4"], *, size: int, pixels: int) -> Float[Array, "H W 3"]:
     """One image of size x size rays; ``pixels``, the size of the final frame, sets the detail of the textures."""
-    wall, wall_pattern, wall_colour, floor_pattern = grids
     heading = pose[2:]
     eye = pose[:2] + 1 + CAMERA_AHEAD * heading  # the surrounding wall is one cell thick
     right = jnp.stack([heading[1], -heading[0]])
@@ -115,11 +107,13 @@ def _view(
     ray = jnp.where(jnp.abs(ray) < 1e-6, 1e-6, ray)
     slope = -across * np.float32(FIELD) - np.float32(PITCH)  # of the image rows, from the top
 
-    depth, cell, along, facing = _first_wall(wall == 1, eye, ray, heading)
+    depth, cell, along, facing = _first_wall(world.wall == 1, eye, ray, heading)
     cell_y, cell_x = cell
     level = _detail(_WALL_DETAIL, depth, pixels)
-    plane = level * textures.WALL_PATTERNS + wall_pattern[cell_y, cell_x]  # which texture, of all levels
-    tint = wall_colour[cell_y, cell_x] * ((AMBIENT + DIFFUSE * facing) * WALL_GAIN)[:, None]
+    plane = (
+        level * textures.WALL_PATTERNS + world.wall_pattern[cell_y, cell_x]
+    )  # which texture, of all levels
+    tint = world.wall_colour[cell_y, cell_x] * ((AMBIENT + DIFFUSE * facing) * WALL_GAIN)[:, None]
     depth, plane, along, tint = depth[None], plane[None], along[None], tint[None]  # the same for all rows
 
     def wall_image(slope):
@@ -135,10 +129,10 @@ def _view(
     down = slope[horizon:]
     _, walls = wall_image(down)
     floor_depth = CAMERA_HEIGHT / -down
-    floor = _floor_image(floor_pattern, eye, ray, floor_depth, pixels)
+    floor = _floor_image(world.floor_pattern, eye, ray, floor_depth, pixels)
     below = jnp.where((floor_depth[:, None] < depth)[..., None], floor, walls)
     nearest = jnp.minimum(floor_depth[:, None], depth)
-    for centre, colour in zip(targets, target_colour, strict=True):
+    for centre, colour in zip(world.targets, world.target_colour, strict=True):
         below, nearest = _draw_target(below, nearest, eye, ray, down, heading, centre + 1, colour)
     return jnp.concatenate([above, below])
 

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float
 
-from data_prep.worlds.mipmaps import mipmaps
+from data_prep.worlds.views import mipmaps
 
 TEXELS = 32
 WALL_PATTERNS = 8

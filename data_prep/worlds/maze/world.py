@@ -1,6 +1,6 @@
 """Worlds: a layout with its surrounding wall, dressed with patterns, colours and targets."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -34,12 +34,12 @@ class World:
       target_colour: in [0, 1].
     """
 
-    wall: UInt8[np.ndarray, "*worlds y x"]
-    wall_pattern: UInt8[np.ndarray, "*worlds y x"]
-    wall_colour: Float[np.ndarray, "*worlds y x 3"]
-    floor_pattern: UInt8[np.ndarray, "*worlds y x"]
-    targets: Float[np.ndarray, "*worlds k 2"]
-    target_colour: Float[np.ndarray, "*worlds k 3"]
+    wall: UInt8[np.ndarray, "y x"]
+    wall_pattern: UInt8[np.ndarray, "y x"]
+    wall_colour: Float[np.ndarray, "y x 3"]
+    floor_pattern: UInt8[np.ndarray, "y x"]
+    targets: Float[np.ndarray, "k 2"]
+    target_colour: Float[np.ndarray, "k 3"]
 
     @property
     def free(self) -> Bool[np.ndarray, "y x"]:
@@ -47,16 +47,11 @@ class World:
         return self.wall[1:-1, 1:-1] == 0
 
 
-def stack(worlds: list[World]) -> World:
-    """Worlds of one size as one ``World`` whose arrays have a leading axis."""
-    return World(**{f.name: np.stack([getattr(world, f.name) for world in worlds]) for f in fields(World)})
-
-
 def maze_world(rng: np.random.Generator, size: int) -> World:
     """A random Memory Maze: a layout whose walls are textured in 3 x 3 blocks.
 
     Raises:
-      ValueError: there are no mazes of this size (see ``layout.rules_for``).
+      RecipeError: there are no mazes of this size (see ``layout.rules_for``).
     """
     layout = random_layout(rng, rules_for(size))
     blocks = rng.integers(textures.WALL_PATTERNS, size=(3, 3))

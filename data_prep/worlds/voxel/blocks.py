@@ -6,10 +6,10 @@ All textures are drawn by the rules below; none is taken from a game.
 from functools import cache
 
 import numpy as np
-from einops import rearrange, repeat
+from einops import repeat
 from jaxtyping import Float
 
-from data_prep.worlds.mipmaps import mipmaps
+from data_prep.worlds.views import mipmaps
 
 NAMES = (
     *("air", "grass", "dirt", "stone", "sand", "water", "log", "leaves", "snow"),
@@ -44,7 +44,7 @@ def textures() -> Float[np.ndarray, "l blocks faces y x 3"]:
         STONE: stone,
         SAND: sand,
         WATER: water,
-        LOG: _bark(random),
+        LOG: random.uniform(0.65, 1.1, (1, TEXELS, 1)) * _grain(random, (0.40, 0.30, 0.19), 0.10),
         LEAVES: leaves,
         SNOW: _fringed(random, dirt, snow),
         PLANKS: _boards(random),
@@ -59,8 +59,7 @@ def textures() -> Float[np.ndarray, "l blocks faces y x 3"]:
         faces[block] = side, ends.get(block, side), dirt if block in (GRASS, SNOW) else side
         if block == LOG:
             faces[block, BOTTOM] = ends[LOG]
-    levels = mipmaps(rearrange(np.clip(faces, 0, 1), "b f y x c -> (b f) y x c"), LEVELS, factor=2)
-    return rearrange(levels, "l (b f) y x c -> l b f y x c", f=3)
+    return mipmaps(np.clip(faces, 0, 1), LEVELS, factor=2)
 
 
 def _grain(random: np.random.Generator, colour: tuple[float, float, float], contrast: float) -> Texture:
@@ -93,11 +92,6 @@ def _fringed(random: np.random.Generator, below: Texture, above: Texture) -> Tex
     """A side whose upper three to five rows are those of another texture."""
     depth = random.integers(3, 6, TEXELS)
     return np.where((np.arange(TEXELS)[:, None] < depth)[..., None], above, below)
-
-
-def _bark(random: np.random.Generator) -> Texture:
-    stripes = random.uniform(0.65, 1.1, TEXELS)[None, :, None]
-    return _grain(random, (0.40, 0.30, 0.19), 0.10) * stripes
 
 
 def _rings(random: np.random.Generator) -> Texture:

@@ -1,18 +1,36 @@
-"""From a recipe to episodes: a world, a walk through it, its frames."""
+"""From a recipe to episodes: a world, a walk through it, its frames; and their files in VRAG's layout, whole or not at all.
 
+    DIR/WORKER/000000.mp4   mpeg4 ("mp4v"), 20 frames per second
+    DIR/WORKER/000000.npz   actions float32 (T+1, 8): forward, back, jump, turn (-1, 0, 1: 20 degrees to the right),
+                            then x, y, z and yaw after the action; row 0 is zeros, its pose too
+                            pose float32 (T+1, 5): x, y, z, yaw, pitch of every frame, the first one too
+                            of evaluations also n_context int32 (), and oracle uint8 (T+1, H, W, 3)
+
+VRAG's own files have ``actions`` alone; its reader ignores the rest. The npz is written last: where it is, the episode is
+complete.
+"""
+
+import io
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
+import av
 import numpy as np
-from jaxtyping import Float, UInt8
+from av.video.reformatter import Interpolation
+from jaxtyping import UInt8
 
-from data_prep.worlds.voxel import protocols
-from data_prep.worlds.voxel.protocols import Walk
-from data_prep.worlds.voxel.recipe import PROTOCOLS, SPLITS, Recipe
-from data_prep.worlds.voxel.render import Scene, render
-from data_prep.worlds.voxel.terrain import World, offset, random_world
-from data_prep.worlds.walks import first_walk, oracle_poses
+from data_prep.worlds.voxel.motion import STEPS_PER_SECOND
+from data_prep.worlds.voxel.protocols import Walk, draw_walk
+from data_prep.worlds.voxel.recipe import Recipe
+from data_prep.worlds.voxel.render import render, scene
+from data_prep.worlds.voxel.terrain import offset
+from data_prep.worlds.walks import oracle_poses
+from rad_jax.files import replacing, write_bytes
 
-_WORLDS = 20  # that are drawn until one has a walk
+_LAMBDA = 118  # FFmpeg's unit of quality per step of the quantiser
+_KEYFRAMES = 20  # frames from one keyframe to the next
 
 
 class VoxelEpisode(NamedTuple):
@@ -30,36 +48,56 @@ def make_episode(recipe: Recipe, index: int) -> VoxelEpisode:
       RecipeError: no world has a walk of the protocol.
     """
     world, walk = draw_walk(recipe, index)
-    scene = Scene.of(world)
+    look = partial(
+        render, scene(world), height=recipe.height, width=recipe.width, supersample=recipe.supersample
+    )
     oracle = None
     if walk.n_context is not None:
-        oracle = _frames(recipe, scene, oracle_poses(walk.pose, walk.n_context, 3, offset))
-    return VoxelEpisode(walk, _frames(recipe, scene, walk.pose), oracle)
+        oracle = look(oracle_poses(walk.pose, walk.n_context, 3, offset))
+    return VoxelEpisode(walk, look(walk.pose), oracle)
 
 
-def draw_walk(recipe: Recipe, index: int) -> tuple[World, Walk]:
-    """World and walk of an episode; a world that has no walk of the protocol is replaced by another."""
-    split, protocol = SPLITS.index(recipe.split), PROTOCOLS.index(recipe.protocol)
-    rng = np.random.default_rng((recipe.seed, split, protocol, index))
-    wanted = f"episode {index}, protocol {recipe.protocol}, {recipe.num_frames} frames"
-    return first_walk(lambda: random_world(rng), lambda world: _walk_in(rng, world, recipe), _WORLDS, wanted)
+def is_written(directory: Path, index: int) -> bool:
+    """Whether both files of an episode are there."""
+    return all(path.exists() for path in _paths(directory, index))
 
 
-def _walk_in(rng: np.random.Generator, world: World, recipe: Recipe) -> Walk:
-    if recipe.protocol == "train":
-        return protocols.train_walk(rng, world, recipe.num_frames, recipe.turns)
-    walk_of = {
-        "rotate": protocols.rotate_walk,
-        "loop": protocols.loop_walk,
-        "return": protocols.return_walk,
-    }[recipe.protocol]
-    return walk_of(rng, world, recipe.num_frames, recipe.num_context if recipe.has_context else None)
+def write_episode(directory: Path, index: int, episode: VoxelEpisode, quality: int) -> None:
+    """Writes both files of an episode. ``quality`` is the quantiser, 1 (best) to 31."""
+    video, file = _paths(directory, index)
+    with replacing(video) as temporary:
+        _encode_video(temporary, episode.frames, quality)
+    walk = episode.walk
+    rows = np.concatenate([walk.action, walk.pose], axis=1).astype(np.float32)
+    rows[0] = 0
+    pitched = np.pad(walk.pose, ((0, 0), (0, 1)))  # the pitch is always 0
+    arrays = {"actions": rows, "pose": pitched.astype(np.float32)}
+    if walk.n_context is not None:
+        arrays["n_context"] = np.int32(walk.n_context)
+    if episode.oracle is not None:
+        arrays["oracle"] = episode.oracle
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    write_bytes(file, content.getvalue())
 
 
-def _frames(recipe: Recipe, scene: Scene, pose: Float[np.ndarray, "t 4"]) -> UInt8[np.ndarray, "t H W 3"]:
-    """The frames of poses; poses that are the same are rendered once."""
-    key = pose.copy()
-    key[:, 3] %= 360
-    views, inverse = np.unique(key, axis=0, return_inverse=True)
-    frames = render(scene, views, height=recipe.height, width=recipe.width, supersample=recipe.supersample)
-    return frames[inverse.reshape(-1)]
+def _paths(directory: Path, index: int) -> tuple[Path, Path]:
+    return directory / f"{index:06d}.mp4", directory / f"{index:06d}.npz"
+
+
+def _encode_video(path: Path, frames: UInt8[np.ndarray, "t H W 3"], quality: int) -> None:
+    """Writes frames as mp4 with the codec mpeg4, which halves the resolution of colour (yuv420p)."""
+    with av.open(str(path), "w", format="mp4") as container:
+        lagrangian = str(_LAMBDA * quality)
+        options = {"flags": "+bitexact", "qmin": str(quality), "qmax": str(quality)}
+        options |= {"lmin": lagrangian, "lmax": lagrangian, "b": "100M"}
+        stream = container.add_stream("mpeg4", rate=Fraction(STEPS_PER_SECOND), options=options)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.gop_size = _KEYFRAMES
+        stream.codec_context.thread_count = 1  # the bytes are the same on every machine
+        for image in frames:
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame = frame.reformat(format="yuv420p", interpolation=Interpolation.AREA)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))

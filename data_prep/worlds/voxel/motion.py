@@ -52,12 +52,9 @@ class State(NamedTuple):
 
 
 def step(state: State, action: Action, obstacles: Bool[np.ndarray, "x y z"]) -> State:
-    """One action.
+    """The state after an action; before it, no part of the body is in an obstacle.
 
-    Args:
-      state: where the player is; no part of the body in an obstacle.
-      action: what to do.
-      obstacles: where the player cannot be; wraps around in x and z, and nothing is above it.
+    ``obstacles``, where the player cannot be, wraps around in x and z, and nothing is above it.
     """
     x, y, z = state[:3]
     yaw = wrapped(state.yaw + TURN_DEGREES * action.turn)
@@ -65,10 +62,16 @@ def step(state: State, action: Action, obstacles: Bool[np.ndarray, "x y z"]) -> 
     rising = JUMP if standing and action.jump else max(state.rising - GRAVITY, -_FASTEST_FALL)
     distance = WALK * (action.forward - action.back)
     heading = math.radians(yaw)
-    x, y = _walk(x, y, z, -distance * math.sin(heading), 0.0, standing, obstacles)[:2]
-    _, y, z = _walk(x, y, z, 0.0, distance * math.cos(heading), standing, obstacles)
-    y, rising = _fall(x, y, z, rising, obstacles)
-    return State(x, y, z, yaw, rising)
+    for dx, dz in ((-distance * math.sin(heading), 0.0), (0.0, distance * math.cos(heading))):
+        onto = math.floor(y + _SKIN) + 1.0
+        for level in (y, onto) if standing else (y,):
+            if fits(x + dx, level, z + dz, obstacles):
+                x, y, z = x + dx, level, z + dz
+                break
+    if fits(x, y + rising, z, obstacles):
+        return State(x, y + rising, z, yaw, rising)
+    y = math.floor(y + rising + BODY) - BODY if rising > 0 else math.floor(y + rising) + 1.0
+    return State(x, y, z, yaw)
 
 
 def stands(state: State, obstacles: Bool[np.ndarray, "x y z"]) -> bool:
@@ -84,29 +87,6 @@ def fits(x: float, y: float, z: float, obstacles: Bool[np.ndarray, "x y z"]) -> 
 def wrapped(yaw: int) -> int:
     """The same heading in [-180, 180) degrees."""
     return (yaw + 180) % 360 - 180
-
-
-def _walk(
-    x: float, y: float, z: float, dx: float, dz: float, standing: bool, obstacles: Bool[np.ndarray, "x y z"]
-) -> tuple[float, float, float]:
-    """Move along one axis, or onto a block of one step if nothing else is in the way."""
-    if fits(x + dx, y, z + dz, obstacles):
-        return x + dx, y, z + dz
-    up = math.floor(y + _SKIN) + 1.0
-    if standing and fits(x + dx, up, z + dz, obstacles):
-        return x + dx, up, z + dz
-    return x, y, z
-
-
-def _fall(
-    x: float, y: float, z: float, rising: float, obstacles: Bool[np.ndarray, "x y z"]
-) -> tuple[float, float]:
-    """Height and upward speed after moving up or down as far as the blocks allow."""
-    if fits(x, y + rising, z, obstacles):
-        return y + rising, rising
-    if rising > 0:
-        return math.floor(y + rising + BODY) - BODY, 0.0
-    return math.floor(y + rising) + 1.0, 0.0
 
 
 def _touches(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from data_prep.worlds.voxel.motion import TURN_DEGREES, Action
+from data_prep.worlds.walks import random_side
 
 TURN = 360 // TURN_DEGREES  # steps of a whole turn
 HALF_TURN = TURN // 2
@@ -75,7 +76,3 @@ def out_and_back(rng: np.random.Generator, out: int) -> list[Action]:
     way = way[:out]
     back = [action._replace(turn=-action.turn) for action in reversed(way)]
     return way + [Action(turn=random_side(rng))] * HALF_TURN + back
-
-
-def random_side(rng: np.random.Generator) -> int:
-    return (-1, 1)[rng.integers(2)]

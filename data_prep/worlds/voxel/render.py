@@ -1,20 +1,20 @@
 """First-person frames of a world from poses: one ray per pixel marched through the blocks, in JAX.
 
-A ray leaps: from a cell whose nearest block is k cells away (`field`) it goes on to where it leaves the cube of cells around
+A ray leaps: from a cell whose nearest block is k cells away it goes on to where it leaves the cube of cells around
 it that is known to be empty. A ray that grazes the ground for more than `LEAPS` leaps is taken for sky. Shading depends on the
 face; a fog that fades into the sky hides the end of the view.
 """
 
-from dataclasses import dataclass
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange, reduce, repeat
-from jaxtyping import UInt8
+from jaxtyping import UInt8, UInt64
 
-from data_prep.worlds.voxel import blocks, field
+from data_prep.worlds.views import draw_views
+from data_prep.worlds.voxel import blocks
 from data_prep.worlds.voxel.terrain import HEIGHT, SIZE, World
 from rad_jax.axes import Array, Float, Int
 
@@ -22,34 +22,57 @@ FIELD = float(np.tan(np.radians(35)))  # half the vertical field of view of 70 d
 EYE = 1.62  # above the feet
 FAR = 60.0
 LEAPS = 160
+LONGEST_LEAP = 15  # cells; larger distances are set to it
 VIEWS = 32  # of one call, always, so that the program compiles once for every size of frames
 _TILE = 1024  # rays that are followed together, at most; each waits for the slowest of its tile
 _FOG = 0.55  # of FAR: where it begins
 _BRIGHTNESS = (0.62, 1.0, 0.5, 0.8)  # of faces towards +-x, of tops, of bottoms, of faces towards +-z
 _HORIZON, _ZENITH, _ZENITH_SLOPE = (0.72, 0.83, 0.95), (0.36, 0.58, 0.92), 0.55
+_BITS = 64
 _BLOCK = 32  # codes from here on are blocks, below it distances
 
 
-@dataclass(frozen=True)
-class Scene:
+def scene(world: World) -> UInt8[Array, " cells"]:
     """A world ready to be looked at: for every cell `_BLOCK` + the kind of its block, or the distance to the nearest one."""
+    codes = np.where(world.blocks != blocks.AIR, _BLOCK + world.blocks, chebyshev_distance(world.blocks))
+    return jnp.asarray(rearrange(codes.astype(np.uint8), "x y z -> (x y z)"))
 
-    codes: Array
 
-    @classmethod
-    def of(cls, world: World) -> "Scene":
-        distance = field.chebyshev_distance(world.blocks)
-        codes = np.where(world.blocks != blocks.AIR, _BLOCK + world.blocks, distance).astype(np.uint8)
-        return cls(jnp.asarray(rearrange(codes, "x y z -> (x y z)")))
+def chebyshev_distance(blocks: UInt8[np.ndarray, "x y z"]) -> UInt8[np.ndarray, "x y z"]:
+    """Distance, as the largest coordinate difference, to the nearest cell that is not air; 0 inside blocks.
+
+    x and z wrap around, y does not: below and above the grid there is nothing. At most `LONGEST_LEAP`. A column of cells is one
+    integer with a bit for each of at most 64 cells, so that a few operations grow the neighbourhood of all blocks by a cell.
+    """
+    height = blocks.shape[1]
+    cells = np.zeros((blocks.shape[0], blocks.shape[2], _BITS), bool)
+    cells[..., :height] = rearrange(blocks, "x y z -> x z y") != 0
+    near = np.packbits(cells, axis=-1, bitorder="little").view("<u8")[..., 0]
+    distance = np.zeros(cells.shape, np.uint8)
+    for _ in range(LONGEST_LEAP):
+        distance += 1 - _bits(near)
+        near = near | near << 1 | near >> 1
+        for axis in (0, 1):
+            near = near | np.roll(near, 1, axis) | np.roll(near, -1, axis)
+    return rearrange(distance[..., :height], "x z y -> x y z")
+
+
+def _bits(columns: UInt64[np.ndarray, "x z"]) -> UInt8[np.ndarray, "x z y"]:
+    return np.unpackbits(columns[..., None].view(np.uint8), axis=-1, bitorder="little")
 
 
 def render(
-    scene: Scene, pose: Float[np.ndarray, "v 4"], *, height: int, width: int, supersample: int = 1
+    codes: UInt8[Array, " cells"],
+    pose: Float[np.ndarray, "v 4"],
+    *,
+    height: int,
+    width: int,
+    supersample: int = 1,
 ) -> UInt8[np.ndarray, "v H W 3"]:
-    """Render views; a view does not depend on the others that are rendered with it.
+    """Render views, equal ones once; a view does not depend on the others that are rendered with it.
 
     Args:
-      scene: the world.
+      codes: of the world, see `scene`.
       pose: x, y, z of the feet, in blocks, and yaw in degrees, all float64. Headings that differ by whole turns, if they
         are exact numbers of degrees, give the same bits.
       height, width: of the frames, in pixels.
@@ -58,17 +81,16 @@ def render(
     Returns:
       uint8 frames.
     """
-    heading = np.radians(np.mod(pose[:, 3], 360))
+    pose = np.concatenate([pose[:, :3], np.mod(pose[:, 3:], 360)], axis=1)
+    heading = np.radians(pose[:, 3])
     # Never below zero, whichever way a ray goes: the view is shorter than the world is wide.
     eye = np.stack([np.mod(pose[:, 0], SIZE) + SIZE, pose[:, 1] + EYE, np.mod(pose[:, 2], SIZE) + SIZE], 1)
     camera = np.concatenate([eye, np.cos(heading)[:, None], np.sin(heading)[:, None]], 1).astype(np.float32)
-    frames = np.empty((len(pose), height, width, 3), np.uint8)
-    for start in range(0, len(pose), VIEWS):
-        # The last call repeats its last view.
-        rows = np.minimum(np.arange(start, start + VIEWS), len(pose) - 1)
-        drawn = _render_views(scene.codes, camera[rows], height=height, width=width, supersample=supersample)
-        frames[start : start + VIEWS] = np.asarray(drawn)[: len(pose) - start]
-    return frames
+
+    def draw(rows: Int[np.ndarray, " rows"]) -> UInt8[Array, "rows H W 3"]:
+        return _render_views(codes, camera[rows], height=height, width=width, supersample=supersample)
+
+    return draw_views(pose, (height, width, 3), VIEWS, draw)
 
 
 @partial(jax.jit, static_argnames=("height", "width", "supersample"))
@@ -139,7 +161,7 @@ def march(
     """Follows rays from the eye to the first block, the end of the view or the top of the world.
 
     Args:
-      codes: of all cells, see `Scene`.
+      codes: of all cells, see `scene`.
       eye: in an empty cell; x and z between SIZE and 2 SIZE.
       ray: directions of length 1 with no component of 0.
 

@@ -18,7 +18,7 @@ from data_prep.worlds.luanti.engine import Engine, Seen
 from data_prep.worlds.luanti.recipe import Recipe
 from data_prep.worlds.luanti.session import record
 from data_prep.worlds.luanti.world import make_home
-from data_prep.worlds.voxel.files import write_episode
+from data_prep.worlds.voxel.episodes import write_episode
 from data_prep.worlds.voxel.motion import WALK, Action
 from tests.data_prep import commands
 

@@ -1,5 +1,6 @@
 """Episodes: determinism, observations, and the perfect-map oracle."""
 
+import itertools
 import math
 
 import numpy as np
@@ -10,8 +11,8 @@ from data_prep.worlds.maze.dataset import make_episodes
 from data_prep.worlds.maze.episodes import episode_spec
 from data_prep.worlds.maze.protocols import draw_walk
 from data_prep.worlds.maze.recipe import Recipe
-from data_prep.worlds.maze.world import World, stack
-from data_prep.worlds.walks import oracle_poses
+from data_prep.worlds.maze.world import World
+from data_prep.worlds.recipe import SPLITS
 from rad_jax.data.spec import check_episode
 
 ROOM = Recipe("rotate", room=True, size=3, pixels=16)
@@ -39,22 +40,19 @@ def equal(a: dict, b: dict) -> bool:
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: f"{recipe.protocol}-{recipe.split}")
 def test_an_episode_depends_on_its_index_alone(recipe, monkeypatch):
-    together = list(make_episodes(recipe, range(6)))
-    alone = [episode for index in range(6) for episode in make_episodes(recipe, range(index, index + 1))]
+    together = list(make_episodes(recipe, range(3)))
+    alone = [episode for index in range(3) for episode in make_episodes(recipe, range(index, index + 1))]
     assert all(map(equal, together, alone))
-    monkeypatch.setattr(dataset, "_RENDERED_BYTES", 100_000)  # a few episodes at a time
-    assert all(map(equal, together, make_episodes(recipe, range(6))))
-    assert not any(equal(together[i], together[j]) for i in range(6) for j in range(i))
+    monkeypatch.setattr(dataset, "_RENDERED_BYTES", 20_000)  # one or two episodes at a time
+    assert all(map(equal, together, make_episodes(recipe, range(3))))
+    assert not any(equal(together[i], together[j]) for i in range(3) for j in range(i))
 
 
 def test_splits_and_seeds_share_no_world():
-    colours = set()
-    for split in ("train", "test", "validation"):
-        for seed in (0, 1):
-            recipe = Recipe("rotate", split=split, seed=seed, room=True, size=3)
-            for index in range(50):
-                environment, _ = draw_walk(recipe, index)
-                colours.add(environment.world.wall_colour.tobytes())
+    colours = {
+        draw_walk(Recipe("rotate", split, seed, room=True, size=3), index)[0].world.wall_colour.tobytes()
+        for split, seed, index in itertools.product(SPLITS, (0, 1), range(50))
+    }
     assert len(colours) == 3 * 2 * 50
 
 
@@ -80,35 +78,14 @@ def test_episodes_fit_their_schema_and_say_what_was_seen(recipe):
                 assert np.array_equal(episode[one][t], all_targets[target])
 
 
-def test_the_border_shows_the_current_target():
-    (episode,) = make_episodes(TRAIN, range(1))
-    expected = np.round(episode["target_color"] * 0.7 * 255)
-    assert np.array_equal(episode["frames"][:, 0, 5], expected)
-    assert np.array_equal(episode["frames"][:, 7, -1], expected)
-
-
 @pytest.mark.parametrize("recipe", [TRAIN, LOOP], ids=["train", "loop"])
 def test_an_episode_holds_all_that_is_needed_to_render_it_again(recipe):
     (episode,) = make_episodes(recipe, range(3, 4))
     frames = len(episode["pose"])
     again = render.render(
-        stack([world_of(episode)]), np.zeros(frames, np.int32), episode["pose"], episode["target"], pixels=16
+        [world_of(episode)], np.zeros(frames, np.int32), episode["pose"], episode["target"], pixels=16
     )
     assert np.array_equal(again, episode["frames"])
-
-
-def test_oracle_stands_at_the_nearest_context_position_and_looks_where_the_agent_looks():
-    (episode,) = make_episodes(LOOP, range(1))
-    n_context, pose = int(episode["n_context"]), episode["pose"]
-    stand = oracle_poses(pose, n_context, 2)
-    for t in range(len(pose)):
-        if t < n_context:
-            assert np.array_equal(stand[t], pose[t])
-            continue
-        distances = [math.dist(pose[t, :2], pose[s, :2]) for s in range(n_context)]
-        assert math.dist(stand[t, :2], pose[t, :2]) == pytest.approx(min(distances), abs=1e-6)
-        assert any(np.array_equal(stand[t, :2], pose[s, :2]) for s in range(n_context))
-        assert np.array_equal(stand[t, 2:], pose[t, 2:])
 
 
 def test_oracle_equals_the_truth_where_the_agent_has_stood_before():
@@ -125,9 +102,3 @@ def test_oracle_equals_the_truth_where_the_agent_has_stood_before():
         )
     for episode in make_episodes(ROOM_TEST, range(2)):
         assert np.array_equal(episode["oracle"], episode["frames"])
-
-
-def test_equal_views_are_equal_frames():
-    (episode,) = make_episodes(ROOM_TEST, range(1))
-    assert np.array_equal(episode["frames"][12:14], episode["frames"][:2])
-    assert len(np.unique(episode["frames"].reshape(25, -1), axis=0)) == 12

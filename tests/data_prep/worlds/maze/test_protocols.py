@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 
-from data_prep.common.recipe_checks import RecipeError
 from data_prep.worlds.maze.motion import LEFT, NOOP, RIGHT
 from data_prep.worlds.maze.protocols import Walk, draw_walk
 from data_prep.worlds.maze.recipe import Recipe
@@ -28,20 +27,18 @@ def reached(pose: np.ndarray, cells) -> tuple[int, int]:
     return count, last
 
 
-def lengths_are_right(recipe: Recipe, walk: Walk) -> bool:
+def check_lengths(recipe: Recipe, walk: Walk) -> None:
     frames = len(walk.pose)
-    return (
-        recipe.min_frames <= frames <= recipe.max_frames
-        and 0.6 * frames - 0.6 < walk.n_context <= 0.6 * frames + 1e-9
-        and len(walk.action) == len(walk.target) == len(walk.reward) == frames
-    )
+    assert recipe.min_frames <= frames <= recipe.max_frames
+    assert 0.6 * frames - 0.6 < walk.n_context <= 0.6 * frames + 1e-9
+    assert len(walk.action) == len(walk.target) == len(walk.reward) == frames
 
 
 @pytest.mark.parametrize("size", [5, 9, 15])
 def test_return_gives_the_way_out_and_predicts_the_way_back(size):
     recipe = Recipe("return", split="test", size=size)
     for walk in walks(recipe, 12):
-        assert lengths_are_right(recipe, walk)
+        check_lengths(recipe, walk)
         context, back = walk.pose[: walk.n_context], walk.pose[walk.n_context :]
         assert reached(context, walk.path)[0] == len(walk.path)
         count, _ = reached(walk.pose[walk.n_context - 1 :], list(walk.path)[::-1])
@@ -70,7 +67,7 @@ def test_return_looks_the_other_way_and_loop_the_same_way():
 def test_loop_predicts_the_second_lap():
     recipe = Recipe("loop", split="test")
     for walk in walks(recipe, 12):
-        assert lengths_are_right(recipe, walk)
+        check_lengths(recipe, walk)
         there, back = list(walk.path), list(walk.path)[::-1]
         count, out_ends = reached(walk.pose, there)
         assert count == len(there)
@@ -97,20 +94,22 @@ def test_look_around_turns_once_more_before_the_way_back():
     assert all(longest_turn(walk) < 20 for walk in plain)
 
 
-def test_training_walks_collect_rewards_at_their_targets():
-    recipe = Recipe("train", frames=1001)
+def test_training_walks_see_the_maze_and_collect_rewards_at_their_targets():
     rewards = 0
     for index in range(12):
-        environment, walk = draw_walk(recipe, index)
+        environment, walk = draw_walk(Recipe("train", frames=1001), index)
         assert len(walk.pose) == 1001 and walk.n_context is None
         assert walk.action[0] == -1 and set(walk.action[1:]) <= set(range(6))
         for frame in np.flatnonzero(walk.reward):
-            was, now = walk.target[frame - 1], walk.target[frame]
-            assert was != now
+            was = walk.target[frame - 1]
             assert math.dist(walk.pose[frame, :2], environment.world.targets[was]) < 0.4
         changes = np.flatnonzero(np.diff(walk.target)) + 1
         assert np.array_equal(changes, np.flatnonzero(walk.reward))
         rewards += walk.reward.sum()
+        cells = {tuple(cell) for cell in np.floor(walk.pose[:, :2]).tolist()}
+        assert len(cells) > 0.4 * environment.world.free.sum()
+        still = np.linalg.norm(np.diff(walk.pose[:, :2], axis=0), axis=1) < 0.03
+        assert max(map(len, "".join("x" if s else " " for s in still).split())) < 40, "it stays stuck"
     assert 0.5 < rewards / 12 < 3.5  # the official policy collects 1 to 2
 
 
@@ -130,22 +129,13 @@ def test_rotate_evaluation_shows_every_view_and_predicts_without_pauses():
     assert 8 < turned_back < 32
 
 
-def test_rotate_training_walks_turn_once_and_then_at_random():
-    pauses, both = 0, 0
-    for walk in walks(Recipe(**ROOM), 60):
-        actions = walk.action[1:].tolist()
-        assert len(walk.pose) == 24 and set(actions) <= {NOOP, LEFT, RIGHT}
-        first = next((t for t, action in enumerate(actions) if action != actions[0]), len(actions))
-        assert first >= 12, "the first run is not a whole turn"
-        turn = np.array([{LEFT: 30, RIGHT: -30, NOOP: 0}[action] for action in actions])
+def test_rotate_training_walks_show_what_their_actions_say():
+    for walk in walks(Recipe(**ROOM), 12):
+        assert len(walk.pose) == 24 and walk.n_context is None
+        turn = np.array([{LEFT: 30, RIGHT: -30, NOOP: 0}[action] for action in walk.action[1:]])
         heading = np.degrees(np.arctan2(walk.pose[:, 3], walk.pose[:, 2]))
         assert np.allclose((np.diff(heading) - turn + 180) % 360 - 180, 0, atol=1e-3)
-        assert np.allclose(heading % 30 % 30 * (30 - heading % 30), 0, atol=1e-2), (
-            "not a multiple of 30 degrees"
-        )
-        pauses += NOOP in actions
-        both += {LEFT, RIGHT} <= set(actions)
-    assert 15 < pauses < 60 and both > 15
+        assert np.allclose(heading / 30, np.round(heading / 30), atol=1e-4), "not a multiple of 30 degrees"
 
 
 def test_rotate_in_a_maze_keeps_the_real_kinematics():
@@ -170,35 +160,3 @@ def test_rotate_by_any_divisor_of_the_circle():
     assert recipe.period == 16 and walk.n_context == 10 and len(walk.pose) == 30
     later = walk.pose[10:]
     assert np.array_equal(later[:4], later[16:])
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"protocol": "wander"}, "protocol: 'wander' is unknown"),
-        ({"protocol": "train", "split": "eval"}, "split: 'eval' is unknown"),
-        ({"protocol": "train", "seed": -1}, "seed: -1 is out of range"),
-        ({"protocol": "train", "size": 10}, "size: 10 is not a maze size"),
-        ({"protocol": "train", "pixels": 60}, "pixels: 60 is not divisible by 8"),
-        ({"protocol": "train", "supersample": 0}, "supersample: 0 is out of range"),
-        ({"protocol": "train", "frames": 1}, "frames: 1 is out of range"),
-        ({"protocol": "train", "room": True}, "room: has no meaning for protocol train"),
-        ({"protocol": "train", "turn_degrees": 30.0}, "turn_degrees: has no meaning"),
-        ({"protocol": "return", "split": "train"}, "split: return is an evaluation"),
-        ({"protocol": "return", "split": "test", "frames": 100}, "frames: has no meaning"),
-        ({"protocol": "loop", "split": "test", "size": 3}, "size: loop needs a maze of at least 5"),
-        (
-            {"protocol": "loop", "split": "test", "min_frames": 300, "max_frames": 200},
-            "max_frames: 200 is out",
-        ),
-        ({"protocol": "rotate", "turn_degrees": 50.0}, "turn_degrees: 50 does not divide 360"),
-        ({"protocol": "rotate", "turn_degrees": -30.0}, "turn_degrees: -30 does not divide 360"),
-        ({"protocol": "rotate", "room": True}, "size: the room has size 3, not 9"),
-        ({"protocol": "rotate", "context": 5}, "context: has no meaning"),
-        ({"protocol": "rotate", "split": "test", "context": 9, "frames": 9}, "context: 9 is out of range"),
-    ],
-)
-def test_impossible_recipes_are_refused(options, message):
-    with pytest.raises(RecipeError) as error:
-        Recipe(**options)
-    assert message in str(error.value) and "\n" not in str(error.value)

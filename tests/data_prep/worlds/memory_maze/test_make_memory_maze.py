@@ -71,11 +71,11 @@ def test_the_backend_is_what_was_chosen_or_what_is_there(installed, monkeypatch)
     ("options", "message"),
     [
         ("--protocol train --size 7 --episodes 1", "size: 7"),
-        ("--protocol train --episodes 0", "episodes: 0 is out of range"),
+        ("--protocol train --episodes 0", "--episodes: expected an integer >= 1"),
         ("--protocol train --episodes 1 --workers 0", "--workers"),
         ("--protocol train --episodes 1 --workers all", "--workers"),
         ("--protocol train --episodes 1 --room", "unrecognized arguments: --room"),
-        ("--protocol train --episodes 1 --shard-episodes -1", "shard_episodes: -1 is out of range"),
+        ("--protocol train --episodes 1 --shard-episodes -1", "--shard-episodes: expected an integer >= 1"),
         ("--protocol train", "the following arguments are required: --episodes"),
         # Found out in the ray-cast maze, without starting MuJoCo a thousand times.
         ("--protocol return --episodes 1 --min-frames 20 --max-frames 20", "protocol return: 20 worlds"),

@@ -1,4 +1,4 @@
-"""The command and its files: layout, what the reader of VRAG's files makes of them, continuing after a kill, refusals."""
+"""The files of the command: layout, what the reader of VRAG's files makes of them, what is made again."""
 
 import json
 from functools import partial
@@ -9,16 +9,13 @@ import pytest
 from data_prep import make_voxel, recordings
 from data_prep.recordings.actions import ACTIONS
 from data_prep.recordings.video import scale
-from data_prep.worlds.voxel import command_line
 from data_prep.worlds.voxel.episodes import make_episode
-from data_prep.worlds.voxel.files import action_rows
 from data_prep.worlds.voxel.recipe import Recipe
-from data_prep.worlds.voxel.terrain import SIZE
+from rad_jax.files import FileLock
 from tests.data_prep import commands
 from tests.data_prep.commands import contents
 
 TINY = ["--size", "32x32", "--frames", "30"]
-
 
 run = partial(commands.run, make_voxel.main)
 
@@ -29,7 +26,7 @@ def psnr(a, b) -> float:
 
 @pytest.fixture(scope="module")
 def walked(tmp_path_factory):
-    """Two workers of random walks and a rotation, as written."""
+    """Random walks of two workers, as written."""
     directory = tmp_path_factory.mktemp("voxel")
     job = ["--protocol", "train", *TINY, "--turn-probability", "0.4"]
     assert run("--out", directory, *job, "--episodes", 2) == 0
@@ -38,6 +35,7 @@ def walked(tmp_path_factory):
 
 
 def test_layout_is_that_of_vrag(walked):
+    assert json.loads((walked / "0/recipe.json").read_text())["turn_probability"] == 0.4
     assert sorted(contents(walked)) == [
         *("0/000000.mp4", "0/000000.npz", "0/000001.mp4", "0/000001.npz", "0/recipe.json"),
         *("1/000002.mp4", "1/000002.npz", "1/recipe.json"),
@@ -63,10 +61,8 @@ def test_the_reader_of_vrag_reads_them(walked):
         for name, column in (("forward", 0), ("back", 1), ("jump", 2), ("cameraY", 3)):
             assert np.array_equal(recording.actions[:, ACTIONS.index(name)], episode.walk.action[:, column])
         np.testing.assert_allclose(recording.pose[1:, :4], episode.walk.pose[1:], atol=1e-4)
-        decoded, truth = (
-            np.concatenate(list(recordings.frames(recording, (16, 16)))),
-            scale(episode.frames, (16, 16)),
-        )
+        decoded = np.concatenate(list(recordings.frames(recording, (16, 16))))
+        truth = scale(episode.frames, (16, 16))
         assert decoded.shape == truth.shape == (30, 16, 16, 3)
         scores = [psnr(decoded[t], truth[t]) for t in range(30)]
         assert min(scores) > 35
@@ -88,26 +84,11 @@ def test_evaluations_say_what_is_given_and_what_a_perfect_map_shows(tmp_path):
 
 
 def test_the_oracle_of_a_way_back_is_near_the_truth_and_not_it():
-    episode = make_episode(Recipe("return", "test", size="32x32"), 1)
+    episode = make_episode(Recipe("return", "test", size="16x16"), 1)
     n = episode.walk.n_context
     assert np.array_equal(episode.oracle[:n], episode.frames[:n])
-    near, far = (
-        psnr(episode.oracle[n:], episode.frames[n:]),
-        psnr(episode.frames[: 100 - n], episode.frames[n:]),
-    )
-    assert near > far + 3
-
-
-def test_a_killed_run_continues_to_the_same_bytes(tmp_path, root):
-    job = ["--protocol", "rotate", "--split", "train", "--size", "16x16", "--frames", "20", "--episodes", "8"]
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    finished = commands.killed("data_prep.make_voxel", killed, job, "*.npz", root)
-    assert len(finished) < 8
-    assert run("--out", killed, *job) == 0
-    assert run("--out", whole, *job) == 0
-    assert {name for name in contents(killed) if not name.startswith("0/.")} == set(contents(whole))
-    assert all(contents(killed)[name] == data for name, data in contents(whole).items())
-    assert all(path.stat().st_mtime_ns == then for path, then in finished.items()), "what was there is kept"
+    seen_before = psnr(episode.frames[: 100 - n], episode.frames[n:])
+    assert 40 > psnr(episode.oracle[n:], episode.frames[n:]) > seen_before + 3
 
 
 @pytest.mark.parametrize("lost", ["000001.mp4", "000001.npz"])
@@ -120,60 +101,9 @@ def test_half_a_pair_is_written_again(lost, tmp_path):
     assert contents(tmp_path) == before
 
 
-def test_episodes_do_not_depend_on_who_writes_them(walked, tmp_path):
-    job = ["--protocol", "train", *TINY, "--turn-probability", "0.4"]
-    assert run("--out", tmp_path, *job, "--episodes", 1, "--first", 2) == 0
-    for suffix in ("mp4", "npz"):
-        name = f"000002.{suffix}"
-        assert (tmp_path / "0" / name).read_bytes() == (walked / "1" / name).read_bytes()
-
-
-def test_another_recipe_in_the_directory_is_refused(walked, capsys):
-    before = contents(walked)
-    assert run("--out", walked, "--protocol", "train", *TINY, "--episodes", 1, "--seed", 1) == 2
-    error = capsys.readouterr().err
-    assert "holds other episodes: seed = 0, not 1" in error and error.count("\n") == 1
-    assert contents(walked) == before
-    assert json.loads((walked / "0/recipe.json").read_text())["turn_probability"] == 0.4
-
-
 def test_two_processes_do_not_write_the_same_episodes(tmp_path, capsys):
     (tmp_path / "0").mkdir()
-    with command_line._held(tmp_path / "0"):
+    with FileLock(tmp_path / "0/.lock"):
         assert run("--out", tmp_path, "--protocol", "train", *TINY, "--episodes", 1) == 2
-    assert "give each a --worker of its own" in capsys.readouterr().err
+    assert "--worker" in capsys.readouterr().err
     assert contents(tmp_path) == {}
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        "--protocol spin --episodes 1",
-        "--protocol train",
-        "--episodes 1",
-        "--protocol train --episodes 0",
-        "--protocol train --episodes many",
-        "--protocol train --episodes 1 --first -1",
-        "--protocol train --episodes 2 --first 999999",
-        "--protocol train --episodes 1 --size 15x16",
-        "--protocol train --episodes 1 --worker a/b",
-        "--protocol train --episodes 1 --worker ..",
-        "--protocol rotate --episodes 1 --context 100",
-        "--protocol train --episodes 1 --colour red",
-    ],
-)
-def test_wrong_options_are_one_line_and_write_nothing(options, tmp_path, capsys):
-    assert run("--out", tmp_path / "data", *options.split()) == 2
-    commands.refused(capsys, "make_voxel")
-    assert not list(tmp_path.iterdir())
-
-
-def test_files_are_what_a_walk_says():
-    walk = make_episode(Recipe("rotate", size="32x32", frames=5), 0).walk
-    rows = action_rows(walk)
-    assert np.array_equal(rows[1:], np.concatenate([walk.action, walk.pose], 1)[1:].astype(np.float32))
-    assert 0 <= walk.pose[0, 0] < SIZE
-
-
-def test_help_can_be_printed(capsys):
-    assert run("--help") == 0 and "60 %" in capsys.readouterr().out

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from data_prep.worlds.voxel import blocks, terrain
+from data_prep.worlds.voxel import terrain
 from data_prep.worlds.voxel.blocks import AIR, LEAVES, LOG, NAMES, WATER
-from data_prep.worlds.voxel.terrain import HEIGHT, SIZE, WATER_LEVEL, random_world
+from data_prep.worlds.voxel.terrain import HEIGHT, WATER_LEVEL, random_world
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +66,3 @@ def test_trees_cross_the_edge_whole(worlds):
     for world in worlds:
         for x, y, z in np.argwhere(world.blocks == LOG)[::20]:
             assert world.blocks[x, y - 1, z] != AIR
-
-
-def test_names_are_thirteen():
-    assert len(NAMES) == 13 == len(set(NAMES)) and blocks.NAMES[blocks.YELLOW_FLOWERS] == "yellow_flowers"
-    assert SIZE & (SIZE - 1) == 0

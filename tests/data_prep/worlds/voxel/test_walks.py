@@ -5,19 +5,16 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from data_prep.common.recipe_checks import RecipeError
-from data_prep.worlds.voxel import policy, protocols
-from data_prep.worlds.voxel.episodes import draw_walk
+from data_prep.worlds.voxel import policy
 from data_prep.worlds.voxel.motion import WALK, Action
-from data_prep.worlds.voxel.recipe import Recipe
-from data_prep.worlds.voxel.terrain import SIZE, offset
-from data_prep.worlds.walks import oracle_poses
+from data_prep.worlds.voxel.protocols import draw_walk
+from data_prep.worlds.voxel.recipe import SHORTEST_CONTEXT, Recipe
 
 FORWARD, BACK, JUMP, TURN = range(4)
 
 
 def test_random_policy_is_that_of_vrag():
-    steps = 40_000
+    steps = 10_000
     for turns in (0.25, 0.05):
         actions = np.array(list(islice(policy.random_actions(np.random.default_rng(0), turns), steps)))
         held = actions.reshape(-1, 5, 4)
@@ -83,13 +80,11 @@ def test_rotations_turn_on_in_place():
         assert np.array_equal(walk.pose[18:], walk.pose[:-18])
 
 
-def test_rotations_to_train_on_turn_either_way_with_pauses():
-    turns = np.concatenate([walk.action[1:, TURN] for walk in walks("rotate", 8)])
-    assert set(turns) == {-1, 0, 1} and 0.02 < (turns == 0).mean() < 0.2
-    for walk in walks("rotate", 8):
-        first = walk.action[1:19, TURN]
-        assert np.abs(first.sum()) == 18, "the first turn shows everything"
+def test_rotations_to_train_on_turn_either_way():
+    for walk in walks("rotate"):
+        assert np.array_equal(np.diff(walk.pose[:, 3]) % 360, 20 * walk.action[1:, TURN] % 360)
         assert walk.n_context is None and (walk.pose[:, :3] == walk.pose[0, :3]).all()
+        assert not walk.action[:, :TURN].any() and len(np.unique(walk.pose[:, 3])) == 18
 
 
 @pytest.mark.parametrize("context", [60, 32])
@@ -142,52 +137,8 @@ def test_walks_are_functions_of_seed_split_protocol_and_index():
     assert fingerprint(3, size="32x16") == fingerprint(3), "the world does not depend on how it is looked at"
 
 
-def test_the_oracle_looks_from_the_nearest_place_of_the_context():
-    pose = np.array(
-        [[1, 5, 1, 0], [2, 5, 1, 40], [2.4, 5, 1.2, 60], [1.2, 5, 1, -60], [SIZE + 1.2, 5, 1, 7]], float
-    )
-    expected = pose.copy()
-    expected[2, :3], expected[3, :3], expected[4, :3] = pose[1, :3], pose[0, :3], pose[0, :3]
-    assert np.array_equal(oracle_poses(pose, 2, 3, offset), expected)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"protocol": "fly"}, "protocol: 'fly' is unknown, expected one of train, rotate, loop, return"),
-        ({"protocol": "train", "split": "dev"}, "split: 'dev'"),
-        ({"protocol": "train", "size": "64"}, "size: '64' is not WIDTHxHEIGHT"),
-        ({"protocol": "train", "size": "63x64"}, "width: 63 is odd"),
-        ({"protocol": "train", "size": "64x4"}, "height: 4 is out of range"),
-        ({"protocol": "train", "seed": -1}, "seed: -1"),
-        ({"protocol": "train", "frames": 1}, "frames: 1"),
-        ({"protocol": "train", "context": 3}, "context: has no meaning"),
-        ({"protocol": "rotate", "turn_probability": 0.1}, "turn_probability: has no meaning"),
-        ({"protocol": "train", "turn_probability": 0.6}, "turn_probability: 0.6"),
-        (
-            {"protocol": "rotate", "split": "test", "context": 100},
-            "context: 100 is out of range, expected 1 to 99",
-        ),
-        (
-            {"protocol": "loop", "split": "test", "context": 24},
-            "context: 24 is out of range, expected 25 to 99",
-        ),
-        (
-            {"protocol": "return", "split": "test", "context": 40},
-            "frames: 100 do not fit a way out of 30 steps",
-        ),
-        ({"protocol": "train", "quality": 0}, "quality: 0"),
-        ({"protocol": "train", "supersample": 9}, "supersample: 9"),
-    ],
-)
-def test_impossible_recipes_say_why(options, message):
-    with pytest.raises(RecipeError) as caught:
-        Recipe(**options)
-    assert message in str(caught.value) and "\n" not in str(caught.value)
-
-
 def test_every_protocol_has_walks_of_the_shortest_lengths():
-    for protocol, context in protocols.SHORTEST_CONTEXT.items():
+    for protocol, context in SHORTEST_CONTEXT.items():
         for walk in walks(protocol, 1, split="test", frames=context + 1, context=context):
             assert len(walk.pose) == context + 1
         assert len(walks(protocol, 1, frames=31)[0].pose) == 31
