@@ -40,19 +40,19 @@ class Pattern:
 
 def find_pattern(recording: Recording) -> Pattern | None:
     """The pattern of a recording that leaves at least one frame after its context; None if there is none."""
-    if recording.source.actions != ACTIONS:
+    if not recording.source.is_minecraft:
         return None
     place, yaw = track(recording)
     reach = np.linalg.norm(place - place[0], axis=1).max()
     keys = recording.actions[:, [ACTIONS.index(name) for name in ("forward", "back", "left", "right")]]
     if not keys.any():
-        context = _whole_turn(yaw) if reach <= _IN_PLACE else None
-        return _pattern("rotate", context, len(yaw))
-    if reach < _FEWEST_BLOCKS:
+        contexts = {"rotate": _whole_turn(yaw) if reach <= _IN_PLACE else None}
+    elif reach < _FEWEST_BLOCKS:
         return None
-    return _pattern("polygon", _lap(place, yaw, reach), len(yaw)) or _pattern(
-        "out_and_back", _turning_point(place, yaw, reach), len(yaw)
-    )
+    else:
+        contexts = {"polygon": _lap(place, yaw, reach), "out_and_back": _turning_point(place, yaw, reach)}
+    found = (Pattern(kind, context) for kind, context in contexts.items() if context is not None)
+    return next((pattern for pattern in found if pattern.n_context < len(yaw)), None)
 
 
 def track(recording: Recording) -> tuple[Float[np.ndarray, "t 2"], Float[np.ndarray, "t"]]:
@@ -69,10 +69,6 @@ def track(recording: Recording) -> tuple[Float[np.ndarray, "t 2"], Float[np.ndar
     )
     step = WALKING / recording.source.fps
     return np.cumsum(step * ((forward - back) * ahead + (strafe - left) * right), axis=0), yaw
-
-
-def _pattern(kind: str, context: int | None, frames: int) -> Pattern | None:
-    return Pattern(kind, context) if context is not None and context < frames else None
 
 
 def _whole_turn(yaw: np.ndarray) -> int | None:

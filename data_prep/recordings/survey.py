@@ -21,7 +21,7 @@ from data_prep.recordings.episode import Traits, traits
 from data_prep.recordings.patterns import find_pattern
 from rad_jax.data import DataError
 from rad_jax.data.spec import check_file_name
-from rad_jax.files import FileLock, Locked, replacing
+from rad_jax.files import FileLock, Locked
 
 JOURNAL, LOCK = "checked.jsonl", "checked.lock"
 
@@ -66,7 +66,7 @@ class Found:
     n_context: int | None
     pattern: str | None
     pattern_context: int | None
-    notes: tuple[str, ...]
+    notes: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -93,19 +93,23 @@ def survey(
       pool: the processes that do the work.
       progress: called with the number of results so far, and how many there will be.
     """
-    journal = Journal(directory / JOURNAL, settings)
-    state = {candidate.id: _state(candidate) for candidate in candidates}
-    results = {c.id: journal.get(c.id, state[c.id]) for c in candidates}
-    missing = [candidate for candidate in candidates if results[candidate.id] is None]
-    done = len(candidates) - len(missing)
-    progress(done, len(candidates))
-    with journal:
+    path, head = directory / JOURNAL, json.dumps({"readers": _version(), "settings": vars(settings)})
+    kept, states = _read_journal(path, head), {candidate.id: _state(candidate) for candidate in candidates}
+    results: dict[str, Found | Skipped] = {
+        name: kept[name][1] for name, state in states.items() if name in kept and kept[name][0] == state
+    }
+    missing = [candidate for candidate in candidates if candidate.id not in results]
+    progress(len(results), len(candidates))
+    with open(path, "a" if kept else "w", encoding="utf-8") as journal:
+        if not kept:
+            journal.write(head)
         for candidate, result in zip(missing, pool.map(partial(inspect, settings), missing), strict=True):
             results[candidate.id] = result
             if isinstance(result, Found):
-                journal.add(state[candidate.id], result)
-            done += 1
-            progress(done, len(candidates))
+                entry = {"state": states[candidate.id], "found": asdict(result)}
+                journal.write("\n" + json.dumps(entry))  # after what a run that was killed has left of a line
+                journal.flush()
+            progress(len(results), len(candidates))
     return [results[candidate.id] for candidate in candidates]
 
 
@@ -113,13 +117,10 @@ def inspect(settings: Settings, candidate: Candidate) -> Found | Skipped:
     """Checks one recording, its frames included."""
     try:
         check_file_name("the name of the recording", candidate.id)
-    except DataError as error:
-        return Skipped(candidate.id, str(error))
-    try:
         recording = read(settings.format, candidate, skip=settings.skip)
         own = traits(recording, settings.size)
         pattern = find_pattern(recording if settings.first is None else recording.cut(0, settings.first))
-    except BadRecording as error:
+    except (DataError, BadRecording) as error:
         return Skipped(candidate.id, str(error))
     return Found(
         id=candidate.id,
@@ -167,48 +168,16 @@ def _version() -> str:
     return source.hexdigest()[:16]
 
 
-class Journal:
-    """The usable recordings of earlier runs with the same settings and readers. As a context manager it takes new ones.
+def _read_journal(path: Path, head: str) -> dict[str, tuple[list[list[Any]], Found]]:
+    """By id, the usable recordings of earlier runs with the same readers and settings, and the state of their files.
 
     Lines that are damaged, such as the last one of a run that was killed, do not count.
     """
-
-    def __init__(self, path: Path, settings: Settings):
-        self._path, self._head = path, json.dumps({"readers": _version(), "settings": vars(settings)})
-        self._entries: dict[str, dict[str, Any]] = {}
-        lines = path.read_text("utf-8", errors="replace").split("\n") if path.exists() else []
-        if lines and lines[0] == self._head:
-            self._entries = {entry["found"]["id"]: entry for entry in _whole(lines[1:])}
-
-    def get(self, name: str, state: list[list[Any]]) -> Found | None:
-        """The recording of this name, if its files are still in this state."""
-        entry = self._entries.get(name)
-        if entry is None or entry["state"] != state:
-            return None
-        found = entry["found"]
-        return Found(**{**found, "traits": Traits.from_json(found["traits"]), "notes": tuple(found["notes"])})
-
-    def __enter__(self) -> "Journal":
-        lines = [self._head, *map(json.dumps, self._entries.values())]
-        with replacing(self._path) as temporary:
-            temporary.write_text("".join(line + "\n" for line in lines), "utf-8")
-        self._file = open(self._path, "a", encoding="utf-8")
-        return self
-
-    def add(self, state: list[list[Any]], result: Found) -> None:
-        """Takes a recording whose files are in a state."""
-        self._file.write(json.dumps({"state": state, "found": asdict(result)}) + "\n")
-        self._file.flush()
-
-    def __exit__(self, *error: object) -> None:
-        self._file.close()
-
-
-def _whole(lines: Sequence[str]) -> Iterator[dict[str, Any]]:
-    for line in lines:
-        try:
+    kept = {}
+    first, *lines = path.read_text("utf-8", errors="replace").split("\n") if path.exists() else [""]
+    for line in lines if first == head else ():
+        with contextlib.suppress(ValueError, TypeError, KeyError):
             entry = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(entry, dict) and {"state", "found"} <= set(entry):
-            yield entry
+            found = Found(**{**entry["found"], "traits": Traits(**entry["found"]["traits"])})
+            kept[found.id] = entry["state"], found
+    return kept

@@ -308,7 +308,7 @@ def test_a_recording_that_has_changed_is_checked_again(recordings, tmp_path, mon
     (src / "broken.mp4").write_bytes(video[:100])
     assert vrag(src, tmp_path / "d", "--split", "test", "--pattern", "polygon") == 2
     with open(tmp_path / "d/checked.jsonl", "a") as journal:
-        journal.write('{"id": "0-0000')  # a run was stopped while it wrote
+        journal.write('\n{"id": "0-0000')  # a run was stopped while it wrote
     looked, inspect = [], survey.inspect
     monkeypatch.setattr(
         survey, "inspect", lambda *arguments: looked.append(arguments[1].id) or inspect(*arguments)
