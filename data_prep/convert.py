@@ -20,10 +20,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import partial
 
+import numpy as np
+
 from data_prep.common.command import run
 from data_prep.common.pool import Pool
 from data_prep.common.progress_bar import ProgressBar
-from data_prep.recordings import Candidate
+from data_prep.recordings import Candidate, frames
 from data_prep.recordings.conversion import (
     PROGRAM,
     check_recordings,
@@ -32,7 +34,7 @@ from data_prep.recordings.conversion import (
     open_recording,
     parser,
 )
-from data_prep.recordings.episode import episode
+from data_prep.recordings.episode import episode_without_frames
 from data_prep.recordings.splits import Split
 from data_prep.recordings.survey import Found, Settings, journal_held
 from rad_jax.data import DataError, Episode, EpisodeSpec, write_split
@@ -90,7 +92,9 @@ def _write(
 def make_episode(settings: Settings, spec: EpisodeSpec, job: tuple[Candidate, Found, int | None]) -> Episode:
     """One episode of a split. Raises `BadRecording` if its files are not what they were when they were checked."""
     candidate, found, n_context = job
-    return episode(open_recording(settings, candidate, found, spec), spec, n_context)
+    recording = open_recording(settings, candidate, found, spec)
+    shown = np.concatenate(list(frames(recording, spec.arrays["frames"][0][:2])))
+    return {**episode_without_frames(recording, spec, n_context), "frames": shown}
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-from data_prep.recordings.actions import ACTIONS
 from data_prep.recordings.checks import check
 from data_prep.recordings.files import find_files
 from data_prep.recordings.recording import BadRecording, Candidate, Recording, Source
@@ -21,19 +20,6 @@ from data_prep.recordings.video import FrameChunks, count_frames, read_frames
 from rad_jax.data import DataError
 
 FORMATS = ("loopnav", "memory_maze", "minerl", "oasis", "teco", "vpt", "vrag", "worldmem")
-
-__all__ = [
-    "ACTIONS",
-    "FORMATS",
-    "BadRecording",
-    "Candidate",
-    "Recording",
-    "Source",
-    "find",
-    "frames",
-    "read",
-    "source",
-]
 
 
 def source(name: str) -> Source:

@@ -52,28 +52,25 @@ def _turns(recording: Recording) -> tuple[str, str] | None:
     known = np.isfinite(turned)
     if not known.any():
         return None
-
-    def agreement(lag: int) -> tuple[float, float, int]:
-        """Shares of all steps, and of the steps with a turn, that the camera ``lag`` steps later explains; number of turns."""
-        shifted = np.roll(asked, -lag)
-        inside = known.copy()
-        if lag:
-            inside[slice(-lag, None) if lag > 0 else slice(None, -lag)] = False
-        agrees = np.abs(wrapped(turned - shifted)) <= TOLERANCE
-        turning = inside & ((np.abs(turned) > TOLERANCE) | (np.abs(shifted) > TOLERANCE))
-        share = agrees[inside].mean() if inside.any() else 0.0
-        return float(share), float(agrees[turning].mean()) if turning.any() else 1.0, int(turning.sum())
-
-    share, of_turns, turns = agreement(0)
+    share, of_turns, turns = _agreement(turned, asked)
     if turns >= _TURNS and of_turns < _MISALIGNED:
-        for lag, word in ((1, "late"), (-1, "early")):
-            _, shifted, turns = agreement(lag)
+        for word, was, led in (("late", turned[:-1], asked[1:]), ("early", turned[1:], asked[:-1])):
+            _, shifted, turns = _agreement(was, led)
             if shifted >= SHARE and turns >= _TURNS:
                 fit = f"they fit {of_turns:.0%} of the turns, shifted {shifted:.0%}"
                 return f"the actions are one frame {word}: {fit}", "the action that led to a frame in its row"
     if share < SHARE:
         return f"yaw changes as the camera says in {share:.0%} of {known.sum()} steps", f"{SHARE:.0%}"
     return None
+
+
+def _agreement(turned: np.ndarray, asked: np.ndarray) -> tuple[float, float, int]:
+    """Shares of the steps, and of the steps with a turn, in which the yaw turned as asked; number of turns."""
+    known = np.isfinite(turned)
+    agrees = np.abs(wrapped(turned - asked)) <= TOLERANCE
+    turning = known & ((np.abs(turned) > TOLERANCE) | (np.abs(asked) > TOLERANCE))
+    of_turns = agrees[turning].mean() if turning.any() else 1.0
+    return float(agrees[known].mean()), float(of_turns), int(turning.sum())
 
 
 def _steps(recording: Recording) -> tuple[str, str] | None:

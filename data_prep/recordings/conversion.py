@@ -15,7 +15,7 @@ from data_prep.common.progress_bar import ProgressBar
 from data_prep.recordings import FORMATS, BadRecording, Candidate, Recording, find, read, source
 from data_prep.recordings.patterns import KINDS
 from data_prep.recordings.splits import TRAIN, Division, Split, divide
-from data_prep.recordings.survey import Found, Settings, Skipped, survey
+from data_prep.recordings.survey import Found, Settings, survey
 from rad_jax.data import DataError, EpisodeSpec
 from rad_jax.data.index import load_index
 from rad_jax.data.spec import check_name
@@ -31,8 +31,8 @@ def find_recordings(options: argparse.Namespace) -> dict[str, Candidate]:
     _check(options)
     candidates = {candidate.id: candidate for candidate in find(options.format, options.src)}
     if not candidates:
-        layout = source(options.format).layout
-        raise DataError(f"no recordings of format {options.format} below {options.src}: expected {layout}")
+        files = ", ".join(f"*{ending}" for ending in source(options.format).endings)
+        raise DataError(f"no recordings of format {options.format} below {options.src}: expected {files}")
     return candidates
 
 
@@ -46,7 +46,7 @@ def check_recordings(
     """
     settings = Settings(options.format, options.skip, options.size, options.test_frames)
     with closing(ProgressBar(f"{options.src}: checking")) as bar:
-        results = survey(list(candidates.values()), settings, options.dst, pool, bar)
+        results = survey(candidates, settings, options.dst, pool, bar)
     division = divide(options, results)
     _report(options, results, division)
     if division.problem:
@@ -54,35 +54,36 @@ def check_recordings(
     return settings, division.splits
 
 
-def _report(options: argparse.Namespace, results: Sequence[Found | Skipped], division: Division) -> None:
+def _report(options: argparse.Namespace, results: Mapping[str, Found | str], division: Division) -> None:
     """Write the report beside the data set, and print the gist of it."""
     splits = division.splits
     content = {
         "format": options.format,
         "recordings": len(results),
         "splits": {f"{each.directory}: {each.split}": [one.id for one in each.found] for each in splits},
-        "skipped": [vars(each) for each in division.skipped],
+        "skipped": [{"id": name, "reason": reason} for name, reason in division.skipped.items()],
         "without_pose": division.without_pose,
-        "notes": [{"id": r.id, "notes": list(r.notes)} for r in results if isinstance(r, Found) and r.notes],
+        "notes": [
+            {"id": name, "notes": list(result.notes)}
+            for name, result in results.items()
+            if isinstance(result, Found) and result.notes
+        ],
     }
     write_json(options.dst / REPORT, content)
     without = "of the pose, so the data set goes without; move it away to keep them"
-    _print(options, [f"skipped {each.id}: {each.reason}" for each in division.skipped])
-    _print(options, [f"{name} lacks {' '.join(c)} {without}" for name, c in division.without_pose.items()])
+    for lines in (
+        [f"skipped {name}: {reason}" for name, reason in division.skipped.items()],
+        [f"{name} lacks {' '.join(columns)} {without}" for name, columns in division.without_pose.items()],
+    ):
+        more = [f"and {len(lines) - _NAMED} more, see {options.dst / REPORT}"] * (len(lines) > _NAMED)
+        for line in lines[:_NAMED] + more:
+            print(f"{PROGRAM}: {line}", file=sys.stderr)
     for each in splits:
         frames, pose = sum(each.lengths), " ".join(each.spec.info.get("pose", ["not known"]))
         print(
             f"{each.directory}, {each.split}: {len(each.found)} of {len(results)} recordings, {frames} frames, "
             f"{frame_bytes(each.spec) * frames / 1e9:.2f} GB; pose: {pose}"
         )
-
-
-def _print(options: argparse.Namespace, lines: Sequence[str]) -> None:
-    """The first lines about single recordings, and how many more there are."""
-    for line in lines[:_NAMED]:
-        print(f"{PROGRAM}: {line}", file=sys.stderr)
-    if len(lines) > _NAMED:
-        print(f"{PROGRAM}: and {len(lines) - _NAMED} more, see {options.dst / REPORT}", file=sys.stderr)
 
 
 def frame_bytes(spec: EpisodeSpec) -> int:
@@ -108,6 +109,10 @@ def open_recording(settings: Settings, candidate: Candidate, found: Found, spec:
 def _check(options: argparse.Namespace) -> None:
     """Refuse options that contradict each other, before anything is read or written; complete ``test_dst``."""
     check_name("split", options.split)
+    if options.size is not None and max(options.size) > _LARGEST_SIDE:
+        raise DataError(f"--size: {max(options.size)} pixels, expected at most {_LARGEST_SIDE} a side")
+    if options.test_share is not None and not 0 < options.test_share <= 1:
+        raise DataError(f"--test-share: {options.test_share}, expected a number above 0, at most 1")
     testing = options.test_episodes is not None or options.test_share is not None
     if options.test_dst is not None and not testing:
         raise DataError("--test-dst: say how many with --test-episodes or --test-share")
@@ -134,36 +139,17 @@ def parser(description: str | None = None) -> Parser:
     add("--format", required=True, choices=FORMATS, metavar="|".join(FORMATS), help="whose files they are")
     add("--src", required=True, type=Path, help="directory of the recordings, at any depth")
     add("--dst", required=True, type=Path, help="directory of the data set")
-    add("--size", type=_size, metavar="WIDTHxHEIGHT", help="scale frames to so many pixels (their own)")
+    add("--size", type=size, metavar="WIDTHxHEIGHT", help="scale frames to so many pixels (their own)")
     add("--split", default=TRAIN, help="name of the split (train)")
     number = parser.add_mutually_exclusive_group()
     number.add_argument("--test-episodes", type=positive, help="so many recordings become test episodes")
-    number.add_argument("--test-share", type=_share, help="or such a share of them, 0 to 1")
+    number.add_argument("--test-share", type=float, help="or such a share of them, 0 to 1")
     add("--test-dst", type=Path, help="their directory (DST_test)")
     add("--test-frames", type=positive, help="only the first so many frames of an evaluation episode (all)")
     add("--context", type=positive, help="frames of an evaluation episode that are given (see above)")
     add("--pattern", choices=KINDS, metavar="|".join(KINDS), help="evaluate only recordings of a pattern")
     add("--skip", type=natural, help="frames left out at the start (worldmem 100, others 0)")
-    add(
-        "--min-frames", type=positive, help="leave out recordings with fewer, such as are shorter than a clip"
-    )
+    add("--min-frames", type=positive, help="leave out recordings with fewer, as are shorter than a clip")
     add("--workers", type=positive, default=1, help="processes; each holds about three episodes (1)")
     add("--shard-episodes", type=positive, help="episodes of a shard file (about 128 MiB of frames)")
     return parser
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, width = size(text)
-    if max(height, width) > _LARGEST_SIDE:
-        raise argparse.ArgumentTypeError(f"expected at most {_LARGEST_SIDE} pixels a side, not {text!r}")
-    return height, width
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, at most 1, not {text!r}")
-    return value

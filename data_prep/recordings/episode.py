@@ -96,12 +96,7 @@ def episode_spec(
     for name, (shape, dtype) in common_traits.arrays.items():
         arrays[name] = (image if dtype == "uint8" else tuple(shape), dtype)
     statics = {name: (tuple(shape), dtype) for name, (shape, dtype) in common_traits.statics.items()}
-    facts = {
-        "source": source.title,
-        "format": source.format,
-        "actions": source.actions,
-        "fps": source.fps,
-    }
+    facts = {"source": source.title, "format": source.format, "actions": source.actions, "fps": source.fps}
     if source.is_minecraft:
         arrays["camera_deg"] = ((2,), "float32")
     columns = _pose_columns(source, common_traits)
@@ -128,12 +123,6 @@ def _pose_columns(source: Source, common_traits: Traits) -> dict[str, float]:
         return {}
     known = {name: scale for name, scale in _SCALE.items() if name in common_traits.pose}
     return {**known, "cos": 1.0, "sin": 1.0}
-
-
-def episode(recording: Recording, spec: EpisodeSpec, n_context: int | None = None) -> Episode:
-    """An episode as `write_split` takes it. Raises `BadRecording` if the file has changed."""
-    shown = np.concatenate(list(frames(recording, spec.arrays["frames"][0][:2])))
-    return {**episode_without_frames(recording, spec, n_context), "frames": shown}
 
 
 def episode_without_frames(recording: Recording, spec: EpisodeSpec, n_context: int | None = None) -> Episode:

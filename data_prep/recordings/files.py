@@ -42,8 +42,9 @@ def find_files(src: Path | str, endings: Iterable[str]) -> list[Candidate]:
     for stem, files in found.items():
         name = "-".join(stem.relative_to(src).parts) or src.resolve().name
         if name in candidates:
-            raise DataError(f"{stem} and {candidates[name].stem} would both be called {name!r}: rename one")
-        candidates[name] = Candidate(name, stem, dict(sorted(files.items())))
+            other = next(iter(candidates[name].files.values()))
+            raise DataError(f"{stem} and {other} would both be called {name!r}: rename one")
+        candidates[name] = Candidate(name, dict(sorted(files.items())))
     return [candidates[name] for name in sorted(candidates)]
 
 

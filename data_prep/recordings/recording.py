@@ -40,18 +40,13 @@ class BadRecording(UserError, ValueError):
 
 
 @contextlib.contextmanager
-def refusing(
-    path: Path,
-    problem: str,
-    expected: str = "",
-    errors: type[Exception] | tuple[type[Exception], ...] = Exception,
-) -> Iterator[None]:
-    """Raises the errors of a library that reads a file, of which each has its own, as `BadRecording`."""
+def refusing(path: Path, problem: str, expected: str = "") -> Iterator[None]:
+    """Raises whatever a library raises that reads a file (each has errors of its own) as `BadRecording`."""
     try:
         yield
     except BadRecording:
         raise
-    except errors as error:
+    except Exception as error:
         text = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise BadRecording(path, f"{problem} ({text.splitlines()[0][:120]})", expected) from error
 
@@ -64,9 +59,8 @@ class Source:
       format: name of the reader.
       title: whose files these are.
       fps: frames per second of play.
-      layout: the files of a recording, in words.
-      endings: how their paths end, the one with the frames first. The rest of the path is the same for all of a recording; an
-        ending with a "/" makes it their directory.
+      endings: how the paths of its files end, the one with the frames first. The rest of the path is the same for all files of
+        a recording; it is their directory where endings begin with "/".
       actions: names of the entries of an action.
       pose: names of the columns of a pose.
       skip: useless frames at the start, which are left out.
@@ -78,7 +72,6 @@ class Source:
     format: str
     title: str
     fps: int
-    layout: str
     endings: tuple[str, ...]
     actions: tuple[str, ...] = ACTIONS
     pose: tuple[str, ...] = POSE
@@ -98,19 +91,17 @@ class Candidate:
 
     Attributes:
       id: name of the recording, unique under its directory: the path of its files without ending, "/" written "-".
-      stem: that path, or the directory that holds the files.
       files: those that exist, by the ending of their path.
     """
 
     id: str
-    stem: Path
     files: Mapping[str, Path]
 
     def file(self, ending: str) -> Path:
         """The file whose path ends so. Raises `BadRecording` if it is missing."""
         if ending not in self.files:
-            there = ", ".join(path.name for path in self.files.values())
-            raise BadRecording(self.stem, f"{ending.removeprefix('/')} is missing beside {there}")
+            other = next(iter(self.files.values()))
+            raise BadRecording(other, f"{ending.removeprefix('/')} is missing beside it")
         return self.files[ending]
 
 
@@ -168,20 +159,19 @@ class Recording:
                 self.video, f"{self.num_frames} frames", f"at least 2 after the first {start} are left out"
             )
 
-        def rows(array: np.ndarray | None, *, first: float | None = None) -> np.ndarray | None:
-            if array is None:
-                return None
-            array = array[start:stop].copy()
-            if first is not None:
-                array[0] = first
-            return array
+        def rows(array: np.ndarray | None) -> np.ndarray | None:
+            return None if array is None else array[start:stop].copy()
 
+        actions, camera = rows(self.actions), rows(self.camera_deg)
+        actions[0] = 0
+        if camera is not None:
+            camera[0] = 0
         context = (self.n_context or 0) - start
         return replace(
             self,
             first_frame=self.first_frame + start,
-            actions=rows(self.actions, first=0),
-            camera_deg=rows(self.camera_deg, first=0),
+            actions=actions,
+            camera_deg=camera,
             pose=rows(self.pose),
             n_context=context if 0 < context < stop - start else None,
             arrays={name: rows(array) for name, array in self.arrays.items()},

@@ -4,14 +4,13 @@ import argparse
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data_prep.recordings import source
 from data_prep.recordings.episode import common, episode_spec, misfit
-from data_prep.recordings.survey import Found, Skipped
+from data_prep.recordings.survey import Found
 from rad_jax.data import EpisodeSpec
 
 TRAIN, TEST = "train", "test"
@@ -45,32 +44,35 @@ class Division:
 
     Attributes:
       splits: what is to be written.
-      skipped: the recordings that are left out, and why.
+      skipped: why recordings are left out, by their ids in order.
       without_pose: columns of the pose that a recording does not know though others do, by its id; for want of them, no
         episode of the data set has these columns.
       problem: why nothing can be written as wanted; empty if it can.
     """
 
-    splits: Sequence[Split] = ()
-    skipped: Sequence[Skipped] = ()
-    without_pose: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    problem: str = ""
+    splits: Sequence[Split]
+    skipped: Mapping[str, str]
+    without_pose: Mapping[str, Sequence[str]]
+    problem: str
 
 
-def divide(options: argparse.Namespace, results: Sequence[Found | Skipped]) -> Division:
+def divide(options: argparse.Namespace, results: Mapping[str, Found | str]) -> Division:
     """Divide the recordings of a survey into splits, by the options of `data_prep.recordings.conversion.parser`."""
-    skipped = {each.id: each.reason for each in results if isinstance(each, Skipped)}
+    skipped = {name: reason for name, reason in results.items() if isinstance(reason, str)}
 
     def usable(found: Sequence[Found], defect: Callable[[Found], str]) -> list[Found]:
         skipped.update({each.id: reason for each in found if (reason := defect(each))})
         return [each for each in found if each.id not in skipped]
 
-    found = usable([each for each in results if isinstance(each, Found)], partial(_too_short, options))
+    found = [each for each in results.values() if isinstance(each, Found)]
+    fewest, fewer = options.min_frames or 0, f"frames, fewer than --min-frames {options.min_frames}"
+    found = usable(found, lambda each: f"{each.num_frames} {fewer}" if each.num_frames < fewest else "")
     of_all = common([each.traits for each in found]) if found else None
     found = usable(found, lambda each: misfit(each.traits, of_all))
-    without_pose = _without_pose(found)
+    columns = {name: None for each in found for name in each.traits.pose}  # a dict keeps their order
+    lacking = {each.id: [name for name in columns if name not in each.traits.pose] for each in found}
     if options.split != TRAIN:
-        found = usable(found, partial(_no_evaluation, options))
+        found = usable(found, lambda each: _no_evaluation(options, each))
     chosen, problem = _choose(options, found, len(results))
     splits = []
     for directory, split, members in chosen:
@@ -80,22 +82,8 @@ def divide(options: argparse.Namespace, results: Sequence[Found | Skipped]) -> D
         lengths = [_length(options, each) if testing else each.num_frames for each in members]
         contexts = [_context(options, each) if testing else None for each in members]
         splits.append(Split(directory, split, spec, members, lengths, contexts))
-    left_out = [Skipped(*item) for item in sorted(skipped.items())]
-    return Division(splits, left_out, without_pose, problem)
-
-
-def _without_pose(found: Sequence[Found]) -> dict[str, list[str]]:
-    """The columns of the pose that a recording lacks and others have, by its id."""
-    known = {column: None for each in found for column in each.traits.pose}  # a dict keeps their order
-    lacking = {each.id: [name for name in known if name not in each.traits.pose] for each in found}
-    return {name: columns for name, columns in lacking.items() if columns}
-
-
-def _too_short(options: argparse.Namespace, each: Found) -> str:
-    """Why a recording is left out as too short; empty if it is not."""
-    if each.num_frames >= (options.min_frames or 0):
-        return ""
-    return f"{each.num_frames} frames, fewer than --min-frames {options.min_frames}"
+    without_pose = {name: unknown for name, unknown in lacking.items() if unknown}
+    return Division(splits, dict(sorted(skipped.items())), without_pose, problem)
 
 
 def _no_evaluation(options: argparse.Namespace, each: Found) -> str:

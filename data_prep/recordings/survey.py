@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -69,36 +69,28 @@ class Found:
     notes: Sequence[str]
 
 
-@dataclass(frozen=True)
-class Skipped:
-    """A recording that cannot be used, and why."""
-
-    id: str
-    reason: str
-
-
 def survey(
-    candidates: Sequence[Candidate],
+    candidates: Mapping[str, Candidate],
     settings: Settings,
     directory: Path,
     pool: Pool,
     progress: Callable[[int, int], None],
-) -> list[Found | Skipped]:
-    """The result for every candidate, in their order.
+) -> dict[str, Found | str]:
+    """By id, in the order of the candidates: what was found, or why the recording cannot be used.
 
     Args:
-      candidates: of `data_prep.recordings.find`.
+      candidates: of `data_prep.recordings.find`, by id.
       settings: how they are read.
       directory: that of the journal, which the caller holds; see `journal_held`.
       pool: the processes that do the work.
       progress: called with the number of results so far, and how many there will be.
     """
     path, head = directory / JOURNAL, json.dumps({"readers": _version(), "settings": vars(settings)})
-    kept, states = _read_journal(path, head), {candidate.id: _state(candidate) for candidate in candidates}
-    results: dict[str, Found | Skipped] = {
-        name: kept[name][1] for name, state in states.items() if name in kept and kept[name][0] == state
+    kept, states = _read_journal(path, head), {name: _state(each) for name, each in candidates.items()}
+    results: dict[str, Found | str] = {
+        n: found for n, (state, found) in kept.items() if states.get(n) == state
     }
-    missing = [candidate for candidate in candidates if candidate.id not in results]
+    missing = [candidate for name, candidate in candidates.items() if name not in results]
     progress(len(results), len(candidates))
     with open(path, "a" if kept else "w", encoding="utf-8") as journal:
         if not kept:
@@ -110,18 +102,18 @@ def survey(
                 journal.write("\n" + json.dumps(entry))  # after what a run that was killed has left of a line
                 journal.flush()
             progress(len(results), len(candidates))
-    return [results[candidate.id] for candidate in candidates]
+    return {name: results[name] for name in candidates}
 
 
-def inspect(settings: Settings, candidate: Candidate) -> Found | Skipped:
-    """Checks one recording, its frames included."""
+def inspect(settings: Settings, candidate: Candidate) -> Found | str:
+    """Checks one recording, its frames included; returns why it cannot be used, if so."""
     try:
         check_file_name("the name of the recording", candidate.id)
         recording = read(settings.format, candidate, skip=settings.skip)
         own = traits(recording, settings.size)
         pattern = find_pattern(recording if settings.first is None else recording.cut(0, settings.first))
     except (DataError, BadRecording) as error:
-        return Skipped(candidate.id, str(error))
+        return str(error)
     return Found(
         id=candidate.id,
         num_frames=recording.num_frames,
@@ -135,23 +127,20 @@ def inspect(settings: Settings, candidate: Candidate) -> Found | Skipped:
     )
 
 
-@contextlib.contextmanager
-def journal_held(directory: Path, wait: bool) -> Iterator[None]:
-    """Keeps other processes from the journal of a directory; one that dies lets go of it. The directory is made.
+def journal_held(directory: Path, wait: bool) -> FileLock:
+    """A lock that keeps other processes from the journal of a directory, which is made; as a context manager, until its end.
 
     Raises:
       DataError: another process holds it, and ``wait`` is false.
     """
     directory.mkdir(parents=True, exist_ok=True)
     try:
-        # Not the journal itself, which is replaced, and not the lock of the data set's index.
-        lock = FileLock(directory / LOCK, math.inf if wait else 0.0)
+        # Not on the journal itself, which would be emptied, and not the lock of the data set's index.
+        return FileLock(directory / LOCK, math.inf if wait else 0.0)
     except Locked as error:
         raise DataError(
             f"{error.owner} is converting into {directory}: wait until it is done, or use another --dst"
         ) from None
-    with lock:
-        yield
 
 
 def _state(candidate: Candidate) -> list[list[Any]]:
@@ -162,10 +151,8 @@ def _state(candidate: Candidate) -> list[list[Any]]:
 
 def _version() -> str:
     """A hash of the readers' source: another version may judge the same files differently."""
-    source = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        source.update(path.read_bytes())
-    return source.hexdigest()[:16]
+    source = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
+    return hashlib.sha256(source).hexdigest()[:16]
 
 
 def _read_journal(path: Path, head: str) -> dict[str, tuple[list[list[Any]], Found]]:

@@ -26,7 +26,6 @@ _LARGEST_SIDE = 8192
 # The decoder says what is wrong instead of inventing pixels.
 _DECODER = {"err_detect": "crccheck+bitstream+buffer+explode"}
 _DEMUXER = {"protocol_whitelist": "file", "format_whitelist": "mov,mp4,avi,matroska,webm"}
-_ERRORS = (av.FFmpegError, ValueError, OSError, RuntimeError, MemoryError)
 
 
 def count_frames(path: Path) -> int:
@@ -109,7 +108,7 @@ class _Scaler:
 def _decode(path: Path) -> Iterator[av.VideoFrame]:
     """All frames of a video, one by one, the right way up; every one must have the size of the first."""
     with (
-        refusing(path, "the video cannot be decoded", errors=_ERRORS),
+        refusing(path, "the video cannot be decoded"),
         # "file:" keeps a name with a colon from being read as an address.
         av.open(f"file:{os.fspath(path)}", "r", options=_DEMUXER) as container,
     ):

@@ -14,13 +14,7 @@ from data_prep.recordings.actions import vectors
 from data_prep.recordings.files import read_json_rows
 from data_prep.recordings.recording import POSE, Candidate, Recording, Source
 
-SOURCE = Source(
-    "loopnav",
-    "LoopNav (Mineflayer)",
-    20,
-    "<type>/<place>/<range>/<date>.avi beside <date>.json",
-    endings=(".avi", ".json"),
-)
+SOURCE = Source("loopnav", "LoopNav (Mineflayer)", 20, (".avi", ".json"))
 KEYS = ("forward", "back", "left", "right", "jump", "sprint", "sneak")
 _FAR = 2.0  # blocks
 

@@ -13,15 +13,8 @@ from data_prep.recordings.files import Arrays
 from data_prep.recordings.recording import BadRecording, Candidate, Recording, Source
 from data_prep.recordings.video import FrameChunks, scale
 
-SOURCE = Source(
-    "memory_maze",
-    "Memory Maze",
-    4,
-    "<name>.npz with image or image_t, and action",
-    endings=(".npz",),
-    actions=("noop", "forward", "left", "right", "forward_left", "forward_right"),
-    pose=("x", "y", "cos", "sin"),
-)
+ACTIONS = ("noop", "forward", "left", "right", "forward_left", "forward_right")
+SOURCE = Source("memory_maze", "Memory Maze", 4, (".npz",), ACTIONS, pose=("x", "y", "cos", "sin"))
 PER_FRAME = ("reward", "agent_pos", "agent_dir", "target_pos", "target_vec", "target_color", "targets_vec")
 CONSTANT = {"maze_layout": np.uint8, "targets_pos": np.float32}
 _CHUNK = 256  # frames
@@ -69,7 +62,7 @@ def _images(arrays: Arrays) -> UInt8[np.ndarray, "t H W 3"]:
 
 
 def _actions(arrays: Arrays, frames: int) -> Float32[np.ndarray, "t a"]:
-    rows, count = arrays.get("action", shape=(frames, ...)), len(SOURCE.actions)
+    rows, count = arrays.get("action", shape=(frames, ...)), len(ACTIONS)
     if rows.shape == (frames, count):
         if not np.isin(rows, (0, 1)).all() or (rows.sum(1) > 1).any():
             raise BadRecording(arrays.path, "action with other rows", "one 1 among zeros, or zeros")

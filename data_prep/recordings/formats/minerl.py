@@ -14,18 +14,13 @@ from data_prep.recordings.actions import BUTTONS, led_to, vectors
 from data_prep.recordings.files import Arrays, read_json
 from data_prep.recordings.recording import BadRecording, Candidate, Recording, Source, unknown_pose
 
-SOURCE = Source(
-    "minerl",
-    "MineRL-v0",
-    20,
-    "<trajectory>/recording.mp4, rendered.npz and metadata.json",
-    endings=("/recording.mp4", "/rendered.npz", "/metadata.json"),
-)
+VIDEO, ARRAYS, METADATA = "/recording.mp4", "/rendered.npz", "/metadata.json"
+SOURCE = Source("minerl", "MineRL-v0", 20, (VIDEO, ARRAYS, METADATA))
 
 
 def read(candidate: Candidate) -> Recording:
-    metadata = read_json(candidate.file("/metadata.json"))
-    arrays = Arrays(candidate.file("/rendered.npz"))
+    metadata = read_json(candidate.file(METADATA))
+    arrays = Arrays(candidate.file(ARRAYS))
     steps, notes = len(arrays.get("reward", "iuf", (None,))), ()
     camera = arrays.get("action$camera", "iuf", (steps, 2)).astype(np.float32)
     buttons = {}

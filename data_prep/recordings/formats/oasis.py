@@ -13,30 +13,17 @@ import numpy as np
 from jaxtyping import Float32
 
 from data_prep.common.torch_files import TorchFileError, read_torch
-from data_prep.recordings.actions import (
-    ACTIONS,
-    BUTTONS,
-    PITCH,
-    YAW,
-    bin_value,
-    camera_degrees,
-    led_to,
-)
+from data_prep.recordings.actions import ACTIONS, BUTTONS, PITCH, YAW, bin_value, camera_degrees, led_to
 from data_prep.recordings.recording import BadRecording, Candidate, Recording, Source, unknown_pose
 
 VECTORS, DICTS = ".one_hot_actions.pt", ".actions.pt"
-SOURCE = Source(
-    "oasis",
-    "Open-Oasis samples",
-    20,
-    "<name>.mp4 beside <name>.one_hot_actions.pt or <name>.actions.pt",
-    endings=(".mp4", VECTORS, DICTS),
-    spare_row=True,
-)
+SOURCE = Source("oasis", "Open-Oasis samples", 20, (".mp4", VECTORS, DICTS), spare_row=True)
 
 
 def read(candidate: Candidate) -> Recording:
-    found = [_rows(candidate.file(ending), ending) for ending in _READERS if ending in candidate.files]
+    found = [
+        _rows(candidate.file(ending), ending) for ending in (VECTORS, DICTS) if ending in candidate.files
+    ]
     if not found:
         candidate.file(VECTORS)  # raises, naming what is missing
     if not all(np.array_equal(rows, found[0]) for rows in found):
@@ -55,10 +42,14 @@ def read(candidate: Candidate) -> Recording:
 def _rows(path: Path, ending: str) -> Float32[np.ndarray, "rows 25"]:
     """The action vectors of a file."""
     try:
-        content = read_torch(path)
+        rows = read_torch(path)
     except TorchFileError as error:
         raise BadRecording(path, str(error).removeprefix(f"{path}: ")) from error
-    rows = _READERS[ending](path, content)
+    if ending == DICTS:
+        rows = _from_dicts(path, rows)
+    if not isinstance(rows, np.ndarray) or rows.dtype != np.float32 or rows.shape[1:] != (len(ACTIONS),):
+        found = f"{rows.dtype} {rows.shape}" if isinstance(rows, np.ndarray) else type(rows).__name__
+        raise BadRecording(path, f"a content of {found}", f"float32 (rows, {len(ACTIONS)})")
     buttons, camera = np.delete(rows, [PITCH, YAW], axis=1), rows[:, [PITCH, YAW]]
     good = np.isin(buttons, (0, 1)).all(1) & (np.abs(camera) <= 1).all(1)
     if not good.all():
@@ -67,29 +58,18 @@ def _rows(path: Path, ending: str) -> Float32[np.ndarray, "rows 25"]:
     return rows
 
 
-def _vectors(path: Path, rows: Any) -> Float32[np.ndarray, "rows 25"]:
-    if not isinstance(rows, np.ndarray) or rows.dtype != np.float32 or rows.shape[1:] != (len(ACTIONS),):
-        found = f"{rows.dtype} {rows.shape}" if isinstance(rows, np.ndarray) else type(rows).__name__
-        raise BadRecording(path, f"a content of {found}", f"float32 (rows, {len(ACTIONS)})")
-    return rows
-
-
-def _dicts(path: Path, rows: Any) -> Float32[np.ndarray, "rows 25"]:
+def _from_dicts(path: Path, rows: Any) -> Float32[np.ndarray, "rows 25"]:
     if not isinstance(rows, list):
         raise BadRecording(path, f"a content of {type(rows).__name__}", "a list of dicts")
+    columns = {**{name: [ACTIONS.index(name)] for name in BUTTONS}, "camera": [PITCH, YAW]}
     out = np.zeros((len(rows), len(ACTIONS)), np.float32)
     for t, row in enumerate(rows):
-        if not isinstance(row, dict) or set(row) != set(_COLUMNS):
+        if not isinstance(row, dict) or set(row) != set(columns):
             raise BadRecording(path, f"row {t} has other keys", f"camera and the {len(BUTTONS)} buttons")
-        for name, columns in _COLUMNS.items():
+        for name, places in columns.items():
             numbers = np.ravel(np.array(row[name], object))
-            if len(numbers) != len(columns) or not all(isinstance(n, int | np.integer) for n in numbers):
+            if len(numbers) != len(places) or not all(isinstance(n, int | np.integer) for n in numbers):
                 found = f"row {t}: {name} is {str(row[name])[:40]!r}"
-                raise BadRecording(path, found, f"{len(columns)} integers")
-            out[t, columns] = bin_value(numbers.astype(np.int64)) if name == "camera" else numbers
+                raise BadRecording(path, found, f"{len(places)} integers")
+            out[t, places] = bin_value(numbers.astype(np.int64)) if name == "camera" else numbers
     return out
-
-
-_READERS = {VECTORS: _vectors, DICTS: _dicts}
-_COLUMNS = {**{name: [ACTIONS.index(name)] for name in BUTTONS}, "camera": [PITCH, YAW]}
-"""Of the action vector, by key of a dict."""

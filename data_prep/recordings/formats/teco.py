@@ -10,9 +10,7 @@ from data_prep.recordings.actions import LARGEST_TURN, vectors
 from data_prep.recordings.files import Arrays
 from data_prep.recordings.recording import BadRecording, Candidate, Recording, Source, unknown_pose
 
-SOURCE = Source(
-    "teco", "TECO (MineRL)", 20, "<worker>/<number>.mp4 beside <number>.npz", endings=(".mp4", ".npz")
-)
+SOURCE = Source("teco", "TECO (MineRL)", 20, (".mp4", ".npz"))
 START, FORWARD, LEFT, RIGHT = range(4)
 
 

@@ -23,14 +23,7 @@ from data_prep.recordings.actions import BUTTONS, led_to, vectors
 from data_prep.recordings.files import JsonObject, read_json_lines
 from data_prep.recordings.recording import BadRecording, Candidate, Recording, Source
 
-SOURCE = Source(
-    "vpt",
-    "VPT contractors",
-    20,
-    "<name>.mp4 beside <name>.jsonl",
-    endings=(".mp4", ".jsonl"),
-    strict=False,
-)
+SOURCE = Source("vpt", "VPT contractors", 20, (".mp4", ".jsonl"), strict=False)
 DEGREES_PER_PIXEL = 360 / 2400
 KEYBOARD = {
     "key.keyboard.w": "forward",

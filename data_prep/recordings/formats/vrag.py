@@ -14,9 +14,7 @@ from data_prep.recordings.actions import LARGEST_TURN, vectors
 from data_prep.recordings.files import Arrays
 from data_prep.recordings.recording import POSE, BadRecording, Candidate, Recording, Source, unknown_pose
 
-SOURCE = Source(
-    "vrag", "VRAG (MineRL)", 20, "<worker>/<number>.mp4 beside <number>.npz", endings=(".mp4", ".npz")
-)
+SOURCE = Source("vrag", "VRAG (MineRL)", 20, (".mp4", ".npz"))
 KEYS = ("forward", "back", "jump")
 
 

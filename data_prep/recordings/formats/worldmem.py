@@ -18,14 +18,7 @@ from data_prep.recordings.actions import vectors
 from data_prep.recordings.files import Arrays
 from data_prep.recordings.recording import BadRecording, Candidate, Recording, Source, unknown_pose
 
-SOURCE = Source(
-    "worldmem",
-    "WorldMem (MineDojo)",
-    10,
-    "<worker>/<number>.mp4 beside <number>.npz",
-    endings=(".mp4", ".npz"),
-    skip=100,
-)
+SOURCE = Source("worldmem", "WorldMem (MineDojo)", 10, (".mp4", ".npz"), skip=100)
 NO_TURN, DEGREES = 12, 15.0
 LARGEST = (2, 2, 3, 24, 24, 7)  # of the first six columns
 HEIGHT_RANGE = 2.0  # blocks
