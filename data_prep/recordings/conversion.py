@@ -102,8 +102,7 @@ def open_recording(settings: Settings, candidate: Candidate, found: Found, spec:
     frames = recording.num_frames
     if frames != found.num_frames:
         raise BadRecording(recording.video, f"{frames} frames", f"{found.num_frames} as checked before")
-    evaluated = "n_context" in spec.statics
-    return recording.cut(0, settings.first) if evaluated and settings.first else recording
+    return recording.cut(0, settings.first) if settings.first and "n_context" in spec.statics else recording
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ import pytest
 from data_prep import convert
 from data_prep.recordings import survey, video
 from data_prep.recordings.actions import ACTIONS
-from rad_jax.data import DataError, Episodes
+from rad_jax.data import Episodes
 from rad_jax.data.condition import condition_dim, condition_features
 from tests.data_prep import commands
 from tests.data_prep.commands import contents
@@ -70,18 +70,11 @@ def test_episodes_are_what_was_recorded(recordings, tmp_path, capsys):
 
 
 def test_a_model_can_be_given_the_pose_where_it_is_known_and_is_told_where_not(recordings, tmp_path):
-    src, _ = recordings
-    assert vrag(src, tmp_path / "d") == 0
+    assert vrag(recordings[0], tmp_path / "d") == 0
     episodes = Episodes(tmp_path / "d", "train")
     assert condition_dim(episodes.spec, "action+pose", 1) == 25 + 3 + 2
     features = condition_features(episodes.spec, episodes.read(0), "action+pose", 1)
     assert features.shape == (24, 30) and np.isfinite(features).all() and np.abs(features).max() <= 1
-    files.vrag(tmp_path / "without", columns=4)
-    assert vrag(tmp_path / "without", tmp_path / "e") == 0
-    spec = Episodes(tmp_path / "e", "train").spec
-    assert condition_dim(spec, "action", 1) == 25
-    with pytest.raises(DataError, match=r"'pose'.*action\+pose"):
-        condition_dim(spec, "action+pose", 1)
 
 
 def test_recordings_without_pose_among_others_leave_all_without(recordings, tmp_path, capsys):
@@ -148,10 +141,8 @@ def test_what_the_recordings_say_of_their_context_and_oracle_is_kept(tmp_path):
     src = tmp_path / "src"
     for name in ("a", "b"):
         files.vrag(src, name=name)
-        with np.load(src / f"{name}.npz") as arrays:
-            actions = arrays["actions"]
         oracle = np.stack([files.bars(50 + t) for t in range(24)])
-        np.savez_compressed(src / f"{name}.npz", actions=actions, n_context=np.int32(7), oracle=oracle)
+        files.add_arrays(src / f"{name}.npz", n_context=np.int32(7), oracle=oracle)
     assert vrag(src, tmp_path / "d", "--split", "test", "--size", "32x24") == 0
     test = Episodes(tmp_path / "d", "test")
     assert int(test.static(0)["n_context"]) == 7
@@ -243,8 +234,9 @@ def test_only_one_process_converts_into_a_directory(moment, recordings, tmp_path
     status, said = tries
     assert status == 2 and said.out == "" and said.err.count("\n") == 1
     assert said.err.startswith("convert: error: process ") and str(tmp_path / "d") in said.err
-    assert len(Episodes(tmp_path / "d", "train")) == 7
     monkeypatch.undo()
+    assert vrag(src, tmp_path / "alone") == 0
+    assert data_set(tmp_path / "d") == data_set(tmp_path / "alone")
     assert run(*job) == 0, "the directory is free again"
 
 
@@ -310,7 +302,7 @@ def test_other_recordings_do_not_continue_a_data_set(recordings, tmp_path, capsy
     before = {n: data for n, data in contents(tmp_path / "d").items() if "index" in n or "array" in n}
     (src / "0/000002.npz").unlink()
     assert vrag(src, tmp_path / "d") == 2
-    assert "was written with" in capsys.readouterr().err.splitlines()[-1]
+    assert "info.recordings = " in capsys.readouterr().err.splitlines()[-1]
     shutil.copy(recordings[0] / "0/000002.npz", src / "0")
     files.vrag(src, name="0/000004", frames=28, columns=4)
     assert vrag(src, tmp_path / "d") == 2
@@ -319,7 +311,7 @@ def test_other_recordings_do_not_continue_a_data_set(recordings, tmp_path, capsy
     assert "info.recordings = " in capsys.readouterr().err.splitlines()[-1]
     files.teco(tmp_path / "teco")
     assert run("--format", "teco", "--src", tmp_path / "teco", "--dst", tmp_path / "d") == 2
-    assert "holds the data set 'minecraft_vrag': use another directory" in capsys.readouterr().err
+    assert "'minecraft_vrag'" in capsys.readouterr().err
     after = contents(tmp_path / "d")
     assert all(after[name] == data for name, data in before.items())
 
@@ -346,11 +338,9 @@ def test_a_recording_that_changes_while_it_is_converted_is_said(recordings, tmp_
         "--format vrag --src SRC/nothing --dst DST",
         "--format loopnav --src SRC --dst DST",
         "--format vrag --src SRC --dst DST --size 128",
-        "--format vrag --src SRC --dst DST --size 0x72",
         "--format vrag --src SRC --dst DST --size 128x72000",
         "--format vrag --src SRC --dst DST --split Train",
         "--format vrag --src SRC --dst DST --workers 0",
-        "--format vrag --src SRC --dst DST --workers two",
         "--format vrag --src SRC --dst DST --test-share 1.5",
         "--format vrag --src SRC --dst DST --test-share 0.5 --test-episodes 2",
         "--format vrag --src SRC --dst DST --test-dst elsewhere",

@@ -21,11 +21,8 @@ SOURCE = Source("oasis", "Open-Oasis samples", 20, (".mp4", VECTORS, DICTS), spa
 
 
 def read(candidate: Candidate) -> Recording:
-    found = [
-        _rows(candidate.file(ending), ending) for ending in (VECTORS, DICTS) if ending in candidate.files
-    ]
-    if not found:
-        candidate.file(VECTORS)  # raises, naming what is missing
+    there = [ending for ending in (VECTORS, DICTS) if ending in candidate.files] or [VECTORS]
+    found = [_rows(candidate.file(ending), ending) for ending in there]
     if not all(np.array_equal(rows, found[0]) for rows in found):
         name = candidate.file(DICTS).name
         raise BadRecording(candidate.file(VECTORS), f"other actions than {name} has", "the same")

@@ -45,6 +45,13 @@ def overwritten(path: Path):
     path.write_bytes(data)
 
 
+def picture_that_ends_early(path: Path):
+    """The decoder would make up the rest of the eleventh picture, unless it is told not to."""
+    data, end = path.read_bytes(), b"\xff\xd9" + bytes(30)
+    at = len(b"\xff\xda".join(data.split(b"\xff\xda")[:11])) + 20
+    path.write_bytes(data[:at] + end + data[at + len(end) :])
+
+
 def names_another_file(content: str) -> Damage:
     def change(path: Path):
         path.rename(path.with_name("elsewhere"))
@@ -125,9 +132,10 @@ def value(at, new):
     return change
 
 
-def late(path: Path):
-    """Actions one frame late against the poses."""
-    arrays(actions=lambda a: np.concatenate([np.concatenate([a[:1, :4], a[:-1, :4]]), a[:, 4:]], 1))(path)
+def late(actions):
+    """One frame late against the poses."""
+    keys = np.concatenate([actions[:1, :4], actions[:-1, :4]])
+    return np.concatenate([keys, actions[:, 4:]], 1)
 
 
 def npz(name: str) -> dict[str, Damage]:
@@ -185,19 +193,13 @@ def pointer(x) -> Damage:
     return edited(change)
 
 
-def bytes_in(path: Path):
-    data = bytearray(path.read_bytes())
-    data[100:103] = b"\xff\xfe\x00"
-    path.write_bytes(data)
-
-
 def replaced(old: str, new: str, count: int = -1) -> Damage:
     return lambda path: path.write_text(path.read_text().replace(old, new, count))
 
 
 ROWS: dict[str, Damage] = {
     **{f"rows {key}": function for key, function in ANY.items()},
-    "rows of other bytes": bytes_in,
+    "rows of other bytes": lambda path: path.write_bytes(b"[\xff\xfe]" + path.read_bytes()),
     "rows too deep": lambda path: path.write_text("[" * 100_000),
     "rows a number": lambda path: path.write_text("5"),
     "a row missing": edited(lambda old: old[:5] + old[6:]),
@@ -252,11 +254,10 @@ DAMAGES: dict[str, dict[str, dict[str, Damage]]] = {
             "actions of five columns": arrays(actions=lambda a: a[:, :5]),
             "a turn of 2": arrays(actions=value((5, 3), 2)),
             "half a key": arrays(actions=value((5, 0), 0.5)),
-            "actions one frame late": late,
+            "actions one frame late": arrays(actions=late),
             "a walk without keys": arrays(actions=lambda a: a * [0, 0, 0, 1, 1, 1, 1, 1]),
             "leaps": arrays(actions=lambda a: a * [1, 1, 1, 1, 50, 1, 50, 1]),
             "an infinite pose": arrays(actions=value((5, 4), np.inf)),
-            "a pose that no float32 holds": arrays(pose=lambda _: np.full((24, 5), 1e300)),
             "pose of another shape": arrays(pose=lambda _: np.zeros((24, 4), np.float32)),
             "a context that is the whole": arrays(n_context=lambda _: np.int32(24)),
             "contexts": arrays(n_context=lambda _: np.arange(3)),
@@ -279,33 +280,28 @@ DAMAGES: dict[str, dict[str, dict[str, Damage]]] = {
         ".npz": {
             **npz("actions"),
             "no poses": arrays(poses=None),
-            "poses with NaN": arrays(poses=with_nan),
             "poses too short": arrays(poses=lambda p: p[:-2]),
             "poses of another shape": arrays(poses=lambda p: p[:, :4]),
             "poses of integers": arrays(poses=lambda p: p.astype(int)),
             "row 0 does something": arrays(actions=value((0, 0), 1)),
             "an unknown key": arrays(actions=value((7, 2), 4)),
             "a negative bin": arrays(actions=value((7, 3), -1)),
-            "seven columns": arrays(actions=lambda a: a[:, :7]),
             "climbing": arrays(poses=lambda p: p + np.linspace(0, 5, len(p))[:, None] * [0, 1, 0, 0, 0]),
             "yaw the other way": arrays(poses=lambda p: p * [1, 1, 1, 1, -1]),
         },
     },
     "loopnav": {
-        ".avi": VIDEO,
+        ".avi": {**VIDEO, "video with a picture that ends early": picture_that_ends_early},
         ".json": {
             **ROWS,
             "rows an object": lambda path: path.write_text('{"x": 1}'),
             "NaN": entry("x", value=float("nan")),
-            "no yaw": entry("yaw", value=...),
             "pitch of text": entry("pitch", value="0.1"),
             "no action": entry("action", value=...),
-            "action null": entry("action", value=None),
             "a key of text": entry("action", "jump", value="true"),
             "no key": entry("action", "sneak", value=...),
             "camera of one": entry("action", "camera", value=[0.1]),
             "camera null": entry("action", "camera", value=[0.1, None]),
-            "camera infinite": entry("action", "camera", value=[0.1, float("inf")]),
             "goal without x": entry("goal", value={"z": 1}),
             "degrees": edited(lambda old: [{**row, "yaw": row["yaw"] * 57.3} for row in old]),
         },
@@ -315,13 +311,11 @@ DAMAGES: dict[str, dict[str, dict[str, Damage]]] = {
         ".jsonl": {
             **ROWS,
             "an empty line": replaced("\n", "\n\n"),
-            "NaN": entry("mouse", "dx", value=float("nan")),
             "no mouse": entry("mouse", value=...),
             "mouse a number": entry("mouse", value=3),
             "no keyboard": entry("keyboard", value=...),
             "keys a text": entry("keyboard", "keys", value="key.keyboard.w"),
             "dx of text": entry("mouse", "dx", value="5"),
-            "no dy": entry("mouse", "dy", value=...),
             "no buttons": entry("mouse", "buttons", value=...),
             "hotbar 9": entry("hotbar", value=9),
             "hotbar of text": entry("hotbar", value="1"),
@@ -329,7 +323,6 @@ DAMAGES: dict[str, dict[str, dict[str, Damage]]] = {
             "a number too large": entry("mouse", "dx", value=10**400),
             "a number beyond floats": replaced("70.0", "1e400", 1),
             "a pointer far away": pointer(1e40),
-            "a position far away": entry("xpos", value=-1e40),
             "pointer null": pointer(None),
         },
     },
@@ -338,12 +331,9 @@ DAMAGES: dict[str, dict[str, dict[str, Damage]]] = {
         "rendered.npz": {
             **npz("action$camera"),
             "no reward": arrays(reward=None),
-            "reward pickled": pickled("reward"),
             "no forward": arrays(action__forward=None),
             "forward too short": arrays(action__forward=lambda a: a[:-1]),
-            "forward of text": arrays(action__forward=lambda a: a.astype(str)),
             "forward 2": arrays(action__forward=value(3, 2)),
-            "attack pickled": pickled("action$attack"),
             "place too short": arrays(action__place=lambda a: a[:-1]),
             "place of floats": arrays(action__place=lambda a: np.zeros(len(a))),
             "more steps than frames": arrays(reward=lambda a: np.zeros(26, np.float32)),
@@ -363,9 +353,7 @@ DAMAGES: dict[str, dict[str, dict[str, Damage]]] = {
             "no image": arrays(image=None),
             "image of floats": arrays(image=lambda a: a / 255.0),
             "image grey": arrays(image=lambda a: a[..., :1]),
-            "image of two axes": arrays(image=lambda a: a[:, :, 0, 0]),
             "one image": arrays(image=lambda a: a[:1]),
-            "image pickled": pickled("image"),
             "image_t the wrong way": arrays(image=None, image_t=lambda _: np.zeros((24, 8, 8, 3), np.uint8)),
             "two actions at once": arrays(action=lambda a: a + a[:, ::-1]),
             "action 6": arrays(action=lambda a: np.full(len(a), 6)),
@@ -373,8 +361,6 @@ DAMAGES: dict[str, dict[str, dict[str, Damage]]] = {
             "terminal within": arrays(terminal=lambda _: np.arange(24) == 9),
             "layout changes": arrays(maze_layout=lambda a: a * (np.arange(24) < 9)[:, None, None]),
             "position too short": arrays(agent_pos=lambda a: a[:-1]),
-            "position with NaN": arrays(agent_pos=with_nan),
-            "a reward that no float32 holds": arrays(reward=value(3, 1e40)),
             "position of three": arrays(agent_pos=lambda a: np.concatenate([a, a], 1)[:, :3]),
             "direction of length 2": arrays(agent_dir=lambda a: 2 * a),
             "contexts": arrays(n_context=lambda _: np.arange(2)),
@@ -401,7 +387,6 @@ DAMAGES: dict[str, dict[str, dict[str, Damage]]] = {
             "a key too many": eighth(fly=np.int64(1)),
             "a key missing": rewritten(lambda rows: [{k: v for k, v in row.items() if k != "jump"} for row in rows]),
             "camera of three": eighth(camera=np.array([1, 2, 3])),
-            "camera of floats": eighth(camera=np.array([1.5, 2.5])),
             "bin 81": eighth(camera=np.array([81, 40])),
             "button 2": eighth(jump=np.int64(2)),
             "button of text": eighth(jump="1"),

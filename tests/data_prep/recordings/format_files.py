@@ -52,11 +52,11 @@ def numbers(frames: np.ndarray) -> list[int]:
 
 
 @functools.cache
-def video_bytes(codec: str, count: int, width: int = WIDTH, rows: int = HEIGHT, **options: str) -> bytes:
+def video_bytes(codec: str, count: int, width: int = WIDTH, rows: int = HEIGHT) -> bytes:
     """A video of numbered frames, in which only so many rows of the bars are white."""
     container_format, name, pixels = CODECS[codec]
     file = io.BytesIO()
-    with av.open(file, "w", format=container_format, options=options) as container:
+    with av.open(file, "w", format=container_format) as container:
         stream = container.add_stream(name, rate=Fraction(20))
         stream.width, stream.height, stream.pix_fmt = width, HEIGHT, pixels
         stream.codec_context.thread_count = 1
@@ -68,9 +68,15 @@ def video_bytes(codec: str, count: int, width: int = WIDTH, rows: int = HEIGHT, 
     return file.getvalue()
 
 
-def write_video(path: Path, codec: str, count: int, **options: int | str) -> None:
+def write_video(path: Path, codec: str, count: int, **options: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(video_bytes(codec, count, **options))
+
+
+def add_arrays(path: Path, **more: np.ndarray) -> None:
+    """Add arrays to an npz file, or replace them."""
+    with np.load(path, allow_pickle=True) as old:
+        np.savez_compressed(path, **{**old, **more})
 
 
 def blank(frames: int) -> tuple[np.ndarray, np.ndarray]:
@@ -273,15 +279,10 @@ def minerl(directory: Path, name: str = "v3_absolute_grape-6", steps: int = 20, 
     placed = rng.choice(["none", "dirt"], steps)
     trajectory = directory / name
     write_video(trajectory / "recording.mp4", "h264", before + steps + 1)
-    np.savez_compressed(
-        trajectory / "rendered.npz",
-        **arrays,
-        **{"action$camera": turns, "action$place": placed, "reward": np.zeros(steps, np.float32)},
-        **{
-            "observation$compass$angle": np.zeros(steps + 1),
-            "action$craft": np.array(["none"] * steps, object),
-        },
-    )
+    arrays |= {"action$camera": turns, "action$place": placed, "reward": np.zeros(steps, np.float32)}
+    others = {"observation$compass$angle": np.zeros(steps + 1)}
+    others["action$craft"] = np.array(["none"] * steps, object)
+    np.savez_compressed(trajectory / "rendered.npz", **arrays, **others)
     metadata = {"true_video_frame_count": before + steps + 1, "duration_steps": steps, "success": True}
     (trajectory / "metadata.json").write_text(json.dumps(metadata))
     actions, camera = blank(steps + 1)

@@ -56,19 +56,6 @@ def test_a_broken_recording_is_refused_in_one_line(name, key, word, whole, tmp_p
         assert "one frame late" in message
 
 
-def test_a_picture_that_ends_early_is_not_made_up(whole, tmp_path):
-    """The decoder would fill in the rest, unless it is told not to."""
-    src = shutil.copytree(whole("loopnav"), tmp_path / "src")
-    path = next(src.rglob("*.avi"))
-    data = path.read_bytes()
-    scan = -1
-    for _ in range(11):  # of the eleventh picture: where its marker is
-        scan = data.index(b"\xff\xda", scan + 1)
-    end = b"\xff\xd9" + bytes(30)
-    path.write_bytes(data[: scan + 20] + end + data[scan + 20 + len(end) :])
-    refused("loopnav", src)
-
-
 def test_a_video_that_was_cut_off_behind_its_index_is_called_so(tmp_path):
     """Its head says that all frames are there."""
     files.vrag(tmp_path)

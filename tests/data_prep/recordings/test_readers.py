@@ -99,21 +99,17 @@ def test_the_action_vector_has_the_documented_order():
     assert list(ACTIONS) == ["inventory", "ESC", *slots, *moves, *others]
 
 
-def test_recordings_come_in_order_of_their_names_wherever_they_lie(tmp_path):
-    for name in ("b/000001", "a/000002", "000000"):
-        files.vrag(tmp_path, name=name)
-    (tmp_path / "._000000.mp4").write_bytes(b"what some systems leave behind")
-    assert [candidate.id for candidate in find("vrag", tmp_path)] == ["000000", "a-000002", "b-000001"]
-
-
-def test_links_to_directories_are_followed_and_every_directory_counts_once(tmp_path):
+def test_recordings_come_in_order_of_their_names_and_every_directory_counts_once(tmp_path):
     src = tmp_path / "src"
-    files.vrag(src, name="w/000001")
+    for name in ("w/000001", "a/000002", "000000"):
+        files.vrag(src, name=name)
     files.vrag(tmp_path / "disk", name="000002")
-    (src / "a").symlink_to(src / "w")  # has a name of its own already
+    (src / "._000000.mp4").write_bytes(b"what some systems leave behind")
+    (src / "b").symlink_to(src / "w")  # has a name of its own already
     (src / "linked").symlink_to(tmp_path / "disk")
     (tmp_path / "disk/back").symlink_to(src)
-    assert [candidate.id for candidate in find("vrag", src)] == ["linked-000002", "w-000001"]
+    found = [candidate.id for candidate in find("vrag", src)]
+    assert found == ["000000", "a-000002", "linked-000002", "w-000001"]
 
 
 def show_by_matrix(path, a, b, c, d):
@@ -171,17 +167,14 @@ def test_no_directory_and_no_format_are_said(tmp_path):
 
 
 def test_what_other_worlds_add_to_vrag_is_read(tmp_path):
-    expected = files.vrag(tmp_path)
-    path = tmp_path / "3/000007.npz"
-    with np.load(path) as arrays:
-        actions = arrays["actions"]
-    pose = np.zeros((24, 5), np.float32)
-    pose[1:, :4] = actions[1:, 4:]
-    pose[0] = [*pose[1, :3], pose[1, 3] - expected.camera_deg[1, 1], 0]
+    files.vrag(tmp_path)
+    pose = np.arange(24 * 5, dtype=np.float32).reshape(24, 5) * [0.1, 0, 0, 0, 0]
+    pose[:, 3] = np.cumsum(one("vrag", tmp_path).camera_deg[:, 1])
     oracle = np.stack([files.bars(100 + t) for t in range(24)])
-    np.savez_compressed(path, actions=actions, pose=pose, n_context=np.int32(14), oracle=oracle)
+    more = {"pose": pose.astype(np.float32), "n_context": np.int32(14), "oracle": oracle}
+    files.add_arrays(tmp_path / "3/000007.npz", **more)
     recording = one("vrag", tmp_path)
-    np.testing.assert_array_equal(recording.pose, pose)
+    np.testing.assert_array_equal(recording.pose, more["pose"])
     assert recording.n_context == 14
     np.testing.assert_array_equal(recording.arrays["oracle"], oracle)
 
@@ -223,11 +216,11 @@ def test_a_pose_that_is_known_to_be_unreliable_is_a_note_and_no_defect(tmp_path)
 def test_placed_blocks_that_only_a_pickle_would_tell_are_a_note(tmp_path):
     expected = files.minerl(tmp_path)
     path = next(tmp_path.rglob("*.npz"))
-    with np.load(path, allow_pickle=True) as old:
-        content = {name: old[name] for name in old.files}
-    np.savez(path, **{**content, "action$place": content["action$place"].astype(object)})
+    with np.load(path) as arrays:
+        placed = arrays["action$place"]
+    files.add_arrays(path, **{"action$place": placed.astype(object)})
     recording = one("minerl", tmp_path)
     assert not recording.actions[:, files.USE].any() and expected.actions[:, files.USE].any()
     assert recording.notes == ("action$place is no plain array: blocks that were placed are not known",)
-    np.savez(path, **{**content, "action$place": (content["action$place"] != "none").astype(int)})
+    files.add_arrays(path, **{"action$place": (placed != "none").astype(int)})
     np.testing.assert_allclose(one("minerl", tmp_path).actions, expected.actions, atol=1e-6)
