@@ -16,24 +16,25 @@ turn in place (rotate), walk a lap and repeat it (polygon), or go out and come b
 import argparse
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import partial
+
+import numpy as np
 
 from data_prep.common.command import run
 from data_prep.common.pool import Pool
 from data_prep.common.progress_bar import ProgressBar
-from data_prep.recordings import Candidate
+from data_prep.recordings import Candidate, frames
 from data_prep.recordings.conversion import (
     PROGRAM,
     check_recordings,
     find_recordings,
     frame_bytes,
-    num_frames,
     open_recording,
     parser,
 )
-from data_prep.recordings.episode import episode
+from data_prep.recordings.episode import episode_without_frames
 from data_prep.recordings.splits import Split
 from data_prep.recordings.survey import Found, Settings, journal_held
 from rad_jax.data import DataError, Episode, EpisodeSpec, write_split
@@ -66,33 +67,24 @@ def _write(
     """Write a split, or the shards that are missing, with a progress bar."""
     directory = split.directory
     directory.mkdir(parents=True, exist_ok=True)
-    lengths = [num_frames(split, each, settings.first) for each in split.found]
-    total = sum(lengths) * frame_bytes(split.spec)
-    free = shutil.disk_usage(directory).free
+    frame = frame_bytes(split.spec)
+    total, free = sum(split.lengths) * frame, shutil.disk_usage(directory).free
     written = sum(path.stat().st_size for path in directory.glob(f"{split.spec.name}-{split.split}.*"))
     if total > free + written:
         raise DataError(
             f"{directory} needs {total / 1e9:.1f} GB, {free / 1e9:.1f} are free: choose a smaller --size, or "
             "encode the recordings into latents at once (data_prep.encode_latents)"
         )
-    if shard_episodes is None:
-        shard_episodes = min(
-            max(_SHARD_BYTES // (frame_bytes(split.spec) * max(lengths)), 1), _SHARD_EPISODES
-        )
-    task = partial(make_episode, settings, split.spec)
-
-    def make_episodes(indices: range) -> Iterator[Episode]:
-        chosen = ((split.found[i], split.contexts[i]) for i in indices)
-        return pool.map(task, [(candidates[found.id], found, n_context) for found, n_context in chosen])
-
+    fitting = max(_SHARD_BYTES // (frame * max(split.lengths)), 1)
+    jobs = [(candidates[found.id], found, n) for found, n in zip(split.found, split.contexts, strict=True)]
     with closing(ProgressBar(f"{directory} {split.split}")) as bar:
         write_split(
             directory,
             split.split,
             split.spec,
-            make_episodes,
-            len(split.found),
-            episodes_per_shard=shard_episodes,
+            pool.lookahead(partial(make_episode, settings, split.spec), jobs),
+            len(jobs),
+            episodes_per_shard=shard_episodes or min(fitting, _SHARD_EPISODES),
             progress=bar,
         )
 
@@ -100,7 +92,9 @@ def _write(
 def make_episode(settings: Settings, spec: EpisodeSpec, job: tuple[Candidate, Found, int | None]) -> Episode:
     """One episode of a split. Raises `BadRecording` if its files are not what they were when they were checked."""
     candidate, found, n_context = job
-    return episode(open_recording(settings, candidate, found, spec), spec, n_context)
+    recording = open_recording(settings, candidate, found, spec)
+    shown = np.concatenate(list(frames(recording, spec.arrays["frames"][0][:2])))
+    return {**episode_without_frames(recording, spec, n_context), "frames": shown}
 
 
 if __name__ == "__main__":

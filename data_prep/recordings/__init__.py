@@ -9,31 +9,22 @@ What a `Recording` holds, and in which conventions: `data_prep.recordings.record
 """
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-from data_prep.recordings import video
-from data_prep.recordings.actions import ACTIONS
 from data_prep.recordings.checks import check
-from data_prep.recordings.cursor import pointer
+from data_prep.recordings.files import find_files
 from data_prep.recordings.recording import BadRecording, Candidate, Recording, Source
+from data_prep.recordings.video import FrameChunks, count_frames, read_frames
 from rad_jax.data import DataError
 
 FORMATS = ("loopnav", "memory_maze", "minerl", "oasis", "teco", "vpt", "vrag", "worldmem")
 
-__all__ = [
-    "ACTIONS",
-    "FORMATS",
-    "BadRecording",
-    "Candidate",
-    "Recording",
-    "Source",
-    "find",
-    "frames",
-    "layout",
-    "read",
-    "source",
-]
+
+def source(name: str) -> Source:
+    """Facts of a format. Raises `DataError` if there is none of this name."""
+    return _module(name).SOURCE
 
 
 def find(name: str, src: Path | str) -> list[Candidate]:
@@ -42,7 +33,7 @@ def find(name: str, src: Path | str) -> list[Candidate]:
     Raises:
       DataError: there is no such format or directory.
     """
-    return _module(name).find(src)
+    return find_files(src, source(name).endings)
 
 
 def read(
@@ -59,13 +50,19 @@ def read(
     Raises:
       BadRecording: in one line, why it cannot be used.
     """
-    module = _module(name)
-    recording = module.read(candidate, video_frames)
-    skip = module.SOURCE.skip if skip is None else skip
-    return check(recording.cut(skip) if skip else recording)
+    recording = _module(name).read(candidate)
+    counted = recording.video_frames or video_frames or count_frames(recording.video)
+    shown = recording.first_frame + recording.num_frames
+    if recording.source.spare_row and counted == shown - 1:
+        recording = recording.cut(0, recording.num_frames - 1)
+    elif counted != shown:
+        others = " and ".join(path.name for path in candidate.files.values() if path != recording.video)
+        raise BadRecording(recording.video, f"{counted} frames", f"{shown} as {others} says")
+    skip = recording.source.skip if skip is None else skip
+    return check(replace(recording.cut(skip) if skip else recording, video_frames=counted))
 
 
-def frames(recording: Recording, size: tuple[int, int] | None = None) -> video.FrameChunks:
+def frames(recording: Recording, size: tuple[int, int] | None = None) -> FrameChunks:
     """The frames of a recording, in chunks.
 
     Args:
@@ -80,27 +77,13 @@ def frames(recording: Recording, size: tuple[int, int] | None = None) -> video.F
     """
     module = _module(recording.source.format)
     if hasattr(module, "frames"):
-        return module.frames(recording, size)
-    draw = None if recording.cursor is None else pointer(recording.cursor)
-    start, count = recording.first_frame, recording.num_frames - recording.repeat_last
-    chunks = video.read_frames(recording.video, start, count, size, draw)
-    return _repeat_last(chunks) if recording.repeat_last else chunks
-
-
-def _repeat_last(chunks: video.FrameChunks) -> video.FrameChunks:
-    for chunk in chunks:
+        yield from module.frames(recording, size)
+        return
+    count = recording.num_frames - recording.repeat_last
+    for chunk in read_frames(recording.video, recording.first_frame, count, size, recording.cursor):
         yield chunk
-    yield chunk[-1:]
-
-
-def source(name: str) -> Source:
-    """Facts of a format. Raises `DataError` if there is none of this name."""
-    return _module(name).SOURCE
-
-
-def layout(name: str) -> str:
-    """The files of a recording of a format, in words. Raises `DataError` if there is none of this name."""
-    return _module(name).LAYOUT
+    if recording.repeat_last:
+        yield chunk[-1:]
 
 
 def _module(name: str) -> ModuleType:

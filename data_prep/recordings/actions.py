@@ -57,6 +57,6 @@ def vectors(buttons: Mapping[str, Num[np.ndarray, "t"]], camera_deg: ArrayLike) 
     return out
 
 
-def led_to(rows: Num[np.ndarray, "rows *a"], num_frames: int) -> Num[np.ndarray, "t *a"]:
-    """From actions taken at frames (row t leads to frame t + 1) to actions that led to frames: a zero row, then the others."""
-    return np.concatenate([np.zeros_like(rows[:1]), rows[: num_frames - 1]])
+def led_to(rows: Num[np.ndarray, "t *a"]) -> Num[np.ndarray, "t+1 *a"]:
+    """From actions taken at frames (row t leads to frame t + 1) to actions that led to frames: a zero row, then these."""
+    return np.concatenate([np.zeros_like(rows[:1]), rows])

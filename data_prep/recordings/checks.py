@@ -20,43 +20,23 @@ def check(recording: Recording) -> Recording:
     """The recording, with a note where something is odd but no defect.
 
     Raises:
-      BadRecording: an array has another length or dtype, a value is not finite, the first action is not zero, or views and
-        positions contradict the actions.
+      BadRecording: it has one frame, the first action is not zero, its context is all of it, or views and positions contradict
+        the actions.
     """
-    frames, source = recording.num_frames, recording.source
-
-    def bad(found: str, expected: str) -> BadRecording:
-        return BadRecording(recording.video, found, expected)
-
+    frames, context = recording.num_frames, recording.n_context
     if frames < 2:
-        raise bad(f"{frames} frames", "at least 2")
-    if recording.first_frame < 0 or recording.first_frame + frames > recording.video_frames:
-        raise bad(f"{recording.video_frames} frames", f"{recording.first_frame + frames}")
-    wanted = {"actions": (recording.actions, (frames, len(source.actions)), np.float32)}
-    wanted["pose"] = recording.pose, (frames, len(source.pose)), np.float64
-    if recording.camera_deg is not None:
-        wanted["camera_deg"] = recording.camera_deg, (frames, 2), np.float32
-    for name, (array, shape, dtype) in wanted.items():
-        if array.shape != shape or array.dtype != dtype:
-            raise bad(f"{name} of shape {array.shape} and dtype {array.dtype}", f"{shape}, {np.dtype(dtype)}")
-        if name != "pose" and not np.isfinite(array).all():
-            raise bad(f"{name} with values that are not finite", "finite numbers")
-        if name != "pose" and array[0].any():
-            raise bad(f"{name} of frame 0 is {array[0].tolist()}", "zeros: nothing led to the first frame")
-    if np.isinf(recording.pose).any():
-        raise bad("a pose that is infinite", "numbers, or none")
-    for name, array in recording.arrays.items():
-        if len(array) != frames:
-            raise bad(f"{len(array)} rows of {name}", f"{frames}")
-    if recording.n_context is not None and not 0 < recording.n_context < frames:
-        raise bad(f"a context of {recording.n_context} among {frames} frames", f"1 to {frames - 1}")
-    if source.actions != ACTIONS:
-        return recording
-    problem = _turns(recording) or _steps(recording)
+        raise BadRecording(recording.video, f"{frames} frames", "at least 2")
+    if recording.actions[0].any():
+        found = f"the action of frame 0 is {recording.actions[0].tolist()}"
+        raise BadRecording(recording.video, found, "zeros: nothing led to the first frame")
+    if context is not None and not 0 < context < frames:
+        found = f"a context of {context} among {frames} frames"
+        raise BadRecording(recording.video, found, f"1 to {frames - 1}")
+    problem = (_turns(recording) or _steps(recording)) if recording.source.is_minecraft else None
     if not problem:
         return recording
-    if source.strict:
-        raise bad(*problem)
+    if recording.source.strict:
+        raise BadRecording(recording.video, *problem)
     return dataclasses.replace(recording, notes=(*recording.notes, f"{problem[0]} ({problem[1]} elsewhere)"))
 
 
@@ -72,29 +52,25 @@ def _turns(recording: Recording) -> tuple[str, str] | None:
     known = np.isfinite(turned)
     if not known.any():
         return None
-
-    def agreement(lag: int) -> tuple[float, float, int]:
-        """Shares of all steps, and of the steps with a turn, that the camera ``lag`` steps later explains; number of turns."""
-        shifted = np.roll(asked, -lag)
-        inside = known.copy()
-        if lag:
-            inside[slice(-lag, None) if lag > 0 else slice(None, -lag)] = False
-        agrees = np.abs(wrapped(turned - shifted)) <= TOLERANCE
-        turning = inside & ((np.abs(turned) > TOLERANCE) | (np.abs(shifted) > TOLERANCE))
-        share = agrees[inside].mean() if inside.any() else 0.0
-        return float(share), float(agrees[turning].mean()) if turning.any() else 1.0, int(turning.sum())
-
-    share, of_turns, turns = agreement(0)
+    share, of_turns, turns = _agreement(turned, asked)
     if turns >= _TURNS and of_turns < _MISALIGNED:
-        for lag, word in ((1, "late"), (-1, "early")):
-            if agreement(lag)[1] >= SHARE and agreement(lag)[2] >= _TURNS:
-                return (
-                    f"the actions are one frame {word}: they fit {of_turns:.0%} of the turns, shifted {agreement(lag)[1]:.0%}",
-                    "the action that led to a frame in its row",
-                )
+        for word, was, led in (("late", turned[:-1], asked[1:]), ("early", turned[1:], asked[:-1])):
+            _, shifted, turns = _agreement(was, led)
+            if shifted >= SHARE and turns >= _TURNS:
+                fit = f"they fit {of_turns:.0%} of the turns, shifted {shifted:.0%}"
+                return f"the actions are one frame {word}: {fit}", "the action that led to a frame in its row"
     if share < SHARE:
         return f"yaw changes as the camera says in {share:.0%} of {known.sum()} steps", f"{SHARE:.0%}"
     return None
+
+
+def _agreement(turned: np.ndarray, asked: np.ndarray) -> tuple[float, float, int]:
+    """Shares of the steps, and of the steps with a turn, in which the yaw turned as asked; number of turns."""
+    known = np.isfinite(turned)
+    agrees = np.abs(wrapped(turned - asked)) <= TOLERANCE
+    turning = known & ((np.abs(turned) > TOLERANCE) | (np.abs(asked) > TOLERANCE))
+    of_turns = agrees[turning].mean() if turning.any() else 1.0
+    return float(agrees[known].mean()), float(of_turns), int(turning.sum())
 
 
 def _steps(recording: Recording) -> tuple[str, str] | None:

@@ -7,16 +7,15 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import fields, replace
 from pathlib import Path
 
 from data_prep.common.command import Parser, natural, positive, size
 from data_prep.common.pool import Pool
 from data_prep.common.progress_bar import ProgressBar
-from data_prep.recordings import FORMATS, BadRecording, Candidate, Recording, find, layout, read
+from data_prep.recordings import FORMATS, BadRecording, Candidate, Recording, find, read, source
 from data_prep.recordings.patterns import KINDS
-from data_prep.recordings.splits import TRAIN, Division, Split, Wanted, divide
-from data_prep.recordings.survey import Found, Settings, Skipped, survey
+from data_prep.recordings.splits import TRAIN, Division, Split, divide
+from data_prep.recordings.survey import Found, Settings, survey
 from rad_jax.data import DataError, EpisodeSpec
 from rad_jax.data.index import load_index
 from rad_jax.data.spec import check_name
@@ -32,9 +31,8 @@ def find_recordings(options: argparse.Namespace) -> dict[str, Candidate]:
     _check(options)
     candidates = {candidate.id: candidate for candidate in find(options.format, options.src)}
     if not candidates:
-        raise DataError(
-            f"no recordings of format {options.format} below {options.src}: expected {layout(options.format)}"
-        )
+        files = ", ".join(f"*{ending}" for ending in source(options.format).endings)
+        raise DataError(f"no recordings of format {options.format} below {options.src}: expected {files}")
     return candidates
 
 
@@ -48,55 +46,44 @@ def check_recordings(
     """
     settings = Settings(options.format, options.skip, options.size, options.test_frames)
     with closing(ProgressBar(f"{options.src}: checking")) as bar:
-        results = survey(list(candidates.values()), settings, options.dst, pool, bar)
-    wanted = Wanted(**{field.name: getattr(options, field.name) for field in fields(Wanted)})
-    division = divide(wanted, results)
+        results = survey(candidates, settings, options.dst, pool, bar)
+    division = divide(options, results)
     _report(options, results, division)
     if division.problem:
         raise DataError(f"{division.problem}; see {options.dst / REPORT}")
     return settings, division.splits
 
 
-def _report(options: argparse.Namespace, results: Sequence[Found | Skipped], division: Division) -> None:
+def _report(options: argparse.Namespace, results: Mapping[str, Found | str], division: Division) -> None:
     """Write the report beside the data set, and print the gist of it."""
     splits = division.splits
     content = {
         "format": options.format,
         "recordings": len(results),
         "splits": {f"{each.directory}: {each.split}": [one.id for one in each.found] for each in splits},
-        "skipped": [vars(each) for each in division.skipped],
+        "skipped": [{"id": name, "reason": reason} for name, reason in division.skipped.items()],
         "without_pose": division.without_pose,
-        "notes": [{"id": r.id, "notes": list(r.notes)} for r in results if isinstance(r, Found) and r.notes],
+        "notes": [
+            {"id": name, "notes": list(result.notes)}
+            for name, result in results.items()
+            if isinstance(result, Found) and result.notes
+        ],
     }
     write_json(options.dst / REPORT, content)
-    _print(options, [f"skipped {each.id}: {each.reason}" for each in division.skipped])
-    _print(
-        options,
-        [
-            f"{name} lacks {' '.join(columns)} of the pose, so the data set goes without; move it away to keep them"
-            for name, columns in division.without_pose.items()
-        ],
-    )
+    without = "of the pose, so the data set goes without; move it away to keep them"
+    for lines in (
+        [f"skipped {name}: {reason}" for name, reason in division.skipped.items()],
+        [f"{name} lacks {' '.join(columns)} {without}" for name, columns in division.without_pose.items()],
+    ):
+        more = [f"and {len(lines) - _NAMED} more, see {options.dst / REPORT}"] * (len(lines) > _NAMED)
+        for line in lines[:_NAMED] + more:
+            print(f"{PROGRAM}: {line}", file=sys.stderr)
     for each in splits:
-        frames = sum(num_frames(each, one, options.test_frames) for one in each.found)
-        pose = each.spec.info.get("pose")
+        frames, pose = sum(each.lengths), " ".join(each.spec.info.get("pose", ["not known"]))
         print(
             f"{each.directory}, {each.split}: {len(each.found)} of {len(results)} recordings, {frames} frames, "
-            f"{frame_bytes(each.spec) * frames / 1e9:.2f} GB; pose: {' '.join(pose) if pose else 'not known'}"
+            f"{frame_bytes(each.spec) * frames / 1e9:.2f} GB; pose: {pose}"
         )
-
-
-def _print(options: argparse.Namespace, lines: Sequence[str]) -> None:
-    """The first lines about single recordings, and how many more there are."""
-    for line in lines[:_NAMED]:
-        print(f"{PROGRAM}: {line}", file=sys.stderr)
-    if len(lines) > _NAMED:
-        print(f"{PROGRAM}: and {len(lines) - _NAMED} more, see {options.dst / REPORT}", file=sys.stderr)
-
-
-def num_frames(split: Split, found: Found, test_frames: int | None) -> int:
-    """Frames of a recording as an episode of a split, which for evaluations may be cut to ``test_frames``."""
-    return min(found.num_frames, test_frames) if split.split != TRAIN and test_frames else found.num_frames
 
 
 def frame_bytes(spec: EpisodeSpec) -> int:
@@ -112,20 +99,20 @@ def open_recording(settings: Settings, candidate: Candidate, found: Found, spec:
       BadRecording: its files are not what they were when they were checked.
     """
     recording = read(settings.format, candidate, skip=settings.skip, video_frames=found.video_frames)
-    if recording.num_frames != found.num_frames:
-        raise BadRecording(
-            recording.video, f"{recording.num_frames} frames", f"{found.num_frames} as checked before"
-        )
-    cut = settings.first is not None and "n_context" in spec.statics
-    return replace(recording.cut(0, settings.first) if cut else recording, id=found.id)
+    frames = recording.num_frames
+    if frames != found.num_frames:
+        raise BadRecording(recording.video, f"{frames} frames", f"{found.num_frames} as checked before")
+    return recording.cut(0, settings.first) if settings.first and "n_context" in spec.statics else recording
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Refuse options that contradict each other, before anything is read or written."""
+    """Refuse options that contradict each other, before anything is read or written; complete ``test_dst``."""
     check_name("split", options.split)
+    if options.size is not None and max(options.size) > _LARGEST_SIDE:
+        raise DataError(f"--size: {max(options.size)} pixels, expected at most {_LARGEST_SIDE} a side")
+    if options.test_share is not None and not 0 < options.test_share <= 1:
+        raise DataError(f"--test-share: {options.test_share}, expected a number above 0, at most 1")
     testing = options.test_episodes is not None or options.test_share is not None
-    if options.test_episodes is not None and options.test_share is not None:
-        raise DataError("--test-episodes and --test-share: give one of them")
     if options.test_dst is not None and not testing:
         raise DataError("--test-dst: say how many with --test-episodes or --test-share")
     if testing and options.split != TRAIN:
@@ -133,16 +120,13 @@ def _check(options: argparse.Namespace) -> None:
     if testing and options.test_dst is None:
         options.test_dst = options.dst.with_name(f"{options.dst.name}_test")
     if testing and options.test_dst.absolute() == options.dst.absolute():
-        raise DataError(
-            "--test-dst: evaluations hold more than training episodes, expected another directory"
-        )
+        raise DataError("--test-dst: evaluations hold more than training episodes, use another directory")
     for name in ("context", "pattern", "test_frames"):
         if getattr(options, name) is not None and options.split == TRAIN and not testing:
-            raise DataError(
-                f"--{name.replace('_', '-')}: only for evaluations: --test-episodes, or --split test"
-            )
-    for directory in (options.dst, options.test_dst):
-        index = load_index(directory) if directory is not None else None
+            option = f"--{name.replace('_', '-')}"
+            raise DataError(f"{option}: only for evaluations: --test-episodes, or --split test")
+    for directory in filter(None, (options.dst, options.test_dst)):
+        index = load_index(directory)
         if index is not None and options.format not in index["name"]:
             raise DataError(f"{directory} holds the data set {index['name']!r}: use another directory")
 
@@ -154,37 +138,17 @@ def parser(description: str | None = None) -> Parser:
     add("--format", required=True, choices=FORMATS, metavar="|".join(FORMATS), help="whose files they are")
     add("--src", required=True, type=Path, help="directory of the recordings, at any depth")
     add("--dst", required=True, type=Path, help="directory of the data set")
-    add("--size", type=_size, metavar="WIDTHxHEIGHT", help="scale frames to so many pixels (their own)")
+    add("--size", type=size, metavar="WIDTHxHEIGHT", help="scale frames to so many pixels (their own)")
     add("--split", default=TRAIN, help="name of the split (train)")
-    add("--test-episodes", type=positive, help="so many of the recordings become test episodes")
-    add("--test-share", type=_share, help="or such a share of them, 0 to 1")
+    number = parser.add_mutually_exclusive_group()
+    number.add_argument("--test-episodes", type=positive, help="so many recordings become test episodes")
+    number.add_argument("--test-share", type=float, help="or such a share of them, 0 to 1")
     add("--test-dst", type=Path, help="their directory (DST_test)")
     add("--test-frames", type=positive, help="only the first so many frames of an evaluation episode (all)")
     add("--context", type=positive, help="frames of an evaluation episode that are given (see above)")
     add("--pattern", choices=KINDS, metavar="|".join(KINDS), help="evaluate only recordings of a pattern")
     add("--skip", type=natural, help="frames left out at the start (worldmem 100, others 0)")
-    add(
-        "--min-frames",
-        type=positive,
-        help="leave out recordings with fewer frames, such as those shorter than a clip",
-    )
+    add("--min-frames", type=positive, help="leave out recordings with fewer, as are shorter than a clip")
     add("--workers", type=positive, default=1, help="processes; each holds about three episodes (1)")
     add("--shard-episodes", type=positive, help="episodes of a shard file (about 128 MiB of frames)")
     return parser
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, width = size(text)
-    if max(height, width) > _LARGEST_SIDE:
-        raise argparse.ArgumentTypeError(f"expected at most {_LARGEST_SIDE} pixels a side, not {text!r}")
-    return height, width
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, at most 1, not {text!r}")
-    return value

@@ -3,8 +3,6 @@
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from data_prep.recordings.video import Draw
-
 SCREEN_ROWS = 720  # of the screen in whose pixels positions are given
 _ARROW = """
 #
@@ -24,29 +22,24 @@ _ARROW = """
      #..#
      ####
 """
-_SHADES = {"#": 0, ".": 255}
+_PIXELS = [
+    (row, column, 0 if cell == "#" else 255)
+    for row, line in enumerate(_ARROW.strip("\n").split("\n"))
+    for column, cell in enumerate(line)
+    if cell != " "
+]
+_ROWS, _COLUMNS, _SHADES = np.array(_PIXELS).T
 
 
-def _arrow() -> tuple[UInt8[np.ndarray, "h w"], np.ndarray]:
-    lines = _ARROW.strip("\n").split("\n")
-    width = max(map(len, lines))
-    cells = np.array([list(line.ljust(width)) for line in lines])
-    return np.vectorize(lambda cell: _SHADES.get(cell, 0), otypes=[np.uint8])(cells), cells != " "
-
-
-def pointer(cursor: Float[np.ndarray, "t 2"]) -> Draw:
-    """A function that draws the pointer into frame t, its tip at ``cursor[t]`` (x, y); NaN draws nothing."""
-    shade, opaque = _arrow()
-
-    def draw(index: int, frame: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
-        if np.isnan(cursor[index]).any():
-            return frame
-        left, top = (int(p) for p in cursor[index] * (frame.shape[0] / SCREEN_ROWS))
-        rows, columns = (part[opaque] for part in np.indices(opaque.shape))
-        inside = (rows + top < frame.shape[0]) & (columns + left < frame.shape[1])
-        inside &= (rows + top >= 0) & (columns + left >= 0)
-        frame = frame.copy()
-        frame[rows[inside] + top, columns[inside] + left] = shade[opaque][inside, None]
+def with_pointer(
+    frame: UInt8[np.ndarray, "H W 3"], tip: Float[np.ndarray, "2"]
+) -> UInt8[np.ndarray, "H W 3"]:
+    """A frame with the pointer in it, whose tip is at (x, y) of the screen; NaN draws nothing."""
+    if np.isnan(tip).any():
         return frame
-
-    return draw
+    left, top = (int(p) for p in tip * (frame.shape[0] / SCREEN_ROWS))
+    rows, columns = _ROWS + top, _COLUMNS + left
+    inside = (rows >= 0) & (rows < frame.shape[0]) & (columns >= 0) & (columns < frame.shape[1])
+    frame = frame.copy()
+    frame[rows[inside], columns[inside]] = _SHADES[inside, None]
+    return frame

@@ -2,50 +2,54 @@
 
 import json
 import os
+import types
 import zipfile
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
-from data_prep.recordings.recording import BadRecording, Candidate
+from data_prep.recordings.recording import BadRecording, Candidate, refusing
 from rad_jax.data import DataError
 
 _LARGEST_ARRAY = 2**34  # bytes: more than any recording has, less than what would stop the machine
 _LARGEST_NUMBER = 1e9  # of any unit: beyond it a number is damage, and float32 and pixel arithmetic overflow
-_PLAIN = "biuf"
+_KINDS = {"b": "bool", "i": "integers", "u": "unsigned integers", "f": "floats", "U": "text"}
+
+Shape = tuple[int | types.EllipsisType | None, ...]
+"""Lengths of axes; None for any length, ... at the end for any further axes."""
 
 
-def find_pairs(src: Path | str, suffixes: Iterable[str]) -> list[Candidate]:
-    """Files below a directory that differ only in their suffix, in order of their ids; hidden files are left out.
+def find_files(src: Path | str, endings: Iterable[str]) -> list[Candidate]:
+    """Files below a directory whose paths differ only in their ending, in order of their ids; hidden files are left out.
 
     Links to directories are followed; a directory that is reached in several ways counts once.
 
     Raises:
       DataError: there is no such directory, or two paths have the same id.
     """
-    suffixes = sorted(suffixes, key=len, reverse=True)
+    src, endings = Path(src), sorted(endings, key=len, reverse=True)
     found: dict[Path, dict[str, Path]] = {}
     for path in _walk(src):
-        suffix = next((s for s in suffixes if path.name.endswith(s)), None)
-        if suffix is not None:
-            found.setdefault(path.with_name(path.name.removesuffix(suffix)), {})[suffix] = path
-    return _candidates(Path(src), found)
+        ending = next((e for e in endings if path.endswith(e)), None)
+        if ending is not None:
+            found.setdefault(Path(path.removesuffix(ending)), {})[ending] = Path(path)
+    candidates: dict[str, Candidate] = {}
+    for stem, files in found.items():
+        name = "-".join(stem.relative_to(src).parts) or src.resolve().name
+        if name in candidates:
+            other = next(iter(candidates[name].files.values()))
+            raise DataError(f"{stem} and {other} would both be called {name!r}: rename one")
+        candidates[name] = Candidate(name, dict(sorted(files.items())))
+    return [candidates[name] for name in sorted(candidates)]
 
 
-def find_directories(src: Path | str, names: Iterable[str]) -> list[Candidate]:
-    """Directories (the given one too) that hold at least one file of these names. Raises as `find_pairs`."""
-    names, found = set(names), {}
-    for path in _walk(src):
-        if path.name in names:
-            found.setdefault(path.parent, {})[path.name] = path
-    return _candidates(Path(src), found)
-
-
-def _walk(src: Path | str) -> Iterable[Path]:
-    if not Path(src).is_dir():
+def _walk(src: Path) -> Iterator[str]:
+    if not src.is_dir():
         raise DataError(f"{src} is not a directory")
     seen: set[tuple[int, int]] = set()
     ahead = deque([os.fspath(src)])
@@ -58,17 +62,7 @@ def _walk(src: Path | str) -> Iterable[Path]:
             seen.add((state.st_dev, state.st_ino))
             folders.sort()
             ahead.extend(path for path in (os.path.join(parent, f) for f in folders) if os.path.islink(path))
-            yield from (Path(parent, name) for name in names if not name.startswith("."))
-
-
-def _candidates(src: Path, found: dict[Path, dict[str, Path]]) -> list[Candidate]:
-    candidates: dict[str, Candidate] = {}
-    for stem, files in found.items():
-        name = "-".join(stem.relative_to(src).parts) or src.resolve().name
-        if name in candidates:
-            raise DataError(f"{stem} and {candidates[name].stem} would both be called {name!r}: rename one")
-        candidates[name] = Candidate(name, stem, dict(sorted(files.items())))
-    return [candidates[name] for name in sorted(candidates)]
+            yield from (f"{parent}/{name}" for name in names if not name.startswith("."))
 
 
 class Arrays:
@@ -76,127 +70,164 @@ class Arrays:
 
     def __init__(self, path: Path):
         self.path = path
-        try:
-            with zipfile.ZipFile(path) as archive:
-                members = archive.infolist()
-        except Exception as error:  # as in `get`
-            raise BadRecording(path, f"not an npz file ({_first_line(error)})") from error
+        with refusing(path, "not an npz file"), zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
         self._sizes = {info.filename.removesuffix(".npy"): info.file_size for info in members}
 
     def __contains__(self, name: str) -> bool:
         return name in self._sizes
 
-    def names(self) -> list[str]:
-        return list(self._sizes)
-
     def is_pickled(self, name: str) -> bool:
         """Whether an array that is there holds objects, which only running its pickle would give."""
-        try:
-            with zipfile.ZipFile(self.path) as archive, archive.open(f"{name}.npy") as file:
-                old = np.lib.format.read_magic(file) == (1, 0)
-                header = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
-                return header(file)[2].hasobject
-        except Exception as error:  # as in `get`
-            raise BadRecording(self.path, f"array {name!r} cannot be read ({_first_line(error)})") from error
+        with (
+            refusing(self.path, f"array {name!r} cannot be read"),
+            zipfile.ZipFile(self.path) as archive,
+            archive.open(f"{name}.npy") as file,
+        ):
+            old = np.lib.format.read_magic(file) == (1, 0)
+            header = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+            return header(file)[2].hasobject
 
-    def get(self, name: str, kinds: str = _PLAIN) -> np.ndarray:
-        """An array.
+    def get(self, name: str, kinds: str = "biuf", shape: Shape = (...,)) -> np.ndarray:
+        """An array of one of some kinds of dtype, and of a shape.
 
         Raises:
-          BadRecording: it is missing or damaged, its dtype is not of ``kinds``, or it holds a number that is not finite, or
-            beyond 1e9 and so not what it should be.
+          BadRecording: it is missing or damaged, of another kind or shape, or it holds a number that is not finite, or beyond
+            1e9 and so not what it should be.
         """
-        if name not in self._sizes:
-            raise BadRecording(
-                self.path, f"no array {name!r} among {', '.join(self._sizes) or 'none'}", repr(name)
-            )
+        if name not in self:
+            there = ", ".join(self._sizes) or "none"
+            raise BadRecording(self.path, f"no array {name!r} among {there[:160]}", repr(name))
         if self._sizes[name] > _LARGEST_ARRAY:
             raise BadRecording(self.path, f"array {name!r} of {self._sizes[name]} bytes", "at most 16 GiB")
-        try:
-            with np.load(self.path, allow_pickle=False) as arrays:
-                array = arrays[name]
-        except Exception as error:  # zipfile, zlib, numpy and its parser all raise errors of their own
-            raise BadRecording(
-                self.path, f"array {name!r} cannot be read ({_first_line(error)})", "plain numbers"
-            ) from error
-        if not isinstance(array, np.ndarray) or array.dtype.kind not in kinds:
-            dtype = getattr(array, "dtype", type(array).__name__)
-            raise BadRecording(self.path, f"array {name!r} has dtype {dtype}", _kinds(kinds))
+        with (
+            refusing(self.path, f"array {name!r} cannot be read", "plain numbers"),
+            np.load(self.path, allow_pickle=False) as arrays,
+        ):
+            array = np.asarray(arrays[name])
+        if array.dtype.kind not in kinds:
+            expected = " or ".join(_KINDS[kind] for kind in kinds)
+            raise BadRecording(self.path, f"array {name!r} has dtype {array.dtype}", expected)
         if array.dtype.kind == "f" and not (np.abs(array) <= _LARGEST_NUMBER).all():
             raise BadRecording(self.path, f"array {name!r} has NaN or huge values", "-1e9 to 1e9")
+        if not _fits(array.shape, shape):
+            axes = ", ".join({None: "any", ...: "..."}.get(length, str(length)) for length in shape)
+            raise BadRecording(self.path, f"array {name!r} has shape {array.shape}", f"({axes})")
         return array
 
+    def images(
+        self, name: str, frames: int | None = None, *, time_last: bool = False
+    ) -> UInt8[np.ndarray, "t H W 3"]:
+        """An array of images, one for each frame; those of (H, W, 3, t) are transposed. Raises as `get`."""
+        array = self.get(name, "u", (None, None, 3, frames) if time_last else (frames, None, None, 3))
+        if array.dtype != np.uint8 or not array.size:
+            raise BadRecording(self.path, f"{name} of dtype {array.dtype}, {array.shape}", "uint8 images")
+        return np.moveaxis(array, 3, 0) if time_last else array
 
-def shaped(arrays: Arrays, name: str, shape: tuple[int, ...], kinds: str = _PLAIN) -> np.ndarray:
-    """An array of a given shape. Raises `BadRecording`, also where `Arrays.get` does."""
-    array = arrays.get(name, kinds)
-    if array.shape != shape:
-        raise BadRecording(arrays.path, f"{name} of shape {array.shape}", f"{shape}")
-    return array
-
-
-def _kinds(kinds: str) -> str:
-    words = {"b": "bool", "i": "integers", "u": "unsigned integers", "f": "floats", "U": "text"}
-    return " or ".join(words[kind] for kind in kinds)
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file, without NaN and infinities."""
-    return parse_json(path, _text(path))
-
-
-def read_json_lines(path: Path) -> list[Any]:
-    """The content of every line of a file of JSON lines; an empty line is only allowed at the end."""
-    lines = _text(path).split("\n")
-    while lines and not lines[-1].strip():
-        lines.pop()
-    return [parse_json(path, line, f"line {number}: ") for number, line in enumerate(lines, 1)]
+    def n_context(self) -> int | None:
+        """The frames that an evaluation gives, where the file says so. Raises as `get`."""
+        if "n_context" not in self:
+            return None
+        value = self.get("n_context", "iu")
+        if value.size != 1:
+            raise BadRecording(self.path, f"n_context of shape {value.shape}", "one number")
+        return value.item()
 
 
-def parse_json(path: Path, text: str, where: str = "") -> Any:
-    """The value of a JSON text. Raises `BadRecording`."""
+def _fits(shape: tuple[int, ...], wanted: Shape) -> bool:
+    if wanted and wanted[-1] is ...:
+        wanted = wanted[:-1]
+        shape = shape[: len(wanted)]
+    return len(shape) == len(wanted) and all(w in (None, n) for n, w in zip(shape, wanted, strict=True))
 
-    def refuse(constant: str):
+
+@dataclass(frozen=True)
+class JsonObject:
+    """An object of a JSON file, whose entries are checked as they are asked for.
+
+    Attributes:
+      path: the file.
+      where: the place of the object in it, in words.
+      content: its entries.
+
+    Raises:
+      BadRecording: it is no object; and from its methods, an entry is missing or of another type.
+    """
+
+    path: Path
+    where: str
+    content: dict[str, Any]
+
+    def __post_init__(self):
+        if not isinstance(self.content, dict):
+            raise BadRecording(self.path, f"{self.where} is {_shown(self.content)}", "an object")
+
+    def get(self, name: str, *kinds: type) -> Any:
+        """An entry of one of these types."""
+        if name not in self.content:
+            there = ", ".join(map(str, self.content))
+            raise BadRecording(self.path, f"{self.where} has no {name!r}", f"{name!r} among {there}"[:160])
+        value = self.content[name]
+        if not isinstance(value, kinds):
+            expected = " or ".join(kind.__name__ for kind in kinds)
+            raise BadRecording(self.path, f"{self.where}: {name} is {_shown(value)}", expected)
+        return value
+
+    def object(self, name: str) -> "JsonObject":
+        """An entry that is an object."""
+        return JsonObject(self.path, f"{name} of {self.where}", self.get(name, dict))
+
+    def number(self, name: str) -> float:
+        """An entry that is a number, which must not be beyond 1e9."""
+        return self._number(name, self.get(name, object))
+
+    def numbers(self, name: str, count: int) -> list[float]:
+        """An entry that is a list of so many numbers."""
+        values = self.get(name, list)
+        if len(values) != count:
+            raise BadRecording(self.path, f"{name} of {self.where} has {len(values)} numbers", f"{count}")
+        return [self._number(name, value) for value in values]
+
+    def _number(self, name: str, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST_NUMBER:
+            found = f"{self.where}: {name} is {_shown(value)}"
+            raise BadRecording(self.path, found, "a number from -1e9 to 1e9")
+        return float(value)
+
+
+def read_json(path: Path) -> JsonObject:
+    """The object that a JSON file holds, without NaN and infinities."""
+    return JsonObject(path, "the file", _parse(path, _text(path)))
+
+
+def read_json_rows(path: Path) -> list[JsonObject]:
+    """The objects of the list that a JSON file holds."""
+    rows = _parse(path, _text(path))
+    if not isinstance(rows, list) or not rows:
+        raise BadRecording(path, "no list of rows", "a row for every frame")
+    return [JsonObject(path, f"row {t}", row) for t, row in enumerate(rows)]
+
+
+def read_json_lines(path: Path) -> list[JsonObject]:
+    """The object of every line of a file of JSON lines; an empty line is only allowed at the end."""
+    lines = _text(path).rstrip().split("\n")
+    places = [f"line {number}" for number in range(1, len(lines) + 1)]
+    return [
+        JsonObject(path, at, _parse(path, line, f"{at}: ")) for at, line in zip(places, lines, strict=True)
+    ]
+
+
+def _parse(path: Path, text: str, where: str = "") -> Any:
+    def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not a number")
 
-    try:
+    with refusing(path, f"{where}not JSON"):
         return json.loads(text, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise BadRecording(path, f"{where}not JSON ({_first_line(error)})") from error
 
 
 def _text(path: Path) -> str:
-    try:
+    with refusing(path, "cannot be read as text"):
         return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadRecording(path, f"cannot be read as text ({_first_line(error)})") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [""])[0][:120] or type(error).__name__
-
-
-def number_of(path: Path, where: str, value: Any, name: str) -> float:
-    """A number of a JSON file. Raises `BadRecording` if the value is anything else, or beyond 1e9."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST_NUMBER:
-        raise BadRecording(path, f"{where}: {name} is {_shown(value)}", "a number from -1e9 to 1e9")
-    return float(value)
-
-
-def entry_of(path: Path, where: str, row: Any, name: str, kind: type | tuple[type, ...]) -> Any:
-    """An entry of a JSON object. Raises `BadRecording` if it is missing or of none of the types ``kind``."""
-    if not isinstance(row, dict):
-        raise BadRecording(path, f"{where} is {_shown(row)}", "an object")
-    if name not in row:
-        raise BadRecording(
-            path, f"{where} has no {name!r}", f"{name!r} among {', '.join(map(str, row))}"[:160]
-        )
-    if not isinstance(row[name], kind):
-        kinds = kind if isinstance(kind, tuple) else (kind,)
-        raise BadRecording(
-            path, f"{where}: {name} is {_shown(row[name])}", " or ".join(k.__name__ for k in kinds)
-        )
-    return row[name]
 
 
 def _shown(value: Any) -> str:

@@ -10,7 +10,7 @@ A pattern is found in the poses, or where these are unknown in the actions, as i
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 
 from data_prep.recordings.actions import ACTIONS
 from data_prep.recordings.checks import wrapped
@@ -40,88 +40,63 @@ class Pattern:
 
 def find_pattern(recording: Recording) -> Pattern | None:
     """The pattern of a recording that leaves at least one frame after its context; None if there is none."""
-    if recording.source.actions != ACTIONS:
+    if not recording.source.is_minecraft:
         return None
     place, yaw = track(recording)
-    reach = np.linalg.norm(place - place[0], axis=1).max()
+    reach = np.abs(place - place[0]).max()
     keys = recording.actions[:, [ACTIONS.index(name) for name in ("forward", "back", "left", "right")]]
     if not keys.any():
-        context = _whole_turn(yaw) if reach <= _IN_PLACE else None
-        return _pattern("rotate", context, len(yaw))
-    if reach < _FEWEST_BLOCKS:
+        covered = np.maximum.accumulate(yaw) - np.minimum.accumulate(yaw)
+        contexts = {"rotate": _first(covered >= 360 - 1e-3) if reach <= _IN_PLACE else None}
+    elif reach < _FEWEST_BLOCKS:
         return None
-    return _pattern("polygon", _lap(place, yaw, reach), len(yaw)) or _pattern(
-        "out_and_back", _turning_point(place, yaw, reach), len(yaw)
-    )
+    else:
+        contexts = {"polygon": _lap(place, yaw, reach), "out_and_back": _turning_point(place, yaw, reach)}
+    found = (Pattern(kind, context) for kind, context in contexts.items() if context is not None)
+    return next((pattern for pattern in found if pattern.n_context < len(yaw)), None)
 
 
-def track(recording: Recording) -> tuple[Float[np.ndarray, "t 2"], Float[np.ndarray, "t"]]:
-    """The place (x, z) in blocks and the unwrapped yaw in degrees of every frame."""
-    pose = filled_pose(recording)
-    columns = [recording.source.pose.index(name) for name in ("x", "z", "yaw")]
-    if np.isfinite(pose[:, columns]).all():
-        return pose[:, columns[:2]], np.degrees(np.unwrap(np.radians(pose[:, columns[2]])))
+def track(recording: Recording) -> tuple[Complex[np.ndarray, "t"], Float[np.ndarray, "t"]]:
+    """The place x + iz in blocks and the unwrapped yaw in degrees of every frame."""
+    pose = dict(zip(recording.source.pose, filled_pose(recording).T, strict=True))
+    x, z, yaw = (pose[name] for name in ("x", "z", "yaw"))
+    if np.isfinite([x, z, yaw]).all():
+        return x + 1j * z, np.degrees(np.unwrap(np.radians(yaw)))
     yaw = np.cumsum(recording.camera_deg[:, 1].astype(np.float64))
-    ahead = np.stack([-np.sin(np.radians(yaw)), np.cos(np.radians(yaw))], 1)
-    right = np.stack([-ahead[:, 1], ahead[:, 0]], 1)
-    forward, back, left, strafe = (
-        recording.actions[:, ACTIONS.index(name), None] for name in ("forward", "back", "left", "right")
-    )
-    step = WALKING / recording.source.fps
-    return np.cumsum(step * ((forward - back) * ahead + (strafe - left) * right), axis=0), yaw
-
-
-def _pattern(kind: str, context: int | None, frames: int) -> Pattern | None:
-    return Pattern(kind, context) if context is not None and context < frames else None
-
-
-def _whole_turn(yaw: np.ndarray) -> int | None:
-    """Frames of the first whole turn."""
-    covered = np.maximum.accumulate(yaw) - np.minimum.accumulate(yaw)
-    return _first(covered >= 360 - 1e-3)
+    ahead = 1j * np.exp(1j * np.radians(yaw))
+    pressed = dict(zip(ACTIONS, recording.actions.T, strict=True))
+    keys = pressed["forward"] - pressed["back"] + 1j * (pressed["right"] - pressed["left"])
+    return np.cumsum(keys * ahead * WALKING / recording.source.fps), yaw
 
 
 def _lap(place: np.ndarray, yaw: np.ndarray, reach: float) -> int | None:
     """Frames of the first lap, if the recording goes on along it."""
-    distance = np.linalg.norm(place - place[0], axis=1)
+    distance = np.abs(place - place[0])
     begun = np.maximum.accumulate(distance >= _LEFT_SHARE * reach)
     home = (distance <= _near(reach)) & (np.abs(wrapped(yaw - yaw[0])) <= _FACING)
     frames = _first(begun & home & (np.abs(yaw - yaw[0]) > 180))
     if frames is None or frames >= len(yaw):
         return None
     lap = place[:frames]
-    if _roundness(lap) < _ROUND or not _along(place[frames:], lap, reach):
-        return None
-    return frames
+    return frames if _roundness(lap) >= _ROUND and _along(place[frames:], lap, reach) else None
 
 
 def _turning_point(place: np.ndarray, yaw: np.ndarray, reach: float) -> int | None:
     """Frames of a way out, with the half turn at its end, that is then walked back."""
-    distance = np.linalg.norm(place - place[0], axis=1)
-    far = int(np.argmax(distance >= reach - _NEAR * _NEAR_SHARE))
+    far = int(np.argmax(np.abs(place - place[0]) >= reach - _NEAR * _NEAR_SHARE))
     turned = _first(np.abs(wrapped(yaw[far:] - yaw[far])) >= 180 - _FACING)
-    if turned is None:
-        return None
+    if turned is None or np.abs(place[far + turned - 1] - place[far]) > _near(reach):
+        return None  # it did not turn, or not in place
     frames = far + turned
-    back = place[frames:]
-    if np.linalg.norm(place[frames - 1] - place[far]) > _near(reach):
-        return None  # it did not turn in place
-    way = place[: far + 1]
-    if len(back) < _FEWEST_BACK or _distances(back, way).argmin(1).min() > _LEFT_SHARE * far:
+    way, back = place[: far + 1], place[frames:]
+    if len(back) < _FEWEST_BACK or np.abs(back[:, None] - way).argmin(1).min() > _LEFT_SHARE * far:
         return None  # too little of the way back to tell
     return frames if _along(back, way, reach) else None
 
 
 def _along(places: np.ndarray, way: np.ndarray, reach: float) -> bool:
     """Whether places lie on a way."""
-    return bool(np.mean(_distances(places, way).min(1) <= _near(reach)) >= _REPEATS)
-
-
-def _distances(places: np.ndarray, way: np.ndarray) -> Float[np.ndarray, "p w"]:
-    """Distances of all places from all points of a way."""
-    places, way = places - way[0], way - way[0]  # small numbers, whose squares lose less
-    squares = (places**2).sum(1)[:, None] + (way**2).sum(1) - 2 * places @ way.T
-    return np.sqrt(np.maximum(squares, 0))
+    return bool(np.mean(np.abs(places[:, None] - way).min(1) <= _near(reach)) >= _REPEATS)
 
 
 def _near(reach: float) -> float:
@@ -130,9 +105,9 @@ def _near(reach: float) -> float:
 
 def _roundness(lap: np.ndarray) -> float:
     """4 pi times the area that a closed way encloses, over the square of its length."""
-    following = np.roll(lap, -1, axis=0)
-    area = abs((lap[:, 0] * following[:, 1] - lap[:, 1] * following[:, 0]).sum()) / 2
-    length = np.linalg.norm(following - lap, axis=1).sum()
+    corners = lap - lap[0]  # small numbers, whose products lose less
+    following = np.roll(corners, -1)
+    area, length = abs((corners.conj() * following).imag.sum()) / 2, np.abs(following - corners).sum()
     return float(4 * np.pi * area / max(length, 1e-9) ** 2)
 
 

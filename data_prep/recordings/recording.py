@@ -9,13 +9,15 @@ Conventions, the same for every format:
     camera_deg[t]   degrees by which the view turned towards frame t, (pitch, yaw)
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
+from data_prep.recordings.actions import ACTIONS
 from rad_jax.errors import UserError
 
 POSE = ("x", "y", "z", "yaw", "pitch")
@@ -37,26 +39,16 @@ class BadRecording(UserError, ValueError):
         return f"{path}: {found}" + (f", expected {expected}" if expected else "")
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """Files that should be one recording.
-
-    Attributes:
-      id: name of the recording, unique under its directory: the path of its files without suffix, "/" written "-".
-      stem: that path, or the directory that holds the files.
-      files: those that exist, by suffix or name.
-    """
-
-    id: str
-    stem: Path
-    files: Mapping[str, Path]
-
-    def file(self, key: str) -> Path:
-        """The file of a suffix or name. Raises `BadRecording` if it is missing."""
-        if key not in self.files:
-            there = ", ".join(path.name for path in self.files.values())
-            raise BadRecording(self.stem, f"{key} is missing beside {there}")
-        return self.files[key]
+@contextlib.contextmanager
+def refusing(path: Path, problem: str, expected: str = "") -> Iterator[None]:
+    """Raises whatever a library raises that reads a file (each has errors of its own) as `BadRecording`."""
+    try:
+        yield
+    except BadRecording:
+        raise
+    except Exception as error:
+        text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise BadRecording(path, f"{problem} ({text.splitlines()[0][:120]})", expected) from error
 
 
 @dataclass(frozen=True)
@@ -67,20 +59,50 @@ class Source:
       format: name of the reader.
       title: whose files these are.
       fps: frames per second of play.
+      endings: how the paths of its files end, the one with the frames first. The rest of the path is the same for all files of
+        a recording; it is their directory where endings begin with "/".
       actions: names of the entries of an action.
       pose: names of the columns of a pose.
       skip: useless frames at the start, which are left out.
       strict: whether a view or position that contradicts the actions is a defect. False where the files are known to hold
         motion that no action explains; there it becomes a note.
+      spare_row: whether the last action may lead nowhere, to a frame that the video does not have.
     """
 
     format: str
     title: str
     fps: int
-    actions: tuple[str, ...]
+    endings: tuple[str, ...]
+    actions: tuple[str, ...] = ACTIONS
     pose: tuple[str, ...] = POSE
     skip: int = 0
     strict: bool = True
+    spare_row: bool = False
+
+    @property
+    def is_minecraft(self) -> bool:
+        """Whether actions are the vector of Oasis, views have pitch and yaw, and poses are Minecraft's."""
+        return self.actions == ACTIONS
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Files that should be one recording.
+
+    Attributes:
+      id: name of the recording, unique under its directory: the path of its files without ending, "/" written "-".
+      files: those that exist, by the ending of their path.
+    """
+
+    id: str
+    files: Mapping[str, Path]
+
+    def file(self, ending: str) -> Path:
+        """The file whose path ends so. Raises `BadRecording` if it is missing."""
+        if ending not in self.files:
+            other = next(iter(self.files.values()))
+            raise BadRecording(other, f"{ending.removeprefix('/')} is missing beside it")
+        return self.files[ending]
 
 
 @dataclass(frozen=True)
@@ -88,13 +110,12 @@ class Recording:
     """One episode as its source has it, but for the frames, which `data_prep.recordings.frames` reads.
 
     Attributes:
-      id: that of its candidate.
+      candidate: its files.
       source: facts of the format.
-      video: the file that holds the frames.
-      video_frames: frames of that file, counted by decoding it.
       actions: float32, row 0 zero.
       pose: float64, columns `source.pose`, NaN where unknown.
       camera_deg: float32, row 0 zero; None where the view has no pitch and yaw.
+      video_frames: frames of the video; 0 until they have been counted, by decoding it.
       first_frame: the frame of the video that is frame 0 here; those before it are left out.
       n_context: frames that an evaluation gives, where the source says so.
       arrays, statics: what else the source knows of each frame, and of the episode, as the data set stores it.
@@ -103,13 +124,12 @@ class Recording:
       notes: what a user should know of the recording, though it is no defect.
     """
 
-    id: str
+    candidate: Candidate
     source: Source
-    video: Path
-    video_frames: int
     actions: Float[np.ndarray, "t a"]
     pose: Float[np.ndarray, "t p"]
     camera_deg: Float[np.ndarray, "t 2"] | None = None
+    video_frames: int = 0
     first_frame: int = 0
     n_context: int | None = None
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -121,6 +141,11 @@ class Recording:
     @property
     def num_frames(self) -> int:
         return len(self.actions)
+
+    @property
+    def video(self) -> Path:
+        """The file that holds the frames."""
+        return self.candidate.file(self.source.endings[0])
 
     def cut(self, start: int, stop: int | None = None) -> "Recording":
         """Frames ``start`` to ``stop`` - 1 as a recording of their own; the action before its first frame is zero.
@@ -138,17 +163,17 @@ class Recording:
             return None if array is None else array[start:stop].copy()
 
         actions, camera = rows(self.actions), rows(self.camera_deg)
-        for array in (actions, camera):
-            if array is not None:
-                array[0] = 0
-        context = None if self.n_context is None else self.n_context - start
+        actions[0] = 0
+        if camera is not None:
+            camera[0] = 0
+        context = (self.n_context or 0) - start
         return replace(
             self,
             first_frame=self.first_frame + start,
             actions=actions,
             camera_deg=camera,
             pose=rows(self.pose),
-            n_context=context if context is not None and 0 < context < stop - start else None,
+            n_context=context if 0 < context < stop - start else None,
             arrays={name: rows(array) for name, array in self.arrays.items()},
             cursor=rows(self.cursor),
             repeat_last=self.repeat_last and stop == self.num_frames,

@@ -1,41 +1,20 @@
 """How the recordings of a survey are divided into splits: what fits together, what is trained on, what is evaluated."""
 
+import argparse
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data_prep.recordings import source
 from data_prep.recordings.episode import common, episode_spec, misfit
-from data_prep.recordings.survey import Found, Skipped
+from data_prep.recordings.survey import Found
 from rad_jax.data import EpisodeSpec
 
 TRAIN, TEST = "train", "test"
 CONTEXT_SHARE = 0.6  # of the frames of an evaluation, where nothing else says how many are given
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """The options of a conversion that decide what becomes of a recording; see the help of the command."""
-
-    format: str
-    dst: Path
-    split: str
-    size: tuple[int, int] | None
-    skip: int | None
-    min_frames: int | None
-    test_dst: Path | None
-    test_episodes: int | None
-    test_share: float | None
-    test_frames: int | None
-    context: int | None
-    pattern: str | None
-
-    @property
-    def has_test(self) -> bool:
-        return self.test_episodes is not None or self.test_share is not None
 
 
 @dataclass(frozen=True)
@@ -47,6 +26,7 @@ class Split:
       split: its name.
       spec: the schema of its episodes.
       found: its recordings.
+      lengths: how many frames of each are stored.
       contexts: for an evaluation, how many frames of each are given; else None for each.
     """
 
@@ -54,6 +34,7 @@ class Split:
     split: str
     spec: EpisodeSpec
     found: Sequence[Found]
+    lengths: Sequence[int]
     contexts: Sequence[int | None]
 
 
@@ -63,103 +44,102 @@ class Division:
 
     Attributes:
       splits: what is to be written.
-      skipped: the recordings that are left out, and why.
+      skipped: why recordings are left out, by their ids in order.
       without_pose: columns of the pose that a recording does not know though others do, by its id; for want of them, no
         episode of the data set has these columns.
       problem: why nothing can be written as wanted; empty if it can.
     """
 
-    splits: Sequence[Split] = ()
-    skipped: Sequence[Skipped] = ()
-    without_pose: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    problem: str = ""
+    splits: Sequence[Split]
+    skipped: Mapping[str, str]
+    without_pose: Mapping[str, Sequence[str]]
+    problem: str
 
 
-def divide(wanted: Wanted, results: Sequence[Found | Skipped]) -> Division:
-    """Divide the recordings of a survey into splits."""
-    skipped = {result.id: result.reason for result in results if isinstance(result, Skipped)}
-    found = []
-    for result in results:
-        if isinstance(result, Found) and result.num_frames < (wanted.min_frames or 0):
-            skipped[result.id] = f"{result.num_frames} frames, fewer than --min-frames {wanted.min_frames}"
-        elif isinstance(result, Found):
-            found.append(result)
+def divide(options: argparse.Namespace, results: Mapping[str, Found | str]) -> Division:
+    """Divide the recordings of a survey into splits, by the options of `data_prep.recordings.conversion.parser`."""
+    skipped = {name: reason for name, reason in results.items() if isinstance(reason, str)}
+
+    def usable(found: Sequence[Found], defect: Callable[[Found], str]) -> list[Found]:
+        skipped.update({each.id: reason for each in found if (reason := defect(each))})
+        return [each for each in found if each.id not in skipped]
+
+    found = [each for each in results.values() if isinstance(each, Found)]
+    fewest, fewer = options.min_frames or 0, f"frames, fewer than --min-frames {options.min_frames}"
+    found = usable(found, lambda each: f"{each.num_frames} {fewer}" if each.num_frames < fewest else "")
     of_all = common([each.traits for each in found]) if found else None
-    skipped |= {each.id: reason for each in found if (reason := misfit(each.traits, of_all))}
-    found = [each for each in found if each.id not in skipped]
-    contexts: dict[str, int] = {}
-    for each in found:
-        context, reason = _context(wanted, each)
-        if not reason:
-            contexts[each.id] = context
-        elif wanted.split != TRAIN:
-            skipped[each.id] = reason
-    chosen, problem = _choose(wanted, found, contexts, len(results))
+    found = usable(found, lambda each: misfit(each.traits, of_all))
+    columns = {name: None for each in found for name in each.traits.pose}  # a dict keeps their order
+    lacking = {each.id: [name for name in columns if name not in each.traits.pose] for each in found}
+    if options.split != TRAIN:
+        found = usable(found, lambda each: _no_evaluation(options, each))
+    chosen, problem = _choose(options, found, len(results))
     splits = []
     for directory, split, members in chosen:
-        spec = episode_spec(
-            source(wanted.format), of_all, context=split != TRAIN, info=_info(wanted, split, members)
-        )
-        given = [contexts[each.id] if split != TRAIN else None for each in members]
-        splits.append(Split(directory, split, spec, members, given))
-    left_out = [Skipped(*item) for item in sorted(skipped.items())]
-    return Division(splits, left_out, _without_pose(found), problem)
+        testing = split != TRAIN
+        about = _info(options, split, members)
+        spec = episode_spec(source(options.format), of_all, context=testing, info=about)
+        lengths = [_length(options, each) if testing else each.num_frames for each in members]
+        contexts = [_context(options, each) if testing else None for each in members]
+        splits.append(Split(directory, split, spec, members, lengths, contexts))
+    without_pose = {name: unknown for name, unknown in lacking.items() if unknown}
+    return Division(splits, dict(sorted(skipped.items())), without_pose, problem)
 
 
-def _without_pose(found: Sequence[Found]) -> dict[str, list[str]]:
-    """The columns of the pose that a recording lacks and others have, by its id."""
-    known = {column: None for each in found for column in each.traits.pose}  # a dict keeps their order
-    lacking = {each.id: [name for name in known if name not in each.traits.pose] for each in found}
-    return {name: columns for name, columns in lacking.items() if columns}
-
-
-def _context(wanted: Wanted, each: Found) -> tuple[int, str]:
-    """How many frames of a recording an evaluation would give, and why it cannot be evaluated, if it cannot."""
-    frames = min(each.num_frames, wanted.test_frames or each.num_frames)
-    if wanted.pattern and each.pattern != wanted.pattern:
-        return 0, f"its pattern is {each.pattern or 'none that is known'}, wanted {wanted.pattern}"
-    context = wanted.context or (each.pattern_context if wanted.pattern else each.n_context)
-    context = context or max(1, round(CONTEXT_SHARE * frames))
+def _no_evaluation(options: argparse.Namespace, each: Found) -> str:
+    """Why a recording cannot be evaluated; empty if it can."""
+    if options.pattern and each.pattern != options.pattern:
+        return f"its pattern is {each.pattern or 'none that is known'}, wanted {options.pattern}"
+    context, frames = _context(options, each), _length(options, each)
     if context >= frames:
-        return 0, f"a context of {context} among {frames} frames leaves nothing to predict"
-    return context, ""
+        return f"a context of {context} among {frames} frames leaves nothing to predict"
+    return ""
+
+
+def _context(options: argparse.Namespace, each: Found) -> int:
+    """How many frames of a recording an evaluation gives."""
+    stated = each.pattern_context if options.pattern else each.n_context
+    return options.context or stated or max(1, round(CONTEXT_SHARE * _length(options, each)))
+
+
+def _length(options: argparse.Namespace, each: Found) -> int:
+    """How many frames an evaluation has."""
+    return min(each.num_frames, options.test_frames or each.num_frames)
 
 
 def _choose(
-    wanted: Wanted, found: Sequence[Found], contexts: Mapping[str, int], total: int
+    options: argparse.Namespace, found: list[Found], total: int
 ) -> tuple[list[tuple[Path, str, list[Found]]], str]:
     """Directory, name and recordings of every split, or what is wrong."""
-    able = [each for each in found if each.id in contexts]
-    if not wanted.has_test:
-        chosen = found if wanted.split == TRAIN else able
-        if not chosen:
-            return [], f"none of {total} recordings can be used"
-        return [(wanted.dst, wanted.split, list(chosen))], ""
-    count = wanted.test_episodes or round((wanted.test_share or 0) * len(found))
+    if not found:
+        return [], f"none of {total} recordings can be used"
+    if options.test_dst is None:
+        return [(options.dst, options.split, found)], ""
+    able = [each for each in found if not _no_evaluation(options, each)]
+    count = options.test_episodes or round((options.test_share or 0) * len(found))
     if not 0 < count <= len(able):
         return [], f"{count} test episodes: {len(able)} of {total} recordings can be evaluated"
-    testing = able[-count:]
-    names = {each.id for each in testing}
+    names = {each.id for each in able[-count:]}
     training = [each for each in found if each.id not in names]
     if not training:
         return [], f"{count} test episodes of {len(found)} leave none to train on: give --split test for all"
-    return [(wanted.dst, TRAIN, training), (wanted.test_dst, TEST, testing)], ""
+    return [(options.dst, TRAIN, training), (options.test_dst, TEST, able[-count:])], ""
 
 
-def _info(wanted: Wanted, split: str, chosen: Sequence[Found]) -> dict[str, Any]:
+def _info(options: argparse.Namespace, split: str, chosen: Sequence[Found]) -> dict[str, Any]:
     """What a split records about how it was made."""
-    words = [f"python -m data_prep.convert --format {wanted.format} --src SRC --dst DIR --split {split}"]
+    words = [f"python -m data_prep.convert --format {options.format} --src SRC --dst DIR --split {split}"]
     facts: dict[str, Any] = {}
-    if wanted.size:
-        words.append(f"--size {wanted.size[1]}x{wanted.size[0]}")
+    if options.size:
+        words.append(f"--size {options.size[1]}x{options.size[0]}")
     names = ["skip", "min_frames"]
     if split != TRAIN:
         patterns = {each.pattern for each in chosen}
         facts["protocol"] = (patterns.pop() if len(patterns) == 1 else None) or "continue"
         names += ["test_frames", "context", "pattern"]
     for name in names:
-        if getattr(wanted, name) is not None:
-            words.append(f"--{name.replace('_', '-')} {getattr(wanted, name)}")
+        if getattr(options, name) is not None:
+            words.append(f"--{name.replace('_', '-')} {getattr(options, name)}")
     # A hash of what is written: the same command with other recordings must not resume this data set.
     content = json.dumps([[each.id, each.num_frames, each.num_bytes] for each in chosen])
     facts["recordings"] = hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from data_prep.recordings.episode import Traits, traits
 from data_prep.recordings.patterns import find_pattern
 from rad_jax.data import DataError
 from rad_jax.data.spec import check_file_name
-from rad_jax.files import FileLock, Locked, replacing
+from rad_jax.files import FileLock, Locked
 
 JOURNAL, LOCK = "checked.jsonl", "checked.lock"
 
@@ -66,61 +66,54 @@ class Found:
     n_context: int | None
     pattern: str | None
     pattern_context: int | None
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A recording that cannot be used, and why."""
-
-    id: str
-    reason: str
+    notes: Sequence[str]
 
 
 def survey(
-    candidates: Sequence[Candidate],
+    candidates: Mapping[str, Candidate],
     settings: Settings,
     directory: Path,
     pool: Pool,
     progress: Callable[[int, int], None],
-) -> list[Found | Skipped]:
-    """The result for every candidate, in their order.
+) -> dict[str, Found | str]:
+    """By id, in the order of the candidates: what was found, or why the recording cannot be used.
 
     Args:
-      candidates: of `data_prep.recordings.find`.
+      candidates: of `data_prep.recordings.find`, by id.
       settings: how they are read.
       directory: that of the journal, which the caller holds; see `journal_held`.
       pool: the processes that do the work.
       progress: called with the number of results so far, and how many there will be.
     """
-    journal = Journal(directory / JOURNAL, settings)
-    state = {candidate.id: _state(candidate) for candidate in candidates}
-    results = {c.id: journal.get(c.id, state[c.id]) for c in candidates}
-    missing = [candidate for candidate in candidates if results[candidate.id] is None]
-    done = len(candidates) - len(missing)
-    progress(done, len(candidates))
-    with journal:
+    path, head = directory / JOURNAL, json.dumps({"readers": _version(), "settings": vars(settings)})
+    kept, states = _read_journal(path, head), {name: _state(each) for name, each in candidates.items()}
+    results: dict[str, Found | str] = {
+        n: found for n, (state, found) in kept.items() if states.get(n) == state
+    }
+    missing = [candidate for name, candidate in candidates.items() if name not in results]
+    progress(len(results), len(candidates))
+    with open(path, "a" if kept else "w", encoding="utf-8") as journal:
+        if not kept:
+            journal.write(head)
         for candidate, result in zip(missing, pool.map(partial(inspect, settings), missing), strict=True):
             results[candidate.id] = result
             if isinstance(result, Found):
-                journal.add(state[candidate.id], result)
-            done += 1
-            progress(done, len(candidates))
-    return [results[candidate.id] for candidate in candidates]
+                entry = {"state": states[candidate.id], "found": asdict(result)}
+                journal.write("\n" + json.dumps(entry))  # after what a run that was killed has left of a line
+                journal.flush()
+            progress(len(results), len(candidates))
+    return {name: results[name] for name in candidates}
 
 
-def inspect(settings: Settings, candidate: Candidate) -> Found | Skipped:
-    """Checks one recording, its frames included."""
+def inspect(settings: Settings, candidate: Candidate) -> Found | str:
+    """Checks one recording, its frames included; returns why it cannot be used, if so."""
     try:
         check_file_name("the name of the recording", candidate.id)
-    except DataError as error:
-        return Skipped(candidate.id, str(error))
-    try:
         recording = read(settings.format, candidate, skip=settings.skip)
         own = traits(recording, settings.size)
         pattern = find_pattern(recording if settings.first is None else recording.cut(0, settings.first))
-    except BadRecording as error:
-        return Skipped(candidate.id, str(error))
+    except (DataError, BadRecording) as error:
+        return str(error)
     return Found(
         id=candidate.id,
         num_frames=recording.num_frames,
@@ -134,23 +127,20 @@ def inspect(settings: Settings, candidate: Candidate) -> Found | Skipped:
     )
 
 
-@contextlib.contextmanager
-def journal_held(directory: Path, wait: bool) -> Iterator[None]:
-    """Keeps other processes from the journal of a directory; one that dies lets go of it. The directory is made.
+def journal_held(directory: Path, wait: bool) -> FileLock:
+    """A lock that keeps other processes from the journal of a directory, which is made; as a context manager, until its end.
 
     Raises:
       DataError: another process holds it, and ``wait`` is false.
     """
     directory.mkdir(parents=True, exist_ok=True)
     try:
-        # Not the journal itself, which is replaced, and not the lock of the data set's index.
-        lock = FileLock(directory / LOCK, math.inf if wait else 0.0)
+        # Not on the journal itself, which would be emptied, and not the lock of the data set's index.
+        return FileLock(directory / LOCK, math.inf if wait else 0.0)
     except Locked as error:
         raise DataError(
             f"{error.owner} is converting into {directory}: wait until it is done, or use another --dst"
         ) from None
-    with lock:
-        yield
 
 
 def _state(candidate: Candidate) -> list[list[Any]]:
@@ -161,54 +151,20 @@ def _state(candidate: Candidate) -> list[list[Any]]:
 
 def _version() -> str:
     """A hash of the readers' source: another version may judge the same files differently."""
-    source = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        source.update(path.read_bytes())
-    return source.hexdigest()[:16]
+    source = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
+    return hashlib.sha256(source).hexdigest()[:16]
 
 
-class Journal:
-    """The usable recordings of earlier runs with the same settings and readers. As a context manager it takes new ones.
+def _read_journal(path: Path, head: str) -> dict[str, tuple[list[list[Any]], Found]]:
+    """By id, the usable recordings of earlier runs with the same readers and settings, and the state of their files.
 
     Lines that are damaged, such as the last one of a run that was killed, do not count.
     """
-
-    def __init__(self, path: Path, settings: Settings):
-        self._path, self._head = path, json.dumps({"readers": _version(), "settings": vars(settings)})
-        self._entries: dict[str, dict[str, Any]] = {}
-        lines = path.read_text("utf-8", errors="replace").split("\n") if path.exists() else []
-        if lines and lines[0] == self._head:
-            self._entries = {entry["found"]["id"]: entry for entry in _whole(lines[1:])}
-
-    def get(self, name: str, state: list[list[Any]]) -> Found | None:
-        """The recording of this name, if its files are still in this state."""
-        entry = self._entries.get(name)
-        if entry is None or entry["state"] != state:
-            return None
-        found = entry["found"]
-        return Found(**{**found, "traits": Traits.from_json(found["traits"]), "notes": tuple(found["notes"])})
-
-    def __enter__(self) -> "Journal":
-        lines = [self._head, *map(json.dumps, self._entries.values())]
-        with replacing(self._path) as temporary:
-            temporary.write_text("".join(line + "\n" for line in lines), "utf-8")
-        self._file = open(self._path, "a", encoding="utf-8")
-        return self
-
-    def add(self, state: list[list[Any]], result: Found) -> None:
-        """Takes a recording whose files are in a state."""
-        self._file.write(json.dumps({"state": state, "found": asdict(result)}) + "\n")
-        self._file.flush()
-
-    def __exit__(self, *error: object) -> None:
-        self._file.close()
-
-
-def _whole(lines: Sequence[str]) -> Iterator[dict[str, Any]]:
-    for line in lines:
-        try:
+    kept = {}
+    first, *lines = path.read_text("utf-8", errors="replace").split("\n") if path.exists() else [""]
+    for line in lines if first == head else ():
+        with contextlib.suppress(ValueError, TypeError, KeyError):
             entry = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(entry, dict) and {"state", "found"} <= set(entry):
-            yield entry
+            found = Found(**{**entry["found"], "traits": Traits(**entry["found"]["traits"])})
+            kept[found.id] = entry["state"], found
+    return kept

@@ -5,21 +5,21 @@ that the decoder had to make up is an error, and so is everything else that chan
 or mirror the picture is obeyed.
 """
 
-import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from einops import rearrange
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
-from data_prep.recordings.recording import BadRecording
+from data_prep.recordings.cursor import with_pointer
+from data_prep.recordings.recording import BadRecording, refusing
 
 FrameChunks = Iterator[UInt8[np.ndarray, "n H W 3"]]
-Draw = Callable[[int, UInt8[np.ndarray, "H W 3"]], UInt8[np.ndarray, "H W 3"]]
 
 _CHUNK_BYTES = 2**24
 _LARGEST_SIDE = 8192
@@ -40,26 +40,12 @@ def count_frames(path: Path) -> int:
     return count
 
 
-def frames_for(video: Path, path: Path, rows: int, counted: int | None) -> int:
-    """The number of frames of a video that must have one for every row of another file.
-
-    Args:
-      video: the video.
-      path: the other file.
-      rows: how many rows it has.
-      counted: the number of frames, if they have been counted before.
-
-    Raises:
-      BadRecording: there are more or fewer rows, or see `count_frames`.
-    """
-    frames = counted or count_frames(video)
-    if rows != frames:
-        raise BadRecording(path, f"{rows} rows for {frames} frames of {video.name}", "as many")
-    return frames
-
-
 def read_frames(
-    path: Path, first: int, count: int, size: tuple[int, int] | None = None, draw: Draw | None = None
+    path: Path,
+    first: int,
+    count: int,
+    size: tuple[int, int] | None = None,
+    cursor: Float[np.ndarray, "t 2"] | None = None,
 ) -> FrameChunks:
     """Frames ``first`` to ``first + count - 1`` of a video, in order, in chunks.
 
@@ -67,7 +53,7 @@ def read_frames(
       path: the video.
       first, count: which frames.
       size: (height, width) to scale to; None for that of the video.
-      draw: changes frame ``index`` (0 is ``first``) before it is scaled.
+      cursor: of each of these frames, where to draw a mouse pointer before it is scaled; see `with_pointer`.
 
     Yields:
       uint8 RGB (n, H, W, 3), ``count`` frames in all.
@@ -75,22 +61,17 @@ def read_frames(
     Raises:
       BadRecording: the video is damaged or shorter.
     """
-    scaled, chunk, number, limit = _Scaler(), [], 0, 1
-    for number, frame in enumerate(_decode(path), 1):
-        if number <= first:
-            continue
-        if draw is not None:
-            frame = av.VideoFrame.from_ndarray(draw(number - 1 - first, _to_array(frame)), format="rgb24")
+    scaled, chunk, done = _Scaler(), [], 0
+    for frame in islice(_decode(path), first, first + count):
+        if cursor is not None:
+            frame = _to_frame(with_pointer(_to_array(frame), cursor[done]))
         chunk.append(_to_array(scaled(frame, size)))
-        limit = max(1, _CHUNK_BYTES // chunk[0].nbytes)
-        if number == first + count:
-            break
-        if len(chunk) == limit:
+        done += 1
+        if done == count or (len(chunk) + 1) * chunk[0].nbytes > _CHUNK_BYTES:
             yield np.stack(chunk)
             chunk = []
-    if number < first + count:
-        raise BadRecording(path, f"{number} frames", f"{first + count}")
-    yield np.stack(chunk)
+    if done < count:
+        raise BadRecording(path, f"at most {first + done} frames", f"{first + count}")
 
 
 def scale(frames: UInt8[np.ndarray, "n H W 3"], size: tuple[int, int] | None) -> UInt8[np.ndarray, "n h w 3"]:
@@ -98,8 +79,11 @@ def scale(frames: UInt8[np.ndarray, "n H W 3"], size: tuple[int, int] | None) ->
     if size is None or frames.shape[1:3] == tuple(size):
         return frames
     scaled = _Scaler()
-    source = (av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24") for frame in frames)
-    return np.stack([_to_array(scaled(frame, size)) for frame in source])
+    return np.stack([_to_array(scaled(_to_frame(frame), size)) for frame in frames])
+
+
+def _to_frame(image: UInt8[np.ndarray, "H W 3"]) -> av.VideoFrame:
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
 
 
 def _to_array(frame: av.VideoFrame) -> UInt8[np.ndarray, "H W 3"]:
@@ -123,14 +107,19 @@ class _Scaler:
 
 def _decode(path: Path) -> Iterator[av.VideoFrame]:
     """All frames of a video, one by one, the right way up; every one must have the size of the first."""
-    with _opened(path) as container:
-        stream = container.streams.video[0]
+    with (
+        refusing(path, "the video cannot be decoded"),
+        # "file:" keeps a name with a colon from being read as an address.
+        av.open(f"file:{os.fspath(path)}", "r", options=_DEMUXER) as container,
+    ):
+        if not container.streams.video:
+            raise BadRecording(path, "no video in it: cut off while it was written, or something else")
+        stream, shape = container.streams.video[0], None
         context = stream.codec_context
         if context is None:
             raise BadRecording(path, "a video in a codec that is unknown, or a damaged head")
         context.thread_count = 1  # the work is shared by processes, each with a video of its own
         context.options = _DECODER
-        shape = None
         for packet in container.demux(stream):
             if packet.is_corrupt:
                 raise BadRecording(path, "the video is cut off or damaged (a packet is not whole)")
@@ -139,11 +128,9 @@ def _decode(path: Path) -> Iterator[av.VideoFrame]:
                     raise BadRecording(path, "the video is damaged (a frame could not be decoded in full)")
                 shape = shape or (frame.height, frame.width)
                 if (frame.height, frame.width) != shape or max(shape) > _LARGEST_SIDE:
-                    raise BadRecording(
-                        path,
-                        f"a frame of {frame.width}x{frame.height} px",
-                        f"{shape[1]}x{shape[0]} px as the first, at most {_LARGEST_SIDE} px a side",
-                    )
+                    found = f"a frame of {frame.width}x{frame.height} px"
+                    expected = f"{shape[1]}x{shape[0]} px as the first, at most {_LARGEST_SIDE} px a side"
+                    raise BadRecording(path, found, expected)
                 yield _upright(path, frame)
 
 
@@ -159,26 +146,7 @@ def _upright(path: Path, frame: av.VideoFrame) -> av.VideoFrame:
         raise BadRecording(path, f"a video to be shown under the matrix {matrix.tolist()}", "quarter turns")
     if (a, d) == (1, 1):
         return frame
-    image = _to_array(frame)
+    image, across, down = _to_array(frame), a, d
     if a == 0:
-        image = rearrange(image, "H W c -> W H c")
-    across, down = (c, b) if a == 0 else (a, d)
-    image = np.ascontiguousarray(image[:: int(down), :: int(across)])
-    return av.VideoFrame.from_ndarray(image, format="rgb24")
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[av.container.InputContainer]:
-    try:
-        # "file:" keeps a name with a colon from being read as an address.
-        with av.open(f"file:{os.fspath(path)}", "r", options=_DEMUXER) as container:
-            if not container.streams.video:
-                raise BadRecording(path, "no video in it: cut off while it was written, or something else")
-            yield container
-    except BadRecording:
-        raise
-    except (av.FFmpegError, ValueError, OSError, RuntimeError, MemoryError) as error:
-        reason = (
-            getattr(error, "strerror", None) or (str(error).splitlines() or [""])[0] or type(error).__name__
-        )
-        raise BadRecording(path, f"the video cannot be decoded ({reason})") from error
+        image, across, down = rearrange(image, "H W c -> W H c"), c, b
+    return _to_frame(image[:: int(down), :: int(across)])

@@ -4,40 +4,27 @@
 also jump. Row t led to frame t. (Diffusion Forcing's reader drops row 0: there, row t is the action taken at frame t.)
 """
 
-from pathlib import Path
-
 import numpy as np
 
-from data_prep.recordings.actions import ACTIONS, LARGEST_TURN, vectors
-from data_prep.recordings.files import Arrays, find_pairs
+from data_prep.recordings.actions import LARGEST_TURN, vectors
+from data_prep.recordings.files import Arrays
 from data_prep.recordings.recording import BadRecording, Candidate, Recording, Source, unknown_pose
-from data_prep.recordings.video import frames_for
 
-SOURCE = Source("teco", "TECO (MineRL)", 20, ACTIONS)
-LAYOUT = "<worker>/<number>.mp4 beside <number>.npz"
+SOURCE = Source("teco", "TECO (MineRL)", 20, (".mp4", ".npz"))
 START, FORWARD, LEFT, RIGHT = range(4)
 
 
-def find(src: Path | str) -> list[Candidate]:
-    return find_pairs(src, (".mp4", ".npz"))
-
-
-def read(candidate: Candidate, video_frames: int | None = None) -> Recording:
-    video, path = candidate.file(".mp4"), candidate.file(".npz")
-    rows = Arrays(path).get("actions", "iu")
-    if rows.ndim != 1:
-        raise BadRecording(path, f"actions of shape {rows.shape}", "(frames,)")
-    frames = frames_for(video, path, len(rows), video_frames)
-    if rows[0] != START or not np.isin(rows[1:], (FORWARD, LEFT, RIGHT)).all():
+def read(candidate: Candidate) -> Recording:
+    path = candidate.file(".npz")
+    rows = Arrays(path).get("actions", "iu", (None,))
+    if not (rows[:1] == START).all() or not np.isin(rows[1:], (FORWARD, LEFT, RIGHT)).all():
         raise BadRecording(path, "actions with other values", "0 at the start, then 1, 2 or 3")
-    camera = np.zeros((frames, 2), np.float32)
+    camera = np.zeros((len(rows), 2), np.float32)
     camera[:, 1] = LARGEST_TURN * ((rows == RIGHT).astype(np.float32) - (rows == LEFT))
     return Recording(
-        candidate.id,
+        candidate,
         SOURCE,
-        video,
-        frames,
         actions=vectors({"forward": rows == FORWARD, "jump": rows != START}, camera),
         camera_deg=camera,
-        pose=unknown_pose(frames),
+        pose=unknown_pose(len(rows)),
     )

@@ -16,17 +16,14 @@ beside keys, so a contradiction between them is a note, not a defect.
 
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from data_prep.recordings.actions import ACTIONS, led_to, vectors
-from data_prep.recordings.files import entry_of, find_pairs, number_of, read_json_lines
+from data_prep.recordings.actions import BUTTONS, led_to, vectors
+from data_prep.recordings.files import JsonObject, read_json_lines
 from data_prep.recordings.recording import BadRecording, Candidate, Recording, Source
-from data_prep.recordings.video import frames_for
 
-SOURCE = Source("vpt", "VPT contractors", 20, ACTIONS, strict=False)
-LAYOUT = "<name>.mp4 beside <name>.jsonl"
+SOURCE = Source("vpt", "VPT contractors", 20, (".mp4", ".jsonl"), strict=False)
 DEGREES_PER_PIXEL = 360 / 2400
 KEYBOARD = {
     "key.keyboard.w": "forward",
@@ -48,66 +45,55 @@ SCREEN_FACTOR = {"5.7": 0.5, "5.8": 0.5, "6.7": 2.0, "6.8": 2.0, "6.9": 2.0}
 _STATE = ("xpos", "ypos", "zpos", "yaw", "pitch")
 
 
-def find(src: Path | str) -> list[Candidate]:
-    return find_pairs(src, (".mp4", ".jsonl"))
-
-
-def read(candidate: Candidate, video_frames: int | None = None) -> Recording:
-    video, path = candidate.file(".mp4"), candidate.file(".jsonl")
+def read(candidate: Candidate) -> Recording:
+    path = candidate.file(".jsonl")
     rows = read_json_lines(path)
-    if not rows:
-        raise BadRecording(path, "no lines", "a line for every frame")
-    buttons, camera = {name: np.zeros(len(rows), np.float32) for name in ACTIONS}, np.zeros((len(rows), 2))
-    pose, cursor = np.full((len(rows), 5), np.nan), np.full((len(rows), 2), np.nan, np.float32)
+    pressed = {name: np.zeros(len(rows), np.float32) for name in BUTTONS}
+    camera, cursor = np.zeros((len(rows), 2), np.float32), np.full((len(rows), 2), np.nan, np.float32)
     factor, nulls, slot, stuck = _screen_factor(path), 0, None, False
     for t, row in enumerate(rows):
-        where = f"line {t + 1}"
-        keyboard = entry_of(path, where, row, "keyboard", (dict, type(None)))
-        mouse = entry_of(path, where, row, "mouse", (dict, type(None)))
-        nulls += keyboard is None or mouse is None
-        screen = row.get("isGuiOpen") is True
-        for key in entry_of(path, where, keyboard, "keys", list) if keyboard else ():
+        keyboard, mouse = (_device(row, name) for name in ("keyboard", "mouse"))
+        nulls += None in (row.content["keyboard"], row.content["mouse"])
+        screen = row.content.get("isGuiOpen") is True
+        for key in keyboard.get("keys", list) if keyboard else ():
             if key in KEYBOARD:
-                buttons[KEYBOARD[key]][t] = 1
+                pressed[KEYBOARD[key]][t] = 1
         if mouse:
-            dx, dy = (number_of(path, where, mouse.get(axis), f"mouse {axis}") for axis in ("dx", "dy"))
-            camera[t] = np.array([dy, dx]) * DEGREES_PER_PIXEL * (factor if screen else 1)
-            new = entry_of(path, where, mouse, "newButtons", list)
+            turned = np.array([mouse.number("dy"), mouse.number("dx")]) * DEGREES_PER_PIXEL
+            camera[t] = turned * (factor if screen else 1)
+            new = mouse.get("newButtons", list)
             stuck = new == [0] if t == 0 else stuck and 0 not in new
-            for button in entry_of(path, where, mouse, "buttons", list):
+            for button in mouse.get("buttons", list):
                 if button in MOUSE and not (button == 0 and stuck):
-                    buttons[MOUSE[button]][t] = 1
+                    pressed[MOUSE[button]][t] = 1
             if screen:
-                cursor[t] = [number_of(path, where, mouse.get(axis), f"mouse {axis}") for axis in "xy"]
-        before, slot = slot, _slot(path, where, row)
+                cursor[t] = mouse.number("x"), mouse.number("y")
+        before, slot = slot, _slot(row)
         if slot is not None and before not in (None, slot):
-            buttons[f"hotbar.{slot + 1}"][t] = 1
-        for column, name in enumerate(_STATE):
-            if row.get(name) is not None:
-                pose[t, column] = number_of(path, where, row[name], name)
-    frames = frames_for(video, path, len(rows), video_frames)
-    for name in ("cameraX", "cameraY"):
-        del buttons[name]
-    turned = led_to(camera.astype(np.float32), frames)
+            pressed[f"hotbar.{slot + 1}"][t] = 1
+    pose = [
+        [np.nan if row.content.get(name) is None else row.number(name) for name in _STATE] for row in rows
+    ]
     return Recording(
-        candidate.id,
+        candidate,
         SOURCE,
-        video,
-        frames,
-        actions=vectors({name: led_to(pressed, frames) for name, pressed in buttons.items()}, turned),
-        camera_deg=turned,
-        pose=pose,
+        actions=led_to(vectors(pressed, camera))[:-1],
+        camera_deg=led_to(camera)[:-1],
+        pose=np.array(pose),
         cursor=cursor,
         notes=(f"{nulls} lines in which mouse or keyboard is null",) if nulls else (),
     )
 
 
-def _slot(path: Path, where: str, row: dict[str, Any]) -> int | None:
-    slot = row.get("hotbar")  # from version 6.11 on
-    if slot is None:
-        return None
-    if isinstance(slot, bool) or not isinstance(slot, int) or not 0 <= slot <= 8:
-        raise BadRecording(path, f"{where}: hotbar is {slot!r}", "0 to 8")
+def _device(row: JsonObject, name: str) -> JsonObject | None:
+    """What keyboard or mouse did in a line; None where this is null or empty."""
+    return row.object(name) if row.get(name, dict, type(None)) else None
+
+
+def _slot(row: JsonObject) -> int | None:
+    slot = row.content.get("hotbar")  # from version 6.11 on
+    if slot is not None and (type(slot) is not int or not 0 <= slot <= 8):
+        raise BadRecording(row.path, f"{row.where}: hotbar is {slot!r}", "0 to 8")
     return slot
 
 

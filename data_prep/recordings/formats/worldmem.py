@@ -12,17 +12,13 @@ differ from that reader: it stores a step of 15 degrees as the largest turn (1.0
 as "drop". Here both are "use", and destroy is "attack". Craft and equip have no entry in the action vector.
 """
 
-from pathlib import Path
-
 import numpy as np
 
-from data_prep.recordings.actions import ACTIONS, vectors
-from data_prep.recordings.files import Arrays, find_pairs
+from data_prep.recordings.actions import vectors
+from data_prep.recordings.files import Arrays
 from data_prep.recordings.recording import BadRecording, Candidate, Recording, Source, unknown_pose
-from data_prep.recordings.video import frames_for
 
-SOURCE = Source("worldmem", "WorldMem (MineDojo)", 10, ACTIONS, skip=100)
-LAYOUT = "<worker>/<number>.mp4 beside <number>.npz"
+SOURCE = Source("worldmem", "WorldMem (MineDojo)", 10, (".mp4", ".npz"), skip=100)
 NO_TURN, DEGREES = 12, 15.0
 LARGEST = (2, 2, 3, 24, 24, 7)  # of the first six columns
 HEIGHT_RANGE = 2.0  # blocks
@@ -41,35 +37,31 @@ BUTTONS = {
 """Name in the action vector: column, and the values there that press it."""
 
 
-def find(src: Path | str) -> list[Candidate]:
-    return find_pairs(src, (".mp4", ".npz"))
-
-
-def read(candidate: Candidate, video_frames: int | None = None) -> Recording:
-    video, path = candidate.file(".mp4"), candidate.file(".npz")
-    arrays = Arrays(path)
-    rows, poses = arrays.get("actions", "iu"), arrays.get("poses", "f")
-    if rows.ndim != 2 or rows.shape[1] != 8:
-        raise BadRecording(path, f"actions of shape {rows.shape}", "(frames, 8)")
-    frames = frames_for(video, path, len(rows), video_frames)
-    if poses.ndim != 2 or poses.shape[1] != 5 or len(poses) not in (frames, frames - 1):
-        raise BadRecording(path, f"poses of shape {poses.shape}", f"({frames}, 5) or ({frames - 1}, 5)")
+def read(candidate: Candidate) -> Recording:
+    arrays = Arrays(candidate.file(".npz"))
+    rows, poses = arrays.get("actions", "iu", (None, 8)), arrays.get("poses", "f", (None, 5))
+    frames = len(rows)
+    if frames < 2 or len(poses) not in (frames, frames - 1):
+        found = f"{len(poses)} rows of poses for {frames} of actions"
+        raise BadRecording(arrays.path, found, "at least 2, and as many or one fewer")
     if (rows < 0).any() or (rows[:, :6] > LARGEST).any():
-        raise BadRecording(path, "actions with other values", f"0 to {LARGEST} in the first six columns")
+        raise BadRecording(
+            arrays.path, "actions with other values", f"0 to {LARGEST} in the first six columns"
+        )
     camera = ((rows[:, [3, 4]] - NO_TURN) * DEGREES).astype(np.float32)
     if rows[0, [0, 1, 2, 5]].any() or camera[0].any():
-        raise BadRecording(path, f"row 0 of actions is {rows[0].tolist()}", "the action that does nothing")
+        found = f"row 0 of actions is {rows[0].tolist()}"
+        raise BadRecording(arrays.path, found, "the action that does nothing")
     pose = unknown_pose(frames)
     pose[frames - len(poses) :] = poses[:, [0, 1, 2, 4, 3]]
     pose[0, 1] = pose[1, 1]
     if np.ptp(pose[:, 1]) >= HEIGHT_RANGE:
-        raise BadRecording(path, f"a height that changes by {np.ptp(pose[:, 1]):.2f}", "less than 2 blocks")
+        found = f"a height that changes by {np.ptp(pose[:, 1]):.2f}"
+        raise BadRecording(arrays.path, found, "less than 2 blocks")
     other = int(np.isin(rows[:, 5], (4, 5)).sum())
     return Recording(
-        candidate.id,
+        candidate,
         SOURCE,
-        video,
-        frames,
         actions=vectors({name: np.isin(rows[:, c], values) for name, (c, values) in BUTTONS.items()}, camera),
         camera_deg=camera,
         pose=pose,

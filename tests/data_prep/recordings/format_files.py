@@ -24,21 +24,6 @@ CODECS = {
 # The 25 entries, by number, as the action vector of Oasis is documented.
 FORWARD, BACK, LEFT, RIGHT, PITCH, YAW, JUMP, SNEAK, SPRINT = range(11, 20)
 INVENTORY, ESC, HOTBAR_1, ATTACK, USE, PICK, DROP = 0, 1, 2, 21, 22, 23, 24
-# Turns in degrees and what the action vector has for them (open-oasis issues #9 and #48).
-GOLDEN = {
-    0: 0.0,
-    5: 0.4,
-    6: 0.45,
-    7: 0.5,
-    8: 0.55,
-    9: 0.6,
-    10: 0.65,
-    12: 0.725,
-    15: 0.85,
-    18: 0.95,
-    19: 0.975,
-    20: 1.0,
-}
 
 
 @dataclass
@@ -67,26 +52,31 @@ def numbers(frames: np.ndarray) -> list[int]:
 
 
 @functools.cache
-def video_bytes(codec: str, count: int, first: int = 0) -> bytes:
+def video_bytes(codec: str, count: int, width: int = WIDTH, rows: int = HEIGHT) -> bytes:
+    """A video of numbered frames, in which only so many rows of the bars are white."""
     container_format, name, pixels = CODECS[codec]
     file = io.BytesIO()
     with av.open(file, "w", format=container_format) as container:
         stream = container.add_stream(name, rate=Fraction(20))
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pixels
+        stream.width, stream.height, stream.pix_fmt = width, HEIGHT, pixels
         stream.codec_context.thread_count = 1
-        for number in range(first, first + count):
-            container.mux(
-                stream.encode(
-                    av.VideoFrame.from_ndarray(bars(number), format="rgb24").reformat(format=pixels)
-                )
-            )
+        for number in range(count):
+            image = bars(number) * (np.arange(HEIGHT) < rows)[:, None, None]
+            frame = av.VideoFrame.from_ndarray(image[:, :: WIDTH // width].copy(), format="rgb24")
+            container.mux(stream.encode(frame.reformat(format=pixels)))
         container.mux(stream.encode(None))
     return file.getvalue()
 
 
-def write_video(path: Path, codec: str, count: int, first: int = 0) -> None:
+def write_video(path: Path, codec: str, count: int, **options: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(video_bytes(codec, count, first))
+    path.write_bytes(video_bytes(codec, count, **options))
+
+
+def add_arrays(path: Path, **more: np.ndarray) -> None:
+    """Add arrays to an npz file, or replace them."""
+    with np.load(path, allow_pickle=True) as old:
+        np.savez_compressed(path, **{**old, **more})
 
 
 def blank(frames: int) -> tuple[np.ndarray, np.ndarray]:
@@ -108,17 +98,14 @@ def walk(turns: np.ndarray, forward: np.ndarray, yaw: float = 30.0, step: float 
 # ---- one function per format: writes one recording and says what a reader must make of it
 
 
-def vrag_rows(frames: int, seed: int = 0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    rows = np.column_stack([*rng.integers(0, 2, (3, frames)), rng.integers(-1, 2, frames)])
-    rows[0] = 0
-    return rows
-
-
 def vrag(
-    directory: Path, columns: int = 8, name: str = "3/000007", frames: int = 24, seed: int = 0
+    directory: Path, columns: int = 8, name: str = "3/000007", frames: int = 24, seed: int = 0, rows=None
 ) -> Expected:
-    rows = vrag_rows(frames, seed)
+    if rows is None:
+        rng = np.random.default_rng(seed)
+        rows = np.column_stack([*rng.integers(0, 2, (3, frames)), rng.integers(-1, 2, frames)])
+        rows[0] = 0
+    frames = len(rows)
     actions, camera = blank(frames)
     actions[:, [FORWARD, BACK, JUMP, YAW]] = rows
     camera[:, 1] = 20 * rows[:, 3]
@@ -292,15 +279,10 @@ def minerl(directory: Path, name: str = "v3_absolute_grape-6", steps: int = 20, 
     placed = rng.choice(["none", "dirt"], steps)
     trajectory = directory / name
     write_video(trajectory / "recording.mp4", "h264", before + steps + 1)
-    np.savez_compressed(
-        trajectory / "rendered.npz",
-        **arrays,
-        **{"action$camera": turns, "action$place": placed, "reward": np.zeros(steps, np.float32)},
-        **{
-            "observation$compass$angle": np.zeros(steps + 1),
-            "action$craft": np.array(["none"] * steps, object),
-        },
-    )
+    arrays |= {"action$camera": turns, "action$place": placed, "reward": np.zeros(steps, np.float32)}
+    others = {"observation$compass$angle": np.zeros(steps + 1)}
+    others["action$craft"] = np.array(["none"] * steps, object)
+    np.savez_compressed(trajectory / "rendered.npz", **arrays, **others)
     metadata = {"true_video_frame_count": before + steps + 1, "duration_steps": steps, "success": True}
     (trajectory / "metadata.json").write_text(json.dumps(metadata))
     actions, camera = blank(steps + 1)

@@ -31,14 +31,11 @@ def test_frames_actions_and_poses_are_those_that_were_recorded(name, tmp_path):
     assert recording.actions.dtype == np.float32
     np.testing.assert_allclose(recording.actions, expected.actions, atol=1e-6)
     assert not recording.actions[0].any()
-    if expected.camera_deg is None:
-        assert recording.camera_deg is None
-    else:
+    assert (recording.camera_deg is None) == (expected.camera_deg is None)
+    if expected.camera_deg is not None:
         np.testing.assert_allclose(recording.camera_deg, expected.camera_deg, atol=1e-4)
-    if expected.pose is None:
-        assert np.isnan(recording.pose).all()
-    else:
-        np.testing.assert_allclose(recording.pose, expected.pose, atol=0.1 if name == "loopnav" else 1e-4)
+    pose = np.nan * recording.pose if expected.pose is None else expected.pose
+    np.testing.assert_allclose(recording.pose, pose, atol=0.1 if name == "loopnav" else 1e-4)
     assert recording.n_context == expected.n_context
 
 
@@ -66,7 +63,7 @@ def test_a_cut_is_a_recording_of_its_own(tmp_path):
     assert not cut.actions[0].any() and not cut.camera_deg[0].any()
     np.testing.assert_array_equal(cut.actions[1:], expected.actions[6:15])
     np.testing.assert_allclose(cut.pose, expected.pose[5:15], atol=1e-4)
-    with pytest.raises(BadRecording, match="at least 2"):
+    with pytest.raises(BadRecording, match=r"10 frames.*9"):
         cut.cut(9)
 
 
@@ -74,17 +71,18 @@ def test_a_cut_is_a_recording_of_its_own(tmp_path):
 def test_the_number_of_frames_left_out_can_be_chosen(skip, tmp_path):
     files.worldmem(tmp_path, frames=30, skip=skip)
     (candidate,) = find("worldmem", tmp_path)
-    with pytest.raises(BadRecording, match="the first 100 are left out"):
+    with pytest.raises(BadRecording, match=r"30 frames.*100"):
         read("worldmem", candidate)
     recording = read("worldmem", candidate, skip=skip)
     assert files.numbers(np.concatenate(list(frames(recording)))) == list(range(skip, 30))
 
 
 def test_the_quantiser_has_the_published_values():
-    for degrees, value in files.GOLDEN.items():
-        for sign in (-1, 1):
-            assert camera_value(sign * degrees) == pytest.approx(sign * value, abs=1e-7), degrees
-    assert camera_value(90) == 1 and camera_value(-20.1) == -1
+    """Those of open-oasis issues #9 and #48."""
+    degrees = np.array([0, 5, 6, 7, 8, 9, 10, 12, 15, 18, 19, 20, 90])
+    values = np.array([0, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.725, 0.85, 0.95, 0.975, 1, 1])
+    for sign in (-1, 1):
+        np.testing.assert_allclose(camera_value(sign * degrees), sign * values, atol=1e-7)
     assert (camera_bin([-20, 0, 20]) == [0, 40, 80]).all()
 
 
@@ -95,29 +93,23 @@ def test_the_quantiser_and_its_inverse_agree_in_every_bin():
 
 
 def test_the_action_vector_has_the_documented_order():
-    assert len(ACTIONS) == 25 and ACTIONS[11:20] == (
-        *("forward", "back", "left", "right", "cameraX", "cameraY"),
-        *("jump", "sneak", "sprint"),
-    )
-    assert (ACTIONS[0], ACTIONS[1], ACTIONS[2], ACTIONS[10]) == ("inventory", "ESC", "hotbar.1", "hotbar.9")
-    assert ACTIONS[20:] == ("swapHands", "attack", "use", "pickItem", "drop")
+    slots = [f"hotbar.{slot}" for slot in range(1, 10)]
+    moves = ["forward", "back", "left", "right", "cameraX", "cameraY", "jump", "sneak", "sprint"]
+    others = ["swapHands", "attack", "use", "pickItem", "drop"]
+    assert list(ACTIONS) == ["inventory", "ESC", *slots, *moves, *others]
 
 
-def test_recordings_come_in_order_of_their_names_wherever_they_lie(tmp_path):
-    for name in ("b/000001", "a/000002", "000000"):
-        files.vrag(tmp_path, name=name)
-    (tmp_path / "._000000.mp4").write_bytes(b"what some systems leave behind")
-    assert [candidate.id for candidate in find("vrag", tmp_path)] == ["000000", "a-000002", "b-000001"]
-
-
-def test_links_to_directories_are_followed_and_every_directory_counts_once(tmp_path):
+def test_recordings_come_in_order_of_their_names_and_every_directory_counts_once(tmp_path):
     src = tmp_path / "src"
-    files.vrag(src, name="w/000001")
+    for name in ("w/000001", "a/000002", "000000"):
+        files.vrag(src, name=name)
     files.vrag(tmp_path / "disk", name="000002")
-    (src / "a").symlink_to(src / "w")  # has a name of its own already
+    (src / "._000000.mp4").write_bytes(b"what some systems leave behind")
+    (src / "b").symlink_to(src / "w")  # has a name of its own already
     (src / "linked").symlink_to(tmp_path / "disk")
     (tmp_path / "disk/back").symlink_to(src)
-    assert [candidate.id for candidate in find("vrag", src)] == ["linked-000002", "w-000001"]
+    found = [candidate.id for candidate in find("vrag", src)]
+    assert found == ["000000", "a-000002", "linked-000002", "w-000001"]
 
 
 def show_by_matrix(path, a, b, c, d):
@@ -141,14 +133,10 @@ def show_by_matrix(path, a, b, c, d):
         ((0, -1, -1, 0), lambda frames: np.swapaxes(frames, 1, 2)[:, ::-1, ::-1]),
     ],
 )
-def test_a_video_is_turned_as_players_show_it(matrix, upright, tmp_path, monkeypatch):
-    # Bars alone look the same upside down.
-    bars = files.bars
-    monkeypatch.setattr(files, "bars", lambda n: bars(n) * (np.arange(files.HEIGHT) < 16)[:, None, None])
-    files.video_bytes.cache_clear()
+def test_a_video_is_turned_as_players_show_it(matrix, upright, tmp_path):
     files.vrag(tmp_path)
-    monkeypatch.undo()
-    files.video_bytes.cache_clear()
+    # Whole bars look the same upside down.
+    files.write_video(next(tmp_path.rglob("*.mp4")), "mp4v", 24, rows=16)
     expected = upright(np.concatenate(list(frames(one("vrag", tmp_path)))))
     show_by_matrix(next(tmp_path.rglob("*.mp4")), *matrix)
     turned = one("vrag", tmp_path)
@@ -159,7 +147,7 @@ def test_a_video_is_turned_as_players_show_it(matrix, upright, tmp_path, monkeyp
 def test_a_video_that_is_to_be_shown_askew_is_refused(tmp_path):
     files.vrag(tmp_path)
     show_by_matrix(next(tmp_path.rglob("*.mp4")), 0.7, 0.7, -0.7, 0.7)
-    with pytest.raises(BadRecording, match="quarter turns"):
+    with pytest.raises(BadRecording, match=r"0\.69"):
         one("vrag", tmp_path)
 
 
@@ -168,28 +156,25 @@ def test_the_actions_of_memory_maze_are_those_of_the_ray_cast_one():
 
 
 def test_no_directory_and_no_format_are_said(tmp_path):
-    with pytest.raises(DataError, match=r"nothing is not a directory"):
+    with pytest.raises(DataError, match=r"nothing"):
         find("vrag", tmp_path / "nothing")
-    with pytest.raises(DataError, match="format 'vragg' is unknown, expected one of loopnav"):
+    with pytest.raises(DataError, match=r"vragg.*loopnav"):
         find("vragg", tmp_path)
     files.vrag(tmp_path, name="a/b")
     files.vrag(tmp_path, name="a-b")
-    with pytest.raises(DataError, match="would both be called 'a-b'"):
+    with pytest.raises(DataError, match="'a-b'"):
         find("vrag", tmp_path)
 
 
 def test_what_other_worlds_add_to_vrag_is_read(tmp_path):
-    expected = files.vrag(tmp_path)
-    path = tmp_path / "3/000007.npz"
-    with np.load(path) as arrays:
-        actions = arrays["actions"]
-    pose = np.zeros((24, 5), np.float32)
-    pose[1:, :4] = actions[1:, 4:]
-    pose[0] = [*pose[1, :3], pose[1, 3] - expected.camera_deg[1, 1], 0]
+    files.vrag(tmp_path)
+    pose = np.arange(24 * 5, dtype=np.float32).reshape(24, 5) * [0.1, 0, 0, 0, 0]
+    pose[:, 3] = np.cumsum(one("vrag", tmp_path).camera_deg[:, 1])
     oracle = np.stack([files.bars(100 + t) for t in range(24)])
-    np.savez_compressed(path, actions=actions, pose=pose, n_context=np.int32(14), oracle=oracle)
+    more = {"pose": pose.astype(np.float32), "n_context": np.int32(14), "oracle": oracle}
+    files.add_arrays(tmp_path / "3/000007.npz", **more)
     recording = one("vrag", tmp_path)
-    np.testing.assert_array_equal(recording.pose, pose)
+    np.testing.assert_array_equal(recording.pose, more["pose"])
     assert recording.n_context == 14
     np.testing.assert_array_equal(recording.arrays["oracle"], oracle)
 
@@ -231,11 +216,11 @@ def test_a_pose_that_is_known_to_be_unreliable_is_a_note_and_no_defect(tmp_path)
 def test_placed_blocks_that_only_a_pickle_would_tell_are_a_note(tmp_path):
     expected = files.minerl(tmp_path)
     path = next(tmp_path.rglob("*.npz"))
-    with np.load(path, allow_pickle=True) as old:
-        content = {name: old[name] for name in old.files}
-    np.savez(path, **{**content, "action$place": content["action$place"].astype(object)})
+    with np.load(path) as arrays:
+        placed = arrays["action$place"]
+    files.add_arrays(path, **{"action$place": placed.astype(object)})
     recording = one("minerl", tmp_path)
     assert not recording.actions[:, files.USE].any() and expected.actions[:, files.USE].any()
     assert recording.notes == ("action$place is no plain array: blocks that were placed are not known",)
-    np.savez(path, **{**content, "action$place": (content["action$place"] != "none").astype(int)})
+    files.add_arrays(path, **{"action$place": (placed != "none").astype(int)})
     np.testing.assert_allclose(one("minerl", tmp_path).actions, expected.actions, atol=1e-6)
