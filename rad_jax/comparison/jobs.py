@@ -1,8 +1,7 @@
-"""Runs commands side by side: a queue of jobs over slots, each slot with its share of the cores.
+"""Runs commands side by side: a queue of jobs, and slots that work on it, each with its share of the cores.
 
 A job is a chain of commands, one after another. Their lines are printed as they come, prefixed with the name of the job. No
-process outlives the block that started it, unless that block is killed (SIGKILL): then it ends when it fails to print its
-next line.
+process outlives `run_jobs`, unless that is killed (SIGKILL): then it ends when it fails to print its next line.
 """
 
 import contextlib
@@ -13,9 +12,10 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from types import FrameType
+from queue import SimpleQueue
 
 from rad_jax.errors import UserError
 
@@ -58,88 +58,74 @@ def run_jobs(jobs: Sequence[Job], slots: int) -> None:
     Raises:
       JobFailed: names what failed. An interrupt asks all running commands to end, and goes on.
     """
+    runner = _Runner(slots)
     width = max((len(job.name) for job in jobs), default=0)
-    waiting = deque(
-        _Chain(f"[{n}/{len(jobs)}]", job, f"{job.name:>{width}} | ") for n, job in enumerate(jobs, 1)
-    )
-    busy: dict[int, _Chain] = {}
-    failures: list[str] = []
-    try:
-        while busy or (waiting and not failures):
-            for slot in range(slots):
-                if waiting and slot not in busy and not failures:
-                    busy[slot] = waiting.popleft()
-                    busy[slot].start(share_of_cores(slot, slots))
-            time.sleep(0.1)
-            for slot, chain in list(busy.items()):
-                if chain.process.poll() is None:
-                    continue
-                if failure := chain.end():
-                    failures.append(failure)
-                if chain.left and not failures:
-                    chain.start(share_of_cores(slot, slots))
-                else:
-                    del busy[slot]
-    finally:
-        for chain in busy.values():
-            chain.ask_to_end()  # all are asked before any is waited for
-        for chain in busy.values():
-            chain.close()
-    if failures:
-        raise JobFailed("\n".join(failures))
+    with ThreadPoolExecutor(slots) as pool:
+        futures = [
+            pool.submit(runner.run, job, f"[{number}/{len(jobs)}] {job.name}", f"{job.name:>{width}} | ")
+            for number, job in enumerate(jobs, 1)
+        ]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            runner.end()
+            raise
+    if runner.failures:
+        raise JobFailed("\n".join(runner.failures))
 
 
-class _Chain:
-    """A job that has started: the running command, and those that are left."""
+class _Runner:
+    """What the threads that run jobs share: the slots, the running processes, and whether to start another."""
 
-    def __init__(self, number: str, job: Job, prefix: str):
-        self.number, self.name, self.prefix = number, job.name, prefix
-        self.left = deque(job.commands)
-        self.process: subprocess.Popen | None = None
-        self._stack = contextlib.ExitStack()
+    def __init__(self, slots: int):
+        self.failures: list[str] = []
+        self._free: SimpleQueue[set[int]] = SimpleQueue()
+        for slot in range(slots):
+            self._free.put(share_of_cores(slot, slots))
+        self._running: set[subprocess.Popen] = set()
+        self._stopped = False
+        self._lock = threading.Lock()  # of the two above: nothing starts once the processes were asked to end
 
-    def start(self, cores: set[int]) -> None:
-        """Starts the next command."""
-        command = self.left.popleft()
-        self._what, self._began, self._last = command.what, time.monotonic(), deque(maxlen=LAST_LINES)
-        self.process = self._stack.enter_context(started(command, cores, self.prefix, self._last))
-        print(f"{self.number} {self.name}: {self._what}", flush=True)
+    def run(self, job: Job, label: str, prefix: str) -> None:
+        """Runs the commands of a job on the cores of a free slot, unless one of any job fails."""
+        cores = self._free.get()
+        try:
+            for command in job.commands:
+                with self._lock:
+                    if self._stopped:
+                        return
+                    process = _start(command, cores)
+                    self._running.add(process)
+                failure = _follow(process, f"{label}: {command.what}", prefix)
+                with self._lock:
+                    self._running.remove(process)
+                    self._stopped = self._stopped or bool(failure)
+                if failure:
+                    self.failures.append(f"{job.name}: {command.what} {failure}")
+        finally:
+            self._free.put(cores)
 
-    def end(self) -> str:
-        """Prints the remaining lines of a command that has ended; returns the error message if it failed, else ""."""
-        self.close()
-        took, status = f"{time.monotonic() - self._began:.0f} s", self.process.returncode
-        print(
-            f"{self.number} {self.name}: {self._what} {'FAILED' if status else 'done'} after {took}",
-            flush=True,
-        )
-        last = "".join(f"\n    {line}" for line in self._last)
-        return (
-            f"{self.name}: {self._what} ended with status {status}; its last lines:{last}" if status else ""
-        )
-
-    def ask_to_end(self) -> None:
-        """Terminates the running command without waiting for it."""
-        if self.process is not None:
-            self.process.terminate()
-
-    def close(self) -> None:
-        """Terminates the command if it is running, and returns once it has ended."""
-        self._stack.close()
+    def end(self) -> None:
+        """Asks all processes to end, and kills those that have not done so after `PATIENCE` or a second interrupt."""
+        with self._lock:
+            self._stopped = True
+            processes = list(self._running)
+        for process in processes:
+            process.terminate()
+        deadline = time.monotonic() + PATIENCE
+        for process in processes:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except (subprocess.TimeoutExpired, KeyboardInterrupt):
+                process.kill()
 
 
-@contextlib.contextmanager
-def started(command: Command, cores: set[int], prefix: str, last: deque[str]) -> Iterator[subprocess.Popen]:
-    """Starts a process that does not outlive the block.
-
-    Args:
-      cores: it may run on; any if empty.
-      prefix: printed in front of each of its lines.
-      last: receives its lines.
-    """
+def _start(command: Command, cores: set[int]) -> subprocess.Popen:
+    """Starts a process on ``cores``; on any if empty."""
     # Processes that share an accelerator must not each reserve most of its memory.
     defaults = {"PYTHONUNBUFFERED": "1", "XLA_PYTHON_CLIENT_PREALLOCATE": "false", **command.environment}
-    with subprocess.Popen(
+    process = subprocess.Popen(
         command.argv,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -147,30 +133,34 @@ def started(command: Command, cores: set[int], prefix: str, last: deque[str]) ->
         errors="replace",
         env={**defaults, **os.environ},
         start_new_session=True,  # else an interrupt from the keyboard would reach it twice, once through us
-    ) as process:
-        if cores:
-            os.sched_setaffinity(process.pid, cores)
-        printer = threading.Thread(target=_print_lines, args=(process.stdout, prefix, last))
-        printer.start()
-        try:
-            yield process
-        finally:
-            process.terminate()
-            try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-            printer.join()
+    )
+    if cores:
+        os.sched_setaffinity(process.pid, cores)
+    return process
+
+
+def _follow(process: subprocess.Popen, label: str, prefix: str) -> str:
+    """Prints the lines of a process until it ends; returns how it failed, or nothing."""
+    began, last = time.monotonic(), deque(maxlen=LAST_LINES)
+    print(label, flush=True)
+    with process:
+        for line in process.stdout:
+            last.append(line.rstrip("\n"))
+            print(prefix + line, end="", flush=True)
+    status = process.returncode
+    print(f"{label} {'FAILED' if status else 'done'} after {time.monotonic() - began:.0f} s", flush=True)
+    lines = "".join(f"\n    {line}" for line in last)
+    return f"ended with status {status}; its last lines:{lines}" if status else ""
 
 
 @contextlib.contextmanager
 def interrupted_by_signals() -> Iterator[None]:
     """Makes SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does, so that they too end the processes of the block."""
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    old = {ending: signal.signal(ending, interrupt) for ending in (signal.SIGTERM, signal.SIGHUP)}
+    old = {
+        ending: signal.signal(ending, signal.default_int_handler)
+        for ending in (signal.SIGTERM, signal.SIGHUP)
+    }
     try:
         yield
     finally:
@@ -211,10 +201,3 @@ def share_of_cores(slot: int, slots: int) -> set[int]:
 
 def _cores() -> list[int]:
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-
-
-def _print_lines(stream: Iterable[str], prefix: str, last: deque[str]) -> None:
-    """Prints the lines of a stream as they come."""
-    for line in stream:
-        last.append(line.rstrip("\n"))
-        print(prefix + line, end="", flush=True)

@@ -1,50 +1,45 @@
-"""The page of a comparison: tables, figures, videos side by side, and how they were computed; one file that opens offline."""
+"""What a comparison writes: tables, figures, videos side by side, and the pages that show them, HTML and Markdown."""
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from rad_jax import media
-from rad_jax.comparison.plan import Comparison, Run
-from rad_jax.comparison.tables import SetResult
+from rad_jax.comparison.costs import Costs, read_costs
+from rad_jax.comparison.runs import Comparison, Run
+from rad_jax.comparison.tables import COMPARED, make_tables
 from rad_jax.comparison.text import verdict
 from rad_jax.config import diff_configs
 from rad_jax.config.messages import show_value
-from rad_jax.reports.episodes import EpisodeFrames, EpisodeView
-from rad_jax.reports.figures import MEMORY_COLOURS, METRICS, Curve, Panel, draw_panels, frame_values
-from rad_jax.reports.html import render
-from rad_jax.reports.tables import Table, to_markdown
-from rad_jax.reports.text import MEMORY_METRICS
+from rad_jax.data import Episodes
+from rad_jax.evaluation.evaluate import provenance, shown_episodes
+from rad_jax.evaluation.stored import read_figure3, read_set
+from rad_jax.files import write_bytes
+from rad_jax.reports.episodes import EpisodeFrames
+from rad_jax.reports.figures import MEMORY_COLOURS, Curve, Panel, draw_panels, figure3, frame_values
+from rad_jax.reports.page import Drawing, write_page
+from rad_jax.reports.statistics import Scores
+from rad_jax.reports.tables import Table, to_csv, to_markdown, to_text, write_csv
+from rad_jax.reports.text import METRICS
+from rad_jax.tokenizer import Tokenizer
 
+FOLDER = "comparison"
 CELL = 128  # height of a frame in the videos, px; they have many columns
 COLUMNS = 6  # at most, in one row of a video
 DASHES = {"": "-", "f": "-", "c": "--", "s": ":"}  # by mode of the window
 FLOOR, FLOOR_DASHES = "#a4abb6", ("-", (0, (1, 1.5)))
 
-
-class Figures(NamedTuple):
-    """Addresses of pictures."""
-
-    figure3: str
-    figure6: str
-
-
-class _Caption(NamedTuple):
-    title: str
-    alt: str
-    caption: str
-
-
-FIGURE6 = _Caption(
+FIGURE6 = (
     "Figure 6",
     "PSNR and SSIM by frame",
     "Mean over episodes by index of the frame. One colour per memory; solid: frame-wise, dashed: chunk-wise, dotted: with a "
     "stride between; grey: trivial predictors. The line is the first predicted frame; left of it is the context, which is not "
     "scored. The tokenizer's round trip and the perfect map are in Table 1.",
 )
-FIGURE3 = _Caption(
+FIGURE3 = (
     "Figure 3: effective attention",
     "frames that a predicted frame sees",
     "Rows: predicted frames of the first episode; columns: the frames that their prediction sees, measured by gradients and "
@@ -53,56 +48,78 @@ FIGURE3 = _Caption(
 )
 
 
-def page(
-    comparison: Comparison,
-    sets: Sequence[SetResult],
-    tables: Sequence[Table],
-    figures: Figures,
-    films: Mapping[str, Sequence[EpisodeView]],
-    facts: Mapping[str, Any],
-    provenance: Mapping[str, Any],
-) -> str:
-    """The HTML of the page.
-
-    Args:
-        comparison: the runs.
-        sets: what was scored, by evaluation set.
-        tables: in the order of the page.
-        figures: addresses of the drawings.
-        films: name of an evaluation set -> the episodes that are shown.
-        facts: what was compared; shown below the title.
-        provenance: where the numbers come from.
-    """
-    return render(
-        "comparison.html",
+def write(comparison: Comparison, workdir: Path, sets: Mapping[str, Episodes], tokenizer: Tokenizer) -> Path:
+    """Writes ``WORKDIR/comparison/`` of runs that are finished and scored; returns the path of its page."""
+    directory, config = workdir / FOLDER, comparison.runs[0].config
+    folders = {
+        run.name: (workdir / run.name, "baseline" if run.memory == "none" else "model")
+        for run in comparison.runs
+    }
+    results = [read_set(name, episodes, folders, directory) for name, episodes in sets.items()]
+    costs = {run.name: read_costs(workdir / run.name, run.config.train.steps) for run in comparison.variants}
+    tables = make_tables(comparison, results, costs)
+    written = {f"{table.name}.csv": to_csv(table) for table in tables}
+    written["episodes.csv"] = write_csv(_long_rows(results))
+    for path in directory.glob("*.csv"):  # of an earlier comparison of other variants
+        if path.name not in written:
+            path.unlink()
+    seen = {run.name: read_figure3(workdir / run.name, results[0].name) for run in comparison.variants}
+    drawings = [
+        Drawing("figure6.png", *FIGURE6, figure6(comparison, results)),
+        Drawing("figure3.png", *FIGURE3, figure3(seen, results[0].videos[0]["context_frames"])),
+    ]
+    how = _provenance(comparison, sets, results, costs)
+    written["comparison.md"] = markdown(comparison, results, tables, drawings, how)
+    for file, text in written.items():
+        write_bytes(directory / file, text.encode())
+    variants = {run.name: folders[run.name] for run in comparison.variants}
+    write_page(
+        directory / "index.html",
         title=title(comparison),
-        facts=facts,
-        verdicts=[verdict(comparison, result) for result in sets],
+        facts=_facts(comparison, results),
+        verdicts=[verdict(comparison, scores) for scores in results],
         tables=tables,
-        figures=[
-            FIGURE6._asdict() | {"address": figures.figure6},
-            FIGURE3._asdict() | {"address": figures.figure3},
-        ],
-        episodes=films,
-        memory_metrics=MEMORY_METRICS,
-        provenance=provenance,
-        config_title="the configurations",
+        drawings=drawings,
+        episodes={
+            f"What it looks like: {name}": shown_episodes(
+                name, episodes, config, tokenizer, variants, f"{name}-"
+            )
+            for name, episodes in sets.items()
+        },
+        encode=lambda episode: video(comparison, episode, config.evaluate.fps),
+        provenance=how,
         config=configurations(comparison),
     )
+    for table in tables:
+        if table.name.startswith("table1-"):
+            print("\n" + to_text(table), end="", flush=True)
+    return directory / "index.html"
+
+
+def _long_rows(results: Sequence[Scores]) -> list[list]:
+    """Every number of every episode, one per line."""
+    lines = [["set", "episode", "context frames", "predicted frames", "row", "metric", "value"]]
+    for scores in results:
+        for row, summary in scores.rows.items():
+            for metric, values in summary["per_video"].items():
+                for about, value in zip(scores.videos, values, strict=True):
+                    frames = about["context_frames"], about["predicted_frames"]
+                    lines.append([scores.name, about["name"], *frames, row, metric, value])
+    return lines
 
 
 def markdown(
-    comparison: Comparison, sets: Sequence[SetResult], tables: Sequence[Table], provenance: Mapping[str, Any]
+    comparison: Comparison,
+    sets: Sequence[Scores],
+    tables: Sequence[Table],
+    drawings: Sequence[Drawing],
+    provenance: Mapping[str, Any],
 ) -> str:
-    """The page as Markdown, without videos; drawings are ``figure6.png`` and ``figure3.png`` beside it."""
-    verdicts = [line for result in sets for line in (verdict(comparison, result), "")]
-    drawings = [
-        line
-        for file, (heading, alt, caption) in (("figure6.png", FIGURE6), ("figure3.png", FIGURE3))
-        for line in (f"## {heading}", "", f"![{alt}]({file})", "", caption, "")
-    ]
+    """The page as Markdown, without videos; its drawings are the files beside it."""
+    verdicts = [f"{verdict(comparison, scores)}\n" for scores in sets]
+    pictures = [f"## {d.title}\n\n![{d.alt}]({d.file})\n\n{d.caption}\n" for d in drawings]
     how = [f"- {name}: {value}" for name, value in provenance.items() if value is not None]
-    lines = [f"# {title(comparison)}", "", *verdicts, *map(to_markdown, tables), *drawings]
+    lines = [f"# {title(comparison)}", "", *verdicts, *map(to_markdown, tables), *pictures]
     return "\n".join([*lines, "## How the numbers were computed", "", *how, ""])
 
 
@@ -121,7 +138,7 @@ def configurations(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
-def figure6(comparison: Comparison, sets: Sequence[SetResult]) -> bytes:
+def figure6(comparison: Comparison, sets: Sequence[Scores]) -> bytes:
     """The paper's Figure 6: PSNR and SSIM of all variants and floors by index of the frame, a row for every evaluation set.
 
     Where contexts differ in length, frames are counted from the first predicted one.
@@ -129,51 +146,76 @@ def figure6(comparison: Comparison, sets: Sequence[SetResult]) -> bytes:
     Returns:
         The bytes of a PNG.
     """
-    panels = [
-        [
-            _panel(comparison, result, metric, f"{METRICS[metric]}: {result.name}")
-            for metric in ("psnr", "ssim")
-        ]
-        for result in sets
-    ]
+    panels = [[_panel(comparison, scores, metric) for metric in COMPARED] for scores in sets]
     return draw_panels(panels, (13.0, 5 * len(sets) + 1.1))
 
 
-def _panel(comparison: Comparison, result: SetResult, metric: str, heading: str) -> Panel:
+def _panel(comparison: Comparison, scores: Scores, metric: str) -> Panel:
     def curve(name: str, style: Mapping[str, Any], scaled: str) -> Curve:
-        return Curve(name, frame_values(result.rows[name], metric), None, style, scaled)
+        return Curve(name, frame_values(scores.rows[name], metric), None, style, scaled)
 
     variants = [curve(run.name, _style(run), "all") for run in comparison.variants]
-    names = [name for name, row in result.rows.items() if row["kind"] == "floor"]
+    names = [name for name, row in scores.rows.items() if row["kind"] == "floor"]
     # A floor's median sets the scale: its first frame, nearly a copy of the last given one, would squeeze the rest.
     floors = [
         curve(name, {"color": FLOOR, "linewidth": 1.1, "linestyle": dashes, "zorder": 1.5}, "median")
         for name, dashes in zip(names, itertools.cycle(FLOOR_DASHES), strict=False)
     ]
-    context = result.metrics_spec["context_frames"]
-    return Panel(heading, variants + floors, context, context + 1 if isinstance(context, int) else 1)
+    context = scores.metrics_spec["context_frames"]
+    first = context + 1 if isinstance(context, int) else 1
+    return Panel(f"{METRICS[metric].heading}: {scores.name}", variants + floors, context, first)
 
 
 def _style(run: Run) -> dict[str, Any]:
-    return {
-        "color": MEMORY_COLOURS[run.memory],
-        "linestyle": DASHES[run.mode],
-        "linewidth": 2.6 if run.memory == "none" else 1.9,
-    }
+    width = 2.6 if run.memory == "none" else 1.9
+    return {"color": MEMORY_COLOURS[run.memory], "linestyle": DASHES[run.mode], "linewidth": width}
 
 
 def video(comparison: Comparison, episode: EpisodeFrames, fps: int | float) -> bytes:
     """An mp4 of one episode: the truth, no memory and chunk-wise memories, and below them the others if they are many."""
-    videos, context = episode.videos(), len(episode.context)
-    modes = {run.name: run.mode for run in comparison.variants if run.name in videos}
+    videos = episode.videos()
     rows = [["truth"], []]
-    for name, mode in modes.items():
-        rows[mode in ("f", "s")].append(name)
+    for run in comparison.variants:
+        rows[run.mode in ("f", "s")].append(run.name)
     rows = [rows[0] + rows[1]] if len(videos) <= COLUMNS else [row for row in rows if row]
-    bands = [media.side_by_side({name: videos[name] for name in row}, context, CELL) for row in rows]
+    bands = [media.side_by_side({name: videos[name] for name in row}, episode.context, CELL) for row in rows]
     width = max(frames.shape[2] for frames in bands)
     padded = [
         np.pad(frames, ((0, 0), (0, 0), (0, width - frames.shape[2]), (0, 0)), constant_values=255)
         for frames in bands
     ]
     return media.encode_video(np.concatenate(padded, axis=1), fps)
+
+
+def _facts(comparison: Comparison, results: Sequence[Scores]) -> dict[str, str]:
+    config = comparison.runs[0].config
+    return {
+        "condition": config.data.condition,
+        "evaluation sets": ", ".join(f"{s.name} ({len(s.videos)} episodes)" for s in results),
+        "attention window": f"{config.model.window} frames",
+        "model": f"width {config.model.width}, {config.model.depth} blocks",
+        "training": f"{config.train.steps:,} steps of {config.train.batch} clips of {config.data.clip} frames, one seed",
+        "sampler": f"DDIM, {config.sample.steps} steps",
+    }
+
+
+def _provenance(
+    comparison: Comparison,
+    sets: Mapping[str, Episodes],
+    results: Sequence[Scores],
+    costs: Mapping[str, Costs],
+) -> dict[str, Any]:
+    config = comparison.runs[0].config
+    own = provenance(next(iter(sets.values())))
+    scored = {scores.about[run.name]["hardware"] for scores in results for run in comparison.runs}
+    spec = {key: value for key, value in results[0].metrics_spec.items() if not key.endswith("_frames")}
+    return {
+        "command": own["command"],
+        "versions": own["versions"],
+        "trained on": ", ".join(sorted({cost.hardware for cost in costs.values()})),
+        "generated and scored on": ", ".join(sorted(scored)),
+        "seeds": f"{config.seed} for parameters, data order, noise of training and noise of generation; one seed per variant",
+        "noise": "a function of seed, episode and frame, the same for all variants",
+        **{f"episodes of {name}": episodes.spec.info.get("command") for name, episodes in sets.items()},
+        "metrics_spec": spec,
+    }

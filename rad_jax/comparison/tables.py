@@ -3,126 +3,79 @@
 There is one table of scores for every evaluation set. All of its rows cover the same episodes, so every difference is paired.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from rad_jax.comparison.costs import Costs
-from rad_jax.comparison.plan import Comparison, Run
-from rad_jax.evaluation.scores import difference
+from rad_jax.comparison.runs import Comparison
 from rad_jax.reports.figures import COLOURS, MEMORY_COLOURS
-from rad_jax.reports.tables import Cell, Column, Measured, Table, TableRow
-from rad_jax.reports.text import MEMORY_METRICS, convention
+from rad_jax.reports.statistics import Scores
+from rad_jax.reports.tables import Column, Head, Table, difference, measured, memory_columns
+from rad_jax.reports.text import convention
 
-DIGITS = {"psnr": 2, "ssim": 3, "lpips": 3, "histogram_intersection": 3, "psnr_coarse": 2}
-SCORES = {"psnr": "PSNR, dB", "ssim": "SSIM", "lpips": "LPIPS"}
-PAIRED = {
-    "psnr": "PSNR, dB",
-    "ssim": "SSIM",
-    "psnr_coarse": "PSNR at 1/8, dB",
-    "histogram_intersection": "colours in common",
-}
+SCORES = ("psnr", "ssim", "lpips")
+COMPARED = ("psnr", "ssim")
+PAIRED = ("psnr", "ssim", "psnr_coarse", "histogram_intersection")
+KINDS = {"model": "memory", "baseline": "no memory"}  # what such rows are called where all runs are models
 
 
-@dataclass(frozen=True)
-class SetResult:
-    """All rows on one evaluation set. ``rows``: by name of the run, floor, ceiling or oracle, see `scores.summarise`."""
-
-    name: str
-    protocol: str
-    metrics_spec: Mapping[str, Any]
-    videos: Sequence[Mapping[str, Any]]
-    rows: Mapping[str, Mapping[str, Any]]
-
-
-def make_tables(comparison: Comparison, sets: Sequence[SetResult], costs: Mapping[str, Costs]) -> list[Table]:
+def make_tables(comparison: Comparison, sets: Sequence[Scores], costs: Mapping[str, Costs]) -> list[Table]:
     """All tables that the runs of a comparison give, in the order of the page."""
+
+    def of_every_set(*makers: Callable[[Comparison, Scores], Table]) -> list[Table]:
+        return [table for scores in sets for make in makers if (table := make(comparison, scores)).heads]
+
     return [
-        *(
-            table
-            for result in sets
-            for table in (score_table(comparison, result), memory_table(comparison, result))
-        ),
-        *(table for result in sets if (table := pair_table(comparison, result)).rows),
+        *of_every_set(score_table, memory_table),
+        *of_every_set(pair_table),
         cost_table(comparison, costs),
-        *(table for result in sets if (table := action_table(comparison, result)).rows),
-        *(table for result in sets if (table := frames_table(comparison, result)).rows),
-        *(table for result in sets if (table := stride_table(comparison, result)).rows),
+        *of_every_set(action_table),
+        *of_every_set(frames_table),
+        *of_every_set(stride_table),
     ]
 
 
-def score_table(comparison: Comparison, result: SetResult) -> Table:
+def score_table(comparison: Comparison, scores: Scores) -> Table:
     """Table 1: every variant, floors, ceilings and the oracle, and the difference of each to the model without memory."""
-    baseline = comparison.baseline
-    against = [_against(m, baseline.name) for m in ("psnr", "ssim")] if baseline else []
-    lines = [
-        _line(comparison, result, name, [*_scores(result, name), *_differences(result, name, baseline)])
-        for name in _table_rows(comparison, result)
-    ]
-    columns = [*(Column(title, DIGITS[m], errors=True) for m, title in SCORES.items()), *against]
-    return Table(
-        f"table1-{result.name}", f"Table 1: {result.name}", columns, lines, caption(comparison, result)
-    )
+    names, baseline = _names(comparison, scores), comparison.baseline
+    heads, columns = _heads(comparison, scores, names), _scored(scores, names)
+    if baseline:
+        columns += _against(scores, [(name, baseline.name) for name in names], baseline.name)
+    return _table(comparison, scores, "table1", "Table 1:", heads, columns)
 
 
-def memory_table(comparison: Comparison, result: SetResult) -> Table:
+def memory_table(comparison: Comparison, scores: Scores) -> Table:
     """The metrics that distinguish "forgot" from "drifted", which need no weights."""
-    columns = [
-        Column(f"{title} ({better})", DIGITS.get(metric, 2), errors=True)
-        for metric, (title, better, _) in MEMORY_METRICS.items()
-    ]
-    lines = [
-        _line(comparison, result, name, [_measured(result.rows[name], metric) for metric in MEMORY_METRICS])
-        for name in _table_rows(comparison, result)
-    ]
-    return Table(
-        f"memory-{result.name}",
-        f"Forgotten, or drifted? {result.name}",
-        columns,
-        lines,
-        caption(comparison, result),
-    )
+    names = _names(comparison, scores)
+    heads, columns = _heads(comparison, scores, names), memory_columns(scores, names)
+    return _table(comparison, scores, "memory", "Forgotten, or drifted?", heads, columns)
 
 
-def pair_table(comparison: Comparison, result: SetResult) -> Table:
+def pair_table(comparison: Comparison, scores: Scores) -> Table:
     """Frame-wise against chunk-wise, and both against no memory, for every memory."""
-    lines = []
-    for memory in dict.fromkeys(run.memory for run in comparison.variants if run.memory != "none"):
+    pairs = []
+    for memory in comparison.memories:
         frame, chunk = comparison.find(memory, "f"), comparison.find(memory, "c")
         for first, second in ((frame, chunk), (frame, comparison.baseline), (chunk, comparison.baseline)):
             if first and second:
-                cells = [_paired(result, first.name, second.name, metric) for metric in PAIRED]
-                lines.append(
-                    TableRow(
-                        f"{first.name} \u2212 {second.name}", cells, colour=_colour(comparison, first.name)
-                    )
-                )
-    columns = [Column(title, DIGITS[metric], True, True) for metric, title in PAIRED.items()]
-    return Table(
-        f"pairs-{result.name}", f"Frame-wise, chunk-wise, no memory: {result.name}", columns, lines,
-        "First minus second, episode by episode. " + caption(comparison, result),
-    )  # fmt: skip
+                pairs.append((first.name, second.name))
+    heads = [_head(comparison, first, f"{first} \u2212 {second}") for first, second in pairs]
+    columns = [difference(scores, metric, pairs) for metric in PAIRED]
+    title, about = "Frame-wise, chunk-wise, no memory:", "First minus second, episode by episode."
+    return _table(comparison, scores, "pairs", title, heads, columns, about)
 
 
 def cost_table(comparison: Comparison, costs: Mapping[str, Costs]) -> Table:
     """Table 3: size of the recurrent branch, peak memory and time of a training step, and on what hardware."""
-    lines = []
-    for run in comparison.variants:
-        cost = costs[run.name]
-        peak = None if cost.peak_bytes is None else round(cost.peak_bytes / 2**20)
-        cells = [
-            cost.memory_parameters,
-            cost.parameters,
-            peak,
-            cost.peak_of,
-            cost.step_seconds,
-            cost.hardware,
-        ]
-        lines.append(TableRow(run.name, cells, colour=_colour(comparison, run.name)))
+    names = [run.name for run in comparison.variants]
+    found = [costs[name] for name in names]
     columns = [
-        Column("parameters of the memory", 0), Column("of the whole model", 0), Column("peak memory, MiB", 0),
-        Column("of the"), Column("s per training step", 3), Column("hardware"),
-    ]  # fmt: skip
+        Column("parameters of the memory", [cost.memory_parameters for cost in found]),
+        Column("of the whole model", [cost.parameters for cost in found]),
+        Column("peak memory, MiB", [cost.peak_bytes and round(cost.peak_bytes / 2**20) for cost in found]),
+        Column("of the", [cost.peak_of for cost in found]),
+        Column("s per training step", [cost.step_seconds for cost in found], 3),
+        Column("hardware", [cost.hardware for cost in found]),
+    ]
     config = comparison.runs[0].config
     text = (
         "Measured by the training runs themselves. Seconds: median over the intervals between two lines of metrics.jsonl, the "
@@ -131,89 +84,50 @@ def cost_table(comparison: Comparison, costs: Mapping[str, Costs]) -> Table:
         f"Batch {config.train.batch} clips of {config.data.clip} frames, window {config.model.window}, {config.model.dtype}. "
         + training(comparison)
     )
-    return Table("table3", "Table 3: what a memory costs", columns, lines, text)
+    heads = [_head(comparison, name) for name in names]
+    return Table("table3", "Table 3: what a memory costs", heads, columns, text)
 
 
-def action_table(comparison: Comparison, result: SetResult) -> Table:
+def action_table(comparison: Comparison, scores: Scores) -> Table:
     """Table 4: chunk-wise memories without (N) and with (Y) the action in their input."""
-    lines, notes = [], []
+    heads, pairs = [], []
+    about = ["Whether a projection of the action is concatenated to the input of the memory (memory.action)."]
     for memory, (without, with_action) in comparison.action.items():
-        for choice, name in (("N", without), ("Y", with_action)):
-            cells = [choice, *_scores(result, name), *_differences(result, name, comparison.run(without))]
-            lines.append(TableRow(f"{memory}-c", cells, colour=_colour(comparison, name)))
+        pairs += [(without, without), (with_action, without)]
+        heads += [_head(comparison, name, f"{memory}-c") for name in (without, with_action)]
         if comparison.run(without).ablation and comparison.run(with_action).ablation:
-            notes.append(f"{memory} has standard gates in both rows: slot gates are functions of the action.")
-    columns = [
-        Column("action"),
-        *(Column(title, DIGITS[metric], errors=True) for metric, title in SCORES.items()),
-        *(_against(metric, "N") for metric in ("psnr", "ssim")),
-    ]
-    text = " ".join([
-        "Whether a projection of the action is concatenated to the input of the memory (memory.action).",
-        *notes, caption(comparison, result),
-    ])  # fmt: skip
-    return Table(
-        f"table4-{result.name}", f"Table 4: the action in the memory, {result.name}", columns, lines, text
-    )
+            about.append(f"{memory} has standard gates in both rows: slot gates are functions of the action.")
+    choices = Column("action", ["N", "Y"] * len(comparison.action))
+    columns = [choices, *_scored(scores, [name for name, _ in pairs]), *_against(scores, pairs, "N")]
+    title = "Table 4: the action in the memory,"
+    return _table(comparison, scores, "table4", title, heads, columns, " ".join(about))
 
 
-def frames_table(comparison: Comparison, result: SetResult) -> Table:
+def frames_table(comparison: Comparison, scores: Scores) -> Table:
     """Table 5: what enters the memory of lstm-f in training, noised or clean frames."""
-    lines = []
-    for frames in ("noised", "clean") if comparison.frames else ():
-        name = comparison.frames[frames]
-        cells = [
-            *_scores(result, name),
-            *_differences(result, name, comparison.run(comparison.frames["noised"])),
-        ]
-        lines.append(TableRow(f"{name}: {frames}", cells, colour=_colour(comparison, name)))
-    columns = [
-        *(Column(title, DIGITS[metric], errors=True) for metric, title in SCORES.items()),
-        *(_against(metric, "noised") for metric in ("psnr", "ssim")),
-    ]
-    text = "What the memory of lstm-f sees of earlier frames in training (memory.frames). " + caption(
-        comparison, result
-    )
-    return Table(
-        f"table5-{result.name}",
-        f"Table 5: the frames that enter the memory, {result.name}",
-        columns,
-        lines,
-        text,
-    )
+    runs = {frames: comparison.frames[frames] for frames in ("noised", "clean") if comparison.frames}
+    heads = [_head(comparison, name, f"{name}: {frames}") for frames, name in runs.items()]
+    pairs = [(name, runs["noised"]) for name in runs.values()]
+    columns = [*_scored(scores, runs.values()), *_against(scores, pairs, "noised")]
+    about = "What the memory of lstm-f sees of earlier frames in training (memory.frames)."
+    title = "Table 5: the frames that enter the memory,"
+    return _table(comparison, scores, "table5", title, heads, columns, about)
 
 
-def stride_table(comparison: Comparison, result: SetResult) -> Table:
+def stride_table(comparison: Comparison, scores: Scores) -> Table:
     """The thesis's strided table: a memory whose window slides by all of its frames, by some, and by one."""
-    lines = []
+    strides, pairs = [], []
     for memory in dict.fromkeys(run.memory for run in comparison.variants if run.mode == "s"):
         runs = [run for run in comparison.variants if run.memory == memory]
         one = comparison.find(memory, "f")
         for run in sorted(runs, key=lambda run: -run.config.memory.stride):
-            cells = [
-                run.config.memory.stride,
-                *_scores(result, run.name),
-                *_differences(result, run.name, one),
-            ]
-            lines.append(
-                TableRow(
-                    run.name, cells if one else [*cells, None, None], colour=_colour(comparison, run.name)
-                )
-            )
-    columns = [
-        Column("stride", 0),
-        *(Column(title, DIGITS[metric], errors=True) for metric, title in SCORES.items()),
-        *(_against(metric, "stride 1") for metric in ("psnr", "ssim")),
-    ]
-    window = comparison.runs[0].config.model.window
-    text = f"By how many of the {window} frames of a window it slides. " + caption(comparison, result)
-    return Table(f"strides-{result.name}", f"Strides: {result.name}", columns, lines, text)
-
-
-def caption(comparison: Comparison, result: SetResult) -> str:
-    """The conditions of a table of scores."""
-    where = f"Evaluation set {result.name} (protocol {result.protocol}, {len(result.videos)} episodes)"
-    return f"{where}: {convention(result.metrics_spec)} {training(comparison)}"
+            strides.append(run.config.memory.stride)
+            pairs.append((run.name, one.name if one else None))
+    names = [name for name, _ in pairs]
+    heads = [_head(comparison, name) for name in names]
+    columns = [Column("stride", strides), *_scored(scores, names), *_against(scores, pairs, "stride 1")]
+    about = f"By how many of the {comparison.runs[0].config.model.window} frames of a window it slides."
+    return _table(comparison, scores, "strides", "Strides:", heads, columns, about)
 
 
 def training(comparison: Comparison) -> str:
@@ -225,51 +139,45 @@ def training(comparison: Comparison) -> str:
     )
 
 
-def _table_rows(comparison: Comparison, result: SetResult) -> list[str]:
-    runs = {run.name for run in comparison.runs}
-    return [*(run.name for run in comparison.variants), *(name for name in result.rows if name not in runs)]
+def _table(
+    comparison: Comparison,
+    scores: Scores,
+    name: str,
+    title: str,
+    heads: Sequence[Head],
+    columns: Sequence[Column],
+    about: str = "",
+) -> Table:
+    """A table of one evaluation set, whose caption ends with the conditions of its numbers."""
+    where = f"Evaluation set {scores.name} (protocol {scores.protocol}, {len(scores.videos)} episodes)"
+    caption = f"{about} {where}: {convention(scores.metrics_spec)} {training(comparison)}"
+    return Table(f"{name}-{scores.name}", f"{title} {scores.name}", heads, columns, caption.strip())
 
 
-def _line(comparison: Comparison, result: SetResult, name: str, cells: Sequence[Cell]) -> TableRow:
-    row = result.rows[name]
-    kind = {"model": "memory", "baseline": "no memory"}.get(row["kind"], row["kind"])
-    return TableRow(
-        name,
-        cells,
-        kind,
-        row["note"] if row["kind"] == "oracle" else "",
-        _colour(comparison, name, row["kind"]),
-    )
+def _names(comparison: Comparison, scores: Scores) -> list[str]:
+    """The variants, then the rows that are no runs."""
+    others = (name for name in scores.rows if not comparison.run(name))
+    return [*(run.name for run in comparison.variants), *others]
 
 
-def _colour(comparison: Comparison, name: str, kind: str = "") -> str:
-    run = comparison.run(name)
-    return MEMORY_COLOURS[run.memory] if run else COLOURS[kind]
+def _heads(comparison: Comparison, scores: Scores, names: Sequence[str]) -> list[Head]:
+    """Heads that say what kind of row each is."""
+    heads = []
+    for name in names:
+        run, kind, note = comparison.run(name), scores.rows[name]["kind"], scores.rows[name]["note"]
+        colour = MEMORY_COLOURS[run.memory] if run else COLOURS[kind]
+        heads.append(Head(name, KINDS.get(kind, kind), note if kind == "oracle" else "", colour))
+    return heads
 
 
-def _against(metric: str, other: str) -> Column:
-    """A column of differences, paired by episode."""
-    name, comma, unit = SCORES[metric].partition(",")
-    return Column(f"{name} \u2212 {other}{comma}{unit}", DIGITS[metric], sign=True, errors=True)
+def _head(comparison: Comparison, name: str, label: str = "") -> Head:
+    """The head of a row about a run, in the colour of its memory."""
+    return Head(label or name, colour=MEMORY_COLOURS[comparison.run(name).memory])
 
 
-def _scores(result: SetResult, name: str) -> list[Cell]:
-    return [_measured(result.rows[name], metric) for metric in SCORES]
+def _scored(scores: Scores, names: Iterable[str]) -> list[Column]:
+    return [measured(scores, metric, names) for metric in SCORES]
 
 
-def _measured(row: Mapping[str, Any], metric: str) -> Cell:
-    if metric not in row["mean"]:
-        return "n/a"
-    return Measured(row["mean"][metric], row["standard_error"][metric])
-
-
-def _differences(result: SetResult, name: str, other: Run | None) -> list[Cell]:
-    """Differences of PSNR and SSIM to another run: no cells if there is none, undefined ones for that run itself."""
-    if other is None:
-        return []
-    return [None if name == other.name else _paired(result, name, other.name, m) for m in ("psnr", "ssim")]
-
-
-def _paired(result: SetResult, first: str, second: str, metric: str) -> Measured:
-    found = difference(result.rows[first], result.rows[second], metric)
-    return Measured(found["mean"], found["standard_error"])
+def _against(scores: Scores, pairs: Sequence[tuple[str, str | None]], other: str) -> list[Column]:
+    return [difference(scores, metric, pairs, other) for metric in COMPARED]

@@ -11,15 +11,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rad_jax.config import Config, ConfigError, load_config
-from rad_jax.data import DataError
+from rad_jax.config import Config, load_config
+from rad_jax.errors import UserError
 from rad_jax.evaluation.stored import measure_figure3, newest_step, score_bounds, score_run
-from rad_jax.runs.checkpoints import CheckpointError, CheckpointMismatch
+from rad_jax.runs.checkpoints import CheckpointError
 from rad_jax.runs.datasets import open_sets
 from rad_jax.runs.restore import load_trained
 from rad_jax.runs.training_run import open_training_run
-from rad_jax.tokenizer import TokenizerError
-from rad_jax.weights import WeightsError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,16 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, overrides = parser.parse_known_args(arguments)
     try:
         config = load_config(options.config, [text.removeprefix("--config.") for text in overrides])
-        if options.job == "run":
-            run(config, options.workdir)
-        else:
-            bounds(config, options.workdir)
-    except ConfigError as error:
+        {"run": run, "bounds": bounds}[options.job](config, options.workdir)
+    except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (CheckpointError, CheckpointMismatch, DataError, TokenizerError, WeightsError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return error.status
     return 0
 
 
@@ -55,7 +47,7 @@ def run(config: Config, workdir: Path) -> None:
     if trained.step != newest:
         raise CheckpointError(f"{workdir}: checkpoint {newest} is damaged; train on from step {trained.step}")
     sets = open_sets(config.evaluate)
-    score_run(trained, workdir, sets, workdir)
+    score_run(trained, workdir, sets, workdir, {})
     if config.evaluate.figure3:
         measure_figure3(trained, workdir, *next(iter(sets.items())))
 
@@ -63,7 +55,7 @@ def run(config: Config, workdir: Path) -> None:
 def bounds(config: Config, workdir: Path) -> None:
     """Scores on all evaluation sets what needs no run."""
     config, _, tokenizer, _ = open_training_run(config)
-    score_bounds(config, tokenizer, open_sets(config.evaluate), workdir)
+    score_bounds(config, tokenizer, open_sets(config.evaluate), workdir, {})
 
 
 if __name__ == "__main__":

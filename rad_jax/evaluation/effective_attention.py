@@ -29,18 +29,31 @@ ROWS = 16
 class EffectiveAttention(NamedTuple):
     """The influence of every frame (columns) on some predicted frames (rows), and where the window of each begins."""
 
-    predicted: Int[np.ndarray, "k"]
-    window_starts: Int[np.ndarray, "k"]
-    influence: Float[np.ndarray, "k t"]
+    predicted: Int[Array | np.ndarray, "k"]
+    window_starts: Int[Array | np.ndarray, "k"]
+    influence: Float[Array | np.ndarray, "k t"]
 
 
+def of_clip(
+    model: RAD, params: PyTree, tokenizer: Tokenizer, config: Config, clip: Clip
+) -> EffectiveAttention:
+    """`effective_attention` in one evaluation clip, of `ROWS` of the frames after its context."""
+    latents = clip.encoded(tokenizer)[None].astype(config.model.state_dtype)
+    predicted = np.unique(np.linspace(clip.context, len(clip.frames) - 1, ROWS).round().astype(int))
+    actions = jnp.asarray(clip.actions)[None]
+    key = jax.random.fold_in(jax.random.key(config.seed), INFLUENCE)
+    found = effective_attention(model, config.diffusion, params, latents, actions, predicted, key)
+    return jax.device_get(found)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
 def effective_attention(
     model: RAD,
     diffusion: DiffusionConfig,
     params: PyTree,
     frames: Float[Array, "b t rows cols ch"],
     actions: Float[Array, "b t a"],
-    predicted: Int[np.ndarray, "k"],
+    predicted: Int[Array | np.ndarray, "k"],
     key: Key[Array, ""],
 ) -> EffectiveAttention:
     """Measures the influence of all frames of clean clips on some of their frames, as if these were predicted.
@@ -53,36 +66,8 @@ def effective_attention(
     memory = dataclasses.replace(model.config.memory, bptt="full")
     model = RAD(dataclasses.replace(model.config, memory=memory))
     window, stride = model.config.window, model.config.memory.stride
-    predicted = np.asarray(predicted)
-    starts = np.maximum(0, -(-(predicted - window + 1) // stride) * stride)
-    influence = _influence(model, diffusion, params, frames, actions, predicted, starts, key)
-    return EffectiveAttention(predicted, starts, np.asarray(influence))
-
-
-def of_clip(
-    model: RAD, params: PyTree, tokenizer: Tokenizer, config: Config, clip: Clip
-) -> EffectiveAttention:
-    """`effective_attention` in one evaluation clip, of `ROWS` of the frames after its context."""
-    latents = clip.encoded(tokenizer)[None].astype(config.model.state_dtype)
-    predicted = np.unique(np.linspace(clip.context, len(clip.frames) - 1, ROWS).round().astype(int))
-    actions = jnp.asarray(clip.actions)[None]
-    key = jax.random.fold_in(jax.random.key(config.seed), INFLUENCE)
-    return effective_attention(model, config.diffusion, params, latents, actions, predicted, key)
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _influence(
-    model: RAD,
-    diffusion: DiffusionConfig,
-    params: PyTree,
-    frames: Float[Array, "b t rows cols ch"],
-    actions: Float[Array, "b t a"],
-    predicted: Int[Array, "k"],
-    starts: Int[Array, "k"],
-    key: Key[Array, ""],
-) -> Float[Array, "k t"]:
+    starts = jnp.maximum(0, -(-(predicted - window + 1) // stride) * stride)
     batch = frames.shape[0]
-    window = model.config.window
     key_noise, key_probe = jax.random.split(key)
     shape = (batch, *frames.shape[2:])
     noise = jax.random.normal(key_noise, shape, frames.dtype)
@@ -115,4 +100,4 @@ def _influence(
         flat = rearrange(gradients, "p b t rows cols ch -> t (p b rows cols ch)")
         return jnp.sqrt(jnp.square(flat).mean(-1))
 
-    return jax.lax.map(row, (predicted, starts))
+    return EffectiveAttention(predicted, starts, jax.lax.map(row, (predicted, starts)))

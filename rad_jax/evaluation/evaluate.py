@@ -6,27 +6,32 @@
     WORKDIR/evaluation/              metrics.json, curves.png, videos and report.html, made from these scores
 
 Only the frames after an episode's context are scored.
-What the rows are and how metrics are averaged: `rad_jax.evaluation.scores`.
+What is compared with what: `rad_jax.evaluation.scores`. How it is averaged: `rad_jax.reports.statistics`.
 """
 
 import dataclasses
 import json
 import platform
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax
 import jax
 
+from rad_jax import media
 from rad_jax.config import Config, ConfigError, DataConfig
 from rad_jax.data import Episodes
-from rad_jax.evaluation.scores import make_metrics
-from rad_jax.evaluation.stored import Scores, read_scores, read_shown, score_bounds, score_run
+from rad_jax.evaluation.predictors import clip_count
+from rad_jax.evaluation.stored import Runs, read_set, read_shown, score_bounds, score_run
 from rad_jax.files import write_bytes
 from rad_jax.reports.episodes import EpisodeFrames
-from rad_jax.reports.page import write_report
-from rad_jax.reports.tables import Column, Table, TableRow, to_text
+from rad_jax.reports.figures import COLOURS, curves
+from rad_jax.reports.page import Drawing, write_page
+from rad_jax.reports.statistics import Scores
+from rad_jax.reports.tables import Column, Head, Table, difference, measured, memory_columns, to_text
+from rad_jax.reports.text import EXACT_DB, METRICS, cards, convention, verdict
 from rad_jax.rollout.predict import read_clip
 from rad_jax.runs.datasets import open_sets
 from rad_jax.runs.hardware import hardware
@@ -34,29 +39,12 @@ from rad_jax.runs.restore import TrainedModel, load_trained
 from rad_jax.tokenizer import Tokenizer
 
 FOLDER = "evaluation"
-# Metric -> its column in the terminal.
-COLUMNS = {
-    "psnr": "psnr",
-    "ssim": "ssim",
-    "lpips": "lpips",
-    "histogram_intersection": "hist-int",
-    "retrieval_error": "retr.err",
-    "yaw_error": "yaw-err",
-    "sharpness": "sharp",
-    "motion": "motion",
-}
-
-
-class ScoredRun(NamedTuple):
-    """A run and the folder that holds its scores (see `rad_jax.evaluation.stored`)."""
-
-    config: Config
-    folder: Path
-
-    @property
-    def variant(self) -> str:
-        """The part of its name behind the experiment's."""
-        return self.config.name.rpartition(":")[2]
+CURVES = (
+    "Frame by frame",
+    "PSNR, SSIM and colours in common by frame",
+    "Mean over videos by index of the predicted frame; bands are one standard error. The line marks the first predicted frame. "
+    "Where videos differ in length, later frames average fewer of them.",
+)
 
 
 def evaluate(config: Config, workdir: Path, baseline: Path | None = None) -> Path:
@@ -78,21 +66,28 @@ def evaluate(config: Config, workdir: Path, baseline: Path | None = None) -> Pat
             "and other data settings than the model; a twin has the same"
         )
     sets = open_sets(dataclasses.replace(config.evaluate, more=""))
-    directory, model, second = workdir / FOLDER, ScoredRun(config, workdir), None
-    score_run(trained, workdir, sets, model.folder)
+    directory = workdir / FOLDER
+    runs, true_steps = {variant(config): (workdir, "model")}, {}
+    score_run(trained, workdir, sets, workdir, true_steps)
     if twin:
         same = dataclasses.replace(twin.config, sample=config.sample, evaluate=config.evaluate)
-        second = ScoredRun(same, directory / "baseline")
-        score_run(twin._replace(config=same), baseline, sets, second.folder)
-    score_bounds(config, trained.tokenizer, sets, directory)
+        suffix = "no memory" if same.memory.kind == "none" else "baseline"
+        runs[f"{variant(same)} ({suffix})"] = directory / "baseline", "baseline"
+        score_run(twin._replace(config=same), baseline, sets, directory / "baseline", true_steps)
+    score_bounds(config, trained.tokenizer, sets, directory, true_steps)
     ((name, episodes),) = sets.items()
-    return write_evaluation(directory, model, second, directory, name, episodes, trained.tokenizer)
+    return write_evaluation(directory, config, runs, directory, name, episodes, trained.tokenizer)
+
+
+def variant(config: Config) -> str:
+    """The part of a run's name behind the experiment's."""
+    return config.name.rpartition(":")[2]
 
 
 def write_evaluation(
     directory: Path,
-    model: ScoredRun,
-    baseline: ScoredRun | None,
+    config: Config,
+    runs: Runs,
     bounds: Path,
     name: str,
     episodes: Episodes,
@@ -101,51 +96,37 @@ def write_evaluation(
     """Writes metrics.json and the report from stored scores, and prints the table; returns the path of the page.
 
     Args:
+      config: of the first of ``runs``, which is the model; the second, if there is one, is its twin.
       bounds: folder with the scores of what needs no run.
       name: of the evaluation set ``episodes``, as the scores are stored.
     """
-    config, settings = model.config, model.config.evaluate
-    scores = read_scores(model.folder, name)
-    rows, shown = {model.variant: _row(scores)}, {model.variant: read_shown(model.folder, name)}
-    other = None
-    if baseline:
-        other = read_scores(baseline.folder, name)
-        suffix = "no memory" if baseline.config.memory.kind == "none" else "baseline"
-        label = f"{baseline.variant} ({suffix})"
-        rows[label] = _row(other) | {"kind": "baseline"}
-        shown[label] = read_shown(baseline.folder, name)
-    rows |= read_scores(bounds, name).rows
-    metrics = make_metrics(model.variant, rows, scores.videos, scores.metrics_spec)
-    facts = _describe(config, scores, other, episodes)
-    text = json.dumps(metrics | {"run": facts}, indent=1, allow_nan=False) + "\n"
-    write_bytes(directory / "metrics.json", text.encode())
-    count = min(settings.side_by_side, len(scores.videos))
-    clips = [read_clip(episodes, index, config, tokenizer) for index in range(count)]
-    samples = [
-        EpisodeFrames(
-            clip.name,
-            clip.frames[: clip.context],
-            clip.frames[clip.context :],
-            {row: videos[i] for row, videos in shown.items()},
-        )
-        for i, clip in enumerate(clips)
-    ]
-    title = f"{config.name} on {episodes.spec.name}"
-    page = write_report(
-        directory,
-        metrics,
-        samples,
+    scores = read_set(name, episodes, runs, bounds)
+    model, facts = next(iter(runs)), _describe(config, scores, list(runs), episodes)
+    write_bytes(directory / "metrics.json", _metrics_json(scores, model, facts).encode())
+    title, page = f"{config.name} on {episodes.spec.name}", directory / "report.html"
+    write_page(
+        page,
         title=title,
         facts=facts,
+        verdicts=[verdict(scores, model)],
+        cards=cards(scores, model),
+        tables=report_tables(scores, model),
+        drawings=[Drawing("curves.png", *CURVES, curves(scores))],
+        episodes={"What it looks like": shown_episodes(name, episodes, config, tokenizer, runs)},
+        encode=lambda episode: media.encode_video(
+            media.side_by_side(episode.videos(), episode.context), config.evaluate.fps
+        ),
         provenance=provenance(episodes),
         config=config.to_json(),
-        fps=settings.fps,
     )
-    print(to_text(_table(title, metrics)), end="")
+    means = [
+        Column(metric.short, [row["mean"].get(name, "n/a") for row in scores.rows.values()], metric.digits)
+        for name, metric in METRICS.items()
+    ]
+    print(to_text(Table("means", title, [Head(name) for name in scores.rows], means, "")), end="")
     if "status" in scores.metrics_spec["lpips"]:
-        print(
-            "lpips n/a: no weights; data_prep.convert_lpips makes them, --config.evaluate.lpips=FILE names them"
-        )
+        make = "data_prep.convert_lpips makes them, --config.evaluate.lpips=FILE names them"
+        print(f"lpips n/a: no weights; {make}")
     if scores.metrics_spec["gt"] != "raw":
         print(
             f"{episodes} has latents alone: the truth is what the tokenizer makes of them, not the raw frames"
@@ -153,31 +134,79 @@ def write_evaluation(
     return page
 
 
+def report_tables(scores: Scores, model: str) -> list[Table]:
+    """Scores of every row and their differences to the model's, and the metrics that tell forgotten from drifted."""
+    names = list(scores.rows)
+    heads = [Head(name, row["kind"], row["note"], COLOURS[row["kind"]]) for name, row in scores.rows.items()]
+    # Perfect copies, at the cap of 100 dB, do not squeeze the bars of the others.
+    values = [scores.psnr(name) for name in names]
+    longest = max([value for value in values if value < EXACT_DB] or values)
+    pooled = [row["mean"]["psnr_pooled"] for row in scores.rows.values()]
+    columns = [
+        measured(scores, "psnr", names, bar=longest),
+        difference(scores, "psnr", [(name, model) for name in names], model),
+        *(measured(scores, metric, names, note=METRICS[metric].best) for metric in ("ssim", "lpips")),
+        Column("PSNR, dB", pooled, METRICS["psnr"].digits, note="pooled"),
+    ]
+    coarse = scores.metrics_spec["psnr_coarse"]
+    caption = (
+        "PSNR and SSIM do not tell a model that forgot from one that remembers and stands a step aside; these numbers do, "
+        f"read together. Means over videos; 1/8 means every {coarse['decimation']} px here, after a Gaussian of sigma "
+        f"{coarse['blur_sigma']:g} px."
+    )
+    return [
+        Table("scores", "Scores", heads, columns, convention(scores.metrics_spec)),
+        Table("memory", "Forgotten, or drifted?", heads, memory_columns(scores, names), caption),
+    ]
+
+
+def shown_episodes(
+    name: str, episodes: Episodes, config: Config, tokenizer: Tokenizer, runs: Runs, prefix: str = ""
+) -> list[EpisodeFrames]:
+    """The first episodes of a set with what runs predicted for them; their files begin with ``prefix``."""
+    shown = {row: read_shown(folder, name) for row, (folder, _) in runs.items()}
+    found = []
+    for index in range(min(config.evaluate.side_by_side, clip_count(episodes, config))):
+        clip = read_clip(episodes, index, config, tokenizer)
+        predictions = {row: videos[index] for row, videos in shown.items()}
+        found.append(EpisodeFrames(f"{prefix}{index:02d}", clip.name, clip.frames, clip.context, predictions))
+    return found
+
+
 def _training_data(trained: TrainedModel) -> tuple[str | None, DataConfig]:
     """What twins must share, by content: the data may have moved between the two trainings."""
     return trained.trained_on.digest, dataclasses.replace(trained.config.data, path="-", threads=1, buffer=1)
 
 
-def _row(scores: Scores) -> dict[str, Any]:
-    """The only row of a run's scores."""
-    (row,) = scores.rows.values()
-    return row
+def _metrics_json(scores: Scores, model: str, facts: Mapping[str, Any]) -> str:
+    """The content of metrics.json; differences are the model minus every other row."""
+    content = {
+        "metrics_spec": scores.metrics_spec,
+        "videos": scores.videos,
+        "model": model,
+        "rows": scores.rows,
+        "differences": {
+            name: {metric: scores.difference(model, name, metric) for metric in row["per_video"]}
+            for name, row in scores.rows.items()
+            if name != model
+        },
+        "run": facts,
+    }
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
-def _describe(config: Config, scores: Scores, baseline: Scores | None, episodes: Episodes) -> dict[str, Any]:
+def _describe(config: Config, scores: Scores, runs: Sequence[str], episodes: Episodes) -> dict[str, Any]:
     """What the model is, for the head of the report and for metrics.json."""
-    memory = config.memory
-    about = (
-        "none" if memory.kind == "none" else f"{memory.kind}, stride {memory.stride}, window {memory.window}"
-    )
+    memory, about = config.memory, [scores.about[run] for run in runs]
+    words = f"{memory.kind}, stride {memory.stride}, window {memory.window}"
     return {
         "model": config.name,
-        "memory": about,
+        "memory": "none" if memory.kind == "none" else words,
         "condition": config.data.condition,
         "attention window": f"{config.model.window} frames",
-        "parameters": f"{scores.about['parameters']:,}",
-        "steps": f"{scores.about['steps']:,}",
-        "twin's steps": f"{baseline.about['steps']:,}" if baseline else None,
+        "parameters": f"{about[0]['parameters']:,}",
+        "steps": f"{about[0]['steps']:,}",
+        "twin's steps": f"{about[1]['steps']:,}" if len(about) > 1 else None,
         "sampler": f"DDIM, {config.sample.steps} steps",
         "protocol": episodes.spec.info.get("protocol"),
         "data": str(episodes.directory),
@@ -192,13 +221,3 @@ def provenance(episodes: Episodes) -> dict:
         "versions": f"python {platform.python_version()}, jax {jax.__version__}, flax {flax.__version__}",
         "hardware": hardware(),
     }
-
-
-def _table(title: str, metrics: dict[str, Any]) -> Table:
-    """The means, one row per predictor."""
-    columns = [Column(head, 3) for head in COLUMNS.values()]
-    lines = [
-        TableRow(name, [row["mean"].get(metric, "n/a") for metric in COLUMNS])
-        for name, row in metrics["rows"].items()
-    ]
-    return Table("scores", title, columns, lines, "")

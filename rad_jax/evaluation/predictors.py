@@ -1,20 +1,41 @@
 """What is scored on an evaluation set, predicted clip by clip: a model, and the floors, ceilings and oracle beside it."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
+from rad_jax.axes import Float
 from rad_jax.config import Config
 from rad_jax.data import Episodes
-from rad_jax.evaluation.scores import Row, floors
-from rad_jax.metrics.video import Video
+from rad_jax.evaluation.scores import Prediction
+from rad_jax.metrics.video import Video, unit_range
 from rad_jax.rollout.predict import Clip, Span, predict_each, read_clip, span_of
 from rad_jax.runs.restore import TrainedModel
 from rad_jax.tokenizer import Tokenizer
 
-# Index, clip, and by row the predicted frames. Its producers keep no reference to a clip while they make the next one:
-# `map` or helper functions instead of loop variables.
-Predictions = Iterator[tuple[int, Clip, dict[str, Video]]]
+# Producers of predictions keep no reference to a clip while they make the next one: `map` instead of loop variables.
+
+
+class Predictor(NamedTuple):
+    """What stands behind a row of the tables.
+
+    Attributes:
+        kind: "model", "floor", "ceiling" (tokenizer round trip) or "oracle" (perfect map).
+        note: a few words that the report shows below the name.
+    """
+
+    kind: str
+    note: str = ""
+
+
+# Those that need no model.
+BOUNDS = {
+    "repeat last": Predictor("floor"),
+    "mean context": Predictor("floor"),
+    "tokenizer round trip": Predictor("ceiling"),
+    "perfect map": Predictor("oracle", "rendered from the nearest context position"),
+}
 
 
 def clip_count(episodes: Episodes, config: Config) -> int:
@@ -31,19 +52,14 @@ def spans_of(episodes: Episodes, config: Config) -> list[Span]:
     return [span_of(episodes, index) for index in range(clip_count(episodes, config))]
 
 
-def model_row(trained: TrainedModel) -> dict[str, Row]:
-    """The row of a model, under the name of its run."""
-    return {trained.config.name: Row("model", f"{trained.step:,} steps")}
-
-
-def model_predictions(trained: TrainedModel, episodes: Episodes, padded: Span) -> Predictions:
-    """What a model predicts for every clip of a set; ``padded``: see `predict_each`."""
+def model_predictions(trained: TrainedModel, episodes: Episodes, padded: Span) -> Iterator[Prediction]:
+    """What a model predicts, in a row of its name, for every clip of a set; ``padded``: see `predict_each`."""
     config, model, params, tokenizer = trained.config, trained.model, trained.params, trained.tokenizer
 
     def read(index: int) -> Clip:
         return read_clip(episodes, index, config, tokenizer)
 
-    def named(predicted: tuple[int, Clip, Video]) -> tuple[int, Clip, dict[str, Video]]:
+    def named(predicted: tuple[int, Clip, Video]) -> Prediction:
         index, clip, frames = predicted
         return index, clip, {config.name: frames}
 
@@ -52,25 +68,16 @@ def model_predictions(trained: TrainedModel, episodes: Episodes, padded: Span) -
     return map(named, predictions)
 
 
-def bound_rows(episodes: Episodes) -> dict[str, Row]:
-    """The rows that need no model: floors, the tokenizer's round trip, and the oracle if the data have one."""
-    rows = {"repeat last": Row("floor"), "mean context": Row("floor")}
-    if "frames" in episodes.spec.arrays:  # else the truth is itself decoded by the tokenizer
-        rows["tokenizer round trip"] = Row("ceiling")
-    if "oracle" in episodes.spec.arrays:
-        rows["perfect map"] = Row("oracle", "rendered from the nearest context position")
-    return rows
+def bound_predictions(tokenizer: Tokenizer, episodes: Episodes, config: Config) -> Iterator[Prediction]:
+    """What `BOUNDS` predict for every clip of a set, as far as its data allow."""
 
-
-def bound_predictions(tokenizer: Tokenizer, episodes: Episodes, config: Config) -> Predictions:
-    """What the rows of `bound_rows` predict for every clip of a set."""
-
-    def predict(index: int) -> tuple[int, Clip, dict[str, Video]]:
+    def predict(index: int) -> Prediction:
         clip = read_clip(episodes, index, config, tokenizer)
-        context, truth = clip.frames[: clip.context], clip.frames[clip.context :]
+        context, truth = np.split(clip.frames, [clip.context])
         rows = floors(context, len(truth))
-        if "frames" in episodes.spec.arrays:
-            rows["tokenizer round trip"] = _round_trip(tokenizer, truth)
+        if "frames" in episodes.spec.arrays:  # else the truth is itself decoded by the tokenizer
+            latents = tokenizer.encode(truth.astype(np.float32) / 255)
+            rows["tokenizer round trip"] = np.asarray(tokenizer.decode(latents))
         if "oracle" in episodes.spec.arrays:
             oracle = episodes.read(index, clip.context, len(clip.frames), ["oracle"])
             rows["perfect map"] = oracle["oracle"]
@@ -79,6 +86,8 @@ def bound_predictions(tokenizer: Tokenizer, episodes: Episodes, config: Config) 
     return map(predict, range(clip_count(episodes, config)))
 
 
-def _round_trip(tokenizer: Tokenizer, frames: Video) -> Video:
-    """Frames encoded and decoded again, not clipped."""
-    return np.asarray(tokenizer.decode(tokenizer.encode(frames.astype(np.float32) / 255)))
+def floors(context: Video, frames: int) -> dict[str, Float[np.ndarray, "_ H W 3"]]:
+    """Trivial predictions of ``frames`` frames from the context alone, float32 in [0, 1]."""
+    context = unit_range(context)
+    predictions = {"repeat last": context[-1], "mean context": context.mean(axis=0)}
+    return {name: np.repeat(frame[None], frames, axis=0) for name, frame in predictions.items()}

@@ -8,12 +8,12 @@ The key is everything the numbers depend on: checkpoint, evaluation episodes, sa
 only if their key has changed. Files are written whole or not at all.
 """
 
+import dataclasses
 import hashlib
 import io
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +26,18 @@ from rad_jax.data.index import FILE as INDEX
 from rad_jax.data.reader import frame_size
 from rad_jax.evaluation.effective_attention import EffectiveAttention, of_clip
 from rad_jax.evaluation.predictors import (
-    Predictions,
+    BOUNDS,
+    Predictor,
     bound_predictions,
-    bound_rows,
     clip_count,
     model_predictions,
-    model_row,
     spans_of,
 )
-from rad_jax.evaluation.scores import Row, convention, jsonable, metrics_spec, score_clips, summarise
+from rad_jax.evaluation.scores import Prediction, TrueSteps, convention, metrics_spec, score_clips
 from rad_jax.files import write_bytes
 from rad_jax.metrics.lpips import open_lpips
 from rad_jax.metrics.video import Video, VideoScore
+from rad_jax.reports.statistics import Scores, jsonable, summarise
 from rad_jax.rollout.predict import longest, read_clip, truth_of
 from rad_jax.runs import manifest
 from rad_jax.runs.hardware import hardware
@@ -50,30 +50,23 @@ FORMAT = 4
 FOLDER = "scores"
 FIGURE3 = ".figure3"  # behind the name of a set
 
-
-@dataclass(frozen=True)
-class Scores:
-    """Stored scores of one evaluation set.
-
-    Attributes:
-        metrics_spec: how the numbers were computed.
-        videos: of each "name", "context_frames" and "predicted_frames".
-        rows: by name, see `rad_jax.evaluation.scores.summarise`.
-        about: "hardware" and "seconds"; of a run also "steps" and "parameters".
-    """
-
-    metrics_spec: Mapping[str, Any]
-    videos: list[Mapping[str, Any]]
-    rows: Mapping[str, Mapping[str, Any]]
-    about: Mapping[str, Any]
+# By name of a row the folder with the scores of a run, and the kind of the row: "model" or "baseline".
+Runs = Mapping[str, tuple[Path, str]]
 
 
-def score_run(trained: TrainedModel, workdir: Path, sets: Mapping[str, Episodes], folder: Path) -> None:
+def score_run(
+    trained: TrainedModel,
+    workdir: Path,
+    sets: Mapping[str, Episodes],
+    folder: Path,
+    true_steps: dict[str, TrueSteps],
+) -> None:
     """Scores the run in ``workdir`` on evaluation sets, where that was not done before.
 
     Args:
       trained: the run; its ``config.evaluate`` and ``config.sample`` say how it is scored.
       folder: where scores are stored.
+      true_steps: by name of a set, see `score_clips`.
 
     Raises:
       ConfigError, DataError: a set cannot be evaluated.
@@ -86,17 +79,24 @@ def score_run(trained: TrainedModel, workdir: Path, sets: Mapping[str, Episodes]
     padded = longest(span for episodes in sets.values() for span in spans_of(episodes, config))
     size = sum(leaf.size for leaf in jax.tree.leaves(trained.params))
     about = {"steps": trained.step, "parameters": size}
+    predictors = {config.name: Predictor("model", f"{trained.step:,} steps")}
     for name, episodes in sets.items():
         predictions = model_predictions(trained, episodes, padded)
-        _update(folder, name, keys[name], model_row(trained), predictions, config, episodes, about)
+        _update(folder, name, keys[name], predictors, predictions, config, episodes, about, true_steps)
 
 
-def score_bounds(config: Config, tokenizer: Tokenizer, sets: Mapping[str, Episodes], folder: Path) -> None:
-    """Scores on evaluation sets what needs no run: floors, the tokenizer's round trip, and oracles."""
+def score_bounds(
+    config: Config,
+    tokenizer: Tokenizer,
+    sets: Mapping[str, Episodes],
+    folder: Path,
+    true_steps: dict[str, TrueSteps],
+) -> None:
+    """Scores on evaluation sets what needs no run: floors, the tokenizer's round trip, and oracles. See `score_run`."""
     for name, episodes in sets.items():
         key = bounds_key(config, tokenizer.fingerprint, episodes)
         predictions = bound_predictions(tokenizer, episodes, config)
-        _update(folder, name, key, bound_rows(episodes), predictions, config, episodes, {})
+        _update(folder, name, key, BOUNDS, predictions, config, episodes, {}, true_steps)
 
 
 def measure_figure3(trained: TrainedModel, workdir: Path, name: str, episodes: Episodes) -> None:
@@ -134,19 +134,15 @@ def figure3_key(workdir: Path, step: int, episodes: Episodes) -> dict[str, Any]:
 
 def newest_step(workdir: Path) -> int | None:
     """The newest finished checkpoint of a run whose files are all there; None if it has none."""
-    directories = (workdir / "checkpoints").glob("[0-9]*")
-    for step in sorted((int(d.name) for d in directories if d.name.isdecimal()), reverse=True):
-        try:
-            return manifest.read(workdir / "checkpoints" / str(step)).step
-        except (manifest.DamagedCheckpoint, manifest.UnknownFormat):
-            continue
-    return None
+    names = (directory.name for directory in (workdir / "checkpoints").glob("[0-9]*"))
+    steps = sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+    return next((step for step in steps if is_intact(workdir, step, manifest.read)), None)
 
 
-def is_intact(workdir: Path, step: int) -> bool:
-    """Whether every byte of a checkpoint is what was written."""
+def is_intact(workdir: Path, step: int, read: Callable[[Path], manifest.Manifest] = manifest.verify) -> bool:
+    """Whether every byte of a checkpoint is what was written; with `manifest.read`, whether its files are all there."""
     try:
-        return manifest.verify(workdir / "checkpoints" / str(step)).step == step
+        return read(workdir / "checkpoints" / str(step)).step == step
     except (manifest.DamagedCheckpoint, manifest.UnknownFormat):
         return False
 
@@ -155,19 +151,32 @@ def is_current(folder: Path, name: str, key: Mapping[str, Any]) -> bool:
     """Whether scores on a set are stored under this key."""
     try:
         stored = json.loads(_path(folder, name).read_text())["key"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError):
         return False
     return stored == jsonable(key) and ("shown" not in key or _path(folder, name, "npz").exists())
 
 
+def read_set(name: str, episodes: Episodes, runs: Runs, bounds: Path) -> Scores:
+    """Everything that was scored on an evaluation set; the last rows are floors, ceilings and oracles, from ``bounds``."""
+    last = read_scores(bounds, name)
+    rows, about = {}, {}
+    for row, (folder, kind) in runs.items():
+        scores = read_scores(folder, name)
+        ((run, summary),) = scores.rows.items()
+        rows[row], about[row] = summary | {"kind": kind}, scores.about[run]
+    protocol = str(episodes.spec.info.get("protocol", Scores.protocol))
+    return dataclasses.replace(last, rows=rows | last.rows, about=about | last.about, protocol=protocol)
+
+
 def read_scores(folder: Path, name: str) -> Scores:
-    """Reads what `score_run` or `score_bounds` stored."""
+    """Reads what `score_run` or `score_bounds` stored on the set of a name."""
     content = json.loads(_path(folder, name).read_text())
     rows = {
         row: summarise(entry["kind"], entry["note"], [_from_json(video) for video in entry["videos"]])
         for row, entry in content["rows"].items()
     }
-    return Scores(content["metrics_spec"], content["videos"], rows, content["about"])
+    about = dict.fromkeys(rows, content["about"])
+    return Scores(name, content["metrics_spec"], content["videos"], rows, about)
 
 
 def read_shown(folder: Path, name: str) -> list[Video]:
@@ -208,36 +217,36 @@ def _update(
     folder: Path,
     name: str,
     key: Mapping[str, Any],
-    rows: Mapping[str, Row],
-    predictions: Predictions,
+    predictors: Mapping[str, Predictor],
+    predictions: Iterable[Prediction],
     config: Config,
     episodes: Episodes,
     about: Mapping[str, Any],
+    true_steps: dict[str, TrueSteps],
 ) -> None:
-    """Scores the predictions of some rows on a set and stores the scores, unless they are stored under this key."""
+    """Scores what some predictors predict on a set and stores the scores, unless they are stored under this key."""
     if is_current(folder, name, key):
         print(f"{name}: scored before", flush=True)
         return
     began = time.monotonic()
     weights = open_lpips(config.evaluate, frame_size(episodes))
-    clips = score_clips(predictions, weights, key.get("shown", 0))
-    stored = {}
-    for row, entry in rows.items():
+    clips = score_clips(predictions, weights, key.get("shown", 0), true_steps.setdefault(name, {}))
+    rows = {}
+    for row in clips[0].scores:
         scores = [clip.scores[row] for clip in clips]
-        stored[row] = asdict(entry) | {"videos": [{"video": s.video, "frames": s.frames} for s in scores]}
-        print(f"{name}: {row}: PSNR {np.mean([s.video['psnr'] for s in scores]):.2f}", flush=True)
+        videos = [{"video": score.video, "frames": score.frames} for score in scores]
+        rows[row] = {**predictors[row]._asdict(), "videos": videos}
+        print(f"{name}: {row}: PSNR {np.mean([score.video['psnr'] for score in scores]):.2f}", flush=True)
     if "shown" in key:
-        ((row, _),) = rows.items()
-        _write_arrays(folder, name, {str(clip.index): clip.shown[row] for clip in clips if clip.shown})
-    lengths = [clip.context_frames for clip in clips], [clip.predicted_frames for clip in clips]
+        file = io.BytesIO()
+        np.savez_compressed(file, **{str(clip.index): clip.shown[row] for clip in clips if clip.shown})
+        write_bytes(_path(folder, name, "npz"), file.getvalue())
+    videos = [clip.video for clip in clips]
     content = {
         "key": key,
-        "metrics_spec": metrics_spec(key["metrics"], *lengths),
-        "videos": [
-            {"name": c.name, "context_frames": c.context_frames, "predicted_frames": c.predicted_frames}
-            for c in clips
-        ],
-        "rows": stored,
+        "metrics_spec": metrics_spec(key["metrics"], videos),
+        "videos": videos,
+        "rows": rows,
         "about": {"hardware": hardware(), "seconds": round(time.monotonic() - began, 1), **about},
     }
     _write_json(folder, name, content)
@@ -252,12 +261,6 @@ def _from_json(video: Mapping[str, Any]) -> VideoScore:
 def _write_json(folder: Path, name: str, content: Mapping[str, Any]) -> None:
     text = json.dumps(jsonable(content), allow_nan=False, separators=(",", ":"))
     write_bytes(_path(folder, name), text.encode())
-
-
-def _write_arrays(folder: Path, name: str, arrays: Mapping[str, Video]) -> None:
-    file = io.BytesIO()
-    np.savez_compressed(file, **arrays)
-    write_bytes(_path(folder, name, "npz"), file.getvalue())
 
 
 def _path(folder: Path, name: str, kind: str = "json") -> Path:

@@ -1,6 +1,6 @@
 """Image metrics, of which LPIPS needs weights, and the memory metrics, which need none.
 
-How they are averaged: ``rad_jax.evaluation.scores``.
+How they are averaged: ``rad_jax.reports.statistics``.
 """
 
 from rad_jax.metrics.forgetting import (

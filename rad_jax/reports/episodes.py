@@ -3,13 +3,13 @@
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import UInt8
 
 from rad_jax import media
-from rad_jax.errors import UserError
 from rad_jax.files import write_bytes
 from rad_jax.metrics import psnr
 from rad_jax.metrics.video import unit_range
@@ -18,56 +18,38 @@ FRAMES_ABREAST = 12  # at most
 CONTEXT_SHOWN = 24  # frames of a longer context, evenly spaced
 
 
-class ReportError(UserError, ValueError):
-    """Frames that cannot be shown beside each other."""
-
-
-@dataclass(frozen=True)
-class EpisodeFrames:
-    """An episode to show. All frames are (t, H, W, 3), uint8 or floats in [0, 1].
+class EpisodeFrames(NamedTuple):
+    """An episode to show.
 
     Attributes:
-        title: its name.
-        context: the frames that were given, at least one.
-        truth: the frames that were to be predicted.
-        predictions: name of a row -> its frames, as many as ``truth`` has; in the order in which they are shown.
-
-    Raises:
-        ReportError: the shapes do not fit.
+        file: name of its video, without ".mp4".
+        title: what it is called on the page.
+        frames: the true ones.
+        context: how many of them were given, at least one.
+        predictions: name of a row -> its frames after the context; in the order in which they are shown.
     """
 
+    file: str
     title: str
-    context: np.ndarray
-    truth: np.ndarray
-    predictions: Mapping[str, np.ndarray]
+    frames: UInt8[np.ndarray, "t H W 3"]
+    context: int
+    predictions: Mapping[str, UInt8[np.ndarray, "k H W 3"]]
 
-    def __post_init__(self):
-        for name, frames in self.predictions.items():
-            if frames.shape != self.truth.shape:
-                raise ReportError(
-                    f"episode {self.title!r}: {name!r} has shape {frames.shape}, the truth {self.truth.shape}"
-                )
-        if len(self.context) == 0 or self.context.shape[1:] != self.truth.shape[1:]:
-            raise ReportError(
-                f"episode {self.title!r}: a context of shape {self.context.shape} cannot precede {self.truth.shape}"
-            )
-
-    def videos(self) -> dict[str, np.ndarray]:
-        """The truth and every prediction by name, each behind the context, as uint8 (t, H, W, 3)."""
-        context = media.to_uint8(self.context)
-        rows = {"truth": self.truth} | dict(self.predictions)
-        return {name: np.concatenate([context, media.to_uint8(frames)]) for name, frames in rows.items()}
+    def videos(self) -> dict[str, UInt8[np.ndarray, "t H W 3"]]:
+        """The truth and every prediction by name, each behind the context."""
+        given = self.frames[: self.context]
+        predicted = {name: np.concatenate([given, frames]) for name, frames in self.predictions.items()}
+        return {"truth": self.frames} | predicted
 
 
-@dataclass(frozen=True)
-class FrameRange:
+class FrameRange(NamedTuple):
     """Consecutive predicted frames: their indices from 1, and one picture of all of them for every row."""
 
     indices: Sequence[int]
     pictures: Sequence[str]
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class EpisodeView:
     """An episode as the page shows it. Videos and pictures are data URIs, or paths relative to the page.
 
@@ -99,22 +81,22 @@ class EpisodeView:
 
 def write_episodes(
     directory: Path,
-    episodes: Mapping[str, EpisodeFrames],
+    episodes: Sequence[EpisodeFrames],
     encode: Callable[[EpisodeFrames], bytes],
     page_bytes: int,
 ) -> list[EpisodeView]:
-    """Writes ``videos/NAME.mp4`` for every episode by name, and returns views that take about ``page_bytes`` together.
+    """Writes ``videos/FILE.mp4`` for every episode, and returns views that take about ``page_bytes`` together.
 
     Of an episode that would make the page too large, the video is linked instead of embedded; if that is not enough, its
     pictures are left out too.
     """
     views, bytes_left = [], page_bytes
-    for name, episode in episodes.items():
-        path = directory / "videos" / f"{name}.mp4"
+    for episode in episodes:
+        path = f"videos/{episode.file}.mp4"
         video = encode(episode)
-        write_bytes(path, video)
+        write_bytes(directory / path, video)
         embedded = view_episode(episode, media.data_uri(video, "video/mp4"))
-        linked = dataclasses.replace(embedded, video=f"videos/{path.name}")
+        linked = dataclasses.replace(embedded, video=path)
         bare = dataclasses.replace(linked, context="", ranges=())
         view = next((view for view in (embedded, linked) if view.size <= bytes_left), bare)
         bytes_left -= view.size
@@ -124,18 +106,18 @@ def write_episodes(
 
 def view_episode(episode: EpisodeFrames, video: str) -> EpisodeView:
     """The pictures of an episode: its context, thinned if it is long, and all predicted frames."""
-    truth, context = media.to_uint8(episode.truth), media.to_uint8(episode.context)
+    context, truth = np.split(episode.frames, [episode.context])
     shown = np.unique(np.linspace(0, len(context) - 1, min(len(context), CONTEXT_SHOWN)).round().astype(int))
-    rows = {"truth": truth} | {name: media.to_uint8(frames) for name, frames in episode.predictions.items()}
+    rows = {"truth": truth, **episode.predictions}
     scores = {
-        name: float(psnr(unit_range(frames), unit_range(episode.truth)).mean())
+        name: float(psnr(unit_range(frames), unit_range(truth)).mean())
         for name, frames in episode.predictions.items()
     }
     length = math.ceil(len(truth) / math.ceil(len(truth) / FRAMES_ABREAST))
     ranges = [
         FrameRange(
-            indices=range(first + 1, min(first + length, len(truth)) + 1),
-            pictures=[_picture(frames[first : first + length]) for frames in rows.values()],
+            range(first + 1, min(first + length, len(truth)) + 1),
+            [_picture(frames[first : first + length]) for frames in rows.values()],
         )
         for first in range(0, len(truth), length)
     ]
@@ -146,12 +128,12 @@ def view_episode(episode: EpisodeFrames, video: str) -> EpisodeView:
         context=_picture(context[shown]),
         context_frames=len(context),
         context_shown=len(shown),
-        psnr={name: scores.get(name) for name in rows},
+        psnr={"truth": None} | scores,
         ranges=ranges,
     )
 
 
-def _picture(frames: np.ndarray) -> str:
+def _picture(frames: UInt8[np.ndarray, "k H W 3"]) -> str:
     height = frames.shape[1]
     kind = "webp" if height <= 128 else "jpeg"  # lossless where it is affordable
     picture = media.filmstrip(frames, gap=max(1, height // 32))

@@ -1,20 +1,25 @@
-"""The figures of evaluations and comparisons: scores by index of the frame, and the paper's Figure 3."""
+"""The figures of evaluations and comparisons: scores by index of the frame, and the paper's Figure 3.
+
+All of them are drawn without pyplot, which has a state for the whole process, and returned as the bytes of a PNG.
+"""
 
 import io
+import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib.axes
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from rad_jax.axes import Float, Int
 from rad_jax.config import NAMES
-from rad_jax.reports.text import EXACT_DB, counted
+from rad_jax.reports.statistics import Row, Scores
+from rad_jax.reports.text import EXACT_DB, METRICS, counted
 
 INK, SOFT, FAINT, GRID, FIELD = "#23262c", "#4a4f58", "#8a919c", "#e6e8ec", "#f1f2f5"
 # By kind of row; rows of one kind differ by their dashes.
@@ -29,7 +34,6 @@ DASHES = ("-", "--", ":", "-.")
 # By memory, where all rows are models; the one without memory is nearly black.
 PALETTE = ("#1d5fd1", "#d9730d", "#1a8a55", "#b3307f", "#8a6d00", "#0d8ba1", "#7c4bc4", "#c2382e")
 MEMORY_COLOURS = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(NAMES[1:])} | {"none": INK}
-METRICS = {"psnr": "PSNR, dB", "ssim": "SSIM", "histogram_intersection": "colours in common"}
 WEAKEST = 1e-4  # of a row's largest influence; Figure 3 leaves weaker ones white
 
 
@@ -71,54 +75,40 @@ class Panel:
 
 def draw_panels(panels: Sequence[Sequence[Panel]], size: tuple[float, float]) -> bytes:
     """A PNG of rows of panels with the legend of the first one below; ``size`` is (width, height) in inches."""
-    figure = _figure(size)
+    figure = Figure(size, layout="constrained", facecolor="white")
     axes = figure.subplots(len(panels), len(panels[0]), squeeze=False)
-    for row, panel_row in zip(axes, panels):
-        for ax, panel in zip(row, panel_row):
-            _draw_panel(ax, panel)
+    for ax, panel in zip(axes.flat, itertools.chain(*panels)):
+        _draw_panel(ax, panel)
     handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=min(len(labels), 6),
-        frameon=False,
-        fontsize=10.5,
-        handlelength=3.2,
-    )
+    style = {"frameon": False, "fontsize": 10.5, "handlelength": 3.2}
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 6), **style)
     return _png(figure)
 
 
-def curves(metrics: Mapping[str, Any]) -> bytes:
-    """PSNR, SSIM and histogram intersection by index of the predicted frame, with bands of one standard error.
-
-    Args:
-        metrics: what `rad_jax.evaluation.scores.score_rows` returns.
-
-    Returns:
-        The bytes of a PNG.
-    """
-    styles = row_styles(metrics["rows"])
+def curves(scores: Scores) -> bytes:
+    """A PNG of PSNR, SSIM and common colours by index of the predicted frame, with bands of one standard error."""
+    styles = _row_styles(scores.rows)
     panels = []
-    for metric, title in METRICS.items():
+    for metric in ("psnr", "ssim", "histogram_intersection"):
         lines = []
-        for name, row in metrics["rows"].items():
-            exact = row["mean"]["psnr"] > EXACT_DB
+        for name, row in scores.rows.items():
+            exact = scores.psnr(name) > EXACT_DB
             label = f"{name} (above the scale)" if exact else name
             scaled = "none" if exact and metric == "psnr" else "all"
-            errors = _array(row["per_frame"][metric]["standard_error"])
+            errors = np.array(row["per_frame"][metric]["standard_error"], float)
             lines.append(Curve(label, frame_values(row, metric), errors, styles[name], scaled))
-        panels.append(Panel(title, lines, metrics["metrics_spec"]["context_frames"]))
+        panels.append(Panel(METRICS[metric].heading, lines, scores.metrics_spec["context_frames"]))
     return draw_panels([panels], (12.0, 4.6))
 
 
-def row_styles(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def _row_styles(rows: Mapping[str, Row]) -> dict[str, dict[str, Any]]:
     """Styles by name of the row: a colour for every kind, dashes for every row of it, strong lines for models."""
-    seen: dict[str, int] = {}
+    seen = Counter()
     styles = {}
     for name, row in rows.items():
         kind = row["kind"]
-        order = seen[kind] = seen.get(kind, -1) + 1
+        order = seen[kind]
+        seen[kind] += 1
         strong = kind in ("model", "baseline")
         styles[name] = {
             "color": COLOURS[kind],
@@ -130,9 +120,9 @@ def row_styles(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any
     return styles
 
 
-def frame_values(row: Mapping[str, Any], metric: str) -> Float[np.ndarray, "t"]:
+def frame_values(row: Row, metric: str) -> Float[np.ndarray, "t"]:
     """A metric of a row by index of the predicted frame, NaN where it is undefined."""
-    return _array(row["per_frame"][metric]["value"])
+    return np.array(row["per_frame"][metric]["value"], float)
 
 
 def figure3(
@@ -147,13 +137,10 @@ def figure3(
         panels: name of a model -> indices of the predicted frames, where the window of each starts, and the influence of
             every frame on them, at least 0 (`rad_jax.evaluation.effective_attention.EffectiveAttention`).
         context: frames that were given before the first predicted one.
-
-    Returns:
-        The bytes of a PNG.
     """
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure = _figure((4.2 * columns, 2.9 * rows + 0.4))
+    figure = Figure((4.2 * columns, 2.9 * rows + 0.4), layout="constrained", facecolor="white")
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for ax in axes.flat[len(panels) :]:
         ax.set_visible(False)
@@ -168,7 +155,7 @@ def figure3(
         ticks = _ticks(len(predicted), 5)
         ax.set_yticks(ticks, [str(predicted[tick]) for tick in ticks])
         ax.set_ylim(edges[-1], edges[0])
-        ax.set_title(name, fontsize=10)
+        ax.set_title(_plain(name), fontsize=10)
     figure.supxlabel("frame that is seen (red: start of the window; grey: end of the context)", fontsize=9)
     figure.supylabel("predicted frame", fontsize=9)
     figure.colorbar(image, ax=axes, label="influence, relative to the row's largest", shrink=0.8)
@@ -178,13 +165,13 @@ def figure3(
 def _draw_panel(ax: matplotlib.axes.Axes, panel: Panel) -> None:
     for curve in panel.curves:
         frames = panel.first + np.arange(len(curve.values))
-        ax.plot(frames, curve.values, label=curve.name, **curve.style)
+        ax.plot(frames, curve.values, label=_plain(curve.name), **curve.style)
         if curve.errors is not None:
             low, high = curve.values - curve.errors, curve.values + curve.errors
             ax.fill_between(frames, low, high, color=curve.style["color"], alpha=0.15, linewidth=0)
     _set_scale(ax, panel.curves)
     _mark_context(ax, panel)
-    ax.set_title(panel.title, loc="left", fontsize=12, fontweight="bold", color=INK)
+    ax.set_title(_plain(panel.title), loc="left", fontsize=12, fontweight="bold", color=INK)
     ax.set_xlabel("frame" if panel.first > 1 else "predicted frame", fontsize=10, color=SOFT)
     ax.grid(axis="y", color=GRID, linewidth=0.8)
     ax.spines[["top", "right", "left"]].set_visible(False)
@@ -210,17 +197,9 @@ def _mark_context(ax: matplotlib.axes.Axes, panel: Panel) -> None:
     ax.set_xlim(left, first + frames - 1 + max(0.3, 0.02 * frames))
     ax.axvspan(left, first, color=FIELD, linewidth=0)
     ax.axvline(first, color="#9aa1ac", linewidth=1)
-    ax.text(
-        (left + first) / 2,
-        0.5,
-        f"context\n({counted(panel.context, 'frame')})",
-        rotation=90,
-        transform=ax.get_xaxis_transform(),
-        ha="center",
-        va="center",
-        fontsize=9,
-        color=FAINT,
-    )
+    words = f"context\n({counted(panel.context, 'frame')})"
+    style = {"rotation": 90, "ha": "center", "va": "center", "fontsize": 9, "color": FAINT}
+    ax.text((left + first) / 2, 0.5, words, transform=ax.get_xaxis_transform(), **style)
     ax.set_xticks(first + _ticks(frames, 6))
 
 
@@ -229,15 +208,9 @@ def _ticks(count: int, at_most: int) -> Int[np.ndarray, "k"]:
     return np.unique(np.linspace(0, count - 1, min(count, at_most)).round().astype(int))
 
 
-def _array(values: Sequence[float | None]) -> Float[np.ndarray, "t"]:
-    return np.array(values, dtype=float)
-
-
-def _figure(size: tuple[float, float]) -> Figure:
-    """A figure of its own: pyplot, which has a state for the whole process, is left alone."""
-    figure = Figure(figsize=size, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
+def _plain(text: str) -> str:
+    """Text that matplotlib writes as it is: what stands between two dollar signs would be a formula."""
+    return text.replace("$", r"\$")
 
 
 def _png(figure: Figure, dpi: int = 150) -> bytes:

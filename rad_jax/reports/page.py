@@ -1,135 +1,91 @@
-"""The evaluation of a model to look at: curves, side-by-side videos, and ``report.html``, one file that opens offline."""
+"""A page that is one file and opens offline: verdict, tables, drawings, episodes, and how the numbers were computed.
 
-from collections.abc import Mapping, Sequence
+Its files in ``templates/`` are Jinja's: everything that is put into them is escaped, and a name that they lack is an error.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rad_jax import media
 from rad_jax.files import write_bytes
-from rad_jax.reports.episodes import EpisodeFrames, EpisodeView, write_episodes
-from rad_jax.reports.figures import COLOURS, curves
-from rad_jax.reports.html import render
-from rad_jax.reports.tables import Cell, Column, Measured, Table, TableRow
-from rad_jax.reports.text import EXACT_DB, MEMORY_METRICS, cards, convention, verdict
+from rad_jax.reports.episodes import EpisodeFrames, write_episodes
+from rad_jax.reports.tables import Table
+from rad_jax.reports.text import MEMORY_METRICS, METRICS, Card, number
 
 PAGE_BYTES = 12_000_000  # about the most that a page takes; videos and pictures that do not fit are linked
-DIGITS = {"ssim": 3, "lpips": 3, "histogram_intersection": 3}  # behind the point; of other metrics 2
+TEMPLATES = Environment(
+    loader=PackageLoader("rad_jax.reports"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+TEMPLATES.globals |= {
+    "number": number,
+    "memory_metrics": {METRICS[name].heading: reading for name, reading in MEMORY_METRICS.items()},
+    "colours": {"given": f"rgb{media.CONTEXT_COLOUR}", "predicted": f"rgb{media.PREDICTED_COLOUR}"},
+}
 
 
-def write_report(
-    directory: Path | str,
-    metrics: Mapping[str, Any],
-    episodes: Sequence[EpisodeFrames],
+class Drawing(NamedTuple):
+    """A PNG under a heading, with its name as a file."""
+
+    file: str
+    title: str
+    alt: str
+    caption: str
+    png: bytes
+
+    @property
+    def address(self) -> str:
+        """The picture itself, as a data URI."""
+        return media.data_uri(self.png, "image/png")
+
+
+def write_page(
+    path: Path,
     *,
     title: str,
     facts: Mapping[str, Any],
+    verdicts: Sequence[str],
+    tables: Sequence[Table],
+    drawings: Sequence[Drawing],
+    episodes: Mapping[str, Sequence[EpisodeFrames]],
+    encode: Callable[[EpisodeFrames], bytes],
     provenance: Mapping[str, Any],
     config: str,
-    fps: int | float,
-) -> Path:
-    """Writes ``curves.png``, ``videos/*.mp4`` and ``report.html`` into ``directory``, each in one step.
+    cards: Sequence[Card] = (),
+) -> None:
+    """Writes a page, and beside it its drawings and ``videos/*.mp4``, each in one step.
 
     Args:
-        directory: made if it is missing; files of an earlier report are replaced.
-        metrics: what `rad_jax.evaluation.scores.score_rows` returns.
-        episodes: those to show, the most telling first.
-        title: of the page.
-        facts: what the model is: variant, memory, parameters, steps, condition, sampler; shown below the title.
-        provenance: where the numbers come from: command, commit, data set, versions, hardware, time.
-        config: the resolved configuration as text; folded away at the end.
-        fps: frames per second of the videos.
-
-    Returns:
-        The path of the page.
+        path: its directory is made if it is missing; files of an earlier page are replaced.
+        facts: what was evaluated; shown below the title, without what is None.
+        verdicts: what the numbers say, a paragraph each.
+        episodes: heading -> episodes to show, the most telling first.
+        encode: the mp4 of an episode.
+        provenance: where the numbers come from: command, data, versions, hardware.
+        config: the configuration as text; folded away at the end.
+        cards: the numbers of the headline.
     """
-    directory = Path(directory)
-    drawing = curves(metrics)
-    write_bytes(directory / "curves.png", drawing)
-    address = media.data_uri(drawing, "image/png")
-    views = write_episodes(
-        directory,
-        {f"{number:02d}": episode for number, episode in enumerate(episodes)},
-        lambda episode: media.encode_video(media.side_by_side(episode.videos(), len(episode.context)), fps),
-        PAGE_BYTES - len(address),
-    )
-    html = page(title, facts, metrics, address, views, provenance, config)
-    write_bytes(directory / "report.html", html.encode())
-    return directory / "report.html"
-
-
-def page(
-    title: str,
-    facts: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    curves: str,
-    episodes: Sequence[EpisodeView],
-    provenance: Mapping[str, Any],
-    config: str,
-) -> str:
-    """The HTML of the page; ``curves`` is the address of a picture, the other arguments are those of `write_report`."""
-    return render(
-        "report.html",
+    for drawing in drawings:
+        write_bytes(path.parent / drawing.file, drawing.png)
+    views, bytes_left = {}, PAGE_BYTES - sum(len(drawing.address) for drawing in drawings)
+    for heading, shown in episodes.items():
+        views[heading] = write_episodes(path.parent, shown, encode, bytes_left)
+        bytes_left -= sum(view.size for view in views[heading])
+    html = TEMPLATES.get_template("page.html").render(
         title=title,
         facts=facts,
-        verdict=verdict(metrics),
-        cards=cards(metrics),
-        scores=score_table(metrics),
-        curves=curves,
-        episodes=episodes,
-        memory=memory_table(metrics),
-        memory_metrics=MEMORY_METRICS,
+        verdicts=verdicts,
+        cards=cards,
+        tables=tables,
+        drawings=drawings,
+        episodes=views,
         provenance=provenance,
-        config_title="the whole configuration",
         config=config,
     )
-
-
-def score_table(metrics: Mapping[str, Any]) -> Table:
-    """PSNR, SSIM and LPIPS of every row, and every other row's PSNR minus the model's."""
-    # Perfect copies, at the cap of 100 dB, do not squeeze the bars of the others.
-    values = [row["mean"]["psnr"] for row in metrics["rows"].values()]
-    longest = max([value for value in values if value < EXACT_DB] or values)
-    columns = [
-        Column("PSNR", errors=True, unit="dB", bar=longest),
-        Column("PSNR against", sign=True, errors=True, unit=f"{metrics['model']}, dB"),
-        Column("SSIM", DIGITS["ssim"], errors=True, unit="1 is best"),
-        Column("LPIPS", DIGITS["lpips"], errors=True, unit="0 is best"),
-        Column("PSNR", unit="pooled, dB"),
-    ]
-    rows = []
-    for name, row in metrics["rows"].items():
-        difference: Cell = ""
-        if name in metrics["differences"]:
-            psnr = metrics["differences"][name]["psnr"]  # the model minus the row
-            difference = Measured(-psnr["mean"], psnr["standard_error"])
-        psnr, ssim, lpips = (_measured(row, metric) for metric in ("psnr", "ssim", "lpips"))
-        cells = [psnr, difference, ssim, lpips, row["mean"]["psnr_pooled"]]
-        rows.append(TableRow(name, cells, row["kind"], row["note"], COLOURS[row["kind"]]))
-    return Table("scores", "Scores", columns, rows, convention(metrics["metrics_spec"]))
-
-
-def memory_table(metrics: Mapping[str, Any]) -> Table:
-    """The metrics that tell a model that forgot from one that remembers but drifts."""
-    columns = [Column(m.title, DIGITS.get(name, 2), unit=m.best) for name, m in MEMORY_METRICS.items()]
-    rows = [
-        TableRow(
-            name,
-            [row["mean"][metric] for metric in MEMORY_METRICS],
-            row["kind"],
-            colour=COLOURS[row["kind"]],
-        )
-        for name, row in metrics["rows"].items()
-    ]
-    coarse = metrics["metrics_spec"]["psnr_coarse"]
-    caption = (
-        "PSNR and SSIM do not tell a model that forgot from one that remembers and stands a step aside; these numbers do, "
-        f"read together. Means over videos; 1/8 means every {coarse['decimation']} px here, after a Gaussian of sigma "
-        f"{coarse['blur_sigma']:g} px."
-    )
-    return Table("memory", "Forgotten, or drifted?", columns, rows, caption)
-
-
-def _measured(row: Mapping[str, Any], metric: str) -> Cell:
-    if metric not in row["mean"]:
-        return "n/a"
-    return Measured(row["mean"][metric], row["standard_error"][metric])
+    write_bytes(path, html.encode())

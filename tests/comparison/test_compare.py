@@ -83,25 +83,12 @@ def test_the_page_is_one_file_that_says_how(compared):
     page = ParsedPage(html)
     assert "script" not in page.tags and "link" not in page.tags
     assert all(source.startswith("data:") for source in page.sources)
-    text = page.words
-    for words in (
-        "python -m rad_jax.main",
-        "gaussian 11, sigma 1.5",
-        "DDIM, 2 steps",
-        "one seed",
-        "x86" if os.uname().machine == "x86_64" else "CPU",
-    ):
-        assert words in text, words
-    for name in (
-        *VARIANTS,
-        "repeat last",
-        "mean context",
-        "tokenizer round trip",
-        "perfect map",
-        "Table 3",
-        "Figure 6",
-    ):
-        assert name in text, name
+    machine = "x86" if os.uname().machine == "x86_64" else "CPU"
+    for words in ("python -m rad_jax.main", "gaussian 11, sigma 1.5", "DDIM, 2 steps", "one seed", machine):
+        assert words in page.words, words
+    rows = ("repeat last", "mean context", "tokenizer round trip", "perfect map")
+    for name in (*VARIANTS, *rows, "Table 3", "Figure 6"):
+        assert name in page.words, name
     markdown = (compared / "comparison" / "comparison.md").read_text()
     assert markdown.count("\n## ") == 3 * 2 + 1 + 3  # tables, figures, how
 
@@ -203,8 +190,6 @@ def test_killed_at_any_moment_the_same_command_goes_on(compared, toy, tmp_path):
     ("more", "words"),
     [
         (["--variants", "df,lstm-x"], "did you mean lstm-f?"),
-        (["--variants", ","], "expected names with commas"),
-        (["--config.memory.stride=2"], "varies this key itself"),
         (["--config.evaluate.more=x"], "expected NAME=DIRECTORY"),
         (["--distributed"], "--distributed"),
     ],
@@ -219,13 +204,8 @@ def test_what_cannot_be_is_refused_in_one_line_before_anything_is_written(more, 
 
 def test_a_missing_set_is_named_with_its_command(toy, tmp_path, capsys):
     missing = tmp_path / "none"
-    command = arguments(
-        toy,
-        tmp_path / "runs",
-        evaluate__more=f"loop={missing}",
-        evaluate__more_make="make {name} in {path}",
-    )
-    assert main(command) == 1
+    make = {"evaluate__more": f"loop={missing}", "evaluate__more_make": "make {name} in {path}"}
+    assert main(arguments(toy, tmp_path / "runs", **make)) == 1
     problem, make = capsys.readouterr().err.splitlines()
     assert problem.startswith("error: ") and str(missing) in problem
     assert make == f"make it with: make loop in {missing}"

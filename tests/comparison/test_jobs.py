@@ -41,17 +41,6 @@ def test_one_slot_runs_one_after_another_and_a_job_is_a_chain(tmp_path, capsys):
     assert len(said) == 12
 
 
-def test_no_job_runs_before_a_slot_is_free(tmp_path, capsys):
-    """Three jobs in two slots: never three of them at once."""
-    code = (
-        f"import os, pathlib, time; here = pathlib.Path({str(tmp_path)!r}); mine = here / str(os.getpid()); mine.touch()\n"
-        "time.sleep(0.5); print(len(list(here.iterdir()))); mine.unlink()"
-    )
-    run_jobs([job(name, code) for name in "abc"], 2)
-    lines = [line.split(" | ")[1] for line in capsys.readouterr().out.splitlines() if " | " in line]
-    assert len(lines) == 3 and set(lines) <= {"1", "2"}
-
-
 def test_a_failure_is_named_with_its_last_lines_and_the_others_finish(tmp_path, capfd):
     done, later = tmp_path / "done", tmp_path / "later"
     bad = "print('line one'); import sys; print('out of memory', file=sys.stderr); sys.exit(3)"

@@ -1,6 +1,7 @@
 """The numbers of the tables, worked out by hand from values per episode."""
 
 import csv
+import dataclasses
 import io
 import math
 import re
@@ -10,11 +11,12 @@ import pytest
 
 from rad_jax.comparison.costs import Costs
 from rad_jax.comparison.page import markdown
-from rad_jax.comparison.plan import plan_comparison
-from rad_jax.comparison.tables import SetResult, make_tables
+from rad_jax.comparison.runs import list_runs
+from rad_jax.comparison.tables import make_tables
 from rad_jax.comparison.text import verdict
-from rad_jax.evaluation.scores import convention, metrics_spec, summarise
+from rad_jax.evaluation.scores import convention, metrics_spec
 from rad_jax.metrics.video import REDUCTION, VideoScore
+from rad_jax.reports.statistics import Scores, summarise
 from rad_jax.reports.tables import Measured, to_csv, to_markdown, to_text
 
 # PSNR of three episodes; SSIM is a hundredth of it.
@@ -32,6 +34,7 @@ PSNR = {
 }
 KINDS = {"repeat last": "floor", "mean context": "floor", "tokenizer round trip": "ceiling", "df": "baseline"}
 FRAMES = 6
+COST = Costs(1, 2, None, "", None, "x")
 
 
 def row(name, episodes=3):
@@ -46,14 +49,15 @@ def row(name, episodes=3):
 @pytest.fixture(scope="module")
 def comparison(root):
     path = f"{root}/experiments/quickstart.py"
-    return plan_comparison(path, "df,lstm-c,lstm-f,lstm-s2", ["memory.gates=slots", "seed=5"])
+    return list_runs(path, "df,lstm-c,lstm-f,lstm-s2", ["memory.gates=slots", "seed=5"])
 
 
 @pytest.fixture(scope="module")
 def result():
-    spec = metrics_spec(convention((32, 32), "raw", None), [20, 20, 22], [FRAMES] * 3)
-    videos = [{"name": str(i), "context_frames": 20, "predicted_frames": FRAMES} for i in range(3)]
-    return SetResult("loop", "loop", spec, videos, {name: row(name) for name in PSNR})
+    frames = (20, 20, 22)
+    videos = [{"name": str(f), "context_frames": f, "predicted_frames": FRAMES} for f in frames]
+    spec = metrics_spec(convention((32, 32), "raw", None), videos)
+    return Scores("loop", spec, videos, {name: row(name) for name in PSNR}, {}, "loop")
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +69,13 @@ def tables(comparison, result):
     return {table.name: table for table in make_tables(comparison, [result], costs)}
 
 
+def names(table):
+    return [head.name for head in table.heads]
+
+
 def cells(table, name):
-    (line,) = [line for line in table.rows if line.name == name]
-    return dict(zip([column.title for column in table.columns], line.cells, strict=True))
+    index = names(table).index(name)
+    return {column.title: column.cells[index] for column in table.columns}
 
 
 def by_hand(values):
@@ -82,28 +90,15 @@ def paired(first, second):
 
 
 def test_which_tables_there_are(tables):
-    assert list(tables) == [
-        "table1-loop",
-        "memory-loop",
-        "pairs-loop",
-        "table3",
-        "table4-loop",
-        "table5-loop",
-        "strides-loop",
-    ]
+    assert " ".join(tables) == (
+        "table1-loop memory-loop pairs-loop table3 table4-loop table5-loop strides-loop"
+    )
 
 
 def test_table_1_has_means_errors_and_paired_differences(tables):
     table = tables["table1-loop"]
-    assert [line.name for line in table.rows] == [
-        "df",
-        "lstm-c",
-        "lstm-f",
-        "lstm-s2",
-        "repeat last",
-        "mean context",
-        "tokenizer round trip",
-    ]
+    runs = ["df", "lstm-c", "lstm-f", "lstm-s2"]
+    assert names(table) == [*runs, "repeat last", "mean context", "tokenizer round trip"]
     for name in ("df", "lstm-f", "mean context"):
         assert cells(table, name)["PSNR, dB"] == by_hand(PSNR[name])
         assert cells(table, name)["SSIM"] == by_hand([value / 100 for value in PSNR[name]])
@@ -116,11 +111,10 @@ def test_table_1_has_means_errors_and_paired_differences(tables):
 
 def test_pairs_are_frame_chunk_and_none(tables):
     table = tables["pairs-loop"]
-    names = ["lstm-f \u2212 lstm-c", "lstm-f \u2212 df", "lstm-c \u2212 df"]
-    assert [line.name for line in table.rows] == names
-    for name in names:
-        first, second = name.split(" \u2212 ")
-        assert cells(table, name)["PSNR, dB"] == paired(first, second)
+    expected = ["lstm-f \u2212 lstm-c", "lstm-f \u2212 df", "lstm-c \u2212 df"]
+    assert names(table) == expected
+    for name in expected:
+        assert cells(table, name)["PSNR, dB"] == paired(*name.split(" \u2212 "))
 
 
 def test_table_3_says_what_was_measured_where(tables):
@@ -137,22 +131,19 @@ def test_table_3_says_what_was_measured_where(tables):
 
 
 def test_tables_4_and_5_and_strides_compare_the_right_runs(tables):
-    without, with_action = tables["table4-loop"].rows
-    assert [without.cells[0], with_action.cells[0]] == ["N", "Y"]
-    assert without.cells[1] == by_hand(PSNR["lstm-c-noaction"]) and without.cells[4] is None
-    assert with_action.cells[1] == by_hand(PSNR["lstm-c-action"])
-    assert with_action.cells[4] == paired("lstm-c-action", "lstm-c-noaction")
-    assert "lstm has standard gates in both rows" in tables["table4-loop"].caption
-    noised, clean = tables["table5-loop"].rows
-    assert (noised.name, clean.name) == ("lstm-f-noised: noised", "lstm-f: clean")
-    assert clean.cells[3] == paired("lstm-f", "lstm-f-noised")
-    strides = tables["strides-loop"]
-    assert [(line.name, line.cells[0]) for line in strides.rows] == [
-        ("lstm-c", 4),
-        ("lstm-s2", 2),
-        ("lstm-f", 1),
-    ]
-    assert cells(strides, "lstm-s2")["PSNR \u2212 stride 1, dB"] == paired("lstm-s2", "lstm-f")
+    table = tables["table4-loop"]
+    assert names(table) == ["lstm-c", "lstm-c"] and "lstm has standard gates in both rows" in table.caption
+    choice, psnr, _, _, gain, _ = (column.cells for column in table.columns)
+    assert choice == ["N", "Y"] and psnr[0] == by_hand(PSNR["lstm-c-noaction"])
+    assert psnr[1] == by_hand(PSNR["lstm-c-action"])
+    assert gain == [None, paired("lstm-c-action", "lstm-c-noaction")]
+    table = tables["table5-loop"]
+    assert names(table) == ["lstm-f-noised: noised", "lstm-f: clean"]
+    found = cells(table, "lstm-f: clean")
+    assert found["PSNR \u2212 noised, dB"] == paired("lstm-f", "lstm-f-noised")
+    table = tables["strides-loop"]
+    assert names(table) == ["lstm-c", "lstm-s2", "lstm-f"] and table.columns[0].cells == [4, 2, 1]
+    assert cells(table, "lstm-s2")["PSNR \u2212 stride 1, dB"] == paired("lstm-s2", "lstm-f")
 
 
 def test_every_table_states_its_conditions(tables):
@@ -160,14 +151,8 @@ def test_every_table_states_its_conditions(tables):
         assert "action+pose" in table.caption and "one training seed (5)" in table.caption, name
         assert "2,600 training steps" in table.caption, name
         if name != "table3":
-            for words in (
-                "Predicted frames only",
-                "clipped",
-                "3 episodes",
-                "data range 1",
-                "sigma 1.5",
-                "protocol loop",
-            ):
+            conditions = ("Predicted frames only", "clipped", "3 episodes", "data range 1", "sigma 1.5")
+            for words in (*conditions, "protocol loop"):
                 assert words in table.caption, (name, words)
 
 
@@ -192,25 +177,23 @@ def test_a_single_episode_has_no_errors_in_any_writer(comparison, result):
     """Neither "nan" nor "None": what is undefined is left out or a dash."""
     rows = {name: row(name, episodes=1) for name in PSNR}
     rows["df"]["mean"]["motion"] = rows["df"]["per_video"]["motion"][0] = None  # as where nothing moves
-    one = SetResult("loop", "loop", result.metrics_spec, result.videos[:1], rows)
-    costs = {run.name: Costs(1, 2, None, "", None, "x") for run in comparison.variants}
-    tables = make_tables(comparison, [one], costs)
-    written = [verdict(comparison, one), markdown(comparison, [one], tables, {})]
+    one = dataclasses.replace(result, videos=result.videos[:1], rows=rows)
+    tables = make_tables(comparison, [one], dict.fromkeys(PSNR, COST))
+    written = [verdict(comparison, one), markdown(comparison, [one], tables, [], {})]
     for table in tables:
         written += [to_text(table), to_csv(table), to_markdown(table)]
     for text in written:
         assert not {"nan", "None"} & set(re.findall(r"\w+", text)), text
-    assert "+3.00 dB against no memory (df)" in written[0]
+    assert "+3.00 dB against no memory (df)" in written[0] and "standard errors" not in written[0]
     (line,) = [line for line in written[3].splitlines() if line.startswith("df,")]
     assert line.split(",")[2:4] == ["14.0", ""]  # Table 1 as CSV: the mean, and no error
 
 
 def test_without_a_baseline_there_are_no_differences_to_it(root, result):
-    alone = plan_comparison(f"{root}/experiments/quickstart.py", "lstm-c,lstm-f", [], ablations=False)
-    costs = {run.name: Costs(1, 2, None, "", None, "x") for run in alone.runs}
+    alone = list_runs(f"{root}/experiments/quickstart.py", "lstm-c,lstm-f", [], ablations=False)
     rows = {name: result.rows[name] for name in ("lstm-c", "lstm-f", "mean context")}
-    one = SetResult("loop", "loop", result.metrics_spec, result.videos, rows)
-    tables = {table.name: table for table in make_tables(alone, [one], costs)}
+    one = dataclasses.replace(result, rows=rows)
+    tables = {table.name: table for table in make_tables(alone, [one], dict.fromkeys(rows, COST))}
     assert [c.title for c in tables["table1-loop"].columns] == ["PSNR, dB", "SSIM", "LPIPS"]
-    assert len(tables["pairs-loop"].rows) == 1
+    assert len(tables["pairs-loop"].heads) == 1
     assert "against no memory" not in verdict(alone, one)

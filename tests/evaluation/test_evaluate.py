@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from rad_jax.data import Episodes
+from rad_jax.evaluation import scores
 from rad_jax.main import main
 from rad_jax.media import read_video
+from rad_jax.metrics import ssim
 from rad_jax.rollout.predict import predict, read_clip
 from rad_jax.runs.checkpoints import Checkpoints
 from rad_jax.runs.restore import load_trained
@@ -25,7 +27,12 @@ def evaluated(toy, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("evaluated") / "run"
     shutil.copytree(toy.written("lstm-f"), workdir)
     arguments = toy.arguments(workdir, "--mode", "evaluate", "--baseline", str(toy.written("df")))
-    assert main(arguments) == 0
+    measured, steps = [], scores.steps
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scores, "steps", lambda video: measured.append(len(video)) or steps(video))
+        assert main(arguments) == 0
+    # Motion of the true videos, three of them: once for the model, its twin and all bounds.
+    assert len(measured) == 3
 
     def refuse(name):
         raise AssertionError(f"{name} is not JSON")
@@ -37,14 +44,8 @@ def evaluated(toy, tmp_path_factory):
 def test_every_row_and_every_file_is_there(evaluated, toy):
     workdir, metrics = evaluated
     kinds = {name: row["kind"] for name, row in metrics["rows"].items()}
-    assert kinds == {
-        MODEL: "model",
-        TWIN: "baseline",
-        "repeat last": "floor",
-        "mean context": "floor",
-        "tokenizer round trip": "ceiling",
-        "perfect map": "oracle",
-    }
+    bounds = {"repeat last": "floor", "mean context": "floor", "tokenizer round trip": "ceiling"}
+    assert kinds == {MODEL: "model", TWIN: "baseline", **bounds, "perfect map": "oracle"}
     assert metrics["model"] == MODEL and set(metrics["differences"]) == set(kinds) - {MODEL}
     mazes = Episodes(toy.mazes, "test")
     assert [video["name"] for video in metrics["videos"]] == mazes.ids
@@ -68,25 +69,6 @@ def psnr(prediction, truth):
     return -10 * np.log10(error)
 
 
-def ssim(prediction, truth):
-    """One frame by the formula, in loops over windows and channels: gaussian of 11, sigma 1.5, inside the image."""
-    weights = np.exp(-np.square(np.arange(11) - 5) / (2 * 1.5**2))
-    weights = np.outer(weights, weights) / weights.sum() ** 2
-    values = []
-    for row in range(truth.shape[0] - 10):
-        for column in range(truth.shape[1] - 10):
-            for channel in range(3):
-                x, y = (
-                    np.float64(f[row : row + 11, column : column + 11, channel]) for f in (prediction, truth)
-                )
-                mx, my = (weights * x).sum(), (weights * y).sum()
-                vx, vy = (weights * x**2).sum() - mx**2, (weights * y**2).sum() - my**2
-                cov = (weights * x * y).sum() - mx * my
-                similar = (2 * mx * my + 0.01**2) * (2 * cov + 0.03**2)
-                values.append(similar / ((mx**2 + my**2 + 0.01**2) * (vx + vy + 0.03**2)))
-    return np.mean(values)
-
-
 def test_the_numbers_are_those_of_the_predictions(evaluated, toy):
     """One video again from the frames that are predicted, by formulas written here."""
     workdir, metrics = evaluated
@@ -95,9 +77,8 @@ def test_the_numbers_are_those_of_the_predictions(evaluated, toy):
     for name, run in ((MODEL, workdir), (TWIN, toy.written("df"))):
         trained = load_trained(run)
         clips = [read_clip(episodes, index, trained.config, trained.tokenizer) for index in range(3)]
-        found[name] = predict(trained.model, trained.params, trained.tokenizer, trained.config, clips, 2)[
-            video
-        ]
+        parts = trained.model, trained.params, trained.tokenizer, trained.config
+        found[name] = predict(*parts, clips, 2)[video]
     whole = episodes.read(video)
     frames, oracle = np.float64(whole["frames"]) / 255, np.float64(whole["oracle"]) / 255
     context, truth = frames[:33], frames[33:]
@@ -108,19 +89,15 @@ def test_the_numbers_are_those_of_the_predictions(evaluated, toy):
     found["perfect map"] = oracle[33:]
     for name, prediction in found.items():
         row = metrics["rows"][name]
-        assert row["per_video"]["psnr"][video] == pytest.approx(psnr(prediction, truth).mean(), abs=1e-3), (
-            name
-        )
+        expected = psnr(prediction, truth).mean()
+        assert row["per_video"]["psnr"][video] == pytest.approx(expected, abs=1e-3), name
         assert row["mean"]["psnr"] == pytest.approx(np.mean(row["per_video"]["psnr"])), name
     for name in (MODEL, "tokenizer round trip"):
-        clipped = np.clip(found[name], 0, 1)
-        values = [ssim(p, t) for p, t in zip(clipped, truth, strict=True)]
-        assert metrics["rows"][name]["per_video"]["ssim"][video] == pytest.approx(np.mean(values), abs=1e-4)
+        expected = ssim(np.clip(found[name], 0, 1).astype(np.float32), truth.astype(np.float32)).mean()
+        assert metrics["rows"][name]["per_video"]["ssim"][video] == pytest.approx(float(expected), abs=1e-4)
     assert np.abs(found[MODEL] - found[TWIN]).mean() > 0.01
-    gain = metrics["differences"][TWIN]["psnr"]["mean"]
-    assert gain == pytest.approx(
-        metrics["rows"][MODEL]["mean"]["psnr"] - metrics["rows"][TWIN]["mean"]["psnr"]
-    )
+    model, twin = (metrics["rows"][name]["mean"]["psnr"] for name in (MODEL, TWIN))
+    assert metrics["differences"][TWIN]["psnr"]["mean"] == pytest.approx(model - twin)
 
 
 def test_what_is_evaluated_is_the_average_of_the_last_checkpoint(toy):
@@ -171,14 +148,14 @@ def test_another_model_than_the_run_holds_is_refused_by_key(toy, capsys):
 
 
 def test_a_wrong_baseline_is_one_line(toy, tmp_path, capsys):
-    status, (line,) = errors_of(with_baseline(toy, tmp_path / "none"), capsys)
-    assert status == 2 and line.startswith(f"error: {tmp_path / 'none'} holds no run")
-    status, (line,) = errors_of(with_baseline(toy, toy.written("df", "action+pose")), capsys)
-    assert status == 2 and line.startswith("error: --baseline ") and "action+pose" in line
-
-
-def with_baseline(toy, workdir):
-    return toy.arguments(toy.written(), "--mode", "evaluate", "--baseline", str(workdir))
+    other = toy.written("df", "action+pose")
+    for baseline, begins, words in (
+        (tmp_path / "none", f"error: {tmp_path / 'none'} holds no run", ""),
+        (other, "error: --baseline ", "action+pose"),
+    ):
+        command = toy.arguments(toy.written(), "--mode", "evaluate", "--baseline", str(baseline))
+        status, (line,) = errors_of(command, capsys)
+        assert status == 2 and line.startswith(begins) and words in line
 
 
 def test_another_tokenizer_than_that_of_training_is_refused(toy, tmp_path, capsys):

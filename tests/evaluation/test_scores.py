@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from rad_jax import metrics
-from rad_jax.evaluation.scores import Row, ScoreError, difference, floors, score_clips
+from rad_jax.evaluation.predictors import floors
+from rad_jax.evaluation.scores import ScoreError, score_clips
 from rad_jax.metrics import video as video_metrics
 from rad_jax.metrics.video import score_video
 from rad_jax.rollout.predict import Clip
-from tests.evaluation.toy_scores import Predicted, metrics_of, score
+from tests.evaluation.toy_scores import Predicted, scores_of
 
 LENGTHS = (5, 3, 41)  # the last is longer than a block
 
@@ -21,17 +22,16 @@ def videos(seed, lengths=LENGTHS, size=16):
     return [rng.random((t, size, size, 3), dtype=np.float32) for t in lengths]
 
 
-def table(truth=None, **more):
-    truth = videos(0) if truth is None else truth
-    lengths = [len(video) for video in truth]
+@pytest.fixture(scope="module")
+def table():
+    """Scores, the rows that were scored, and the truth."""
+    truth = videos(0)
     rows = {
-        "lstm-f": Predicted(
-            "model", [t + 0.1 * (n - 0.5) for t, n in zip(truth, videos(1, lengths))], "1000 steps"
-        ),
-        "no memory": Predicted("baseline", videos(2, lengths)),
+        "lstm-f": Predicted("model", [t + 0.1 * (n - 0.5) for t, n in zip(truth, videos(1))], "1000 steps"),
+        "no memory": Predicted("baseline", videos(2)),
         "perfect": Predicted("oracle", truth),
     }
-    return metrics_of(rows | more, truth, [4 + i for i in range(len(truth))]), rows, truth
+    return scores_of(rows, truth, [4, 5, 6]), rows, truth
 
 
 def decibels(a, b):
@@ -87,74 +87,62 @@ def test_the_order_in_which_clips_are_predicted_does_not_matter():
     predictions = [(i, clip, {"m": predicted[i][1:]}) for i, clip in enumerate(clips)]
     scored = [score_clips(iter(order), None, shown=2) for order in (predictions, predictions[::-1])]
     for first, second in zip(*scored, strict=True):
-        assert (first.name, first.context_frames) == (second.name, second.context_frames)
+        assert first.video == second.video
         assert first.scores["m"].video == second.scores["m"].video
     assert [list(clip.shown) for clip in scored[1]] == [["m"], ["m"], []]
 
 
 def test_no_clip_is_in_memory_while_the_next_is_predicted():
     """Whatever the number of clips: their frames, true and predicted, die before others are made."""
-    alive, most = [], 0
-
-    def predictions():
-        nonlocal most
-        for index in range(5):
-            most = max(most, sum(reference() is not None for reference in alive))
-            yield one(index)
+    alive, most = [], []
 
     def one(index):
+        most.append(sum(reference() is not None for reference in alive))
         clip = Clip(str(index), *videos(index, (6,)), np.zeros((6, 1), np.float32), 2)
         frames = videos(index + 9, (4,))[0]
         alive.extend(map(weakref.ref, (clip.frames, frames)))
         return index, clip, {"m": frames}
 
-    assert len(score_clips(predictions(), None, shown=2)) == 5 and len(alive) == 10
-    assert most == 0
+    assert len(score_clips(map(one, range(4)), None, shown=2)) == 4
+    assert len(alive) == 8 and max(most) == 0
 
 
-def test_average_is_over_frames_then_videos():
-    result, rows, truth = table()
-    per_frame = [decibels(p, t) for p, t in zip(rows["no memory"].frames, truth)]
-    per_video = [frames.mean() for frames in per_frame]
-    row = result["rows"]["no memory"]
-    assert row["per_video"]["psnr"] == pytest.approx(per_video, abs=1e-4)
-    assert row["mean"]["psnr"] == pytest.approx(np.mean(per_video), abs=1e-4)
-    assert row["standard_error"]["psnr"] == pytest.approx(np.std(per_video, ddof=1) / 3**0.5, abs=1e-4)
-    pooled = -10 * np.log10(np.mean(10 ** (-np.concatenate(per_frame) / 10)))
-    assert row["mean"]["psnr_pooled"] == pytest.approx(pooled, abs=1e-4)
-    assert (
-        abs(np.mean(np.concatenate(per_frame)) - row["mean"]["psnr"]) > 1e-3
-    )  # the other order differs here
-
-
-def test_curves_run_over_the_videos_that_are_long_enough():
-    result, rows, truth = table()
-    per_frame = [decibels(p, t) for p, t in zip(rows["no memory"].frames, truth)]
-    curve = result["rows"]["no memory"]["per_frame"]["psnr"]
-    assert curve["count"] == [3] * 3 + [2] * 2 + [1] * 36
-    assert curve["value"][2] == pytest.approx(np.mean([frames[2] for frames in per_frame]), abs=1e-4)
-    assert curve["value"][4] == pytest.approx(np.mean([per_frame[0][4], per_frame[2][4]]), abs=1e-4)
-    assert curve["value"][40] == pytest.approx(per_frame[2][40], abs=1e-4)
-    assert curve["standard_error"][4] is not None and curve["standard_error"][5] is None
-    yaw = result["rows"]["no memory"]["per_frame"]["yaw_error"]
-    assert (yaw["value"][0], yaw["count"][0], yaw["count"][1]) == (None, 0, 3)
-
-
-def test_differences_are_paired_by_video():
-    result, rows, truth = table()
-    assert result["model"] == "lstm-f" and "lstm-f" not in result["differences"]
-    gain = [
-        decibels(m, t).mean() - decibels(p, t).mean()
-        for m, p, t in zip(rows["lstm-f"].frames, rows["no memory"].frames, truth)
-    ]
-    difference = result["differences"]["no memory"]["psnr"]
-    assert difference["mean"] == pytest.approx(np.mean(gain), abs=1e-3)
-    assert difference["standard_error"] == pytest.approx(np.std(gain, ddof=1) / 3**0.5, abs=1e-3)
+def test_average_is_over_frames_then_videos_and_differences_are_paired(table):
+    scores, rows, truth = table
+    per_frame = {
+        name: [decibels(p, t) for p, t in zip(rows[name].frames, truth)] for name in ("lstm-f", "no memory")
+    }
+    per_video = {name: np.array([frames.mean() for frames in found]) for name, found in per_frame.items()}
+    row, expected = scores.rows["no memory"], per_video["no memory"]
+    assert row["per_video"]["psnr"] == pytest.approx(expected, abs=1e-4)
+    assert scores.psnr("no memory") == pytest.approx(expected.mean(), abs=1e-4)
+    assert row["standard_error"]["psnr"] == pytest.approx(expected.std(ddof=1) / 3**0.5, abs=1e-4)
+    frames = np.concatenate(per_frame["no memory"])
+    assert row["mean"]["psnr_pooled"] == pytest.approx(
+        -10 * np.log10(np.mean(10 ** (-frames / 10))), abs=1e-4
+    )
+    assert abs(frames.mean() - scores.psnr("no memory")) > 1e-3  # the other order differs here
+    gain, difference = per_video["lstm-f"] - expected, scores.difference("lstm-f", "no memory")
+    assert difference["mean"] == pytest.approx(gain.mean(), abs=1e-3)
+    assert difference["standard_error"] == pytest.approx(gain.std(ddof=1) / 3**0.5, abs=1e-3)
     assert difference["videos"] == 3
 
 
-def test_the_truth_scores_perfectly():
-    mean = table()[0]["rows"]["perfect"]["mean"]
+def test_curves_run_over_the_videos_that_are_long_enough(table):
+    scores, rows, truth = table
+    per_frame = [decibels(p, t) for p, t in zip(rows["no memory"].frames, truth)]
+    curve = scores.rows["no memory"]["per_frame"]["psnr"]
+    assert curve["count"] == [3] * 3 + [2] * 2 + [1] * 36
+    for index, long_enough in ((2, per_frame), (4, per_frame[::2]), (40, per_frame[2:])):
+        expected = np.mean([frames[index] for frames in long_enough])
+        assert curve["value"][index] == pytest.approx(expected, abs=1e-4)
+    assert curve["standard_error"][4] is not None and curve["standard_error"][5] is None
+    yaw = scores.rows["no memory"]["per_frame"]["yaw_error"]
+    assert (yaw["value"][0], yaw["count"][0], yaw["count"][1]) == (None, 0, 3)
+
+
+def test_the_truth_scores_perfectly(table):
+    mean = table[0].rows["perfect"]["mean"]
     assert (mean["psnr"], mean["psnr_pooled"], mean["psnr_coarse"]) == (100.0, 100.0, 100.0)
     assert mean["ssim"] == pytest.approx(1, abs=1e-6) and mean["histogram_intersection"] == pytest.approx(1)
     assert (mean["retrieval_error"], mean["yaw_error"]) == (0, 0)
@@ -163,24 +151,22 @@ def test_the_truth_scores_perfectly():
 
 def test_result_is_strict_json_even_when_nothing_is_defined():
     still = [np.full((1, 16, 16, 3), 0.5, np.float32)]  # flat, and too short to move
-    result, _, _ = table(truth=still)
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
-    row = result["rows"]["perfect"]
+    scores = scores_of({"perfect": Predicted("oracle", still)}, still, [4])
+    assert json.loads(json.dumps(scores.rows, allow_nan=False)) == scores.rows
+    row = scores.rows["perfect"]
     assert row["mean"]["motion"] is None and row["mean"]["sharpness"] is None
     assert row["standard_error"]["psnr"] is None
-    assert difference(row, row, "psnr") == {"mean": 0, "standard_error": None, "videos": 1}
-    assert difference(row, row, "motion") == {"mean": None, "standard_error": None, "videos": 0}
+    for metric, expected in (("psnr", (0, 1)), ("motion", (None, 0))):
+        mean, videos = expected
+        found = scores.difference("perfect", "perfect", metric)
+        assert found == {"mean": mean, "standard_error": None, "videos": videos}
 
 
-def test_the_convention_travels_with_the_numbers():
-    spec = table()[0]["metrics_spec"]
+def test_the_convention_travels_with_the_numbers(table):
+    spec = table[0].metrics_spec
     assert spec["psnr"] == {"data_range": 1.0, "reduce": "frame>video", "cap_db": 100}
-    assert spec["ssim"] == {
-        "window": "gaussian 11, sigma 1.5",
-        "k": [0.01, 0.03],
-        "region": "valid",
-        "channels": "rgb mean",
-    }
+    ssim = {"window": "gaussian 11, sigma 1.5", "k": [0.01, 0.03], "region": "valid", "channels": "rgb mean"}
+    assert spec["ssim"] == ssim
     assert spec["lpips"] == {"status": "absent: no weights"}
     assert spec["psnr_coarse"] == {"blur_sigma": 1.0, "decimation": 2}
     assert (spec["videos"], spec["predicted_frames"], spec["context_frames"]) == (3, [3, 41], [4, 6])
@@ -196,10 +182,8 @@ def test_floors():
 def test_bad_predictions_are_named():
     truth = videos(0)
     with pytest.raises(ScoreError, match=r"'small'.*'1'.*\(3, 8, 8, 3\)"):
-        score({"small": Predicted("floor", [truth[0], truth[1][:, :8, :8], truth[2]])}, truth, [1, 1, 1])
-    broken = [video.copy() for video in truth]
-    broken[2][7, 0, 0, 0] = np.nan
-    with pytest.raises(ScoreError, match=r"'broken'.*'2'.* 7 .*not finite"):
-        score({"broken": Predicted("floor", broken)}, truth, [1, 1, 1])
-    with pytest.raises(ScoreError, match="'best'"):
-        Row("best")
+        scores_of({"small": Predicted("floor", [truth[0], truth[1][:, :8, :8]])}, truth[:2], [1, 1])
+    broken = truth[2].copy()
+    broken[7, 0, 0, 0] = np.nan
+    with pytest.raises(ScoreError, match=r"'broken'.*'0'.* 7 .*not finite"):
+        scores_of({"broken": Predicted("floor", [broken])}, truth[2:], [1])

@@ -1,20 +1,13 @@
-"""Metrics of made-up rows, through the functions that score an evaluation."""
+"""Scores of made-up rows, through the functions that score an evaluation."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from rad_jax.evaluation.scores import (
-    Row,
-    ScoredClip,
-    convention,
-    make_metrics,
-    metrics_spec,
-    score_clips,
-    summarise,
-)
+from rad_jax.evaluation.scores import convention, metrics_spec, score_clips
 from rad_jax.metrics.lpips import Lpips
+from rad_jax.reports.statistics import Scores, summarise
 from rad_jax.rollout.predict import Clip
 
 
@@ -26,12 +19,12 @@ class Predicted(NamedTuple):
     note: str = ""
 
 
-def score(
+def scores_of(
     rows: Mapping[str, Predicted],
     truth: Sequence[np.ndarray],
     contexts: Sequence[int],
     weights: Lpips | None = None,
-) -> list[ScoredClip]:
+) -> Scores:
     """Scores rows on clips whose contexts are black and whose names are their indices."""
 
     def predictions():
@@ -40,26 +33,11 @@ def score(
             clip = Clip(str(index), frames, np.zeros((len(frames), 1), np.float32), context)
             yield index, clip, {name: row.frames[index] for name, row in rows.items()}
 
-    return score_clips(predictions(), weights)
-
-
-def metrics_of(
-    rows: Mapping[str, Predicted],
-    truth: Sequence[np.ndarray],
-    contexts: Sequence[int],
-    weights: Lpips | None = None,
-) -> dict[str, Any]:
-    """The content of metrics.json; the first row is the model."""
-    clips = score(rows, truth, contexts, weights)
-    summaries = {}
-    for name, row in rows.items():
-        about = Row(row.kind, row.note)
-        summaries[name] = summarise(about.kind, about.note, [clip.scores[name] for clip in clips])
-    spec = metrics_spec(
-        convention(truth[0].shape[1:3], "raw", weights), contexts, [len(video) for video in truth]
-    )
-    videos = [
-        {"name": c.name, "context_frames": c.context_frames, "predicted_frames": c.predicted_frames}
-        for c in clips
-    ]
-    return make_metrics(next(iter(rows)), summaries, videos, spec)
+    clips = score_clips(predictions(), weights)
+    summaries = {
+        name: summarise(row.kind, row.note, [clip.scores[name] for clip in clips])
+        for name, row in rows.items()
+    }
+    videos = [clip.video for clip in clips]
+    spec = metrics_spec(convention(truth[0].shape[1:3], "raw", weights), videos)
+    return Scores("return", spec, videos, summaries, {})

@@ -11,12 +11,14 @@ import pytest
 
 from data_prep import convert_lpips, make_maze
 from rad_jax.comparison import worker
+from rad_jax.evaluation.evaluate import report_tables
 from rad_jax.evaluation.stored import read_scores
 from rad_jax.main import main
 from rad_jax.metrics import ImageError, load_lpips, lpips, video
-from rad_jax.reports import page, text
+from rad_jax.reports import text
+from rad_jax.reports.tables import to_text
 from rad_jax.weights import WeightsError
-from tests.evaluation.toy_scores import Predicted, metrics_of
+from tests.evaluation.toy_scores import Predicted, scores_of
 from tests.toy_run import silence
 
 torch = pytest.importorskip("torch")
@@ -191,30 +193,37 @@ def test_with_weights_it_is_scored_like_the_others(converted, small_blocks):
     truth = [images(3, 32, 32), images(8, 32, 32, seed=1)]
     predicted = [np.clip(0.8 * video + 0.1, 0, 1) for video in truth]
     rows = {"m": Predicted("model", predicted), "exact": Predicted("oracle", truth)}
-    found = metrics_of(rows, truth, [1, 1], weights)
+    found = scores_of(rows, truth, [1, 1], weights)
     per_frame = [np.asarray(lpips(p, t, weights)) for p, t in zip(predicted, truth, strict=True)]
-    row, means = found["rows"]["m"], [frames.mean() for frames in per_frame]
-    third = np.mean([frames[2] for frames in per_frame])
-    assert row["per_video"]["lpips"] == pytest.approx(means, abs=1e-6)
-    assert row["mean"]["lpips"] == pytest.approx(np.mean(means), abs=1e-6)
-    assert row["per_frame"]["lpips"]["value"][2] == pytest.approx(third, abs=1e-6)
-    assert found["rows"]["exact"]["mean"]["lpips"] == pytest.approx(0, abs=1e-6)
-    assert found["differences"]["exact"]["lpips"]["mean"] == pytest.approx(row["mean"]["lpips"], abs=1e-6)
-    spec = {"net": "alex", "version": "0.1", "range": "[-1,1]", "weights_sha256": weights.fingerprint}
-    assert found["metrics_spec"]["lpips"] == spec
-    assert found["metrics_spec"]["reduce_frames"]["lpips"] == "mean"
-    assert "LPIPS: alex, version 0.1, on [-1,1]." in text.convention(found["metrics_spec"])
-    html = page.page("t", {}, found, "", [], {}, "")
-    assert f"{row['mean']['lpips']:.3f}" in html and "n/a" not in html
+    row = found.rows["m"]
+    assert row["per_video"]["lpips"] == pytest.approx([frames.mean() for frames in per_frame], abs=1e-6)
+    assert row["mean"]["lpips"] == pytest.approx(np.mean([frames.mean() for frames in per_frame]), abs=1e-6)
+    assert row["per_frame"]["lpips"]["value"][2] == pytest.approx(
+        np.mean([f[2] for f in per_frame]), abs=1e-6
+    )
+    assert found.rows["exact"]["mean"]["lpips"] == pytest.approx(0, abs=1e-6)
+    assert found.difference("m", "exact", "lpips")["mean"] == pytest.approx(row["mean"]["lpips"], abs=1e-6)
+    assert found.metrics_spec["lpips"] == {
+        "net": "alex",
+        "version": "0.1",
+        "range": "[-1,1]",
+        "weights_sha256": weights.fingerprint,
+    }
+    assert found.metrics_spec["reduce_frames"]["lpips"] == "mean"
+    assert "LPIPS: alex, version 0.1, on [-1,1]." in text.convention(found.metrics_spec)
+    table = to_text(report_tables(found, "m")[0])
+    assert f"{row['mean']['lpips']:.3f}" in table and "n/a" not in table
 
 
 def test_without_weights_it_is_absent_and_said_to_be():
     truth = [images(3, 16, 16)]
-    found = metrics_of({"m": Predicted("model", truth)}, truth, [1])
-    assert "lpips" not in json.dumps(found["rows"])
-    assert found["metrics_spec"]["lpips"] == {"status": "absent: no weights"}
-    html = page.page("t", {}, found, "", [], {}, "")
-    assert "LPIPS" in html and "<td>n/a</td>" in html
+    found = scores_of({"m": Predicted("model", truth)}, truth, [1])
+    assert (
+        "lpips" not in json.dumps(found.rows) and "lpips" not in video.score_video(truth[0], truth[0]).video
+    )
+    assert found.metrics_spec["lpips"] == {"status": "absent: no weights"}
+    table = to_text(report_tables(found, "m")[0])
+    assert "LPIPS" in table and "n/a" in table
 
 
 def test_an_evaluation_says_once_that_it_is_absent_and_refuses_weights_before_it_works(

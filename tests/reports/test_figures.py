@@ -1,12 +1,15 @@
-"""Drawings hold the colours of what they show, and leave matplotlib's settings alone."""
+"""Drawings hold the colours of what they show, write names as they are, and leave matplotlib's settings alone."""
 
 import io
 
 import matplotlib
+import matplotlib.figure
+import matplotlib.text
 import numpy as np
+import pytest
 from PIL import Image
 
-from rad_jax.reports.figures import COLOURS, MEMORY_COLOURS, curves, figure3
+from rad_jax.reports.figures import COLOURS, MEMORY_COLOURS, Curve, Panel, curves, draw_panels, figure3
 from tests.reports.rooms import lone_model, rooms
 
 
@@ -17,6 +20,11 @@ def pixels(png):
 def has_colour(picture, colour):
     wanted = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
     return np.any(np.all(picture == wanted, axis=-1))
+
+
+def figure3_of(*names):
+    seen = np.array([5, 6, 7]), np.array([2, 3, 4]), np.tril(np.ones((3, 8)), 4)
+    return figure3(dict.fromkeys(names, seen), context=5)
 
 
 def test_curves_have_every_kind_of_row():
@@ -32,12 +40,28 @@ def test_curves_of_a_single_frame_without_errors():
 
 
 def test_figure_3_marks_the_start_of_the_window():
-    influence = np.tril(np.ones((3, 8)), 4)
-    seen = np.array([5, 6, 7]), np.array([2, 3, 4]), influence
-    for models in (1, 2, 4):  # a part of a row, and more than a row of panels
-        picture = pixels(figure3({f"model {i}": seen for i in range(models)}, context=5))
+    for models in (2, 4):  # a part of a row, and more than a row of panels
+        picture = pixels(figure3_of(*map(str, range(models))))
         assert has_colour(picture, "#d2335c")
         assert picture.shape[0] > (300 if models <= 3 else 600)
+
+
+@pytest.mark.parametrize("draw", ["curves", "figure 3"])
+def test_dollars_in_a_name_make_no_formula(draw, monkeypatch):
+    """The row ``a$b$`` is written with its dollars: nothing in the drawing is a formula but ticks of the scale."""
+    name, figures = "a$b$", []
+    save = matplotlib.figure.Figure.savefig
+    monkeypatch.setattr(
+        matplotlib.figure.Figure, "savefig", lambda self, *a, **k: figures.append(self) or save(self, *a, **k)
+    )
+    if draw == "curves":
+        line = Curve(name, np.ones(3), None, {"color": "#000000"})
+        draw_panels([[Panel(name, [line], context=2)]], (4.0, 3.0))
+    else:
+        figure3_of(name)
+    texts = figures[0].findobj(lambda artist: isinstance(artist, matplotlib.text.Text))
+    shown = [text._preprocess_math(text.get_text()) for text in texts if text.get_text().startswith("a")]
+    assert shown and set(shown) == {(name, False)}
 
 
 def test_memories_differ_in_colour():

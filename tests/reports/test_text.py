@@ -1,7 +1,9 @@
 """Sentences agree with the numbers, and undefined numbers are never written as numbers."""
 
+import dataclasses
 import math
 
+import numpy as np
 import pytest
 
 from rad_jax.reports import text
@@ -14,12 +16,10 @@ DASH, MINUS = "\u2013", "\u2212"
 def test_undefined_numbers(undefined):
     assert text.number(undefined) == DASH
     assert text.error_text(undefined) == ""
-    assert text.with_error(1.234, undefined) == "1.23"
-    assert text.with_error(undefined, undefined) == DASH
 
 
 def test_numbers():
-    assert text.with_error(-1.2345, 0.05, 3) == f"{MINUS}1.234 ± 0.050"
+    assert (text.number(-1.2345, 3), text.error_text(0.05, 3)) == (f"{MINUS}1.234", "± 0.050")
     assert text.number(2, sign=True) == "+2.00"
     assert text.number(-0.001) == "0.00"
     assert text.counted(1, "frame") == "1 frame" and text.counted([40, 120], "frame") == "40 to 120 frames"
@@ -46,20 +46,19 @@ def test_a_side_is_clear_beyond_two_standard_errors(mean, error, expected):
     ],
 )
 def test_the_verdict_is_honest(name, mean, error, expected):
-    metrics, _ = rooms()
-    row = {"mean": mean, "standard_error": error, "videos": 3}
-    changed = metrics | {"differences": metrics["differences"] | {name: {"psnr": row}}}
-    assert expected in text.verdict(changed)
+    """With values per video of which ``mean`` and ``error`` are the mean and the standard error."""
+    scores, _ = rooms()
+    spread = error * np.sqrt(3) * np.array([-1.0, 0.0, 1.0])
+    model = np.array(scores.rows["lstm-f"]["per_video"]["psnr"])
+    row = scores.rows[name] | {"per_video": {"psnr": (model - mean + spread).tolist()}}
+    changed = dataclasses.replace(scores, rows=scores.rows | {name: row})
+    assert expected in text.verdict(changed, "lstm-f")
 
 
 def test_cards_show_the_model_its_baseline_the_best_floor_and_the_ceiling():
-    metrics, _ = rooms()
-    assert text.best_floor(metrics["rows"]) == "mean context"
-    cards = text.cards(metrics)
-    assert [card.kind for card in cards] == [
-        "model",
-        "above",
-        "above",
-        "bound",
-    ]  # the exact oracle has no card
-    assert cards[0].value == f"{metrics['rows']['lstm-f']['mean']['psnr']:.2f}"
+    scores, _ = rooms()
+    assert scores.best_floor() == "mean context"
+    cards = text.cards(scores, "lstm-f")
+    kinds = [card.kind for card in cards]
+    assert kinds == ["model", "above", "above", "bound"]  # the exact oracle has no card
+    assert cards[0].value == f"{scores.psnr('lstm-f'):.2f}"

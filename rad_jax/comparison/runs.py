@@ -1,7 +1,7 @@
 """Which runs a comparison consists of: the variants, and what the paper's Tables 4 and 5 add to them."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from rad_jax.runs.trained_on import TrainedOn
 ALL = "all"
 # Keys that a comparison sets itself, to tell variants and ablations apart; users must not.
 OF_THE_VARIANT = ("memory.kind", "memory.stride", "memory.window", "evaluate.figure3")
-ACTION, FRAMES = "memory.action", "memory.frames"
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,6 @@ class Comparison:
         frames: Table 5: what enters the memory -> name of the run of lstm-f.
     """
 
-    experiment: str
     runs: tuple[Run, ...]
     action: dict[str, tuple[str, str]]
     frames: dict[str, str]
@@ -65,6 +63,11 @@ class Comparison:
     def variants(self) -> list[Run]:
         """The runs that are not ablations."""
         return [run for run in self.runs if not run.ablation]
+
+    @property
+    def memories(self) -> list[str]:
+        """The names of the memories of the variants."""
+        return list(dict.fromkeys(run.memory for run in self.variants if run.memory != "none"))
 
     @property
     def baseline(self) -> Run | None:
@@ -80,7 +83,7 @@ class Comparison:
         return next((run for run in self.variants if (run.memory, run.mode) == (memory, mode)), None)
 
 
-def plan_comparison(
+def list_runs(
     experiment: str, variants: str | None, overrides: Sequence[str], ablations: bool = True
 ) -> Comparison:
     """The runs of ``experiment``, a file without a variant; all their configurations are checked.
@@ -102,41 +105,39 @@ def plan_comparison(
         if text.partition("=")[0].strip() in OF_THE_VARIANT:
             raise ConfigError(f"{text}: --mode compare varies this key itself; choose with --variants")
 
-    def run(name: str, variant: str, **changes: str) -> Run:
-        keys = {key.replace("__", "."): value for key, value in changes.items()}
-        if changes:
-            keys["evaluate.figure3"] = "false"  # Figure 3 shows variants only
-        kept = [text for text in overrides if text.partition("=")[0].strip() not in keys]
-        values = [*kept, *(f"{key}={value}" for key, value in keys.items())]
+    def run(name: str, variant: str, changes: Mapping[str, str]) -> Run:
+        kept = [text for text in overrides if text.partition("=")[0].strip() not in changes]
+        values = [*kept, *(f"{key}={value}" for key, value in changes.items())]
         path = f"{experiment}:{variant}"
         arguments = "--config", path, *(f"--config.{value}" for value in values)
         return Run(name, load_config(path, values), arguments, bool(changes))
 
+    def ablation(of: Run, word: str, changes: Mapping[str, str]) -> str:
+        """Adds a run that differs from a variant; returns its name."""
+        # Figure 3 shows variants only.
+        runs.append(run(f"{of.name}-{word}", of.name, {**changes, "evaluate.figure3": "false"}))
+        return runs[-1].name
+
     if variants is None:
         variants = load_config(f"{experiment}:df", overrides).evaluate.variants
-    runs = [run(name, name) for name in expand(variants)]
-    more, action, frames = [], {}, {}
-    for chunk in [r for r in runs if r.mode == "c"] if ablations else []:
+    listed = [run(name, name, {}) for name in expand(variants)]
+    runs, action, frames = list(listed), {}, {}
+    for chunk in [r for r in listed if r.mode == "c"] if ablations else []:
+        memory = chunk.config.memory
         # Slot gates are functions of the action, so a run without the action cannot have them. A fair pair has neither.
-        gates = {"memory__gates": "standard"} if _has_slots(chunk.config) else {}
+        slots = memory.kind == "lstm" and memory.gates == "slots"
+        gates = {"memory.gates": "standard"} if slots else {}
         pair = []
         for wanted, word in ((False, "noaction"), (True, "action")):
-            if gates or (chunk.config.memory.features > 0) != wanted:
-                changes = {"memory__action": str(wanted).lower(), **gates}
-                more.append(run(f"{chunk.name}-{word}", chunk.name, **changes))
-                pair.append(more[-1].name)
-            else:
-                pair.append(chunk.name)
+            same = not slots and (memory.features > 0) == wanted
+            changes = {"memory.action": str(wanted).lower(), **gates}
+            pair.append(chunk.name if same else ablation(chunk, word, changes))
         action[chunk.memory] = pair[0], pair[1]
-    for frame in [r for r in runs if (r.memory, r.mode) == ("lstm", "f")] if ablations else []:
+    for frame in [r for r in listed if (r.memory, r.mode) == ("lstm", "f")] if ablations else []:
         other = {"clean": "noised", "noised": "clean"}[frame.config.memory.frames]
-        more.append(run(f"{frame.name}-{other}", frame.name, memory__frames=other))
-        frames = {frame.config.memory.frames: frame.name, other: more[-1].name}
-    return Comparison(experiment, (*runs, *more), action, frames)
-
-
-def _has_slots(config: Config) -> bool:
-    return config.memory.kind == "lstm" and config.memory.gates == "slots"
+        found = ablation(frame, other, {"memory.frames": other})
+        frames = {frame.config.memory.frames: frame.name, other: found}
+    return Comparison(tuple(runs), action, frames)
 
 
 def expand(variants: str) -> list[str]:
