@@ -6,7 +6,6 @@ All gradients are computed: of inputs, weights and first states. The three take 
 PyTorch (the ``dev`` extra).
 """
 
-import argparse
 import time
 
 import jax
@@ -17,7 +16,7 @@ import torch
 from benchmarks import timing
 from rad_jax.config import MemoryConfig, ModelConfig
 from rad_jax.model import mixers
-from rad_jax.model.mixers.lstm_scan import matmul
+from rad_jax.model.mixers import matmul
 
 
 def plain(params, state, x):
@@ -36,10 +35,7 @@ def plain(params, state, x):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, value in (("rows", 432), ("frames", 100), ("width", 512), ("repeats", 6)):
-        parser.add_argument(f"--{name}", type=int, default=value)
-    options = parser.parse_args()
+    options = timing.options(__doc__, rows=432, frames=100, width=512, repeats=6)
     rows, frames, width = options.rows, options.frames, options.width
     memory = MemoryConfig(kind="lstm", action=False)
     mixer = mixers.build(ModelConfig(width=width, heads=width // 32, dtype="float32", memory=memory))
@@ -78,9 +74,7 @@ def main():
             run()
             if repeat:  # the first warms up
                 best[name] = min(best[name], time.perf_counter() - begin)
-    print(
-        timing.hardware(), f"torch {torch.__version__}, {torch.get_num_threads()} threads", options, sep=", "
-    )
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     for name, seconds in best.items():
         print(f"{name:<14} {seconds:7.3f} s  {seconds / best['torch.nn.LSTM']:5.2f} of torch")
     for name, program in (("ours", ours), ("plain scan", scan)):

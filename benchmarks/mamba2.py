@@ -34,13 +34,9 @@ def frame_by_frame(mixer, variables, state, x):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, value in (("frames", 400), ("rows", 32), ("width", 128)):
-        parser.add_argument(f"--{name}", type=int, default=value)
+    parser = argparse.ArgumentParser()
     parser.add_argument("--segments", type=int, nargs="+", default=(4, 8, 16, 32, 64))
-    options = parser.parse_args()
-    print(timing.hardware(), *(f"{name} {value}" for name, value in vars(options).items()), sep=", ")
-
+    options = timing.options(__doc__, parser, frames=400, rows=32, width=128)
     single = mixer(options.width, 1)
     x = jax.random.normal(jax.random.key(0), (1, options.frames, options.rows, options.width))
     state = single.initial_state(1, options.rows)

@@ -1,6 +1,6 @@
 """Cached generation against the full window at every sampler step: time per frame and largest difference.
 
-python -m benchmarks.rollout [--steps 50] [--frames 40] [--width 256 --depth 2 --latent 24 24 4] [--variant shared]
+python -m benchmarks.rollout [--steps 50] [--frames 40] [--width 256 --depth 2 --latent 24 24 4] [--reading shared]
 """
 
 import argparse
@@ -46,19 +46,12 @@ def full_window_rollout(model, config, steps, params, frames, actions, future, k
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, value in (
-        ("steps", 50),
-        ("frames", 40),
-        ("width", 256),
-        ("depth", 2),
-        ("window", 20),
-        ("timed-frames", 2),
-    ):
-        parser.add_argument(f"--{name}", type=int, default=value)
+    parser = argparse.ArgumentParser()
     parser.add_argument("--latent", type=int, nargs=3, default=(24, 24, 4))
     parser.add_argument("--reading", choices=("shared", "rollout"), default="shared")
-    options = parser.parse_args()
+    options = timing.options(
+        __doc__, parser, steps=50, frames=40, width=256, depth=2, window=20, timed_frames=2
+    )
     memory = MemoryConfig(kind="lstm", window=options.reading)
     model = RAD(
         ModelConfig(
@@ -86,7 +79,6 @@ def main():
             model, config, options.steps, params, frames, actions[:, :length], future, key
         )
     )
-    print(timing.hardware(), *(f"{name} {value}" for name, value in vars(options).items()), sep=", ")
     short = actions[:, length : length + options.timed_frames]
     state = rollout.start(model, params, frames, actions[:, :length], diffusion=config, steps=options.steps)
     fast = timing.seconds(rollout.generate, state, short, key) / options.timed_frames

@@ -40,20 +40,12 @@ def literal_loss(model, config, params, frames, actions, levels, noise):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, value in (
-        ("frames", 200),
-        ("windows", 8),
-        ("batch", 1),
-        ("width", 128),
-        ("depth", 4),
-        ("window", 20),
-        ("segment", 20),
-    ):
-        parser.add_argument(f"--{name}", type=int, default=value)
+    parser = argparse.ArgumentParser()
     parser.add_argument("--latent", type=int, nargs=3, default=(8, 8, 4))
     parser.add_argument("--memory-only", action="store_true", help="compile, but run nothing")
-    options = parser.parse_args()
+    options = timing.options(
+        __doc__, parser, frames=200, windows=8, batch=1, width=128, depth=4, window=20, segment=20
+    )
     memory = MemoryConfig(kind="lstm", prefetch_segment=options.segment)
     model = RAD(
         ModelConfig(
@@ -84,7 +76,6 @@ def main():
         noise = jax.random.normal(key, (*shape, *options.latent))
         return literal_loss(model, config, params, frames, actions, levels, noise)
 
-    print(timing.hardware(), *(f"{name} {value}" for name, value in vars(options).items()), sep=", ")
     sizes = {}
     for length in (100, 200, 400):
         step = timing.compiled(jax.grad(prefetched), params, *clip(length))

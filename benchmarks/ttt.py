@@ -47,13 +47,9 @@ def sizes(options, segment):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    defaults = {"frames": 80, "batch": 3, "width": 1024, "heads": 16, "mini-batch": 1, "stops": 8}
-    for name, value in defaults.items():
-        parser.add_argument(f"--{name}", type=int, default=value)
+    parser = argparse.ArgumentParser()
     parser.add_argument("--latent", type=int, nargs=3, default=(18, 32, 16))
-    options = parser.parse_args()
-    print(timing.hardware(), *(f"{name} {value}" for name, value in vars(options).items()), sep=", ")
+    options = timing.options(__doc__, parser, frames=80, batch=3, width=1024, heads=16, mini_batch=1, stops=8)
     temporary = {}
     for segment in (8, 16, options.frames):
         state, kept, temporary[segment] = sizes(options, segment)

@@ -1,4 +1,4 @@
-"""Small functions of arrays: evenly spaced numbers, bounded batches of images, content hashes."""
+"""Small functions of arrays: evenly spaced numbers, frames of videos, bounded batches of images, content hashes."""
 
 import hashlib
 import math
@@ -10,7 +10,7 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Shaped
 
-from rad_jax.axes import Array
+from rad_jax.axes import Array, Int
 
 
 def linspace(first: int | float, last: int | float, count: int) -> np.ndarray:
@@ -23,6 +23,19 @@ def linspace(first: int | float, last: int | float, count: int) -> np.ndarray:
     index = np.arange(count)
     points = np.where(index < count // 2, first + step * index, last - step * index[::-1])
     return points.astype(np.float32)
+
+
+def fit(length: int, x: Shaped[Array, "..."], axis: int = 1) -> Shaped[Array, "..."]:
+    """The first ``length`` entries of ``x`` along ``axis``, with zeros behind its end if it has fewer."""
+    x = jax.lax.slice_in_dim(x, 0, min(length, x.shape[axis]), axis=axis)
+    padding = [(0, 0)] * x.ndim
+    padding[axis] = (0, length - x.shape[axis])
+    return jnp.pad(x, padding)
+
+
+def window_of(x: Shaped[Array, "b t ..."], start: Int[Array, "b"], length: int) -> Shaped[Array, "b w ..."]:
+    """The ``length`` frames of every video from its own ``start`` on; ``start + length`` must not be beyond the end."""
+    return jax.vmap(lambda video, first: jax.lax.dynamic_slice_in_dim(video, first, length))(x, start)
 
 
 def apply_in_chunks(

@@ -1,11 +1,11 @@
-"""Cut into pieces or not: the same results, from pieces of bounded size."""
+"""Frames of videos; and cut into pieces or not: the same results, from pieces of bounded size."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rad_jax.arrays import apply_in_chunks
+from rad_jax.arrays import apply_in_chunks, fit, window_of
 
 
 @pytest.mark.parametrize("leading", [(), (1,), (7,), (2, 7), (3, 1, 5), (0,), (2, 0)])
@@ -31,3 +31,11 @@ def test_results_may_be_single_numbers():
     x = jnp.arange(2 * 5 * 3.0).reshape(2, 5, 1, 3, 1)
     found = apply_in_chunks(lambda x: x.sum((1, 2, 3)), 3, x)
     np.testing.assert_array_equal(found, x.sum((2, 3, 4)))
+
+
+def test_frames_of_videos():
+    x = jnp.arange(1, 11).reshape(2, 5)
+    np.testing.assert_array_equal(window_of(x, jnp.array([0, 3]), 2), [[1, 2], [9, 10]])
+    np.testing.assert_array_equal(fit(6, x)[:, 4:], [[5, 0], [10, 0]])
+    np.testing.assert_array_equal(fit(2, x), x[:, :2])
+    np.testing.assert_array_equal(fit(3, x, axis=-2)[1:], [[6, 7, 8, 9, 10], [0] * 5])

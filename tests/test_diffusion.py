@@ -1,6 +1,5 @@
 """Schedules, targets, weights and the sampler against their published definitions, written out as loops in NumPy."""
 
-import functools
 import itertools
 
 import jax
@@ -13,10 +12,6 @@ from rad_jax.config import DiffusionConfig
 
 SCHEDULES = ("sigmoid", "cosine", "linear")
 PREDICTIONS = ("v", "eps", "x0")
-
-
-def settings(**changes):
-    return DiffusionConfig(**changes)
 
 
 def sigmoid(x):
@@ -36,13 +31,15 @@ def published_sigmoid(levels):
 
 
 def test_sigmoid_schedule_is_that_of_oasis():
-    table = diffusion.alpha_bar(settings())
+    table = diffusion.alpha_bar(DiffusionConfig())
     assert table.shape == (1000,) and table.dtype == np.float64
     golden = {0: 0.99969971, 14: 0.99532056, 100: 0.9600005, 250: 0.84986323, 499: 0.49999994, 999: 3.0028e-7}
     for level, value in golden.items():
         np.testing.assert_allclose(table[level], value, rtol=1e-5)
     np.testing.assert_allclose(table, published_sigmoid(1000), rtol=3e-5)
-    np.testing.assert_allclose(diffusion.alpha_bar(settings(levels=50)), published_sigmoid(50), rtol=3e-5)
+    np.testing.assert_allclose(
+        diffusion.alpha_bar(DiffusionConfig(levels=50)), published_sigmoid(50), rtol=3e-5
+    )
 
 
 def test_cosine_schedule_is_that_of_nichol_and_dhariwal():
@@ -53,7 +50,7 @@ def test_cosine_schedule_is_that_of_nichol_and_dhariwal():
     for level in range(1000):
         product *= 1 - min(1 - curve((level + 1) / 1000) / curve(level / 1000), 0.999)
         table.append(product)
-    np.testing.assert_allclose(diffusion.alpha_bar(settings(schedule="cosine")), table, rtol=1e-9)
+    np.testing.assert_allclose(diffusion.alpha_bar(DiffusionConfig(schedule="cosine")), table, rtol=1e-9)
 
 
 @pytest.mark.parametrize("levels", [1000, 250])
@@ -63,25 +60,27 @@ def test_linear_schedule_is_that_of_ddpm_stretched_to_the_levels(levels):
         product *= 1 - 1000 / levels * (1e-4 + (0.02 - 1e-4) * level / (levels - 1))
         table.append(product)
     np.testing.assert_allclose(
-        diffusion.alpha_bar(settings(schedule="linear", levels=levels)), table, rtol=1e-9
+        diffusion.alpha_bar(DiffusionConfig(schedule="linear", levels=levels)), table, rtol=1e-9
     )
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("levels", [2, 10, 1000])
 def test_every_schedule_falls_from_signal_to_noise(schedule, levels):
-    table = diffusion.alpha_bar(settings(schedule=schedule, levels=levels))
+    table = diffusion.alpha_bar(DiffusionConfig(schedule=schedule, levels=levels))
     assert np.all(np.diff(table) < 0) and 0 < table[-1] < table[0] < 1
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_shift_multiplies_the_ratio_of_amplitudes(schedule):
     def ratio(**changes):
-        share = diffusion.alpha_bar(settings(schedule=schedule, **changes))
+        share = diffusion.alpha_bar(DiffusionConfig(schedule=schedule, **changes))
         return np.sqrt(share / (1 - share))
 
     np.testing.assert_allclose(ratio(shift=0.3), 0.3 * ratio(), rtol=1e-6)
-    np.testing.assert_allclose(diffusion.alpha_bar(settings(shift=1.0)), diffusion.alpha_bar(settings()))
+    np.testing.assert_allclose(
+        diffusion.alpha_bar(DiffusionConfig(shift=1.0)), diffusion.alpha_bar(DiffusionConfig())
+    )
 
 
 def clean_noise_levels(levels):
@@ -92,10 +91,10 @@ def clean_noise_levels(levels):
 
 def test_noising_mixes_by_amplitude_and_level_minus_one_is_clean():
     levels = np.array([[0, 14, 999], [-1, 500, -1]])
-    share = diffusion.alpha_bar(settings())
+    share = diffusion.alpha_bar(DiffusionConfig())
     with jax.enable_x64(True):
         clean, noise = clean_noise_levels(levels)
-        noised = diffusion.add_noise(settings(), clean, noise, jnp.asarray(levels))
+        noised = diffusion.add_noise(DiffusionConfig(), clean, noise, jnp.asarray(levels))
     clean, noise, noised = (np.asarray(part) for part in (clean, noise, noised))
     for b, t in np.ndindex(2, 3):
         kept = 1.0 if levels[b, t] == -1 else share[levels[b, t]]
@@ -104,19 +103,10 @@ def test_noising_mixes_by_amplitude_and_level_minus_one_is_clean():
     np.testing.assert_array_equal(noised[1, 0], clean[1, 0])
 
 
-def test_v_is_the_derivative_of_the_noised_frame_in_its_angle():
-    levels = jnp.array([[3, 700]])
-    share = diffusion.alpha_bar(settings())[np.asarray(levels)][..., None, None, None]
-    with jax.enable_x64(True):
-        clean, noise = clean_noise_levels(levels)
-        v = diffusion.target(settings(predict="v"), clean, noise, levels)
-        np.testing.assert_allclose(v, np.sqrt(share) * noise - np.sqrt(1 - share) * clean, atol=1e-14)
-
-
 @pytest.mark.parametrize("predict", PREDICTIONS)
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_the_true_target_gives_back_clean_frame_and_noise(predict, schedule):
-    config = settings(predict=predict, schedule=schedule)
+    config = DiffusionConfig(predict=predict, schedule=schedule)
     with jax.enable_x64(True):
         levels = jnp.array([[0, 14, 300], [600, 900, 999]])
         clean, noise = clean_noise_levels(levels)
@@ -149,7 +139,7 @@ def literal_weight(config, levels):
 @pytest.mark.parametrize("predict", PREDICTIONS)
 @pytest.mark.parametrize("weighting", ["min_snr", "fused_snr"])
 def test_weights_are_those_of_a_literal_loop(weighting, predict):
-    config = settings(weighting=weighting, predict=predict, snr_clip=4.0, fused_decay=0.7)
+    config = DiffusionConfig(weighting=weighting, predict=predict, snr_clip=4.0, fused_decay=0.7)
     levels = np.array([[999, 0, 250, 270, 999, 14, 500], [3, 400, 998, 10, 10, 900, 600]])
     with jax.enable_x64(True):
         weights = diffusion.loss_weight(config, jnp.asarray(levels))
@@ -158,18 +148,11 @@ def test_weights_are_those_of_a_literal_loop(weighting, predict):
         np.testing.assert_allclose(one, weights[:, :1], rtol=1e-12)
 
 
-def test_a_clean_past_raises_the_weight_of_a_noisy_frame():
-    weigh = functools.partial(diffusion.loss_weight, settings(weighting="fused_snr"))
-    after_clean, after_noise = weigh(jnp.array([[0, 0, 900], [900, 900, 900]]))
-    assert after_clean[2] > 10 * after_noise[2]
-    np.testing.assert_array_equal(weigh(jnp.array([[900, 5]]))[0, 0], weigh(jnp.array([[900, 999]]))[0, 0])
-
-
 @pytest.mark.parametrize("predict", PREDICTIONS)
 @pytest.mark.parametrize("weighting", ["uniform", "min_snr", "fused_snr"])
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_weights_are_finite_in_float32_at_every_level(schedule, weighting, predict):
-    config = settings(schedule=schedule, weighting=weighting, predict=predict)
+    config = DiffusionConfig(schedule=schedule, weighting=weighting, predict=predict)
     levels = np.stack([np.arange(1000), np.full(1000, 999)], axis=1)
     weights = np.asarray(diffusion.loss_weight(config, jnp.asarray(levels)))
     assert weights.dtype == np.float32 and weights.shape == (1000, 2)
@@ -181,19 +164,19 @@ def test_weights_are_finite_in_float32_at_every_level(schedule, weighting, predi
 
 
 def test_sampler_visits_the_levels_of_oasis():
-    levels = diffusion.sampler_levels(settings(), 50)
+    levels = diffusion.sampler_levels(DiffusionConfig(), 50)
     assert levels.dtype == np.int32
     np.testing.assert_array_equal(levels, [*range(999, 0, -20), -1])
-    np.testing.assert_array_equal(diffusion.sampler_levels(settings(levels=4), 4), [3, 2, 1, 0, -1])
-    np.testing.assert_array_equal(diffusion.sampler_levels(settings(levels=4), 1), [3, -1])
+    np.testing.assert_array_equal(diffusion.sampler_levels(DiffusionConfig(levels=4), 4), [3, 2, 1, 0, -1])
+    np.testing.assert_array_equal(diffusion.sampler_levels(DiffusionConfig(levels=4), 1), [3, -1])
     # 9, 5.7, 2.3, -1: cut, not rounded
-    np.testing.assert_array_equal(diffusion.sampler_levels(settings(levels=10), 3), [9, 5, 2, -1])
+    np.testing.assert_array_equal(diffusion.sampler_levels(DiffusionConfig(levels=10), 3), [9, 5, 2, -1])
 
 
 def test_sampler_never_visits_a_level_twice():
     for total, steps in itertools.product((2, 7, 100), range(1, 101)):
         if steps <= total:
-            levels = diffusion.sampler_levels(settings(levels=total), steps)
+            levels = diffusion.sampler_levels(DiffusionConfig(levels=total), steps)
             assert levels[0] == total - 1 and levels[-1] == -1 and len(levels) == steps + 1
             assert np.all(np.diff(levels) < 0)
 
@@ -226,21 +209,13 @@ def sample(config, steps, mean, deviation):
 def test_sampler_reaches_the_distribution_of_normal_data(predict):
     """A deterministic sampler maps each quantile of the noise to that of the data."""
     with jax.enable_x64(True):
-        start, end = sample(settings(predict=predict), 1000, mean=0.7, deviation=0.5)
+        start, end = sample(DiffusionConfig(predict=predict), 1000, mean=0.7, deviation=0.5)
     np.testing.assert_allclose(end, 0.7 + 0.5 * start, atol=5e-3)
-
-
-@pytest.mark.parametrize("predict", PREDICTIONS)
-@pytest.mark.parametrize("steps", [1, 50])
-def test_sampler_finds_a_point_exactly(predict, steps):
-    with jax.enable_x64(True):
-        _, end = sample(settings(predict=predict), steps, mean=-1.3, deviation=0.0)
-    np.testing.assert_allclose(end, np.full(end.shape, -1.3), atol=1e-9)
 
 
 def test_one_step_is_the_published_formula():
     """With v: clean and noise from the prediction, mixed again at the next level, each frame from and to its own level."""
-    config = settings()
+    config = DiffusionConfig()
     share = np.append(diffusion.alpha_bar(config), 1.0)
     now, following = np.array([[999, 400, 19]]), np.array([[979, 380, -1]])
     with jax.enable_x64(True):

@@ -157,3 +157,8 @@ class ModelConfig(Section):
     def state_dtype(self) -> np.dtype:
         """Type of parameters, statistics, gates and memory states: at least float32."""
         return np.promote_types(self.compute_dtype, np.float32)
+
+    @property
+    def types(self) -> dict[str, np.dtype]:
+        """Both, as layers of Flax are given them."""
+        return {"dtype": self.compute_dtype, "param_dtype": self.state_dtype}

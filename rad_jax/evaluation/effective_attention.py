@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 
+from rad_jax.arrays import fit, window_of
 from rad_jax.axes import Array, Float, Int, Key, PyTree
 from rad_jax.config import Config, DiffusionConfig
 from rad_jax.model import RAD
@@ -80,10 +81,8 @@ def effective_attention(
         )
         noised = jax.lax.dynamic_update_slice_in_dim(frames, noise[:, None], place, 1)
         # Padding for windows that reach beyond the end; the frame never sees what comes after it.
-        video, condition = (
-            jnp.pad(x, [(0, 0), (0, window), *[(0, 0)] * (x.ndim - 2)]) for x in (noised, actions)
-        )
-        video, condition = (jax.lax.dynamic_slice_in_dim(x, start, window, 1) for x in (video, condition))
+        padded = (fit(x.shape[1] + window, x) for x in (noised, actions))
+        video, condition = (window_of(x, jnp.full(batch, start), window) for x in padded)
         levels = (
             jnp.full((batch, window), model.config.context_level)
             .at[:, place - start]

@@ -1,8 +1,9 @@
 """Spatial attention within a frame and causal temporal attention within a window (paper section 4.1).
 
 Logits are accumulated, and their softmax is taken, in at least float32: rounded to bfloat16, the logits of a trained model
-would make the error of the output several times as large. (`jax.nn.dot_product_attention` would do for bfloat16, but takes
-the softmax of float64 in float32, and a model in float64 is what exactness is tested with.)
+would make the error of the output several times as large. (`jax.nn.dot_product_attention` gives the same numbers at the same
+speed for bfloat16 and float32, and stores as much; but it takes the softmax of float64 in float32, and a model in float64 is
+what exactness is tested with. Its cuDNN version, which stores less, cannot even be traced where there is no GPU.)
 """
 
 import math
@@ -14,6 +15,7 @@ from einops import rearrange
 from flax import linen as nn
 
 from rad_jax.axes import Array, Bool, Float, Int
+from rad_jax.config import ModelConfig
 from rad_jax.model.rope import rotate, spatial_angles, temporal_angles
 
 xavier = nn.initializers.xavier_uniform()
@@ -44,32 +46,27 @@ def scaled_logits(equation: str, q: Float[Array, "..."], k: Float[Array, "..."])
 class Attention(nn.Module):
     """The projections that both attentions share: three without bias into the heads, one with bias out of them."""
 
-    width: int
-    heads: int
-    dtype: jnp.dtype
-    param_dtype: jnp.dtype
+    config: ModelConfig
 
     def setup(self):
-        types = {"kernel_init": xavier, "dtype": self.dtype, "param_dtype": self.param_dtype}
-        self.qkv = nn.Dense(3 * self.width, use_bias=False, **types)
-        self.out = nn.Dense(self.width, **types)
+        width, types = self.config.width, {"kernel_init": xavier, **self.config.types}
+        self.qkv = nn.Dense(3 * width, use_bias=False, **types)
+        self.out = nn.Dense(width, **types)
 
     def split_heads(self, x: Float[Array, "b t n d"]) -> Float[Array, "3 b t n h e"]:
         """Queries, keys and values."""
-        return rearrange(self.qkv(x), "b t n (s h e) -> s b t n h e", s=3, h=self.heads)
+        return rearrange(self.qkv(x), "b t n (s h e) -> s b t n h e", s=3, h=self.config.heads)
 
     def merge_heads(self, x: Float[Array, "b t n h e"]) -> Float[Array, "b t n d"]:
         return self.out(rearrange(x, "b t n h e -> b t n (h e)"))
 
 
 class SpatialAttention(Attention):
-    """Full attention over the tokens of one frame, with 2-D RoPE over its ``grid`` (rows, columns)."""
-
-    grid: tuple[int, int]
+    """Full attention over the tokens of one frame, with 2-D RoPE over its grid of rows and columns."""
 
     def __call__(self, x: Float[Array, "b t n d"]) -> Float[Array, "b t n d"]:
         q, k, v = self.split_heads(x)
-        angles = spatial_angles(*self.grid, q.shape[-1])[:, None]
+        angles = spatial_angles(*self.config.grid, q.shape[-1])[:, None]
         q, k = rotate(q, angles), rotate(k, angles)
         logits = scaled_logits("btqhe,btkhe->bthqk", q, k)
         return self.merge_heads(jnp.einsum("bthqk,btkhe->btqhe", softmax(logits).astype(v.dtype), v))
@@ -77,8 +74,6 @@ class SpatialAttention(Attention):
 
 class TemporalAttention(Attention):
     """Causal attention over the frames of a window at one token position, with RoPE relative to the window's start."""
-
-    window: int
 
     def __call__(self, x: Float[Array, "b t n d"], span: int) -> tuple[Float[Array, "b t n d"], KVCache]:
         """Attends within non-overlapping windows of ``span`` frames, which divides ``t``.
@@ -108,7 +103,7 @@ class TemporalAttention(Attention):
         """
         q, k, v = self.split_heads(x)
         # The angles of the whole window are a table, as the position is not known when this is compiled.
-        angles = jnp.asarray(temporal_angles(self.window, q.shape[-1]))[position]
+        angles = jnp.asarray(temporal_angles(self.config.window, q.shape[-1]))[position]
         own = _cache(rotate(k, angles), v)
         q = rearrange(rotate(q, angles), "b 1 n h e -> b n h e")
         logits = jnp.concatenate(

@@ -1,37 +1,110 @@
 """One block: spatial attention, temporal attention, memory (the order of the paper's Figure 2).
 
-    x = x + gate * spatial_attention(modulate(LN(x)));   x = x + gate * MLP(modulate(LN(x)))     tokens of one frame
-    x = x + gate * temporal_attention(modulate(LN(x)));  x = x + gate * MLP(modulate(LN(x)))     frames of one window
-    x = x + gate * memory(modulate(LN(x)), state)                                                everything older
+    x = x + gate * spatial_attention(modulate(x));   x = x + gate * MLP(modulate(x))     tokens of one frame
+    x = x + gate * temporal_attention(modulate(x));  x = x + gate * MLP(modulate(x))     frames of one window
+    x = x + gate * mixer([modulate(x), action feature], state)                           everything older
 
-Every line has shifts, scales and gates of its own, linear in the condition ``c`` (b, t, d) of the frame: the embedded
-diffusion level plus the embedded action.
+Every line has shifts, scales and gates of its own (`Modulation`), linear in SiLU of the condition ``c`` (b, t, d) of the
+frame: the embedded diffusion level plus the embedded action.
 """
-
-from collections.abc import Callable
 
 import jax.numpy as jnp
 from flax import linen as nn
 
 from rad_jax.axes import Array, Float, Int, PyTree
 from rad_jax.config import ModelConfig
-from rad_jax.model.adaln import Modulation, modulate
+from rad_jax.model import mixers
 from rad_jax.model.attention import KVCache, SpatialAttention, TemporalAttention, xavier
-from rad_jax.model.memory import MemoryBranch
+
+EPSILON = 1e-6  # of the layer norms
+
+
+class Modulation(nn.Module):
+    """Vectors (b, t, 1, d), one per entry of ``start``, linear in SiLU(c); weights start at zero, biases at ``start``."""
+
+    config: ModelConfig
+    start: tuple[float, ...]
+
+    @nn.compact
+    def __call__(self, c: Float[Array, "b t d"]) -> tuple[Float[Array, "b t 1 d"], ...]:
+        width, count, dtype = self.config.width, len(self.start), self.config.state_dtype
+        first = {
+            "kernel_init": nn.initializers.zeros,
+            "bias_init": lambda *_: jnp.repeat(jnp.array(self.start, dtype), width),
+        }
+        dense = nn.Dense(count * width, **first, **self.config.types)
+        return tuple(jnp.split(dense(nn.silu(c))[:, :, None], count, axis=-1))
+
+
+def modulate(
+    x: Float[Array, "b t n d"],
+    shift: Float[Array, "b t 1 d"],
+    scale: Float[Array, "b t 1 d"],
+) -> Float[Array, "b t n d"]:
+    """Layer norm without parameters, then scaled by ``1 + scale`` and shifted, per frame.
+
+    Statistics are in at least float32, the result in the dtype of ``x``.
+    """
+    z = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    z = z - z.mean(-1, keepdims=True)
+    z = z / jnp.sqrt(jnp.square(z).mean(-1, keepdims=True) + EPSILON)
+    return z.astype(x.dtype) * (1 + scale) + shift
 
 
 class MLP(nn.Module):
     """Two layers with the tanh form of GELU between them."""
 
-    width: int
-    hidden: int
-    dtype: jnp.dtype
-    param_dtype: jnp.dtype
+    config: ModelConfig
 
     @nn.compact
     def __call__(self, x: Float[Array, "b t n d"]) -> Float[Array, "b t n d"]:
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype, "kernel_init": xavier}
-        return nn.Dense(self.width, **types)(nn.gelu(nn.Dense(self.hidden, **types)(x)))
+        width, types = self.config.width, {"kernel_init": xavier, **self.config.types}
+        hidden = int(self.config.mlp_ratio * width)
+        return nn.Dense(width, **types)(nn.gelu(nn.Dense(hidden, **types)(x)))
+
+
+class MemoryBranch(nn.Module):
+    """The recurrent branch: ``x + gate * mixer([modulate(x), action feature])``, with a state that comes in and goes out.
+
+    The action feature is a narrow projection of SiLU(c) (paper section 6.1); Table 4 leaves it out. The gate starts at
+    ``gate_init``: with 0 a pretrained model with a fresh memory is exactly itself.
+    """
+
+    config: ModelConfig
+
+    def setup(self):
+        memory = self.config.memory
+        self.modulation = Modulation(self.config, (0.0, 0.0, memory.gate_init))
+        if memory.features:
+            self.action = nn.Dense(memory.features, **self.config.types)
+        self.mixer = mixers.build(self.config)
+
+    def __call__(
+        self,
+        x: Float[Array, "b t n d"],
+        c: Float[Array, "b t d"],
+        state: PyTree,
+        shared: bool,
+        ends: Int[Array, "b k"] | None = None,
+    ) -> tuple[Float[Array, "b t n d"], PyTree, PyTree | None]:
+        """As `Block`: the output, the state after all frames, and the states after the first ``ends`` ones."""
+        shift, scale, gate = self.modulation(c)
+        z = modulate(x, shift, scale)
+        if self.config.memory.features:
+            feature = self.action(nn.silu(c))[:, :, None]  # the same for all tokens of a frame
+            z = jnp.concatenate([z, jnp.broadcast_to(feature, (*z.shape[:3], feature.shape[-1]))], axis=-1)
+        states = None
+        if shared:
+            y = self.mixer.read(state, z)
+            if (
+                ends is not None
+            ):  # a shared window slides by one frame, and that frame alone enters the memory
+                _, _, states = self.mixer.run_with_states(state, z[:, :1], ends)
+        elif ends is None:
+            state, y = self.mixer.run(state, z)
+        else:
+            state, y, states = self.mixer.run_with_states(state, z, ends)
+        return x + gate * y, state, states
 
 
 class Block(nn.Module):
@@ -40,16 +113,13 @@ class Block(nn.Module):
     config: ModelConfig
 
     def setup(self):
-        config = self.config
-        types = {"dtype": config.compute_dtype, "param_dtype": config.state_dtype}
-        heads = {"width": config.width, "heads": config.heads, **types}
-        hidden = int(config.mlp_ratio * config.width)
-        self.spatial_modulation = Modulation(6, config.width, (0.0,) * 6, **types)
-        self.spatial_attention = SpatialAttention(grid=config.grid, **heads)
-        self.spatial_mlp = MLP(config.width, hidden, **types)
-        self.temporal_modulation = Modulation(6, config.width, (0.0,) * 6, **types)
-        self.temporal_attention = TemporalAttention(window=config.window, **heads)
-        self.temporal_mlp = MLP(config.width, hidden, **types)
+        config, zeros = self.config, (0.0,) * 6
+        self.spatial_modulation = Modulation(config, zeros)
+        self.spatial_attention = SpatialAttention(config)
+        self.spatial_mlp = MLP(config)
+        self.temporal_modulation = Modulation(config, zeros)
+        self.temporal_attention = TemporalAttention(config)
+        self.temporal_mlp = MLP(config)
         if config.memory.kind != "none":
             self.memory = MemoryBranch(config)
 
@@ -58,72 +128,41 @@ class Block(nn.Module):
         x: Float[Array, "b t n d"],
         c: Float[Array, "b t d"],
         state: PyTree,
+        cache: KVCache | None = None,
         *,
-        span: int,
+        span: int = 1,
+        position: Int[Array, ""] | None = None,
         shared: bool,
         ends: Int[Array, "b k"] | None = None,
     ) -> tuple[Float[Array, "b t n d"], PyTree, PyTree | None, KVCache]:
-        """Applies the block to ``t`` frames.
+        """Applies the block to whole windows of frames, or to one frame that follows others of its window.
 
         Args:
           c: the condition of every frame.
           state: of the memory, before the first frame.
-          span: frames of an attention window; divides ``t``.
+          cache: None for whole windows; else the keys and values of the window's earlier frames.
+          span: frames of a window; divides ``t``.
+          position: with ``cache``, the place in the window of the one frame in ``x``.
           shared: every frame reads ``state``; otherwise the memory runs through the frames.
-          ends: numbers of frames, 1..t, after which the memory's state is wanted.
+          ends: numbers of frames, 1..t, after which the memory's state is wanted; if shared, only 1 is possible.
 
         Returns:
           The output, the state after all frames (``state`` itself if shared), the states after the first ``ends`` frames
-          with axes (b, k, ...), and the keys and values of the frames.
+          with axes (b, k, ...) (None if none are wanted), and the keys and values of the frames in ``x``.
         """
-        x = self._spatial(x, c)
-        x, cache = self._temporal(x, c, lambda z: self.temporal_attention(z, span))
-        x, state, states = self._memory(x, c, state, shared, ends)
-        return x, state, states, cache
-
-    def next_frame(
-        self,
-        x: Float[Array, "b 1 n d"],
-        c: Float[Array, "b 1 d"],
-        state: PyTree,
-        cache: KVCache,
-        position: Int[Array, ""],
-        *,
-        shared: bool,
-    ) -> tuple[Float[Array, "b 1 n d"], PyTree, KVCache]:
-        """Applies the block to the one frame at ``position`` of a window whose earlier frames are in ``cache`` and ``state``.
-
-        Returns the output, the state after the frame (unchanged if shared), and the frame's own keys and values.
-        """
-        x = self._spatial(x, c)
-        x, own = self._temporal(x, c, lambda z: self.temporal_attention.next_frame(z, cache, position))
-        x, state, _ = self._memory(x, c, state, shared, None)
-        return x, state, own
-
-    def _spatial(self, x: Float[Array, "b t n d"], c: Float[Array, "b t d"]) -> Float[Array, "b t n d"]:
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self.spatial_modulation(c)
-        x = x + gate[:, :, None] * self.spatial_attention(modulate(x, shift, scale))
-        return x + mlp_gate[:, :, None] * self.spatial_mlp(modulate(x, mlp_shift, mlp_scale))
+        x = x + gate * self.spatial_attention(modulate(x, shift, scale))
+        x = x + mlp_gate * self.spatial_mlp(modulate(x, mlp_shift, mlp_scale))
 
-    def _temporal(
-        self,
-        x: Float[Array, "b t n d"],
-        c: Float[Array, "b t d"],
-        attend: Callable[[Array], tuple[Array, KVCache]],
-    ) -> tuple[Float[Array, "b t n d"], KVCache]:
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self.temporal_modulation(c)
-        y, cache = attend(modulate(x, shift, scale))
-        x = x + gate[:, :, None] * y
-        return x + mlp_gate[:, :, None] * self.temporal_mlp(modulate(x, mlp_shift, mlp_scale)), cache
+        z = modulate(x, shift, scale)
+        if cache is None:
+            y, own = self.temporal_attention(z, span)
+        else:
+            y, own = self.temporal_attention.next_frame(z, cache, position)
+        x = x + gate * y
+        x = x + mlp_gate * self.temporal_mlp(modulate(x, mlp_shift, mlp_scale))
 
-    def _memory(
-        self,
-        x: Float[Array, "b t n d"],
-        c: Float[Array, "b t d"],
-        state: PyTree,
-        shared: bool,
-        ends: Int[Array, "b k"] | None,
-    ) -> tuple[Float[Array, "b t n d"], PyTree, PyTree | None]:
         if self.config.memory.kind == "none":
-            return x, state, None if ends is None else state
-        return self.memory(x, c, state, shared, ends)
+            return x, state, None if ends is None else state, own
+        return *self.memory(x, c, state, shared, ends), own

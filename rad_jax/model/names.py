@@ -1,8 +1,8 @@
 """Names of the leaves of a tree ("params/block/spatial_attention/kernel"), and the parameters of a model by name.
 
 Rules about parameters (what is sharded, decayed, frozen, stored) are rules about such a name and a shape.
-The block of the model is one `nn.scan` over layers, so everything below `SCANNED` carries a leading layer axis;
-the optimiser's moments and the moving average keep the names of the parameters they belong to.
+The block of the model is one `nn.scan` over layers, so everything below ``block`` carries a leading layer axis; the
+optimiser's moments and the moving average keep the names of the parameters they belong to.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,12 +15,6 @@ from flax.traverse_util import unflatten_dict
 from rad_jax.axes import PyTree
 from rad_jax.config import ModelConfig
 from rad_jax.model.rad import RAD
-
-SCANNED = "block"
-"""Name of the scanned module: its parameters are stacked over layers on axis 0."""
-
-MEMORY = "block/memory/"
-"""What the names of all parameters of the recurrent branch contain."""
 
 
 def name_of(key_path: tuple) -> str:
@@ -42,12 +36,12 @@ def named_leaves(tree: Any) -> dict[str, Any]:
 
 def is_stacked(name: str) -> bool:
     """Whether the leaf has a leading layer axis."""
-    return SCANNED in name.split("/")
+    return "block" in name.split("/")
 
 
 def is_memory(name: str) -> bool:
     """Whether a parameter belongs to the recurrent branch."""
-    return MEMORY in name
+    return "block/memory/" in name
 
 
 def init_params(config: ModelConfig, seed: int = 0) -> PyTree:

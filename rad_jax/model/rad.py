@@ -4,43 +4,52 @@
     level and action of a frame    --embed--->   condition c (b, t, d)
     x  --`Block`, depth times, each with its own memory state-->  x  --modulate, patches-->  prediction (b, t, rows, cols, ch)
 
-One stack of blocks serves four uses, each a method of `RAD`:
+One stack of blocks serves five uses, each a method of `RAD`:
 
     __call__   one window of noised frames                    (training; the literal definition of generation)
-    prefetch   the memory at chosen places of a clean video   (training, start of a rollout, slide of a window)
+    prefetch   the memory at chosen places of a clean video   (training, start of a rollout)
+    advance    the memory after the next clean frames         (generation: slide of a window)
     context    the clean frames of a window, as a cache       (generation: keys, values and state that a new frame reads)
     next_frame the frame after them                           (generation: one sampler step)
 
-The last two together equal the first, because temporal attention is causal.
+`context` and `next_frame` together equal `__call__`, because temporal attention is causal.
 
-A memory, where it crosses this interface, is a pytree whose leaves have axes (b, l, ...): batch, layers, and those of the
-mixer's state (tokens first, if every token has its own); without memory it has no leaves. Inside, and in a `WindowCache`,
-the layers come first, as the scan over them wants it.
+A memory is a pytree whose leaves have axes (b, l, ...): batch, layers, and those of the mixer's state (tokens first, if
+every token has its own); without memory it has no leaves. In the last three uses the layers come first, (l, b, ...), as the
+scan over them wants it: so a rollout rearranges nothing from frame to frame.
 """
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 from flax import linen as nn
 
-from rad_jax.axes import Array, Bool, Float, Int, PyTree
+from rad_jax.arrays import fit
+from rad_jax.axes import Array, Float, Int, PyTree
 from rad_jax.config import ModelConfig
 from rad_jax.model import mixers
-from rad_jax.model.adaln import Modulation, modulate
 from rad_jax.model.attention import KVCache, xavier
-from rad_jax.model.block import Block
+from rad_jax.model.block import Block, Modulation, modulate
 
 TIME_FEATURES = 256
 
 
 class WindowCache(NamedTuple):
-    """What a new frame of a window reads, in every layer (axis 0): the mixer's state, and the window's keys and values."""
+    """What a new frame of a window reads, the layers first (axis 0).
 
-    state: PyTree
+    Attributes:
+      memory: before the window.
+      state: the memory behind the window's frames where it runs on through them; None where they all read ``memory``.
+      kv: keys and values of the window's frames.
+    """
+
+    memory: PyTree
+    state: PyTree | None
     kv: KVCache
 
 
@@ -50,22 +59,17 @@ class RAD(nn.Module):
     config: ModelConfig
 
     def setup(self):
-        config = self.config
-        types = {"dtype": config.compute_dtype, "param_dtype": config.state_dtype}
-        channels = config.latent[-1]
-        small = nn.initializers.normal(0.02)
+        config, types = self.config, self.config.types
+        small = {"kernel_init": nn.initializers.normal(0.02), **types}
         self.embed_patch = nn.Dense(config.width, kernel_init=xavier, **types)
         self.embed_time = nn.Sequential(
-            [
-                nn.Dense(config.width, kernel_init=small, **types),
-                nn.silu,
-                nn.Dense(config.width, kernel_init=small, **types),
-            ]
+            [nn.Dense(config.width, **small), nn.silu, nn.Dense(config.width, **small)]
         )
         self.embed_action = nn.Dense(config.width, kernel_init=xavier, **types)
         self.block = Block(config)
-        self.final_modulation = Modulation(2, config.width, (0.0, 0.0), **types)
-        self.unembed_patch = nn.Dense(config.patch**2 * channels, kernel_init=nn.initializers.zeros, **types)
+        self.final_modulation = Modulation(config, (0.0, 0.0))
+        features = config.patch**2 * config.latent[-1]
+        self.unembed_patch = nn.Dense(features, kernel_init=nn.initializers.zeros, **types)
 
     def __call__(
         self,
@@ -86,23 +90,24 @@ class RAD(nn.Module):
           The prediction (v, noise or clean latents, as the model is trained), and the memory after the window's first
           ``stride`` frames, as a slide leaves it (after all of them if the window is shorter than the stride).
         """
-        config = self.config
-        self._check(frames, levels, actions)
-        if frames.shape[1] > config.window:
-            raise ValueError(
-                f"frames: {frames.shape[1]} frames in one window, at most model.window = {config.window}"
-            )
-        memory = self.initial_memory(frames.shape[0]) if memory is None else memory
-        c = self._condition(levels, actions)
-        slide = min(config.memory.stride, frames.shape[1])
-        ends = jnp.full((frames.shape[0], 1), slide)
-
-        def layer(block: Block, x: Array, state: PyTree) -> tuple[Array, PyTree]:
-            x, _, states, _ = block(x, c, state, span=frames.shape[1], shared=config.memory.shared, ends=ends)
-            return x, states
-
-        x, states = self._scan_layers(layer, self._embed(frames), _layers_first(memory), config.remat)
-        return self._unembed(x, c), jax.tree.map(lambda s: rearrange(s, "l b 1 ... -> b l ..."), states)
+        config, (batch, length) = self.config, frames.shape[:2]
+        self._check(frames, actions)
+        chex.assert_shape(levels, frames.shape[:2], custom_message="levels")
+        if length > config.window:
+            raise ValueError(f"frames: {length} frames in one window, at most model.window = {config.window}")
+        memory = self.initial_memory(batch) if memory is None else memory
+        ends = jnp.full((batch, 1), min(config.memory.stride, length))
+        prediction, _, states, _ = self._run(
+            frames,
+            levels,
+            actions,
+            _layers_first(memory),
+            span=length,
+            shared=config.memory.shared,
+            ends=ends,
+            remat=config.remat,
+        )
+        return prediction, jax.tree.map(lambda s: rearrange(s, "l b 1 ... -> b l ..."), states)
 
     @nn.nowrap
     def initial_memory(self, batch: int) -> PyTree:
@@ -135,49 +140,68 @@ class RAD(nn.Module):
         Returns:
           The memory at each start, leaves with axes (b, k, l, ...).
         """
-        config = self.config
-        batch, length = frames.shape[:2]
-        self._check(frames, jnp.zeros((batch, length), int), actions)
-        _check_starts(starts, length, config.memory.stride)
+        config, (batch, length), stride = self.config, frames.shape[:2], self.config.memory.stride
+        self._check(frames, actions)
+        _check_starts(starts, length, stride)
         memory = self.initial_memory(batch) if memory is None else memory
         if config.memory.kind == "none":
             return memory
         if length == 0:
             return jax.tree.map(lambda s: jnp.repeat(s[:, None], starts.shape[1], axis=1), memory)
-        size = min(config.memory.prefetch_segment, -(-length // config.memory.stride) * config.memory.stride)
+        size = min(config.memory.prefetch_segment, -(-length // stride) * stride)
         count = -(-length // size)
-        padded = [
-            jnp.pad(x, [(0, 0), (0, count * size - length)] + [(0, 0)] * (x.ndim - 2))
-            for x in (frames, actions)
+        segments = [
+            rearrange(fit(count * size, x), "b (g s) ... -> g b s ...", s=size) for x in (frames, actions)
         ]
-        segments = [rearrange(x, "b (g s) ... -> g b s ...", s=size) for x in padded]
-        # A long scan bounds memory by recomputing its steps, a single step by recomputing its layers.
-        remat_steps, remat_layers = config.remat and count > 1, config.remat and count == 1
-        run_segment = RAD._run_segment
-        if remat_steps:
-            run_segment = nn.remat(run_segment, prevent_cse=False, static_argnums=(5,))
         state = _layers_first(memory)
         at_starts = jax.tree.map(lambda s: jnp.repeat(s[:, :, None], starts.shape[1], axis=2), state)
 
+        # A long scan bounds memory by recomputing its steps, a single step by recomputing its layers.
+        advance, remat_layers = RAD.advance, config.remat and count == 1
+        if config.remat and count > 1:
+            advance = nn.remat(advance, prevent_cse=False, static_argnums=5)
+
         def step(model: RAD, carry: tuple[PyTree, PyTree], segment: tuple[Array, ...]) -> tuple[Any, None]:
             state, at_starts = carry
-            index, frames, actions = segment
-            ends = starts - index * size  # counted from the segment's first frame
-            state = self._truncate_gradient(state, index * size)
-            state, states = run_segment(model, state, frames, actions, ends, remat_layers)
-            here = (ends > 0) & (ends <= size)  # the windows that start after a frame of this segment
-            at_starts = jax.tree.map(lambda new, old: _select(here, new, old), states, at_starts)
-            return (state, at_starts), None
+            first, frames, actions = segment
+            if config.memory.bptt == "truncated":
+                cut = first % config.memory.bptt_frames == 0
+                state = jax.tree.map(lambda s: jnp.where(cut, jax.lax.stop_gradient(s), s), state)
+            ends = starts - first
+            state, states = advance(model, state, frames, actions, ends, remat_layers)
 
-        xs = (jnp.arange(count), *segments)
+            def select(new: Float[Array, "l b k ..."], old: Float[Array, "l b k ..."]) -> Array:
+                here = (ends > 0) & (ends <= size)  # the windows that start after a frame of this segment
+                return jnp.where(here.reshape(1, *here.shape, *[1] * (new.ndim - 3)), new, old)
+
+            return (state, jax.tree.map(select, states, at_starts)), None
+
+        xs = (size * jnp.arange(count), *segments)
         if count == 1:  # nothing to carry: the states of a large memory are held once
-            (_, at_starts), _ = step(self, (state, at_starts), jax.tree.map(lambda x: x[0], xs))
+            (_, at_starts), _ = step(self, (state, at_starts), tuple(x[0] for x in xs))
         else:
             scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False})
             (_, at_starts), _ = scan(self, (state, at_starts), xs)
         if config.memory.bptt == "none":
             at_starts = jax.lax.stop_gradient(at_starts)
         return jax.tree.map(lambda s: rearrange(s, "l b k ... -> b k l ..."), at_starts)
+
+    def advance(
+        self,
+        memory: PyTree,
+        frames: Float[Array, "b t rows cols ch"],
+        actions: Float[Array, "b t a"],
+        ends: Int[Array, "b k"] | None = None,
+        remat: bool = False,
+    ) -> tuple[PyTree, PyTree | None]:
+        """Runs all layers over clean frames, a multiple of ``stride``; the layers come first, as in a `WindowCache`.
+
+        Returns the memory after the frames, and after the first ``ends`` of them (l, b, k, ...).
+        """
+        stride = self.config.memory.stride
+        return self._run(frames, None, actions, memory, span=stride, shared=False, ends=ends, remat=remat)[
+            1:3
+        ]
 
     def context(
         self,
@@ -191,26 +215,24 @@ class RAD(nn.Module):
         Args:
           frames: ``window - 1`` slots, the first ``count`` of which are the window's clean frames; the rest is never read.
           actions: the action that led to each frame.
-          memory: the memory before the window.
+          memory: the memory before the window, the layers first.
           count: frames in the window, 0..window-1.
         """
-        shared = self.config.memory.shared
-        c = self._condition(self._context_levels(frames), actions)
-        ends = None if shared else jnp.full((frames.shape[0], 1), count)
-
-        def layer(block: Block, x: Array, state: PyTree) -> tuple[Array, tuple[PyTree, KVCache]]:
-            x, _, states, kv = block(x, c, state, span=frames.shape[1], shared=shared, ends=ends)
-            return x, (states, kv)
-
-        before = _layers_first(memory)
-        if frames.shape[1] == 0:
-            return WindowCache(before, self._empty_kv(frames.shape[0]))
-        _, (states, kv) = self._scan_layers(layer, self._embed(frames), before, False)
-        if shared:
-            return WindowCache(before, kv)
-        # The mixer gives an arbitrary state after 0 frames.
-        state = jax.tree.map(lambda new, old: jnp.where(count > 0, new[:, :, 0], old), states, before)
-        return WindowCache(state, kv)
+        shared, slots = self.config.memory.shared, frames.shape[1]
+        runs = slots > 0 and not shared
+        _, _, states, kv = self._run(
+            frames,
+            None,
+            actions,
+            memory,
+            span=max(1, slots),
+            shared=not runs,
+            ends=jnp.full((frames.shape[0], 1), count) if runs else None,
+        )
+        state = None if shared else memory
+        if runs:  # the mixer gives an arbitrary state after 0 frames
+            state = jax.tree.map(lambda new, old: jnp.where(count > 0, new[:, :, 0], old), states, memory)
+        return WindowCache(memory, state, kv)
 
     def next_frame(
         self,
@@ -233,63 +255,51 @@ class RAD(nn.Module):
           The prediction, and the cache with the frame appended, which is what the next frame of the window reads if this
           one was clean and at the context level.
         """
-        c = self._condition(jnp.full((frame.shape[0], 1), level), action[:, None])
-
-        def layer(block: Block, x: Array, cache: WindowCache) -> tuple[Array, WindowCache]:
-            x, state, own = block.next_frame(
-                x, c, cache.state, cache.kv, position, shared=self.config.memory.shared
-            )
-            return x, WindowCache(state, own)
-
-        x, new = self._scan_layers(layer, self._embed(frame[:, None]), cache, False)
-        kv = jax.tree.map(
-            lambda slots, own: jax.lax.dynamic_update_slice_in_dim(slots, own, position, 4), cache.kv, new.kv
+        chex.assert_shape(action, (frame.shape[0], self.config.action_dim), custom_message="action")
+        levels = jnp.full((frame.shape[0], 1), level)
+        shared = self.config.memory.shared
+        state = cache.memory if shared else cache.state
+        prediction, state, _, own = self._run(
+            frame[:, None], levels, action[:, None], state, cache.kv, position=position, shared=shared
         )
-        return self._unembed(x, c)[:, 0], WindowCache(new.state, kv)
+        kv = cache.kv
+        if kv.keys.shape[4]:  # a window of one frame has no slot for earlier ones
+            put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=position, axis=4)
+            kv = jax.tree.map(put, kv, own)
+        return prediction[:, 0], WindowCache(cache.memory, None if shared else state, kv)
 
-    def _empty_kv(self, batch: int) -> KVCache:
-        """The keys and values of a window of one frame, which has no slot for earlier ones."""
-        config = self.config
-        empty = jnp.zeros((config.depth, batch, config.tokens, config.heads, 0, config.width // config.heads))
-        return KVCache(*[empty.astype(config.compute_dtype)] * 2)
-
-    def _run_segment(
+    def _run(
         self,
-        state: PyTree,
         frames: Float[Array, "b t rows cols ch"],
+        levels: Int[Array, "b t"] | None,
         actions: Float[Array, "b t a"],
-        ends: Int[Array, "b k"],
-        remat_layers: bool,
-    ) -> tuple[PyTree, PyTree]:
-        """Runs all layers over clean frames in windows of ``stride``; returns the state after them, and after ``ends``."""
-        c = self._condition(self._context_levels(frames), actions)
+        state: PyTree,
+        kv: KVCache | None = None,
+        *,
+        remat: bool = False,
+        **settings: Any,
+    ) -> tuple[Float[Array, "b t rows cols ch"], PyTree, PyTree | None, KVCache]:
+        """Embeds frames, scans `Block` over the layers of ``state`` and ``kv`` (axis 0), and unembeds the prediction.
 
-        def layer(block: Block, x: Array, state: PyTree) -> tuple[Array, tuple[PyTree, PyTree]]:
-            x, state, states, _ = block(x, c, state, span=self.config.memory.stride, shared=False, ends=ends)
-            return x, (state, states)
+        Without ``levels`` the frames are clean, and labelled with ``context_level``. What else comes back, and
+        ``settings``, is as the block has it, the layers first. What is not used is not computed.
+        """
+        if levels is None:
+            levels = jnp.full(frames.shape[:2], self.config.context_level)
+        c = self._condition(levels, actions)
 
-        _, states = self._scan_layers(layer, self._embed(frames), state, remat_layers)
-        return states
+        def layer(block: Block, x: Array, inputs: PyTree) -> tuple[Array, tuple]:
+            x, *outputs = block(x, c, *inputs, **settings)
+            return x, tuple(outputs)
 
-    def _scan_layers(
-        self, layer: Callable[[Block, Array, Any], tuple[Array, Any]], x: Array, inputs: PyTree, remat: bool
-    ) -> tuple[Array, PyTree]:
-        """Scans ``layer(block, x, inputs of the layer) -> (x, outputs of the layer)`` over the depth."""
         scan = nn.scan(
             nn.remat(layer, prevent_cse=False) if remat else layer,
             variable_axes={"params": 0},
             split_rngs={"params": True},
             length=self.config.depth,
         )
-        return scan(self.block, x, inputs)
-
-    def _truncate_gradient(self, state: PyTree, frame: Int[Array, ""]) -> PyTree:
-        """Stops gradients through time every ``bptt_frames`` frames."""
-        config = self.config.memory
-        if config.bptt != "truncated":
-            return state
-        cut = frame % config.bptt_frames == 0
-        return jax.tree.map(lambda s: jnp.where(cut, jax.lax.stop_gradient(s), s), state)
+        x, outputs = scan(self.block, self._embed(frames), (state, kv))
+        return self._unembed(x, c), *outputs
 
     def _embed(self, frames: Float[Array, "b t rows cols ch"]) -> Float[Array, "b t n d"]:
         """Square patches of a latent frame, row after row, as tokens."""
@@ -306,28 +316,14 @@ class RAD(nn.Module):
 
     def _condition(self, levels: Int[Array, "b t"], actions: Float[Array, "b t a"]) -> Float[Array, "b t d"]:
         """The condition ``c`` of every frame: sinusoids of its level through an MLP, plus its projected action."""
-        angle = levels[..., None].astype(self.config.state_dtype) * jnp.asarray(
-            _time_frequencies(), self.config.state_dtype
-        )
+        dtype = self.config.state_dtype
+        angle = levels[..., None].astype(dtype) * jnp.asarray(_time_frequencies(), dtype)
         time = self.embed_time(jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1))
         return time + self.embed_action(actions)
 
-    def _context_levels(self, frames: Float[Array, "b t rows cols ch"]) -> Int[Array, "b t"]:
-        return jnp.full(frames.shape[:2], self.config.context_level)
-
-    def _check(self, frames: Array, levels: Array, actions: Array) -> None:
-        config = self.config
-        expected = (*frames.shape[:2], *config.latent)
-        if frames.shape != expected:
-            raise ValueError(
-                f"frames: shape {frames.shape}, expected (b, t, {', '.join(map(str, config.latent))})"
-            )
-        if levels.shape != frames.shape[:2]:
-            raise ValueError(f"levels: shape {levels.shape}, expected {frames.shape[:2]} as the frames")
-        if actions.shape != (*frames.shape[:2], config.action_dim):
-            raise ValueError(
-                f"actions: shape {actions.shape}, expected {(*frames.shape[:2], config.action_dim)}"
-            )
+    def _check(self, frames: Array, actions: Array) -> None:
+        chex.assert_shape(frames, (None, None, *self.config.latent), custom_message="frames")
+        chex.assert_shape(actions, (*frames.shape[:2], self.config.action_dim), custom_message="actions")
 
 
 def _time_frequencies() -> np.ndarray:
@@ -344,18 +340,9 @@ def _check_starts(starts: Array, length: int, stride: int) -> None:
     starts = np.asarray(starts)
     bad = starts[(starts < 0) | (starts > length) | (starts % stride != 0)]
     if bad.size:
-        raise ValueError(
-            f"starts: {bad[0]} among them, expected multiples of the stride {stride} from 0 to {length}"
-        )
+        raise ValueError(f"starts: {bad[0]}, expected multiples of the stride {stride} from 0 to {length}")
 
 
 def _layers_first(memory: PyTree) -> PyTree:
     """Leaves (b, l, ...) as (l, b, ...), for the scan over layers."""
     return jax.tree.map(lambda s: jnp.moveaxis(s, 1, 0), memory)
-
-
-def _select(
-    here: Bool[Array, "b k"], new: Float[Array, "l b k ..."], old: Float[Array, "l b k ..."]
-) -> Array:
-    """Selects per (b, k) in leaves (l, b, k, ...)."""
-    return jnp.where(here.reshape(1, *here.shape, *[1] * (new.ndim - 3)), new, old)

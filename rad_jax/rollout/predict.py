@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rad_jax import rollout
-from rad_jax.axes import Array, Float, Int, PyTree
+from rad_jax.axes import Array, Float, PyTree
 from rad_jax.config import Config
 from rad_jax.data import DataError, Episodes
 from rad_jax.data.condition import condition_arrays, condition_features
@@ -50,11 +50,11 @@ class Clip(NamedTuple):
         """Its length, before and after the end of the context."""
         return Span(self.context, len(self.actions) - self.context)
 
-    def encoded(self, tokenizer: Tokenizer) -> Float[Array, "t rows cols ch"]:
-        """Its latents: the stored ones, or its frames encoded."""
-        if self.latents is not None:
-            return jnp.asarray(self.latents)
-        return tokenizer.encode(jnp.asarray(self.frames).astype(jnp.float32) / 255)
+    def encoded(self, tokenizer: Tokenizer, padded: int | None = None) -> Float[Array, "t rows cols ch"]:
+        """Its latents, the stored ones or its frames encoded; with ``padded``, of its context, with zeros up to that length."""
+        images = self.frames if self.latents is None else self.latents
+        images = jnp.asarray(images if padded is None else _pad(images[: self.context], padded))
+        return images if self.latents is not None else tokenizer.encode(images.astype(jnp.float32) / 255)
 
 
 def read_clip(
@@ -146,55 +146,35 @@ def predict_each(
         alike.setdefault(rollout.frames_in_window(model, span.context), []).append(index)
     batch = min(batch, len(spans))
     groups = [same[i : i + batch] for same in alike.values() for i in range(0, len(same), batch)]
+    key = jax.random.fold_in(jax.random.key(config.seed), GENERATION)
     for group in groups:
         clips = {index: read(index) for index in group}
         indices = group + group[-1:] * (batch - len(group))
-        latents = _generate(
-            model, params, tokenizer, config, [clips[index] for index in indices], np.array(indices), padded
+        together = [clips[index] for index in indices]
+        contexts = jnp.stack([clip.encoded(tokenizer, padded.context) for clip in together])
+        before = np.stack([_pad(clip.actions[: clip.context], padded.context) for clip in together])
+        after = np.stack([_pad(clip.actions[clip.context :], padded.future) for clip in together])
+        state = rollout.start(
+            model,
+            params,
+            contexts.astype(config.model.state_dtype),
+            jnp.asarray(before),
+            diffusion=config.diffusion,
+            steps=config.sample.steps,
+            lengths=np.array([clip.context for clip in together]),
         )
+        keys = jax.vmap(partial(jax.random.fold_in, key))(np.array(indices))
+        latents = rollout.generate(state, jnp.asarray(after), keys)[1]
+        del state, contexts, together  # decoding needs their space
         # Decoded one by one: the images of a single long video already take gigabytes.
         for row, index in enumerate(group):
             images = np.asarray(jnp.clip(tokenizer.decode(latents[row]), 0, 1))
             yield index, clips.pop(index), images[: spans[index].future].copy()
 
 
-def _generate(
-    model: RAD,
-    params: PyTree,
-    tokenizer: Tokenizer,
-    config: Config,
-    clips: Sequence[Clip],
-    indices: Int[np.ndarray, "b"],
-    padded: Span,
-) -> Float[Array, "b t rows cols ch"]:
-    """The latents of the frames after the contexts of one batch."""
-    state = rollout.start(
-        model,
-        params,
-        _contexts(clips, padded.context, tokenizer).astype(config.model.state_dtype),
-        jnp.asarray(np.stack([_pad(clip.actions[: clip.context], padded.context) for clip in clips])),
-        diffusion=config.diffusion,
-        steps=config.sample.steps,
-        lengths=np.array([clip.context for clip in clips]),
-    )
-    actions = jnp.asarray(np.stack([_pad(clip.actions[clip.context :], padded.future) for clip in clips]))
-    key = jax.random.fold_in(jax.random.key(config.seed), GENERATION)
-    keys = jax.vmap(partial(jax.random.fold_in, key))(indices)
-    _, latents = rollout.generate(state, actions, keys)
-    return latents
-
-
 def longest(spans: Iterable[Span]) -> Span:
     """The longest context and the longest future, which need not belong to the same clip."""
     return Span(*map(max, zip(*spans, strict=True)))
-
-
-def _contexts(clips: Sequence[Clip], length: int, tokenizer: Tokenizer) -> Float[Array, "b t rows cols ch"]:
-    """The latents of the contexts, padded with zeros."""
-    if clips[0].latents is not None:
-        return jnp.asarray(np.stack([_pad(clip.latents[: clip.context], length) for clip in clips]))
-    videos = (jnp.asarray(_pad(clip.frames[: clip.context], length)) for clip in clips)
-    return jnp.stack([tokenizer.encode(video.astype(jnp.float32) / 255) for video in videos])
 
 
 def _pad(x: np.ndarray, length: int) -> np.ndarray:

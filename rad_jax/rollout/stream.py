@@ -19,6 +19,7 @@ import numpy as np
 from flax import struct
 
 from rad_jax import diffusion
+from rad_jax.arrays import fit, window_of
 from rad_jax.axes import Array, Bool, Float, Int, Key, PyTree
 from rad_jax.config import DiffusionConfig
 from rad_jax.model import RAD, WindowCache
@@ -28,14 +29,12 @@ class Window(NamedTuple):
     """What a rollout carries from frame to frame.
 
     Attributes:
-      memory: of all frames before the window, as `RAD.initial_memory`.
       frames: slots for the clean frames of the window; those from ``count`` on are not read.
       actions: the action that led to each frame.
       count: frames in the window, 0..window-1.
-      cache: what a new frame reads.
+      cache: what a new frame reads, among it the memory of all frames before the window.
     """
 
-    memory: PyTree
     frames: Float[Array, "b w rows cols ch"]
     actions: Float[Array, "b w a"]
     count: Int[Array, ""]
@@ -46,7 +45,7 @@ class Window(NamedTuple):
 class RolloutState:
     """A rollout between two frames: a pytree of constant shapes."""
 
-    window: Window
+    window: Window | None
     params: PyTree
     model: RAD = struct.field(pytree_node=False)
     diffusion: DiffusionConfig = struct.field(pytree_node=False)
@@ -86,21 +85,10 @@ def start(
     segment = model.config.memory.prefetch_segment
     segments = -(-_frames_in_memory(model, int(lengths.max())) // segment)
     size = segments * segment + model.config.window
-    window = _read_context(
-        model,
-        params,
-        _fit(frames, size),
-        _fit(actions, size),
-        jnp.asarray(lengths, jnp.int32),
-        jnp.asarray(counts.pop(), jnp.int32),
-    )
+    frames, actions = (fit(size, x) for x in (frames, actions))
+    count = jnp.asarray(counts.pop(), jnp.int32)
+    window = _read_context(model, params, frames, actions, jnp.asarray(lengths, jnp.int32), count)
     return RolloutState(window, params, model, diffusion, steps)
-
-
-def _fit(x: Float[Array, "b t ..."], length: int) -> Float[Array, "b w ..."]:
-    """The first ``length`` frames, with zeros behind the last one."""
-    missing = max(0, length - x.shape[1])
-    return jnp.pad(x[:, :length], [(0, 0), (0, missing)] + [(0, 0)] * (x.ndim - 2))
 
 
 def frames_in_window(model: RAD, length: int) -> int:
@@ -129,13 +117,12 @@ def _read_context(
     ends = _frames_in_memory(model, lengths)
     last = frames.shape[1] - window
     with jax.named_scope("prefetch"):
-        memory = _prefetch(model, params, frames[:, :last], actions[:, :last], ends)
-
-    def cut(x: Array) -> Array:
-        """The frames behind those in the memory."""
-        return jax.vmap(lambda video, first: jax.lax.dynamic_slice_in_dim(video, first, window))(x, ends)
-
-    return _make_window(model, params, memory, cut(frames), cut(actions), count)
+        memory = model.apply(
+            {"params": params}, frames[:, :last], actions[:, :last], ends[:, None], method=RAD.prefetch
+        )
+    memory = jax.tree.map(lambda s: jnp.moveaxis(s[:, 0], 1, 0), memory)
+    frames, actions = (window_of(x, ends, window) for x in (frames, actions))
+    return _make_window(model, params, memory, frames, actions, count)
 
 
 def step(
@@ -151,7 +138,7 @@ def step(
       key: the noise is ``jax.random.normal(key, (b, rows, cols, ch))``; or a key for every video, whose noise is then
         ``jax.random.normal(key[b], (rows, cols, ch))`` whatever else is in the batch.
     """
-    window, frame = _step(state.model, state.diffusion, state.steps, state.params, state.window, action, key)
+    window, frame = _step(state.replace(window=None), state.window, action, key)
     return state.replace(window=window), frame
 
 
@@ -162,43 +149,33 @@ def generate(
 
     Unlike that of `step`, the state that comes in remains usable.
     """
-    window, frames = _generate(
-        state.model, state.diffusion, state.steps, state.params, state.window, actions, key
-    )
+    window, frames = _generate(state, actions, key)
     return state.replace(window=window), frames
 
 
-@partial(jax.jit, static_argnames=("model", "config", "steps"))
+@jax.jit
 def _generate(
-    model: RAD,
-    config: DiffusionConfig,
-    steps: int,
-    params: PyTree,
-    window: Window,
-    actions: Float[Array, "b t a"],
-    key: Key[Array, ""] | Key[Array, "b"],
+    state: RolloutState, actions: Float[Array, "b t a"], key: Key[Array, ""] | Key[Array, "b"]
 ) -> tuple[Window, Float[Array, "b t rows cols ch"]]:
     def body(window: Window, inputs: tuple[Array, Array]) -> tuple[Window, Array]:
         index, action = inputs
         key_frame = jnp.vectorize(jax.random.fold_in, excluded=(1,))(key, index)
-        return _next_frame(model, config, steps, params, window, action, key_frame)
+        return _next_frame(state, window, action, key_frame)
 
-    window, frames = jax.lax.scan(body, window, (jnp.arange(actions.shape[1]), jnp.moveaxis(actions, 1, 0)))
+    inputs = jnp.arange(actions.shape[1]), jnp.moveaxis(actions, 1, 0)
+    window, frames = jax.lax.scan(body, state.window, inputs)
     return window, jnp.moveaxis(frames, 0, 1)
 
 
 def _next_frame(
-    model: RAD,
-    config: DiffusionConfig,
-    steps: int,
-    params: PyTree,
+    rollout: RolloutState,
     window: Window,
     action: Float[Array, "b a"],
     key: Key[Array, ""] | Key[Array, "b"],
 ) -> tuple[Window, Float[Array, "b rows cols ch"]]:
-    """The next frame, and the window that it is in."""
-    shape = (window.frames.shape[0], *window.frames.shape[2:])
-    levels = jnp.asarray(diffusion.sampler_levels(config, steps))
+    """The next frame, and the window that it is in; the window of ``rollout`` is not read."""
+    model, params, config = rollout.model, rollout.params, rollout.diffusion
+    levels = jnp.asarray(diffusion.sampler_levels(config, rollout.steps))
 
     def denoise(frame: Array, level_pair: tuple[Array, Array]) -> tuple[Array, None]:
         level, next_level = level_pair
@@ -208,24 +185,32 @@ def _next_frame(
         return diffusion.ddim_step(config, frame, prediction, level, next_level), None
 
     with jax.named_scope("sampler"):
-        noise = _noise(key, shape, window.frames.dtype)
+        noise = _noise(key, window.frames[:, 0])
         frame, _ = jax.lax.scan(denoise, noise, (levels[:-1], levels[1:]))
+
+    def append(window: Window) -> Window:
+        """Lets the window's last frame, now clean, be read by the next one."""
+        level = jnp.asarray(model.config.context_level)
+        now = frame, level, action, window.cache, window.count - 1
+        _, cache = model.apply({"params": params}, *now, method=RAD.next_frame)
+        return window._replace(cache=cache)
+
     full = window.count + 1 == model.config.window
     window = window._replace(
         frames=jax.lax.dynamic_update_slice_in_dim(window.frames, frame[:, None], window.count, 1),
         actions=jax.lax.dynamic_update_slice_in_dim(window.actions, action[:, None], window.count, 1),
         count=window.count + 1,
     )
-    # Either of two things happens. They are loops of at most one turn, as XLA copies less of what a loop leaves alone than of
-    # what a `cond` passes on: the memory is most of a rollout's state, and changes once in ``stride`` frames.
+    # Either of two things happens. They are loops of at most one turn, as XLA copies nothing of what a loop leaves alone, but
+    # all that a `cond` passes on: the memory is most of a rollout's state, and changes once in ``stride`` frames.
     with jax.named_scope("append"):
-        window = _once(~full, partial(_append, model, params), window)
+        window = _once(~full, append, window)
     with jax.named_scope("slide"):
         window = _once(full, partial(_slide, model, params), window)
     return window, frame
 
 
-_step = jax.jit(_next_frame, static_argnames=("model", "config", "steps"), donate_argnames="window")
+_step = jax.jit(_next_frame, donate_argnames="window")
 
 
 def _once(wanted: Bool[Array, ""], function: Callable[[Window], Window], window: Window) -> Window:
@@ -237,39 +222,20 @@ def _once(wanted: Bool[Array, ""], function: Callable[[Window], Window], window:
 
 
 def _noise(
-    key: Key[Array, ""] | Key[Array, "b"], shape: tuple[int, ...], dtype: jnp.dtype
+    key: Key[Array, ""] | Key[Array, "b"], like: Float[Array, "b rows cols ch"]
 ) -> Float[Array, "b rows cols ch"]:
     """From one key for the whole batch, or from one for every video of it."""
     if key.ndim == 0:
-        return jax.random.normal(key, shape, dtype)
-    return jax.vmap(lambda one: jax.random.normal(one, shape[1:], dtype))(key)
-
-
-def _append(model: RAD, params: PyTree, window: Window) -> Window:
-    """Lets the window's last frame, now clean, be read by the next one."""
-    last = window.count - 1
-    frame, action = (
-        jax.lax.dynamic_index_in_dim(x, last, 1, keepdims=False) for x in (window.frames, window.actions)
-    )
-    level = jnp.asarray(model.config.context_level)
-    _, cache = model.apply(
-        {"params": params}, frame, level, action, window.cache, last, method=RAD.next_frame
-    )
-    return window._replace(cache=cache)
+        return jax.random.normal(key, like.shape, like.dtype)
+    return jax.vmap(lambda one: jax.random.normal(one, like.shape[1:], like.dtype))(key)
 
 
 def _slide(model: RAD, params: PyTree, window: Window) -> Window:
     """Moves the first ``stride`` frames of a full window into the memory; only the rest stays visible to attention."""
     stride = model.config.memory.stride
-    batch = window.frames.shape[0]
-    end = jnp.full(batch, stride)
-    memory = _prefetch(
-        model, params, window.frames[:, :stride], window.actions[:, :stride], end, window.memory
-    )
-    frames, actions = (
-        jnp.pad(x[:, stride:], [(0, 0), (0, stride)] + [(0, 0)] * (x.ndim - 2))
-        for x in (window.frames, window.actions)
-    )
+    first = window.frames[:, :stride], window.actions[:, :stride]
+    memory, _ = model.apply({"params": params}, window.cache.memory, *first, method=RAD.advance)
+    frames, actions = (fit(x.shape[1], x[:, stride:]) for x in (window.frames, window.actions))
     return _make_window(model, params, memory, frames, actions, window.count - stride)
 
 
@@ -285,17 +251,4 @@ def _make_window(
     cache = model.apply(
         {"params": params}, frames[:, :-1], actions[:, :-1], memory, count, method=RAD.context
     )
-    return Window(memory, frames, actions, count, cache)
-
-
-def _prefetch(
-    model: RAD,
-    params: PyTree,
-    frames: Float[Array, "b t rows cols ch"],
-    actions: Float[Array, "b t a"],
-    ends: Int[Array, "b"],
-    memory: PyTree = None,
-) -> PyTree:
-    """The memory of every video after its first ``ends[b]`` clean frames."""
-    memory = model.apply({"params": params}, frames, actions, ends[:, None], memory, method=RAD.prefetch)
-    return jax.tree.map(lambda s: s[:, 0], memory)
+    return Window(frames, actions, count, cache)

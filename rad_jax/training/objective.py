@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from einops import rearrange
 
 from rad_jax import diffusion
+from rad_jax.arrays import window_of
 from rad_jax.axes import Array, Float, Int, Key, PyTree
 from rad_jax.config import DiffusionConfig, TrainConfig, window_starts
 from rad_jax.model import RAD
@@ -88,7 +89,7 @@ def loss(
         memory: PyTree,
     ) -> tuple[Float[Array, "b w"], Float[Array, "b w"]]:
         """One window of every video: the weighted and the plain error of every frame."""
-        clean, action = (_cut_window(x, start, window) for x in (frames, actions))
+        clean, action = (window_of(x, start, window) for x in (frames, actions))
         noised = diffusion.add_noise(config, clean, noise, levels)
         prediction, _ = model.apply(variables, noised, levels, action, memory)
         target = diffusion.target(config, clean, noise, levels)
@@ -113,11 +114,6 @@ def loss(
         else:
             weighted, error = run(windows)
     return weighted.mean(), {"error": error.mean()}
-
-
-def _cut_window(x: Float[Array, "b t ..."], start: Int[Array, "b"], window: int) -> Float[Array, "b w ..."]:
-    """Frames start..start+window of every video: (b, t, ...) -> (b, w, ...)."""
-    return jax.vmap(lambda video, first: jax.lax.dynamic_slice_in_dim(video, first, window))(x, start)
 
 
 def _candidates(model: RAD, train: TrainConfig, length: int) -> range:

@@ -1,4 +1,4 @@
-"""A block against its parts put together by hand, in the paper's order; with and without memory."""
+"""A block against its definition written out, part after part in the order of the paper."""
 
 import functools
 
@@ -9,73 +9,48 @@ import pytest
 
 from rad_jax.config import MemoryConfig, ModelConfig
 from rad_jax.model import mixers
-from rad_jax.model.attention import KVCache
-from rad_jax.model.block import Block
+from rad_jax.model.block import Block, MemoryBranch, modulate
+from rad_jax.model.names import named_leaves
 
 BATCH, FRAMES, WIDTH = 2, 4, 16
-MEMORY = MemoryConfig(action_width=4, gate_init=0.5)
 
 
-def settings(memory=MEMORY):
+def settings(**memory):
     return ModelConfig(
         latent=(4, 6, 3),
-        action_dim=3,
         width=WIDTH,
         heads=2,
         window=FRAMES,
         mlp_ratio=2.0,
         dtype="float64",
-        memory=memory,
+        memory=MemoryConfig(action_width=4, gate_init=0.5, **memory),
     )
-
-
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
 
 
 def normal(seed, *shape):
     return np.random.default_rng(seed).normal(size=shape)
 
 
-def inputs(config=None):
-    """Tokens of two videos, conditions of their frames, and a state that is not empty."""
-    config = config or settings()
-    x = jnp.asarray(normal(0, BATCH, FRAMES, config.tokens, WIDTH))
-    c = jnp.asarray(normal(1, BATCH, FRAMES, WIDTH))
-    return x, c, state_like(config, 2)
-
-
-def state_like(config, seed):
-    if config.memory.kind == "none":
-        return ()
-    empty = mixers.build(config).initial_state(BATCH, config.tokens)
-    return jax.tree.map(lambda leaf: jnp.asarray(normal(seed, *leaf.shape)), empty)
-
-
-@functools.cache
-def weights():
-    """Parameters of the block with memory, all away from their start: there a block does nothing."""
-    config = settings()
-    shapes = jax.eval_shape(
-        lambda key: Block(config).init(key, *inputs(), span=FRAMES, shared=True), jax.random.key(0)
+def noise_like(tree, scale=1.0, seed=0):
+    leaves, structure = jax.tree.flatten(tree)
+    return structure.unflatten(
+        [jnp.asarray(scale * normal(seed + i, *leaf.shape)) for i, leaf in enumerate(leaves)]
     )
-    leaves, structure = jax.tree.flatten(shapes["params"])
-    noise = [normal(10 + i, *leaf.shape) for i, leaf in enumerate(leaves)]
-    # Of NumPy: what is cached must not belong to the trace of the test that calls first.
-    return structure.unflatten([0.5 * z / z.shape[0] ** 0.5 for z in noise])
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def call(config, span, shared, params, x, c, state):
-    return Block(config).apply({"params": params}, x, c, state, span=span, shared=shared)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def call_next_frame(config, shared, params, x, c, state, past, position):
-    return Block(config).apply(
-        {"params": params}, x, c, state, past, position, shared=shared, method="next_frame"
+def inputs(config):
+    """Parameters away from their start, where a block does nothing; tokens, conditions, and a state that is not empty."""
+    x, c = (
+        jnp.asarray(normal(seed, BATCH, FRAMES, *shape, WIDTH))
+        for seed, shape in enumerate([(config.tokens,), ()])
+    )
+    state = noise_like(mixers.build(config).initial_state(BATCH, config.tokens), seed=2)
+    init = functools.partial(Block(config).init, span=FRAMES, shared=True)
+    return (
+        noise_like(jax.eval_shape(init, jax.random.key(0), x, c, state)["params"], 0.2, seed=10),
+        x,
+        c,
+        state,
     )
 
 
@@ -85,6 +60,10 @@ def normalised(x):
 
 def dense(params, x):
     return x @ params["kernel"] + params["bias"]
+
+
+def silu(x):
+    return x / (1 + np.exp(-x))
 
 
 def mlp(params, x):
@@ -97,111 +76,104 @@ def mlp(params, x):
 def chunks(params, c, count):
     """Shift, scale, gate, ... of every frame, to be broadcast over its tokens."""
     (layer,) = params.values()
-    parts = np.split(dense(layer, c / (1 + np.exp(-c))), count, axis=-1)
-    return [part[:, :, None] for part in parts]
+    return [part[:, :, None] for part in np.split(dense(layer, silu(c)), count, axis=-1)]
 
 
 def attention_and_mlp(params, kind, x, c, attend):
     shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = chunks(params[f"{kind}_modulation"], c, 6)
-    x = x + gate * attend(normalised(x) * (1 + scale) + shift)
+    x = x + gate * attend(jnp.asarray(normalised(x) * (1 + scale) + shift))
     return x + mlp_gate * mlp(params[f"{kind}_mlp"], normalised(x) * (1 + mlp_scale) + mlp_shift)
 
 
-def by_hand(order, shared):
-    """The parts of the block, one after another in ``order``; attentions and mixer are tested on their own."""
-    config, params = settings(), weights()
-    x, c, state = inputs()
-    bound = Block(config).bind({"params": jax.tree.map(jnp.asarray, params)})
-    params, x, c = jax.tree.map(np.asarray, (params, x, c))
-    for part in order:
-        if part == "memory":
-            x = np.asarray(bound.memory(jnp.asarray(x), jnp.asarray(c), state, shared, None)[0])
-        elif part == "spatial":
-            x = attention_and_mlp(params, part, x, c, lambda z: bound.spatial_attention(jnp.asarray(z)))
-        else:
-            x = attention_and_mlp(
-                params, part, x, c, lambda z: bound.temporal_attention(jnp.asarray(z), FRAMES)[0]
-            )
-    return x
-
-
-@pytest.mark.parametrize("shared", [True, False])
-def test_parts_follow_one_another_as_in_the_paper(shared):
-    y, *_ = call(settings(), FRAMES, shared, weights(), *inputs())
-    np.testing.assert_allclose(y, by_hand(("spatial", "temporal", "memory"), shared), rtol=0, atol=1e-11)
-
-
-def test_another_order_would_be_seen():
-    y, *_ = call(settings(), FRAMES, True, weights(), *inputs())
-    for order in (("temporal", "spatial", "memory"), ("memory", "spatial", "temporal")):
-        assert np.abs(y - by_hand(order, True)).max() > 1e-2
-
-
-def test_a_fresh_memory_leaves_the_block_as_it_was():
-    """With ``gate_init`` 0 the output equals that of the block without memory, to the bit, for any state."""
-    config = settings(MemoryConfig(action_width=4))
-    bare = settings(MemoryConfig(kind="none"))
-    fresh = jax.jit(lambda key: Block(config).init(key, *inputs(), span=FRAMES, shared=True))
-    params = {**weights(), "memory": fresh(jax.random.key(0))["params"]["memory"]}
-    base = {name: part for name, part in params.items() if name != "memory"}
-    x, c, state = inputs()
-    expected, nothing, kept, _ = call(bare, FRAMES, True, base, x, c, ())
-    assert nothing == () and kept is None
-    for shared in (True, False):
-        for start in (state, state_like(config, 3)):
-            y, *_ = call(config, FRAMES, shared, params, x, c, start)
-            np.testing.assert_array_equal(y, expected)
-    opened = {**params, "memory": weights()["memory"]}
-    assert np.abs(call(config, FRAMES, True, opened, x, c, state)[0] - expected).max() > 1e-2
-
-
-@pytest.mark.parametrize("shared", [True, False])
-def test_frames_one_at_a_time_equal_the_window(shared):
-    config = settings()
-    x, c, state = inputs()
-    whole, end, _, past = call(config, FRAMES, shared, weights(), x, c, state)
-    slots = KVCache(*(jnp.zeros((*part.shape[:3], FRAMES - 1, part.shape[4])) for part in past))
+def literal_branch(config, shared, params, x, c, state):
+    """What each token of each frame brings to the mixer, frame after frame: outputs, and the state after each frame."""
+    mixer = mixers.build(config)
+    run = jax.jit(lambda state, z: mixer.apply({"params": params["mixer"]}, state, z, method="run"))
+    shift, scale, gate = chunks(params["modulation"], c, 3)
+    z, ys, states = normalised(x) * (1 + scale) + shift, [], []
+    if config.memory.features:
+        feature = dense(params["action"], silu(c))[:, :, None]
+        z = np.concatenate([z, np.repeat(feature, x.shape[2], axis=2)], axis=-1)
     for t in range(FRAMES):
-        now = slice(t, t + 1)
-        y, state, own = call_next_frame(
-            config, shared, weights(), x[:, now], c[:, now], state, slots, jnp.asarray(t)
-        )
-        np.testing.assert_allclose(y, whole[:, now], rtol=0, atol=1e-11)
-        if t < FRAMES - 1:
-            slots = KVCache(*(part.at[:, :, :, now].set(new) for part, new in zip(slots, own)))
-    for leaf, expected in zip(jax.tree.leaves(state), jax.tree.leaves(end), strict=True):
-        np.testing.assert_allclose(leaf, expected, rtol=0, atol=1e-11)
+        after, y = run(state, jnp.asarray(z[:, t : t + 1]))
+        state = state if shared else after
+        states.append(after)
+        ys.append(y)
+    return x + gate * np.concatenate(ys, axis=1), states
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_no_frame_sees_a_later_frame_or_its_condition(shared):
+def assert_close(found, expected):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-11), found, expected)
+
+
+@pytest.mark.parametrize("shared, action", [(True, True), (False, True), (False, False)])
+def test_a_block_is_its_parts_one_after_another_as_in_the_paper(shared, action, float64):
+    config = settings(action=action, hidden=6)
+    params, x, c, state = inputs(config)
+    bound = Block(config).bind({"params": params})
+    call = jax.jit(functools.partial(Block(config).apply, span=FRAMES, shared=shared))
+    y, after, states, _ = call({"params": params}, x, c, state)
+    params, x, c = jax.tree.map(np.asarray, (params, x, c))
+    x = attention_and_mlp(params, "spatial", x, c, bound.spatial_attention)
+    x = attention_and_mlp(params, "temporal", x, c, lambda z: bound.temporal_attention(z, FRAMES)[0])
+    x, every = literal_branch(config, shared, params["memory"], x, c, state)
+    assert_close(y, x)
+    assert_close(after, state if shared else every[-1])  # a shared state comes out as it went in
+    assert states is None
+
+
+@pytest.mark.parametrize("shared, ends", [(True, [[1], [1]]), (False, [[1, 3], [4, 2]])])
+def test_states_are_kept_where_they_are_wanted(shared, ends, float64):
+    """In a shared window after its first frame, which alone will enter the memory."""
     config = settings()
-
-    @jax.jit
-    def gradients(x, c):
-        y, pull = jax.vjp(
-            lambda x, c: call(config, FRAMES, shared, weights(), x, c, inputs()[2])[0].sum(0), x, c
-        )
-        one_frame = np.eye(FRAMES)[:, :, None, None]
-        return jax.vmap(pull)(jnp.asarray(one_frame * normal(5, *y.shape)))
-
-    by_x, by_c = gradients(*inputs()[:2])
-    earlier = np.tril(np.ones((FRAMES, FRAMES), bool))
-    for by_input in (by_x, by_c):  # (output frame, video, frame, ...)
-        influence = np.abs(by_input).max(tuple(range(3, by_input.ndim))).min(1)
-        np.testing.assert_array_equal(influence > 0, earlier)
+    params, x, c, state = inputs(config)
+    params = params["memory"]
+    apply = jax.jit(MemoryBranch(config).apply, static_argnums=4)
+    *plain, _ = apply({"params": params}, x, c, state, shared)
+    *outputs, kept = apply({"params": params}, x, c, state, shared, jnp.array(ends))
+    assert_close(outputs, plain)
+    _, every = literal_branch(config, shared, *jax.tree.map(np.asarray, (params, x, c)), state)
+    for b, k in np.ndindex(np.shape(ends)):
+        for found, expected in zip(kept, every[ends[b][k] - 1], strict=True):
+            np.testing.assert_allclose(found[b, k], expected[b], rtol=0, atol=1e-11)
 
 
-def test_windows_of_one_frame_meet_through_the_memory_alone():
-    config, bare = settings(), settings(MemoryConfig(kind="none"))
-    base = {name: part for name, part in weights().items() if name != "memory"}
-    x, c, state = inputs()
-    changed = x.at[:, 0].add(1.0)
+@pytest.mark.parametrize("action", [True, False])
+def test_a_branch_has_the_parameters_of_its_parts_and_starts_with_its_gate(action, float64):
+    config = settings(action=action, hidden=6)
+    _, x, c, state = inputs(config)
+    params = jax.jit(lambda key: MemoryBranch(config).init(key, x, c, state, False))(jax.random.key(0))[
+        "params"
+    ]
+    features = 4 if action else 0
+    expected = {
+        "modulation/Dense_0/kernel": (WIDTH, 3 * WIDTH),
+        "modulation/Dense_0/bias": (3 * WIDTH,),
+        "mixer/kernel": (WIDTH + features, 4 * 6),
+        "mixer/bias": (4 * 6,),
+        "mixer/cell/kernel": (6, 4 * 6),
+        "mixer/out/kernel": (6, WIDTH),
+        "mixer/out/bias": (WIDTH,),
+    }
+    if action:
+        expected |= {"action/kernel": (WIDTH, 4), "action/bias": (4,)}
+    assert {name: leaf.shape for name, leaf in named_leaves(params).items()} == expected
+    modulation = params["modulation"]["Dense_0"]
+    np.testing.assert_array_equal(modulation["kernel"], 0)
+    np.testing.assert_array_equal(modulation["bias"], np.repeat([0.0, 0.0, 0.5], WIDTH))
 
-    def differs(config, shared, params, state):
-        a, b = (call(config, 1, shared, params, z, c, state)[0] for z in (x, changed))
-        return [bool(d) for d in np.any(a != b, axis=(0, 2, 3))]
 
-    assert differs(bare, False, base, ()) == [True, False, False, False]
-    assert differs(config, True, weights(), state) == [True, False, False, False]
-    assert differs(config, False, weights(), state) == [True, True, True, True]
+def test_epsilon_bounds_the_scale_of_constant_tokens(float64):
+    x, zero = np.full((1, 1, 1, WIDTH), 7.0), jnp.zeros((1, 1, 1, WIDTH))
+    np.testing.assert_array_equal(modulate(jnp.asarray(x), zero, zero), 0)
+    x[..., ::2] += 2e-3  # a standard deviation of 1e-3, as large as the root of epsilon
+    np.testing.assert_allclose(np.abs(modulate(jnp.asarray(x), zero, zero)), 2**-0.5, rtol=1e-6)
+
+
+def test_statistics_are_exact_for_bfloat16_tokens():
+    x = jnp.asarray(100 + normal(3, 1, 1, 50, 64), jnp.bfloat16)  # a mean that bfloat16 sums would miss
+    zero = jnp.zeros((1, 1, 1, 64), jnp.bfloat16)
+    y = modulate(x, zero, zero)
+    expected = normalised(np.asarray(x, np.float64))
+    assert y.dtype == jnp.bfloat16
+    assert np.abs(np.asarray(y, np.float64) - expected).max() < 2**-8 * np.abs(expected).max()

@@ -62,17 +62,6 @@ def test_spatial_angles_are_rounded_as_those_of_oasis(grid, maximum):
         )
 
 
-def test_products_of_queries_and_keys_depend_on_distances_in_time_alone():
-    angles = temporal_angles(12, 16)
-    with jax.enable_x64(True):
-        q, k = (np.asarray(rotate(jnp.asarray(np.tile(normal(s, 16), (12, 1))), angles)) for s in (0, 1))
-    products = q @ k.T
-    for distance in range(-11, 12):
-        diagonal = np.diagonal(products, distance)
-        np.testing.assert_allclose(diagonal, diagonal[0], rtol=0, atol=1e-12)
-    assert len({round(products[0, i], 6) for i in range(12)}) == 12
-
-
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 2e-4), ("bfloat16", 2**-7)])
 def test_late_positions_are_as_exact_as_the_type_of_the_features(dtype, tolerance):
     """Angles in bfloat16 would be wrong by a radian at position 1,000."""

@@ -18,18 +18,22 @@ def strided(toy):
     """A model whose window slides by two frames, so that contexts leave two or three frames in it, and three videos."""
     trained = load_trained(toy.written("lstm-s2"))
     episodes = Episodes(toy.mazes, "test")
-    return trained, [
-        read_clip(episodes, index, trained.config, trained.tokenizer) for index in range(len(episodes))
-    ]
+    clips = [read_clip(episodes, i, trained.config, trained.tokenizer) for i in range(len(episodes))]
+    return trained, clips
 
 
-def test_videos_of_different_lengths_are_predicted_as_each_by_itself(strided):
+@pytest.fixture(scope="module")
+def predictions(strided):
+    trained, clips = strided
+    return predict(trained.model, trained.params, trained.tokenizer, trained.config, clips, BATCH)
+
+
+def test_videos_of_different_lengths_are_predicted_as_each_by_itself(strided, predictions):
     """Nothing joins the videos of a batch: the noise of a frame is that of the video's place in the list and the frame."""
     trained, clips = strided
     model, config = trained.model, trained.config
     assert [clip.context for clip in clips] == [36, 33, 34]
     assert [rollout.frames_in_window(model, clip.context) for clip in clips] == [2, 3, 2]  # two batches
-    predictions = predict(model, trained.params, trained.tokenizer, config, clips, BATCH)
     for place, (clip, prediction) in enumerate(zip(clips, predictions, strict=True)):
         assert prediction.shape == clip.frames[clip.context :].shape and prediction.dtype == np.float32
         latents = trained.tokenizer.encode(clip.frames[: clip.context] / np.float32(255))
@@ -51,19 +55,24 @@ def test_videos_of_different_lengths_are_predicted_as_each_by_itself(strided):
         assert np.std(expected) > 0.05 and np.abs(np.diff(expected, axis=0)).mean() > 0.01
 
 
-def test_more_padding_changes_nothing(strided):
+def test_more_padding_changes_nothing_and_clips_are_read_with_their_batch(strided, predictions):
     trained, clips = strided
-    arguments = trained.model, trained.params, trained.tokenizer, trained.config
+    read = []
+
+    def reader(index):
+        read.append(index)
+        return clips[index]
+
     spans = [clip.span for clip in clips]
-    context, future = longest(spans)
-    assert context == 36
-    padded = Span(context + 5, future + 3)
-    expected = predict(*arguments, clips, BATCH)
-    found = {i: frames for i, _, frames in predict_each(*arguments, clips.__getitem__, spans, BATCH, padded)}
-    assert list(found) == [0, 2, 1]  # batch after batch
-    for index, frames in found.items():
-        assert frames.shape == expected[index].shape
-        np.testing.assert_allclose(frames, expected[index], atol=1e-4)
+    assert longest(spans).context == 36
+    padded = Span(longest(spans).context + 5, longest(spans).future + 3)
+    arguments = trained.model, trained.params, trained.tokenizer, trained.config
+    seen = []
+    for index, _, frames in predict_each(*arguments, reader, spans, BATCH, padded):
+        seen.append((index, *read))
+        assert frames.shape == predictions[index].shape
+        np.testing.assert_allclose(frames, predictions[index], atol=1e-4)
+    assert seen == [(0, 0, 2), (2, 0, 2), (1, 0, 2, 1)]
 
 
 def test_no_clip_starts_from_the_noise_of_a_training_step(strided, monkeypatch):
@@ -84,20 +93,6 @@ def test_no_clip_starts_from_the_noise_of_a_training_step(strided, monkeypatch):
         for step in range(10)
     ]
     assert len(used) == 4 and not [key for key in used if key in training]
-
-
-def test_clips_are_read_with_their_batch(strided):
-    trained, clips = strided
-    read = []
-
-    def reader(index):
-        read.append(index)
-        return clips[index]
-
-    spans = [clip.span for clip in clips]
-    arguments = trained.model, trained.params, trained.tokenizer, trained.config
-    seen = [(i, *read) for i, _, _ in predict_each(*arguments, reader, spans, BATCH, longest(spans))]
-    assert seen == [(0, 0, 2), (2, 0, 2), (1, 0, 2, 1)]
 
 
 def test_a_clip_is_the_episode_and_its_context(strided, toy):

@@ -17,7 +17,7 @@ from rad_jax.runs.restore import load_trained
 CONTEXT, FUTURE = (
     36,
     24,
-)  # frames of the first episode; scripts have as many steps, so that all walks are one program
+)  # of the first episode; scripts have as many steps, so that all walks are one program
 
 
 @pytest.fixture
@@ -93,17 +93,20 @@ def test_a_file_with_actions_and_poses_is_the_condition_of_the_episode(toy, maze
 
 def test_names_tell_no_pose(toy, mazes):
     config = load_trained(toy.written("df", "action+pose")).config
-    with pytest.raises(DataError, match=r"names tell no pose; give an \.npz file with actions and pose"):
-        read_script("noop*3", mazes.spec, config)
+    refuse("noop*3", mazes.spec, config, r"noop\*3: .* action\+pose")
+
+
+def refuse(script, spec, config, match="--actions"):
+    with pytest.raises(DataError, match=match) as info:
+        read_script(str(script), spec, config)
+    assert "\n" not in str(info.value)
 
 
 @pytest.mark.parametrize(
     "script", ["fly", "noop*", "noop*-1", "noop*1.5", "noop,,noop", "", "noop noop", "noop*0", "noop*²"]
 )
 def test_names_that_are_none_are_one_line(script, toy, mazes):
-    with pytest.raises(DataError, match="--actions") as info:
-        read_script(script, mazes.spec, toy.config())
-    assert "\n" not in str(info.value)
+    refuse(script, mazes.spec, toy.config())
 
 
 NOTHING = np.zeros((0, 6), np.float32)
@@ -125,15 +128,13 @@ NOTHING = np.zeros((0, 6), np.float32)
     ids=["name", "width", "row", "number", "empty", "nan", "text", "objects", "npy"],
 )
 def test_a_file_that_does_not_fit_is_one_line(arrays, toy, mazes, tmp_path):
-    path = str(tmp_path / "script.npz")
+    path = tmp_path / "script.npz"
     if isinstance(arrays, dict):
         np.savez(path, **arrays)
     else:  # one array, and only the name of the file says that there are several
         with open(path, "wb") as file:
             np.save(file, arrays)
-    with pytest.raises(DataError, match=r"--actions .*script\.npz") as info:
-        read_script(path, mazes.spec, toy.config())
-    assert "\n" not in str(info.value)
+    refuse(path, mazes.spec, toy.config(), r"--actions .*script\.npz")
 
 
 @pytest.mark.parametrize(
@@ -146,9 +147,7 @@ def test_a_file_that_is_none_is_one_line(content, toy, mazes, tmp_path):
         content = path.read_bytes()[:300]
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(DataError, match=r"--actions .*script\.npz") as info:
-        read_script(str(path), mazes.spec, toy.config())
-    assert "\n" not in str(info.value)
+    refuse(path, mazes.spec, toy.config(), r"--actions .*script\.npz")
 
 
 @pytest.mark.parametrize("more", [["--episode", "3"], ["--episode", "-1"], ["--actions", "fly"]])

@@ -50,7 +50,7 @@ def programs(kind: str) -> dict[str, str]:
     )
     key = jax.eval_shape(lambda: jax.random.key(0))
     action = jax.ShapeDtypeStruct((1, 3), jnp.float32)
-    step = stream._step.lower(model, config.diffusion, 2, walk.params, walk.window, action, key)
+    step = stream._step.lower(walk.replace(window=None), walk.window, action, key)
     return {name: lowered.compile().as_text() for name, lowered in (("train", train), ("rollout", step))}
 
 

@@ -14,21 +14,18 @@ The write of a frame is an affine map of the state, S <- keep S + write, and the
 their products are sequential.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 from flax import linen as nn
 
-from rad_jax.axes import Array, Float, Int, Key
-from rad_jax.config import ModelConfig
+from rad_jax.axes import Array, Float, Int
+from rad_jax.model.mixers import Mixer, Walk, states_among
+from rad_jax.model.mixers.mamba2 import first_log_rate, first_step
 from rad_jax.model.mixers.triangular import solve_unit_lower
 from rad_jax.model.rope import rotate, spatial_angles
 
-DECAY_RATE = (1.0, 16.0)  # exp(A) starts uniform here
-FRAME_STEP = (1e-3, 1e-1)  # and softplus(bias), summed over the tokens of a frame, log-uniform here
 small = nn.initializers.variance_scaling(2.0**-5, "fan_avg", "uniform")  # Xavier with ARL2's gain 2^-2.5
 
 
@@ -57,102 +54,57 @@ def write_of_frame(
     return decayed - jnp.einsum("...ne,...nf->...ef", late, stale), write
 
 
-class ARL2(nn.Module):
-    """See the module docstring, and `rad_jax.model.mixers` for the contract.
-
-    The state is one matrix per head, keys by values: (b, h, e, e), at least float32.
-
-    Attributes:
-      width: features of ``y``, shared out over ``heads``.
-      grid: rows and columns of the tokens of a frame.
-      dtype: of the operands of the projections.
-      param_dtype: of parameters and of everything else.
-    """
-
-    width: int
-    heads: int
-    grid: tuple[int, int]
-    dtype: jnp.dtype
-    param_dtype: jnp.dtype
-
-    @classmethod
-    def from_config(cls, config: ModelConfig, **kwargs: Any) -> "ARL2":
-        """Builds the module from a ``ModelConfig``."""
-        heads = config.memory.heads or config.heads
-        return cls(config.width, heads, config.grid, config.compute_dtype, config.state_dtype, **kwargs)
+class ARL2(Mixer):
+    """See the module docstring. The state is one matrix per head, keys by values: (b, h, e, e), at least float32."""
 
     def setup(self):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        self.qkv = nn.Dense(3 * self.width, **types)
-        self.gates = nn.Dense(3 * self.heads, use_bias=False, kernel_init=small, **types)
-        self.out = nn.Dense(self.width, **types)
-        self.rate = self.param("rate", self._init_rate, (self.heads,), self.param_dtype)
-        self.step = self.param("step", self._init_step, (self.heads,), self.param_dtype)
+        config = self.config
+        self.qkv = nn.Dense(3 * config.width, **config.types)
+        self.gates = nn.Dense(3 * self.heads, use_bias=False, kernel_init=small, **config.types)
+        self.out = nn.Dense(config.width, **config.types)
+        self.rate = self.param("rate", first_log_rate, (self.heads,), config.state_dtype)
+        # Per token, so that a frame of any size starts with the decay that the delta rule's authors give one token.
+        self.step = self.param("step", first_step, (self.heads,), config.state_dtype, config.tokens)
 
     def initial_state(self, batch: int, tokens: int) -> Float[Array, "b h e e"]:
-        e = self.width // self.heads
-        return jnp.zeros((batch, self.heads, e, e), self.param_dtype)
+        e = self.config.width // self.heads
+        return jnp.zeros((batch, self.heads, e, e), self.config.state_dtype)
 
-    def run(
-        self, state: Float[Array, "b h e e"], x: Float[Array, "b t n f"]
-    ) -> tuple[Float[Array, "b h e e"], Float[Array, "b t n d"]]:
-        state, before, q, gate = self._run(state, x)
-        return state, self._output(jnp.einsum("bthke,btnhk->btnhe", before, q), gate)
-
-    def run_with_states(
-        self, state: Float[Array, "b h e e"], x: Float[Array, "b t n f"], ends: Int[Array, "b k"]
-    ) -> tuple[Float[Array, "b h e e"], Float[Array, "b t n d"], Float[Array, "b k h e e"]]:
-        last, before, q, gate = self._run(state, x)
-        # A state for every frame is affordable here: it has no axis of tokens.
-        every = jnp.concatenate([before, last[:, None]], axis=1)
-        states = jnp.take_along_axis(every, jnp.clip(ends, 0, x.shape[1])[:, :, None, None, None], axis=1)
-        return last, self._output(jnp.einsum("bthke,btnhk->btnhe", before, q), gate), states
-
-    def read(self, state: Float[Array, "b h e e"], x: Float[Array, "b t n f"]) -> Float[Array, "b t n d"]:
-        q, *_, gate = self._project(x)
-        return self._output(jnp.einsum("bhke,btnhk->btnhe", state, q), gate)
-
-    def _run(
-        self, state: Float[Array, "b h e e"], x: Float[Array, "b t n f"]
-    ) -> tuple[
-        Float[Array, "b h e e"], Float[Array, "b t h e e"], Float[Array, "b t n h e"], Float[Array, "b t n h"]
-    ]:
-        """The state after all frames and before each of them, with the queries and gates of what reads it."""
+    def walk(self, state: Float[Array, "b h e e"], x: Float[Array, "b t n f"]) -> Walk:
         q, k, v, beta, gamma, gate = self._project(x)
         heads_first = [rearrange(z, "b t n h ... -> t b h n ...") for z in (k, v, beta, gamma)]
         # The square matrices over tokens are made again in the backward pass.
         keep, write = jax.checkpoint(write_of_frame)(*heads_first)
         last, before = jax.lax.scan(lambda s, frame: (frame[0] @ s + frame[1], s), state, (keep, write))
-        return last, rearrange(before, "t b h k e -> b t h k e"), q, gate
+        before = rearrange(before, "t b h k e -> b t h k e")
+
+        def states_at(ends: Int[Array, "b k"]) -> Float[Array, "b k h e e"]:
+            # A state for every frame is affordable here: it has no axis of tokens.
+            return states_among(jnp.concatenate([before[:, 1:], last[:, None]], axis=1), ends)
+
+        return last, self._output(jnp.einsum("bthke,btnhk->btnhe", before, q), gate), states_at
+
+    def read(self, state: Float[Array, "b h e e"], x: Float[Array, "b t n f"]) -> Float[Array, "b t n d"]:
+        q, *_, gate = self._project(x)
+        return self._output(jnp.einsum("bhke,btnhk->btnhe", state, q), gate)
 
     def _project(self, x: Float[Array, "b t n f"]) -> tuple[Array, Array, Array, Array, Array, Array]:
         """Queries (scaled), keys and values (b, t, n, h, e), write strength, log decay and output gate (b, t, n, h)."""
-        q, k, v = rearrange(self._state_typed(self.qkv(x)), "b t n (s h e) -> s b t n h e", s=3, h=self.heads)
-        angles = spatial_angles(*self.grid, q.shape[-1])[:, None]
+        qkv, gates = (layer(x).astype(self.config.state_dtype) for layer in (self.qkv, self.gates))
+        q, k, v = rearrange(qkv, "b t n (s h e) -> s b t n h e", s=3, h=self.heads)
+        angles = spatial_angles(*self.config.grid, q.shape[-1])[:, None]
         q, k = (unit(rotate(z, angles)) for z in (q, k))
-        step, write, gate = rearrange(self._state_typed(self.gates(x)), "b t n (s h) -> s b t n h", s=3)
+        step, write, gate = rearrange(gates, "b t n (s h) -> s b t n h", s=3)
         gamma = -jnp.exp(self.rate) * jax.nn.softplus(step + self.step)
         return q / np.sqrt(q.shape[-1]), k, v, 2 * jax.nn.sigmoid(write), gamma, jax.nn.sigmoid(gate)
 
     def _output(self, y: Float[Array, "b t n h e"], gate: Float[Array, "b t n h"]) -> Float[Array, "b t n d"]:
         return self.out(rearrange(gate[..., None] * y, "b t n h e -> b t n (h e)"))
 
-    def _state_typed(self, x: Array) -> Array:
-        return x.astype(self.param_dtype)
 
-    def _init_rate(self, key: Key[Array, ""], shape: tuple[int, ...], dtype: jnp.dtype) -> Float[Array, "h"]:
-        return jnp.log(jax.random.uniform(key, shape, dtype, *DECAY_RATE))
-
-    def _init_step(self, key: Key[Array, ""], shape: tuple[int, ...], dtype: jnp.dtype) -> Float[Array, "h"]:
-        """Per token, so that a frame of any size starts with the decay that the delta rule's authors give one token."""
-        low, high = np.log(FRAME_STEP)
-        step = jnp.exp(jax.random.uniform(key, shape, dtype, low, high)) / (self.grid[0] * self.grid[1])
-        return step + jnp.log(-jnp.expm1(-step))  # the inverse of softplus
-
-
-def unit(x: Float[Array, "*b e"], epsilon: float = 1e-6) -> Float[Array, "*b e"]:
+def unit(x: Float[Array, "*b e"]) -> Float[Array, "*b e"]:
     """Vectors of length one."""
-    return x * jax.lax.rsqrt(jnp.square(x).sum(-1, keepdims=True) + epsilon)
+    return x * jax.lax.rsqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-6)
 
 
 MIXER = ARL2

@@ -22,9 +22,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rad_jax.arrays import fit
 from rad_jax.axes import Array, Float
+from rad_jax.model.mixers import standardise
 
-EPSILON = 1e-6
 exact = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
@@ -76,13 +77,6 @@ def gradient(
     x, factor = standardise(z)
     slope = norm.gain[:, None] * (norm.gain[:, None] * x + norm.bias[:, None] - target)
     return factor * (slope - slope.mean(-1, keepdims=True) - x * (slope * x).mean(-1, keepdims=True))
-
-
-def standardise(z: Float[Array, "*b e"]) -> tuple[Float[Array, "*b e"], Float[Array, "*b 1"]]:
-    """``z`` with mean 0 and variance 1 over the last axis, and what it was multiplied by."""
-    z = z - z.mean(-1, keepdims=True)
-    factor = jax.lax.rsqrt(jnp.square(z).mean(-1, keepdims=True) + EPSILON)
-    return z * factor, factor
 
 
 def evaluate(
@@ -139,8 +133,7 @@ def train(
     size = -(-count // segments)
 
     def cut(x: Array) -> Array:
-        x = jnp.pad(x, [(0, segments * size - count)] + [(0, 0)] * (x.ndim - 1))
-        return x.reshape(segments, size, *x.shape[1:])
+        return fit(segments * size, x, axis=0).reshape(segments, size, *x.shape[1:])
 
     # XLA unrolls a loop of one step, and would then merge the recomputation with what it recomputes.
     run = jax.checkpoint(functools.partial(jax.lax.scan, step), prevent_cse=segments == 1)

@@ -10,16 +10,17 @@ segments grow with the number of frames, also in the backward pass, which redoes
 least float32 whatever the compute dtype.
 """
 
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 from flax import linen as nn
 
+from rad_jax.arrays import fit, window_of
 from rad_jax.axes import Array, Float, Int, Key
-from rad_jax.config import ModelConfig
-from rad_jax.model.mixers import ssd
+from rad_jax.model.mixers import Mixer, Walk, ssd
 
 EPSILON = 1e-5  # of the RMS norm
 FIRST_RATE = (1.0, 16.0)  # exp(a_log), uniform
@@ -38,102 +39,43 @@ class Mamba2State(NamedTuple):
     s: Float[Array, "b n h e u"]
 
 
-class Mamba2(nn.Module):
-    """See the module docstring, and `rad_jax.model.mixers` for the contract. Inside, frames come after tokens.
+class Mamba2(Mixer):
+    """See the module docstring. Inside, frames come after tokens; at most ``memory.mixer_segment`` are taken at once."""
 
-    Attributes:
-      width: features of the output.
-      heads: heads, together ``memory.expand`` times as wide as the model.
-      head_width: features of a head, rows of its state.
-      size: size of b and c, columns of a head's state.
-      conv: frames the convolution sees, at least 2.
-      segment: most frames taken at once.
-      dtype: of the operands of matrix products.
-      param_dtype: of parameters, steps, decays and states.
-    """
-
-    width: int
-    heads: int
-    head_width: int
-    size: int
-    conv: int
-    segment: int
-    dtype: jnp.dtype
-    param_dtype: jnp.dtype
-
-    @classmethod
-    def from_config(cls, config: ModelConfig, **kwargs: Any) -> "Mamba2":
-        """Builds the module from a ``ModelConfig``."""
-        memory = config.memory
-        return cls(
-            config.width,
-            memory.expand * config.width // memory.head_width,
-            memory.head_width,
-            memory.state,
-            memory.conv,
-            memory.mixer_segment,
-            config.compute_dtype,
-            config.state_dtype,
-            **kwargs,
-        )
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """Number of heads, their width, features of z (those of all heads), and features of xbc."""
+        memory = self.config.memory
+        inner = memory.expand * self.config.width
+        return inner // memory.head_width, memory.head_width, inner, inner + 2 * memory.state
 
     def setup(self):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype, "kernel_init": uniform}
-        exact = {**types, "dtype": self.param_dtype}  # a rounded step decays the state at another rate
-        inner, convolved = self._widths
+        config, memory, dtype = self.config, self.config.memory, self.config.state_dtype
+        heads, _, inner, convolved = self.sizes
+        types = {**config.types, "kernel_init": uniform}
+        bound = memory.conv**-0.5
+        exact = {**types, "dtype": dtype}  # a rounded step decays the state at another rate
         self.project = nn.Dense(inner + convolved, use_bias=False, **types)
-        self.step = nn.Dense(self.heads, bias_init=first_step, **exact)
-        self.conv_kernel = self.param("conv_kernel", uniform, (self.conv, convolved), self.param_dtype)
-        self.conv_bias = self.param("conv_bias", self._init_conv_bias, (convolved,), self.param_dtype)
-        self.a_log = self.param("a_log", first_log_rate, (self.heads,), self.param_dtype)
-        self.d = self.param("d", nn.initializers.ones, (self.heads,), self.param_dtype)
-        self.norm = nn.RMSNorm(EPSILON, dtype=self.param_dtype, param_dtype=self.param_dtype)
-        self.out = nn.Dense(self.width, use_bias=False, **types)
+        self.step = nn.Dense(heads, bias_init=first_step, **exact)
+        self.conv_kernel = self.param("conv_kernel", uniform, (memory.conv, convolved), dtype)
+        self.conv_bias = self.param(
+            "conv_bias", partial(jax.random.uniform, minval=-bound, maxval=bound), (convolved,), dtype
+        )
+        self.rate = -jnp.exp(self.param("a_log", first_log_rate, (heads,), dtype))  # log decay per unit of dt
+        self.d = self.param("d", nn.initializers.ones, (heads,), dtype)
+        self.norm = nn.RMSNorm(EPSILON, dtype=dtype, param_dtype=dtype)
+        self.out = nn.Dense(config.width, use_bias=False, **types)
 
     def initial_state(self, batch: int, tokens: int) -> Mamba2State:
-        tail = jnp.zeros((batch, tokens, self.conv - 1, self._widths[1]), self.param_dtype)
-        s = jnp.zeros((batch, tokens, self.heads, self.head_width, self.size), self.param_dtype)
-        return Mamba2State(tail, s)
+        memory, (heads, head_width, _, convolved) = self.config.memory, self.sizes
+        shapes = (memory.conv - 1, convolved), (heads, head_width, memory.state)
+        return Mamba2State(*(jnp.zeros((batch, tokens, *s), self.config.state_dtype) for s in shapes))
 
-    def run(
-        self, state: Mamba2State, x: Float[Array, "b t n f"]
-    ) -> tuple[Mamba2State, Float[Array, "b t n d"]]:
-        state, y, _ = self._scan(state, x, collect=False)
-        return state, y
-
-    def run_with_states(
-        self, state: Mamba2State, x: Float[Array, "b t n f"], ends: Int[Array, "b k"]
-    ) -> tuple[Mamba2State, Float[Array, "b t n d"], Mamba2State]:
-        last, y, (firsts, new, xbc) = self._scan(state, x, collect=True)
-        size = new.dt.shape[-1]
-        ends = jnp.clip(ends, 0, x.shape[1])
-        segment = jnp.maximum(ends - 1, 0) // size  # of the last frame that counts
-        # From its first state once more to the end: the only states made are one per segment and one per end.
-        of_video = jax.vmap(lambda z, i: z[i], (1, 0))
-        s, new = jax.tree.map(lambda z: of_video(z, segment), (firsts, new))
-        counts = jnp.arange(size) < (ends - segment * size)[:, :, None, None, None]
-        s = ssd.advance(s, new._replace(dt=jnp.where(counts, new.dt, 0)), self._heads)
-        tail = frames_at(self._with_tail(state, xbc), ends, self.conv - 1)
-        return last, y, Mamba2State(tail.astype(self.param_dtype), s)
-
-    def read(self, state: Mamba2State, x: Float[Array, "b t n f"]) -> Float[Array, "b t n d"]:
-        z, xbc, dt = self._project(rearrange(x, "b t n f -> b n t f"))
-        before = (state.tail * self.conv_kernel[:-1]).sum(-2, keepdims=True)
-        new = ssd.Inputs(self._activate(before + self.conv_kernel[-1] * xbc), dt)
-        return rearrange(self._output(ssd.read(state.s, new, self._heads), z), "b n t d -> b t n d")
-
-    def _scan(
-        self, state: Mamba2State, x: Float[Array, "b t n f"], collect: bool
-    ) -> tuple[Mamba2State, Float[Array, "b t n d"], tuple | None]:
-        """Runs segment after segment.
-
-        With ``collect`` also returns the first state and the inputs of every segment (g b n ...), and xbc of all frames.
-        """
-        frames = x.shape[1]
-        count = -(-frames // self.segment)
+    def walk(self, state: Mamba2State, x: Float[Array, "b t n f"]) -> Walk:
+        frames, most = x.shape[1], self.config.memory.mixer_segment
+        count = -(-frames // most)
         size = -(-frames // count)  # as many segments as needed, no longer than needed
-        x = jnp.pad(x, [(0, 0), (0, count * size - frames), (0, 0), (0, 0)])
-        x = rearrange(x, "b (g q) n f -> g b n q f", q=size)
+        segments = rearrange(fit(count * size, x), "b (g q) n f -> g b n q f", q=size)
         lengths = jnp.minimum(frames - size * jnp.arange(count), size)
 
         def step(
@@ -143,34 +85,42 @@ class Mamba2(nn.Module):
             z, xbc, dt = mixer._project(x)
             dt = jnp.where(jnp.arange(size) < length, dt, 0)  # padding changes nothing
             frames = mixer._with_tail(state, xbc)
-            new, heads = mixer._inputs(frames, dt), mixer._heads
-            y = mixer._output(ssd.outputs(state.s, new, heads), z)
-            tail = jax.lax.dynamic_slice_in_dim(frames, length, mixer.conv - 1, axis=2)
-            after = Mamba2State(tail.astype(mixer.param_dtype), ssd.advance(state.s, new, heads))
-            return after, (y, (state.s, new, xbc) if collect else None)
+            new = mixer._inputs(frames, dt)
+            y = mixer._output(ssd.outputs(state.s, new, mixer.rate, mixer.d), z)
+            tail = jax.lax.dynamic_slice_in_dim(frames, length, mixer.config.memory.conv - 1, axis=2)
+            after = Mamba2State(tail.astype(state.tail.dtype), ssd.advance(state.s, new, mixer.rate))
+            return after, (y, state.s, new, xbc)
 
         scan = nn.scan(
             nn.remat(step, prevent_cse=False), variable_broadcast="params", split_rngs={"params": False}
         )
-        state, (y, collected) = scan(self, state, (x, lengths))
-        y = rearrange(y, "g b n q d -> b (g q) n d")[:, :frames]
-        if collect:
-            collected = *collected[:2], rearrange(collected[2], "g b n q f -> b n (g q) f")
-        return state, y, collected
+        last, (y, firsts, new, xbc) = scan(self, state, (segments, lengths))
 
-    @property
-    def _widths(self) -> tuple[int, int]:
-        """Features of z, which are those of all heads, and of xbc."""
-        inner = self.heads * self.head_width
-        return inner, inner + 2 * self.size
+        def states_at(ends: Int[Array, "b k"]) -> Mamba2State:
+            ends = jnp.clip(ends, 0, frames)
+            segment = jnp.maximum(ends - 1, 0) // size  # of the last frame that counts
+            # From its first state once more to the end: the only states made are one per segment and one per end.
+            s, inputs = jax.tree.map(lambda z: jax.vmap(lambda z, i: z[i], (1, 0))(z, segment), (firsts, new))
+            counts = jnp.arange(size) < (ends - segment * size)[:, :, None, None, None]
+            s = ssd.advance(s, inputs._replace(dt=jnp.where(counts, inputs.dt, 0)), self.rate)
+            every = rearrange(
+                self._with_tail(state, rearrange(xbc, "g b n q f -> b n (g q) f")), "b n t f -> b t n f"
+            )
+            tail = jax.vmap(lambda end: window_of(every, end, self.config.memory.conv - 1), 1, 1)(ends)
+            tail = rearrange(tail, "b k w n f -> b k n w f")
+            return Mamba2State(tail.astype(state.tail.dtype), s)
 
-    @property
-    def _heads(self) -> ssd.Heads:
-        return ssd.Heads(-jnp.exp(self.a_log), self.d)
+        return last, rearrange(y, "g b n q d -> b (g q) n d")[:, :frames], states_at
+
+    def read(self, state: Mamba2State, x: Float[Array, "b t n f"]) -> Float[Array, "b t n d"]:
+        z, xbc, dt = self._project(rearrange(x, "b t n f -> b n t f"))
+        before = (state.tail * self.conv_kernel[:-1]).sum(-2, keepdims=True)
+        new = ssd.Inputs(self._activate(before + self.conv_kernel[-1] * xbc), dt)
+        return rearrange(self._output(ssd.read(state.s, new, self.rate, self.d), z), "b n t d -> b t n d")
 
     def _project(self, x: Float[Array, "b n t f"]) -> tuple[Array, Array, Array]:
         """z and xbc (b, n, t, ...), and the steps dt (b, n, h, t)."""
-        z, xbc = jnp.split(self.project(x), [self._widths[0]], axis=-1)
+        z, xbc = jnp.split(self.project(x), [self.sizes[2]], axis=-1)
         dt = rearrange(nn.softplus(self.step(x)), "b n t h -> b n h t")
         return z, xbc, dt
 
@@ -180,22 +130,16 @@ class Mamba2(nn.Module):
 
     def _inputs(self, xbc: Float[Array, "b n m xbc"], dt: Float[Array, "b n h t"]) -> ssd.Inputs:
         """What frames bring to the state; ``xbc`` begins ``conv - 1`` frames before them."""
-        xbc, count = xbc.astype(self.param_dtype), dt.shape[-1]
-        seen = (self.conv_kernel[i] * xbc[:, :, i : i + count] for i in range(self.conv))
+        xbc, count = xbc.astype(self.config.state_dtype), dt.shape[-1]
+        seen = (kernel * xbc[:, :, i : i + count] for i, kernel in enumerate(self.conv_kernel))
         return ssd.Inputs(self._activate(sum(seen)), dt)
 
     def _activate(self, convolved: Float[Array, "b n t xbc"]) -> Float[Array, "b n t xbc"]:
-        return silu(convolved + self.conv_bias).astype(self.dtype)
+        return silu(convolved + self.conv_bias).astype(self.config.compute_dtype)
 
     def _output(self, y: Float[Array, "b n t h e"], z: Float[Array, "b n t f"]) -> Float[Array, "b n t d"]:
         y = rearrange(y, "b n t h e -> b n t (h e)")
-        return self.out(self.norm(y * nn.silu(z.astype(self.param_dtype))))
-
-    def _init_conv_bias(
-        self, key: Key[Array, ""], shape: tuple[int], dtype: jnp.dtype
-    ) -> Float[Array, "xbc"]:
-        bound = self.conv**-0.5
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
+        return self.out(self.norm(y * nn.silu(z.astype(y.dtype))))
 
 
 def silu(x: Float[Array, "*b f"]) -> Float[Array, "*b f"]:
@@ -204,26 +148,15 @@ def silu(x: Float[Array, "*b f"]) -> Float[Array, "*b f"]:
     return x / (1 + jnp.exp(jnp.minimum(-x, 80.0)))
 
 
-def frames_at(
-    z: Float[Array, "b n t f"], first: Int[Array, "b k"], count: int
-) -> Float[Array, "b k n count f"]:
-    """``count`` frames, from each of the ``first`` ones on."""
-
-    def frames(z: Array, i: Int[Array, ""]) -> Array:
-        return jax.lax.dynamic_slice_in_dim(z, i, count, axis=1)
-
-    return jax.vmap(jax.vmap(frames, (None, 0)))(z, first)
-
-
 def first_log_rate(key: Key[Array, ""], shape: tuple[int], dtype: jnp.dtype) -> Float[Array, "h"]:
     """The logarithm of a rate that is uniform in `FIRST_RATE`."""
     return jnp.log(jax.random.uniform(key, shape, dtype, *FIRST_RATE))
 
 
-def first_step(key: Key[Array, ""], shape: tuple[int], dtype: jnp.dtype) -> Float[Array, "h"]:
-    """A bias whose softplus is the first step."""
+def first_step(key: Key[Array, ""], shape: tuple[int], dtype: jnp.dtype, parts: int = 1) -> Float[Array, "h"]:
+    """A bias whose softplus is the first step, shared out over ``parts``."""
     low, high = (jnp.log(jnp.array(step, dtype)) for step in FIRST_STEP)
-    step = jnp.exp(jax.random.uniform(key, shape, dtype, low, high))
+    step = jnp.exp(jax.random.uniform(key, shape, dtype, low, high)) / parts
     return step + jnp.log(-jnp.expm1(-step))
 
 

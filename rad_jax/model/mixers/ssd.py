@@ -6,7 +6,8 @@ Inside a segment the decay from frame j to frame i is exp(l_i - l_j), l the runn
 state at the end are matrix products, and only that state is carried on: one exists per segment, none per frame. A frame
 with dt = 0 changes nothing, which is how segments are filled up and cut short.
 
-Axes: r rows, q frames, h heads, e width of a head, u size of b and c. Decays and states have the dtype of the state,
+Axes: r rows, q frames, h heads, e width of a head, u size of b and c. Heads have a ``rate``, their log decay per unit of dt
+(negative), and ``d``, how much of x they let through. Decays and states have the dtype of the state,
 operands of matrix products that of ``xbc``.
 """
 
@@ -25,27 +26,24 @@ class Inputs(NamedTuple):
     dt: Float[Array, "*r h q"]
 
 
-class Heads(NamedTuple):
-    """What the heads are: log decay per unit of dt, negative, and how much of x they let through."""
-
-    rate: Float[Array, "h"]
-    d: Float[Array, "h"]
-
-
-def advance(state: Float[Array, "*r h e u"], inputs: Inputs, heads: Heads) -> Float[Array, "*r h e u"]:
+def advance(
+    state: Float[Array, "*r h e u"], inputs: Inputs, rate: Float[Array, "h"]
+) -> Float[Array, "*r h e u"]:
     """The state after all frames."""
     x, b, _ = _split(inputs, state)
-    log = _log_decay(inputs, heads)
+    log = _log_decay(inputs, rate)
     left = inputs.dt * jnp.exp(log[..., -1:] - log)  # what is left of each write after the last frame
     written = (x * _by_frame(left)).astype(x.dtype)
     decay = jnp.exp(log[..., -1])[..., None, None]
     return decay * state + _product("...qhe,...qu->...heu", written, b, state.dtype)
 
 
-def outputs(state: Float[Array, "*r h e u"], inputs: Inputs, heads: Heads) -> Float[Array, "*r q h e"]:
+def outputs(
+    state: Float[Array, "*r h e u"], inputs: Inputs, rate: Float[Array, "h"], d: Float[Array, "h"]
+) -> Float[Array, "*r q h e"]:
     """The outputs of all frames, the first of which follows on ``state``."""
     x, b, c = _split(inputs, state)
-    log = _log_decay(inputs, heads)
+    log = _log_decay(inputs, rate)
     gap = log[..., :, None] - log[..., None, :]
     causal = jnp.tril(jnp.ones(gap.shape[-2:], bool))
     # The mask is inside the exponential: outside it, the gradient of an overflow above the diagonal would be 0 * inf.
@@ -53,20 +51,22 @@ def outputs(state: Float[Array, "*r h e u"], inputs: Inputs, heads: Heads) -> Fl
     score = _product("...iu,...ju->...ij", c, b, state.dtype)
     mixed = (score[..., None, :, :] * decay * inputs.dt[..., None, :]).astype(x.dtype)
     own = _product("...hij,...jhe->...ihe", mixed, x, state.dtype)
-    return own + _by_frame(jnp.exp(log)) * _read(state, c) + heads.d[:, None] * x
+    return own + _by_frame(jnp.exp(log)) * _read(state, c) + d[:, None] * x
 
 
-def read(state: Float[Array, "*r h e u"], inputs: Inputs, heads: Heads) -> Float[Array, "*r q h e"]:
+def read(
+    state: Float[Array, "*r h e u"], inputs: Inputs, rate: Float[Array, "h"], d: Float[Array, "h"]
+) -> Float[Array, "*r q h e"]:
     """The output of every frame as if it followed on ``state``: a S c + (dt b.c + d) x, without a state per frame."""
     x, b, c = _split(inputs, state)
     score = (b.astype(state.dtype) * c.astype(state.dtype)).sum(-1)[..., None, :]
-    own = _by_frame(score * inputs.dt + heads.d[:, None]) * x
-    return own + _by_frame(jnp.exp(inputs.dt * heads.rate[:, None])) * _read(state, c)
+    own = _by_frame(score * inputs.dt + d[:, None]) * x
+    return own + _by_frame(jnp.exp(inputs.dt * rate[:, None])) * _read(state, c)
 
 
-def _log_decay(inputs: Inputs, heads: Heads) -> Float[Array, "*r h q"]:
+def _log_decay(inputs: Inputs, rate: Float[Array, "h"]) -> Float[Array, "*r h q"]:
     """Of the state, from before the first frame to after each of them."""
-    return jnp.cumsum(inputs.dt * heads.rate[:, None], axis=-1)
+    return jnp.cumsum(inputs.dt * rate[:, None], axis=-1)
 
 
 def _by_frame(z: Float[Array, "*r h q"]) -> Float[Array, "*r q h 1"]:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 
+from rad_jax.arrays import fit
 from rad_jax.axes import Array, Float
 
 BLOCK = 16
@@ -25,9 +26,7 @@ def solve_unit_lower(lower: Float[Array, "*b n n"], sides: Float[Array, "*b n m"
     block = min(BLOCK, 1 << (n - 1).bit_length())  # a power of two, for the doubling
     rows = -(-n // block) * block
     # Rows of zeros stand for rows of the identity, as the diagonal is taken for ones.
-    batch = [(0, 0)] * (lower.ndim - 2)
-    lower = jnp.pad(lower, [*batch, (0, rows - n), (0, rows - n)])
-    sides = jnp.pad(sides, [*batch, (0, rows - n), (0, 0)])
+    lower, sides = fit(rows, fit(rows, lower, axis=-1), axis=-2), fit(rows, sides, axis=-2)
     starts = range(0, rows, block)
     inverse = _inverse(jnp.stack([lower[..., i : i + block, i : i + block] for i in starts]))
     solved = sides[..., :0, :]

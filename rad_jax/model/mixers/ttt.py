@@ -14,17 +14,17 @@ may end inside a mini-batch: then the state has the weights the mini-batch start
 its position. With mini-batches of one frame there is nothing of that.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 from flax import linen as nn
 
+from rad_jax.arrays import window_of
 from rad_jax.axes import Array, Bool, Float, Int
-from rad_jax.config import ModelConfig
-from rad_jax.model.mixers import inner_sgd
-from rad_jax.model.mixers.inner_sgd import EPSILON, Frames, Linear, Norm, add, apply, normalise, scale
+from rad_jax.model.mixers import EPSILON, Mixer, Walk, inner_sgd, matmul
+from rad_jax.model.mixers.inner_sgd import Frames, Linear, Norm, add, apply, normalise, scale
 
 small = nn.initializers.normal(0.02)
 uniform = nn.initializers.lecun_uniform()  # for square maps that of Xavier, with which DiT starts
@@ -43,53 +43,22 @@ class TTTState(NamedTuple):
     position: Float[Array, "b n"] | None
 
 
-class TTT(nn.Module):
-    """See the module docstring, and `rad_jax.model.mixers` for the contract.
+class TTT(Mixer):
+    """See the module docstring. Every head of a token is an inner model of ``e`` features."""
 
-    Attributes:
-      width: features of the output ``y``.
-      heads: inner models of a token, each of ``e = width / heads`` features.
-      features: how many of the last input features are the action feature (0: none).
-      mini_batch: frames whose gradients are taken at the same weights.
-      inner_rate: learning rate of the inner steps, before its learned factors.
-      segment: frames of a segment of the backward pass.
-      dtype: of the operands of matrix products.
-      param_dtype: of parameters, layer norms, learning rates, inner gradients and state.
-    """
-
-    width: int
-    heads: int
-    features: int
-    mini_batch: int
-    inner_rate: float
-    segment: int
-    dtype: jnp.dtype
-    param_dtype: jnp.dtype
-
-    @classmethod
-    def from_config(cls, config: ModelConfig, **kwargs: Any) -> "TTT":
-        """Builds the module from a ``ModelConfig``."""
-        memory = config.memory
-        return cls(
-            config.width,
-            memory.heads or config.heads,
-            memory.features,
-            memory.mini_batch,
-            memory.inner_rate,
-            memory.mixer_segment,
-            config.compute_dtype,
-            config.state_dtype,
-            **kwargs,
-        )
+    @property
+    def mini_batch(self) -> int:
+        return self.config.memory.mini_batch
 
     def setup(self):
-        heads, e, dtype = self.heads, self.width // self.heads, self.param_dtype
+        config, heads, dtype = self.config, self.heads, self.config.state_dtype
+        width, e = config.width, config.width // heads
         zeros, ones = nn.initializers.zeros, nn.initializers.ones
-        types = {"kernel_init": uniform, "dtype": self.dtype, "param_dtype": dtype}
-        self.qkv = nn.Dense(3 * self.width, **types)
-        self.out = nn.Dense(self.width, **types)
+        types = {"kernel_init": uniform, **config.types}
+        self.qkv = nn.Dense(3 * width, **types)
+        self.out = nn.Dense(width, **types)
         self.post_norm = nn.LayerNorm(EPSILON, dtype, dtype, use_fast_variance=False)
-        self.rate_kernel = self.param("rate_kernel", small, (self.width + self.features, heads), dtype)
+        self.rate_kernel = self.param("rate_kernel", small, (width + config.memory.features, heads), dtype)
         self.rate_bias = self.param("rate_bias", zeros, (heads,), dtype)
         self.coefficient = self.param("coefficient", zeros, (self.mini_batch,), dtype)
         self.start = Linear(
@@ -101,35 +70,31 @@ class TTT(nn.Module):
         )
 
     def initial_state(self, batch: int, tokens: int) -> TTTState:
-        shape = (batch, tokens, self.heads, *[self.width // self.heads] * 2)
-        zeros = Linear(jnp.zeros(shape, self.param_dtype), jnp.zeros(shape[:-1], self.param_dtype))
+        e, dtype = self.config.width // self.heads, self.config.state_dtype
+        weights = jnp.zeros((batch, tokens, self.heads, e, e), dtype)
+        zeros = Linear(weights, weights[..., 0])
         if self.mini_batch == 1:
             return TTTState(zeros, None, None)
-        return TTTState(zeros, zeros, jnp.zeros(shape[:2], self.param_dtype))
+        return TTTState(zeros, zeros, jnp.zeros((batch, tokens), dtype))
 
-    def run(self, state: TTTState, x: Float[Array, "b t n f"]) -> tuple[TTTState, Float[Array, "b t n d"]]:
-        y, keys, u = self._train(state, x)
-        return self._state_after(state, keys, u, jnp.full(x.shape[0], x.shape[1])), y
-
-    def run_with_states(
-        self, state: TTTState, x: Float[Array, "b t n f"], ends: Int[Array, "b k"]
-    ) -> tuple[TTTState, Float[Array, "b t n d"], TTTState]:
+    def walk(self, state: TTTState, x: Float[Array, "b t n f"]) -> Walk:
         y, keys, u = self._train(state, x)
 
-        # One end after another, each recomputed in the backward pass: every one masks a copy of all frames.
-        @jax.checkpoint
         def state_after(end: Int[Array, "b"]) -> TTTState:
             return self._state_after(state, keys, u, end)
 
-        states = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), jax.lax.map(state_after, ends.T))
-        return self._state_after(state, keys, u, jnp.full(x.shape[0], x.shape[1])), y, states
+        def states_at(ends: Int[Array, "b k"]) -> TTTState:
+            # One end after another, each recomputed in the backward pass: every one masks a copy of all frames.
+            states = jax.lax.map(jax.checkpoint(state_after), ends.T)
+            return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), states)
+
+        return state_after(jnp.full(x.shape[0], x.shape[1])), y, states_at
 
     def read(self, state: TTTState, x: Float[Array, "b t n f"]) -> Float[Array, "b t n d"]:
         q, k, v, rate = self._project(x)
         q, k, v = (rearrange(z, "b t n h e -> b n h t e") for z in (q, k, v))
-        read, u = inner_sgd.evaluate(
-            state.weights, self._frames(q, k, v, rearrange(rate, "b t n h -> b n h t")), self.norm
-        )
+        frames = self._frames(q, k, v, rearrange(rate, "b t n h -> b n h t"))
+        read, u = inner_sgd.evaluate(state.weights, frames, self.norm)
         own = (q.astype(u.dtype) * k.astype(u.dtype)).sum(-1, keepdims=True) + 1
         step = own * u
         if state.pending is not None:
@@ -141,7 +106,7 @@ class TTT(nn.Module):
         self, state: TTTState, x: Float[Array, "b t n f"]
     ) -> tuple[Float[Array, "b t n d"], Float[Array, "b n h r e"], Float[Array, "b n h r e"]]:
         """Outputs, and keys and ``u`` of all frames in the rows (b n h r e) of a grid of whole mini-batches."""
-        length, size = x.shape[1], self.mini_batch
+        length, size, segment = x.shape[1], self.mini_batch, self.config.memory.mixer_segment
         position = self._position(state)
         inputs = (*self._project(x), self._coefficient(position[:, None] + jnp.arange(length)))
         if size > 1:  # videos may be at different positions of their mini-batches
@@ -152,7 +117,7 @@ class TTT(nn.Module):
         q, k, v = (rearrange(z, "b (g i) n h e -> g b n h i e", i=size) for z in (q, k, v))
         frames = self._frames(q, k, v, rearrange(rate, "b (g i) n h -> g b n h i", i=size))
         coefficient = rearrange(coefficient, "b (g i) -> g b 1 1 i", i=size)
-        products = jnp.einsum("...ie,...je->...ij", q, k, preferred_element_type=self.param_dtype)
+        products = jnp.einsum("...ie,...je->...ij", q, k, preferred_element_type=rate.dtype)
         coupling = coefficient[..., None] * jnp.tril(products + 1)
         last, weights = self._last(), state.weights
         if state.pending is not None:
@@ -161,10 +126,10 @@ class TTT(nn.Module):
             factor = jnp.concatenate([jnp.full_like(coefficient[0], last), last - coefficient[0]], axis=-1)
             back = factor[..., None] * apply(state.pending, frames.tokens[0])
             frames = frames._replace(base=frames.base.at[0].add(back))
-        read, u = inner_sgd.train(weights, frames, coupling, self.norm, last, max(1, self.segment // size))
+        read, u = inner_sgd.train(weights, frames, coupling, self.norm, last, max(1, segment // size))
         y = rearrange(q + normalise(read, self.norm), "g b n h i e -> b (g i) n (h e)")
         if size > 1:
-            y = shift_out(y, offset, length)
+            y = window_of(y, offset, length)
         k, u = (rearrange(z, "g b n h i e -> b n h (g i) e") for z in (k, u))
         return self._output(y), k, u
 
@@ -188,17 +153,17 @@ class TTT(nn.Module):
             return TTTState(weights, None, None)
         complete = begin > 0
         weights = add(weights, scale(state.pending, jnp.where(complete, -self._last(), 0)))
-        pending = scale(state.pending, jnp.where(complete, 0, 1).astype(self.param_dtype))
+        pending = scale(state.pending, jnp.where(complete, 0, 1).astype(u.dtype))
         pending = add(pending, steps((begin[:, None] <= row) & (row < end[:, None])))
         position = jnp.broadcast_to((end - begin)[:, None], state.position.shape)
-        return TTTState(weights, pending, position.astype(self.param_dtype))
+        return TTTState(weights, pending, position.astype(u.dtype))
 
     def _project(self, x: Float[Array, "b t n f"]) -> tuple[Array, Array, Array, Array]:
         """Queries, keys and values (b t n h e) in the compute dtype, and the rates (b t n h) of inner steps."""
         q, k, v = rearrange(self.qkv(x), "b t n (s h e) -> s b t n h e", s=3, h=self.heads)
-        kernel = self.rate_kernel.astype(self.dtype)
-        logits = jnp.matmul(x.astype(self.dtype), kernel, preferred_element_type=self.param_dtype)
-        return q, k, v, self.inner_rate / q.shape[-1] * jax.nn.sigmoid(logits + self.rate_bias)
+        logits = matmul(x, self.rate_kernel, self.config.compute_dtype)
+        rate = self.config.memory.inner_rate / q.shape[-1] * jax.nn.sigmoid(logits + self.rate_bias)
+        return q, k, v, rate
 
     def _frames(
         self,
@@ -215,7 +180,7 @@ class TTT(nn.Module):
     def _position(self, state: TTTState) -> Float[Array, "b"]:
         """Frames in the open mini-batch of each video (b,)."""
         if state.position is None:
-            return jnp.zeros(state.weights.bias.shape[0], self.param_dtype)
+            return jnp.zeros(state.weights.bias.shape[0], state.weights.bias.dtype)
         return state.position[:, 0]
 
     def _coefficient(self, position: Float[Array, "*b"]) -> Float[Array, "*b"]:
@@ -225,7 +190,7 @@ class TTT(nn.Module):
 
     def _last(self) -> Float[Array, ""]:
         """c of the last frame of a mini-batch, which decides how far its steps go."""
-        return self._coefficient(jnp.asarray(self.mini_batch - 1, self.param_dtype))
+        return self._coefficient(jnp.asarray(self.mini_batch - 1, self.coefficient.dtype))
 
     def _output(self, y: Float[Array, "b t n d"]) -> Float[Array, "b t n d"]:
         return self.out(self.post_norm(y))
@@ -238,11 +203,6 @@ def shift_into(z: Float[Array, "b t ..."], offset: Int[Array, "b"], rows: int) -
         return jax.lax.dynamic_update_slice_in_dim(jnp.zeros((rows, *z.shape[1:]), z.dtype), z, offset, 0)
 
     return jax.vmap(shift)(z, offset)
-
-
-def shift_out(z: Float[Array, "b r ..."], offset: Int[Array, "b"], length: int) -> Float[Array, "b t ..."]:
-    """The ``length`` frames that `shift_into` put there."""
-    return jax.vmap(lambda z, offset: jax.lax.dynamic_slice_in_dim(z, offset, length))(z, offset)
 
 
 MIXER = TTT

@@ -3,9 +3,8 @@
 The test of a mixer makes a `Subject` of it, in float64, and calls every function of `CHECKS` with it::
 
     @pytest.mark.parametrize("check", contract.CHECKS)
-    def test_contract(check):
-        with jax.enable_x64(True):
-            check(contract.subject(MemoryConfig(kind="lstm")))
+    def test_contract(check, float64):
+        check(contract.subject(MemoryConfig(kind="lstm")))
 """
 
 import dataclasses
@@ -14,7 +13,6 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
 from rad_jax.config import MemoryConfig, ModelConfig
 from rad_jax.model import mixers
@@ -28,7 +26,7 @@ class Subject:
     """A mixer with weights, inputs, and a state that has seen other frames. Calling it runs a method of the mixer."""
 
     config: MemoryConfig
-    mixer: nn.Module
+    mixer: mixers.Mixer
     variables: dict
     state: object
     x: jax.Array
@@ -42,24 +40,39 @@ def call(mixer, method, variables, *args):
     return mixer.apply(variables, *args, method=method)
 
 
+def build(memory: MemoryConfig, width=WIDTH, heads=2, dtype="float64", tokens=TOKENS) -> mixers.Mixer:
+    """A mixer for frames of one row of tokens."""
+    latent = (2, 2 * tokens, 3)
+    return mixers.build(ModelConfig(latent=latent, width=width, heads=heads, dtype=dtype, memory=memory))
+
+
+def init(mixer, x, key=0) -> dict:
+    """Its parameters as they start."""
+    start = jax.jit(functools.partial(mixer.init, method="run"))
+    return start(jax.random.key(key), mixer.initial_state(1, x.shape[2]), x[:1])["params"]
+
+
 @functools.cache
 def subject(config, dtype="float64") -> Subject:
     """The mixer of a ``MemoryConfig``, every weight of it moved away from its start, at which some are zero."""
-    model = ModelConfig(latent=(2, 2 * TOKENS, 3), width=WIDTH, heads=2, dtype=dtype, memory=config)
-    mixer = mixers.build(model)
+    mixer = build(config, dtype=dtype)
     shape = (BATCH, FRAMES, TOKENS, WIDTH + config.features)
-    x, earlier = (jnp.asarray(noise(seed, *shape), model.compute_dtype) for seed in (0, 1))
-    empty = mixer.initial_state(BATCH, TOKENS)
-    variables = jax.jit(lambda key: mixer.init(key, empty, x, method="run"))(jax.random.key(1))
-    leaves, structure = jax.tree.flatten(variables)
+    x, earlier = (jnp.asarray(noise(seed, *shape), dtype) for seed in (0, 1))
+    leaves, structure = jax.tree.flatten({"params": init(mixer, x, 1)})
     leaves = [np.asarray(leaf) + 0.3 * noise(2 + i, *leaf.shape) for i, leaf in enumerate(leaves)]
-    variables = structure.unflatten([jnp.asarray(leaf, model.state_dtype) for leaf in leaves])
-    state, _ = call(mixer, "run", variables, empty, earlier)
+    variables = structure.unflatten([jnp.asarray(leaf, mixer.config.state_dtype) for leaf in leaves])
+    state, _ = call(mixer, "run", variables, mixer.initial_state(BATCH, TOKENS), earlier)
     return Subject(config, mixer, variables, state, x)
 
 
 def noise(seed, *shape) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape)
+
+
+def weighted_sum(tree):
+    """A number that depends on every entry in its own way, for gradients."""
+    leaves = jax.tree.leaves(tree)
+    return sum((leaf * noise(i, *leaf.shape)).sum() for i, leaf in enumerate(leaves))
 
 
 def distance(a, b) -> float:

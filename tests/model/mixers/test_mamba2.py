@@ -1,6 +1,5 @@
 """The Mamba2 memory against its equations frame by frame, over a thousand steps, and at its start."""
 
-import dataclasses
 import functools
 
 import jax
@@ -8,35 +7,28 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rad_jax.config import MemoryConfig, ModelConfig
-from rad_jax.config.messages import ConfigError
-from rad_jax.model.memory import MemoryBranch
-from rad_jax.model.mixers import build
-from rad_jax.model.mixers.mamba2 import Mamba2, Mamba2State, silu
-from rad_jax.model.names import named_leaves
+from rad_jax.config import MemoryConfig
+from rad_jax.model.mixers.mamba2 import Mamba2State, silu
 from tests.model.mixers import contract
-from tests.model.mixers.contract import distance
+from tests.model.mixers.contract import distance, weighted_sum
 
 FRAMES, WIDTH = 7, 8
 
 
 def memory(**changes):
-    return MemoryConfig(
-        **{"kind": "mamba2", "head_width": 4, "state": 5, "conv": 4, "mixer_segment": 4, **changes}
-    )
+    return MemoryConfig(**{"kind": "mamba2", "head_width": 4, "state": 5, "mixer_segment": 4, **changes})
 
 
 VARIANTS = {
     "standard": memory(),
-    "action": memory(action=True, action_width=4, head_width=8, conv=2, mixer_segment=16),
+    "action": MemoryConfig("mamba2", action=True, action_width=4, head_width=8, conv=2),
 }
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("check", contract.CHECKS)
-def test_contract(check, variant):
-    with jax.enable_x64(True):
-        check(contract.subject(VARIANTS[variant]))
+def test_contract(check, variant, float64):
+    check(contract.subject(VARIANTS[variant]))
 
 
 def frame_by_frame(params, state, x):
@@ -62,12 +54,6 @@ def frame_by_frame(params, state, x):
         outputs.append(y @ params["out"]["kernel"])
         states.append(Mamba2State(tail, s))
     return jnp.stack(outputs, axis=1), states
-
-
-def weighted_sum(tree):
-    """A number that depends on every entry in its own way, for gradients."""
-    leaves = jax.tree.leaves(tree)
-    return sum((leaf * jnp.asarray(contract.noise(i, *leaf.shape))).sum() for i, leaf in enumerate(leaves))
 
 
 STOPS = ((1, 5, 7, 2), (3, 3, 6, 0))  # in no order, one twice, one before the first frame
@@ -97,52 +83,19 @@ def expected():
 
 
 @pytest.mark.parametrize("segment", [1, 3, 7])
-def test_outputs_states_and_gradients_are_those_of_the_equations(segment):
+def test_outputs_states_and_gradients_are_those_of_the_equations(segment, float64):
     """7 frames are 7 segments (each shorter than the convolution), 3 segments (the last one short of two frames), and 1."""
-    with jax.enable_x64(True):
-        mixer = dataclasses.replace(contract.subject(VARIANTS["standard"]).mixer, segment=segment)
+    mixer = contract.build(memory(mixer_segment=segment))
 
-        @functools.partial(jax.grad, argnums=(0, 1, 2), has_aux=True)
-        def gradients(params, state, x):
-            end, y, kept = mixer.apply(
-                {"params": params}, state, x, jnp.array(STOPS), method="run_with_states"
-            )
-            return weighted_sum((y, end, kept)), (y, end, kept)
+    @functools.partial(jax.grad, argnums=(0, 1, 2), has_aux=True)
+    def gradients(params, state, x):
+        end, y, kept = mixer.apply({"params": params}, state, x, jnp.array(STOPS), method="run_with_states")
+        return weighted_sum((y, end, kept)), (y, end, kept)
 
-        by_inputs, everything = jax.jit(gradients)(*inputs())
-        values, reference = expected()
-        assert distance(everything, values) < 1e-12
-        assert distance(by_inputs, reference) < 1e-12
-
-
-def test_reading_and_its_gradients_are_those_of_the_equations():
-    with jax.enable_x64(True):
-        mixer = contract.subject(VARIANTS["standard"]).mixer
-
-        def read(params, state, x):
-            return mixer.apply({"params": params}, state, x, method="read")
-
-        def one_frame_each(params, state, x):
-            each = jax.vmap(lambda frame: frame_by_frame(params, state, frame[:, None])[0], 1, 1)
-            return each(x)[:, :, 0]
-
-        def both(function):
-            return jax.jit(jax.value_and_grad(lambda *z: weighted_sum(function(*z)), (0, 1, 2)))(*inputs())
-
-        assert distance(both(read), both(one_frame_each)) < 1e-12
-
-
-def test_a_run_can_be_split_where_no_segment_ends():
-    with jax.enable_x64(True):
-        s = contract.subject(memory(mixer_segment=5))
-        x = jnp.asarray(contract.noise(4, 2, 23, 3, WIDTH))
-        whole, y = s("run", s.state, x)
-        state, outputs = s.state, []
-        for part in jnp.split(x, (2, 9, 10), axis=1):
-            state, out = s("run", state, part)
-            outputs.append(out)
-        assert distance(jnp.concatenate(outputs, axis=1), y) < 1e-12
-        assert distance(state, whole) < 1e-12
+    by_inputs, everything = jax.jit(gradients)(*inputs())
+    values, reference = expected()
+    assert distance(everything, values) < 1e-12
+    assert distance(by_inputs, reference) < 1e-12
 
 
 def test_silu_and_its_gradient_hold_everywhere():
@@ -156,13 +109,9 @@ def test_silu_and_its_gradient_hold_everywhere():
 
 def test_strong_decay_and_none_are_finite_in_float32():
     """Heads that forget at once next to heads that never do: sums of log decays in a segment reach -40,000 and 0."""
-    width, frames = 8, 300
-    mixer = Mamba2(width, 4, 4, 5, 4, 100, jnp.dtype("float32"), jnp.dtype("float32"))
-    x = jnp.asarray(contract.noise(0, 1, frames, 2, width), "float32")
-    state = mixer.initial_state(1, 2)
-    params = jax.jit(mixer.init, static_argnames="method")(jax.random.key(0), state, x, method="run")[
-        "params"
-    ]
+    mixer = contract.build(memory(mixer_segment=100), dtype="float32")
+    x = jnp.asarray(contract.noise(0, 1, 300, 2, 8), "float32")
+    state, params = mixer.initial_state(1, 2), contract.init(mixer, x)
     params["a_log"] = jnp.array([5.0, 5.0, -30.0, 2.0])
     params["step"]["bias"] = jnp.array([3.0, -3.0, 3.0, -100.0])
 
@@ -200,14 +149,15 @@ def long_run(step):
     }
     x = draw.normal(size=(1, 1000, 8, width))
 
-    def run(dtype, param_dtype):
-        mixer = Mamba2(width, heads, head_width, size, 4, 4, jnp.dtype(dtype), jnp.dtype(param_dtype))
+    def run(dtype):
+        mixer = contract.build(memory(head_width=head_width, state=size), width, 1, dtype)
+        param_dtype = mixer.config.state_dtype
         variables = {"params": jax.tree.map(lambda leaf: jnp.asarray(leaf, param_dtype), params)}
         frames = jnp.asarray(x, param_dtype).astype(dtype)
         return contract.call(mixer, "run", variables, mixer.initial_state(1, 8), frames)
 
     with jax.enable_x64(True):
-        reference = jax.tree.map(np.asarray, run("float64", "float64")[0])
+        reference = jax.tree.map(np.asarray, run("float64")[0])
     return run, reference
 
 
@@ -218,23 +168,21 @@ def long_run(step):
 def test_a_thousand_steps_drift_no_more_than_rounded_operands_must(dtype, step, bound):
     """A state rounded to bfloat16 after every segment is beyond the last bound."""
     run, reference = long_run(step)
-    state, y = run(dtype, "float32")
+    state, y = run(dtype)
     assert state.s.dtype == state.tail.dtype == jnp.float32 and y.dtype == dtype
     assert np.linalg.norm(state.s - reference.s) / np.linalg.norm(reference.s) < bound
 
 
 def test_what_is_kept_decays_at_its_own_rate_whatever_the_compute_dtype():
     """Nothing is written for a thousand frames; steps or decays rounded to bfloat16 are wrong by 6e-4 and more."""
-    width, heads = 8, 4
-    mixer = Mamba2(width, heads, 4, 5, 4, 4, jnp.dtype("bfloat16"), jnp.dtype("float32"))
-    x = jnp.asarray(contract.noise(0, 1, 1000, 2, width), "bfloat16")
+    mixer = contract.build(memory(), dtype="bfloat16")
+    x = jnp.asarray(contract.noise(0, 1, 1000, 2, 8), "bfloat16")
     state = mixer.initial_state(1, 2)
     state = state._replace(s=jnp.asarray(contract.noise(1, *state.s.shape), "float32"))
-    init = jax.jit(mixer.init, static_argnames="method")
-    params = init(jax.random.key(0), state, x[:, :4], method="run")["params"]
+    params = contract.init(mixer, x[:, :4])
     params["project"]["kernel"] *= 0
     params["conv_bias"] *= 0
-    params["step"]["bias"] = jnp.full(heads, -9.0)
+    params["step"]["bias"] = jnp.full(4, -9.0)
     end, _ = contract.call(mixer, "run", {"params": params}, state, x)
     step, a_log = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (params["step"], params["a_log"]))
     steps = np.log1p(np.exp(np.asarray(x, np.float64) @ step["kernel"] + step["bias"])).sum(1)
@@ -243,41 +191,9 @@ def test_what_is_kept_decays_at_its_own_rate_whatever_the_compute_dtype():
     np.testing.assert_allclose(end.s, np.asarray(state.s, np.float64) * decay[..., None, None], rtol=5e-5)
 
 
-def paper(**changes):
-    return ModelConfig(latent=(18, 32, 16), memory=MemoryConfig(kind="mamba2", **changes))
-
-
-def size_of(initialise, *arguments):
-    shapes = jax.eval_shape(initialise, jax.random.key(0), *arguments)
-    return sum(leaf.size for leaf in named_leaves(shapes["params"]).values())
-
-
-def test_the_layer_and_the_branch_have_the_size_of_the_paper():
-    config, width, inner, size, heads = paper(), 1024, 2048, 64, 32
-    convolved = inner + 2 * size
-    layer = width * (inner + convolved + heads)  # into z, x, b, c and dt
-    layer += 5 * convolved  # the convolution with its bias
-    layer += 3 * heads  # a_log, d, bias of dt
-    layer += inner + inner * width  # norm, out
-    mixer = build(config)
-    x, c = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((1, 2, 1, width), (1, 2, width)))
-    state = jax.eval_shape(lambda: mixer.initial_state(1, 1))
-    assert size_of(functools.partial(mixer.init, method="run"), state, x) == layer == 6_468_320
-
-    def branch(config):
-        return size_of(functools.partial(MemoryBranch(config).init, shared=False, ends=None), x, c, state)
-
-    assert 16 * branch(config) == 16 * (layer + 3 * width * (width + 1)) == 153_873_920
-    rows, action = 128 * (inner + convolved + heads), 128 * (width + 1)
-    assert branch(paper(action=True, action_width=128)) - branch(config) == rows + action
-
-
 def test_it_starts_as_its_authors_start_it():
-    mixer = Mamba2(64, 512, 4, 8, 4, 4, jnp.dtype("float32"), jnp.dtype("float32"))
-    state, x = mixer.initial_state(1, 1), jnp.zeros((1, 1, 1, 64))
-    params = jax.jit(mixer.init, static_argnames="method")(jax.random.key(0), state, x, method="run")[
-        "params"
-    ]
+    mixer = contract.build(memory(expand=32, state=8), 64, 1, "float32")
+    params = contract.init(mixer, jnp.zeros((1, 1, 1, 64)))
     rate, step = np.exp(params["a_log"]), np.log1p(np.exp(np.float64(params["step"]["bias"])))
     assert rate.min() > 1 and rate.max() < 16 and abs(rate.mean() - 8.5) < 0.6
     assert step.min() > 0.99e-3 and step.max() < 1.01e-1 and abs(np.log10(step).mean() + 2) < 0.1
@@ -292,9 +208,9 @@ def test_it_starts_as_its_authors_start_it():
 
 def test_no_state_is_made_per_frame():
     """Not for the outputs, not for the kept states, not for the gradient: one per segment and a few besides."""
-    width, frames = 32, 128
-    mixer = Mamba2(width, 2, 32, 64, 4, 16, jnp.dtype("float32"), jnp.dtype("float32"))
-    state, x = mixer.initial_state(1, 2), jnp.zeros((1, frames, 2, width))
+    frames = 128
+    mixer = contract.build(MemoryConfig("mamba2", head_width=32, mixer_segment=16), 32, 1, "float32")
+    state, x = mixer.initial_state(1, 2), jnp.zeros((1, frames, 2, 32))
     params = jax.eval_shape(functools.partial(mixer.init, method="run"), jax.random.key(0), state, x)
 
     def loss(params, state, x, stops):
@@ -304,18 +220,3 @@ def test_no_state_is_made_per_frame():
     temporary = jax.jit(jax.grad(loss, (0, 1, 2))).lower(params, state, x, stops).compile().memory_analysis()
     one_per_frame = frames * state.s.nbytes
     assert temporary.temp_size_in_bytes < one_per_frame / 2
-
-
-@pytest.mark.parametrize(
-    "changes, message",
-    [
-        (
-            {"head_width": 5},
-            "memory.expand \\* model.width=16: expected a multiple of memory.head_width \\(5\\)",
-        ),
-        ({"conv": 1}, "memory.conv=1: mamba2 expects an integer >= 2"),
-    ],
-)
-def test_impossible_settings_are_refused(changes, message):
-    with pytest.raises(ConfigError, match=message):
-        ModelConfig(width=WIDTH, heads=2, memory=memory(**changes))

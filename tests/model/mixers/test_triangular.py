@@ -7,6 +7,7 @@ import pytest
 import scipy.linalg
 
 from rad_jax.model.mixers.triangular import solve_unit_lower
+from tests.model.mixers.contract import distance
 
 BATCH, SIDES = (2, 3), 5
 
@@ -20,40 +21,31 @@ def system(n, dtype):
     return lower.astype(dtype), rng.normal(size=(*BATCH, n, SIDES)).astype(dtype)
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 15, 16, 17, 40, 144])
+@pytest.mark.parametrize("n", [1, 3, 16, 17, 144])
 @pytest.mark.parametrize("dtype, bound", [("float32", 2e-5), ("float64", 4e-14)])
-def test_the_solution_is_that_of_scipy(n, dtype, bound):
-    with jax.enable_x64(True):
-        lower, sides = system(n, dtype)
-        found = jax.jit(solve_unit_lower)(lower, sides)
-        assert found.dtype == dtype and found.shape == sides.shape
-        for index in np.ndindex(BATCH):
-            exact = scipy.linalg.solve_triangular(
-                lower[index].astype(np.float64),
-                sides[index].astype(np.float64),
-                lower=True,
-                unit_diagonal=True,
-            )
-            np.testing.assert_allclose(found[index], exact, rtol=0, atol=bound * np.abs(exact).max())
+def test_the_solution_is_that_of_scipy(n, dtype, bound, float64):
+    lower, sides = system(n, dtype)
+    found = jax.jit(solve_unit_lower)(lower, sides)
+    assert found.dtype == dtype and found.shape == sides.shape
+    lower, sides = lower.astype(np.float64), sides.astype(np.float64)
+    for index in np.ndindex(BATCH):
+        exact = scipy.linalg.solve_triangular(lower[index], sides[index], lower=True, unit_diagonal=True)
+        np.testing.assert_allclose(found[index], exact, rtol=0, atol=bound * np.abs(exact).max())
 
 
-@pytest.mark.parametrize("n", [1, 3, 16, 40])
-def test_the_gradient_is_that_of_the_inverse(n):
-    with jax.enable_x64(True):
-        lower, sides = map(jnp.asarray, system(n, "float64"))
+@pytest.mark.parametrize("n", [3, 40])
+def test_the_gradient_is_that_of_the_inverse(n, float64):
+    lower, sides = map(jnp.asarray, system(n, "float64"))
 
-        def by_inverse(lower, sides):
-            return jnp.linalg.inv(jnp.eye(n) + jnp.tril(lower, -1)) @ sides
+    def by_inverse(lower, sides):
+        return jnp.linalg.inv(jnp.eye(n) + jnp.tril(lower, -1)) @ sides
 
-        def gradients(solve):
-            def loss(lower, sides):
-                return jnp.sin(solve(lower, sides)).sum()
+    def gradients(solve):
+        return jax.jit(jax.grad(lambda *z: jnp.sin(solve(*z)).sum(), (0, 1)))(lower, sides)
 
-            return jax.jit(jax.grad(loss, (0, 1)))(lower, sides)
-
-        for found, expected in zip(gradients(solve_unit_lower), gradients(by_inverse), strict=True):
-            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11 * (np.abs(expected).max() or 1))
-        assert not np.triu(gradients(solve_unit_lower)[0]).any()
+    found, expected = gradients(solve_unit_lower), gradients(by_inverse)
+    assert distance(found, expected) < 1e-11
+    assert not np.triu(found[0]).any()
 
 
 def test_keys_that_repeat_lose_no_digits():

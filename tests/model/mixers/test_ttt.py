@@ -2,21 +2,17 @@
 
 import dataclasses
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rad_jax.config import MemoryConfig, ModelConfig
-from rad_jax.config.messages import ConfigError
-from rad_jax.model import mixers
-from rad_jax.model.memory import MemoryBranch
+from rad_jax.config import MemoryConfig
 from rad_jax.model.mixers.inner_sgd import Linear
 from rad_jax.model.mixers.ttt import TTTState
 from tests.model.mixers import contract
-from tests.model.mixers.contract import distance
+from tests.model.mixers.contract import distance, weighted_sum
 
 SHORT = {"mini_batch": 3, "mixer_segment": 2, "heads": 1, "action": True, "action_width": 4}
 VARIANTS = {
@@ -39,9 +35,8 @@ def subject(config):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("check", contract.CHECKS)
-def test_contract(check, variant):
-    with jax.enable_x64(True):
-        check(subject(VARIANTS[variant]))
+def test_contract(check, variant, float64):
+    check(subject(VARIANTS[variant]))
 
 
 def layer_norm(z, gain, bias):
@@ -126,65 +121,52 @@ def anything(config):
     return params, state, normal(b, FRAMES, n, f), places
 
 
-@pytest.mark.parametrize("mini_batch, segment", [(1, 16), (1, 3), (2, 4), (3, 1), (4, 8)])
-def test_outputs_states_and_gradients_are_those_of_literal_gradient_descent(mini_batch, segment):
+@pytest.mark.parametrize("mini_batch, segment", [(1, 3), (3, 1), (4, 8)])
+def test_outputs_states_and_gradients_are_those_of_literal_gradient_descent(mini_batch, segment, float64):
     """Run, kept states, last state and read, from different places in a mini-batch, with all gradients, to 1e-12."""
     config = MemoryConfig(
         kind="ttt", mini_batch=mini_batch, mixer_segment=segment, inner_rate=1.5, action=True, action_width=2
     )
-    with jax.enable_x64(True):
-        params, state, x, places = anything(config)
-        mixer = mixers.build(ModelConfig(latent=(2, 6, 3), width=8, heads=2, dtype="float64", memory=config))
+    params, state, x, places = anything(config)
+    mixer = contract.build(config)
 
-        def weigh(states, *outputs):
-            """A loss of outputs, and of states (b, stop, ...) with a weight for each stop."""
-            leaves = [*jax.tree.leaves(states), *outputs]
-            return sum((leaf * contract.noise(40 + i, *leaf.shape)).sum() for i, leaf in enumerate(leaves))
+    def gradients(function):
+        """Of a loss of outputs, and of the states (b, stop, ...) with a weight for each stop."""
 
-        @jax.jit
-        @functools.partial(jax.grad, argnums=(0, 1, 2), has_aux=True)
-        def ours(params, state, x):
-            if mini_batch > 1:
-                position = jnp.broadcast_to(jnp.asarray(places, float)[:, None], x.shape[::2])
-                state = state._replace(position=position)
-            end, y, kept = mixer.apply(
-                {"params": params}, state, x, jnp.array(STOPS), method="run_with_states"
-            )
-            read = mixer.apply({"params": params}, state, x, method="read")
-            states = jax.tree.map(lambda kept, end: jnp.concatenate([kept, end[:, None]], axis=1), kept, end)
-            return weigh(states[:2], y, read), (y, read, states)
+        def loss(params, state, x):
+            y, read, states = function(params, state, x)
+            return weighted_sum((states[:2], y, read)), (y, read, states)
 
-        @jax.jit
-        @functools.partial(jax.grad, argnums=(0, 1, 2), has_aux=True)
-        def written_out(params, state, x):
-            y, read, states = literal(config, params, state, places, x)
-            states = jax.tree.map(lambda leaf: leaf[np.arange(2)[:, None], ENDS - 1], states)
-            states = states if mini_batch > 1 else (states[0], None)
-            return weigh(states, y, read), (y, read, states)
+        return jax.jit(jax.grad(loss, (0, 1, 2), has_aux=True))(params, state, x)
 
-        gradients, (*outputs, states) = ours(params, state, x)
-        expected, (*outputs_literal, states_literal) = written_out(params, state, x)
-        assert distance(outputs, outputs_literal) < 1e-12
-        assert distance(states[:2], states_literal) < 1e-12
-        assert distance(gradients, expected) < 1e-12
+    def ours(params, state, x):
         if mini_batch > 1:
-            place = (places[:, None] + ENDS) % mini_batch
-            np.testing.assert_array_equal(states.position, np.repeat(place[..., None], 3, axis=-1))
+            position = jnp.broadcast_to(jnp.asarray(places, float)[:, None], x.shape[::2])
+            state = state._replace(position=position)
+        end, y, kept = mixer.apply({"params": params}, state, x, jnp.array(STOPS), method="run_with_states")
+        read = mixer.apply({"params": params}, state, x, method="read")
+        return y, read, jax.tree.map(lambda kept, end: jnp.concatenate([kept, end[:, None]], 1), kept, end)
 
+    def written_out(params, state, x):
+        y, read, states = literal(config, params, state, places, x)
+        states = jax.tree.map(lambda leaf: leaf[np.arange(2)[:, None], ENDS - 1], states)
+        return y, read, states if mini_batch > 1 else (states[0], None)
 
-def build(width, heads, dtype="float32", **changes):
-    memory = MemoryConfig(kind="ttt", **changes)
-    return mixers.build(ModelConfig(latent=(2, 2, 3), width=width, heads=heads, dtype=dtype, memory=memory))
+    found, (*outputs, states) = gradients(ours)
+    expected, (*outputs_literal, states_literal) = gradients(written_out)
+    assert distance((outputs, states[:2]), (outputs_literal, states_literal)) < 1e-12
+    assert distance(found, expected) < 1e-12
+    if mini_batch > 1:
+        place = (places[:, None] + ENDS) % mini_batch
+        np.testing.assert_array_equal(states.position, np.repeat(place[..., None], 3, axis=-1))
 
 
 def temporary(frames, tokens, width, segment):
     """Bytes that the gradient of `run_with_states` at four stops takes beside its arguments and results."""
-    mixer = build(width, 4, mixer_segment=segment)
-    mixer = mixer.clone(heads=1)
+    mixer = contract.build(MemoryConfig("ttt", mixer_segment=segment), width, 1, "float32")
     x = jax.ShapeDtypeStruct((1, frames, tokens, width), jnp.float32)
     state = jax.eval_shape(functools.partial(mixer.initial_state, 1, tokens))
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    variables = jax.eval_shape(functools.partial(mixer.init, method="run"), key, state, x)
+    variables = jax.eval_shape(functools.partial(mixer.init, method="run"), jax.random.key(0), state, x)
     stops = jax.ShapeDtypeStruct((1, 4), jnp.int32)
 
     def loss(variables, state, x, stops):
@@ -195,12 +177,11 @@ def temporary(frames, tokens, width, segment):
     return compiled.memory_analysis().temp_size_in_bytes
 
 
-@pytest.mark.parametrize("segment, low, high", [(8, 1 / 8, 0.5), (1000, 1, 1.5)])
-def test_the_backward_pass_keeps_a_state_per_segment_and_none_per_frame_or_stop(segment, low, high):
-    """What a frame more takes, in states: one for a segment and what is as long as x; all, if they are one segment."""
+def test_the_backward_pass_keeps_a_state_per_segment_and_none_per_frame_or_stop():
+    """What a frame more takes, in states: one for a segment of 8 and what is as long as x; all, if they are one segment."""
     tokens, width = 2, 256
-    more = temporary(64, tokens, width, segment) - temporary(32, tokens, width, segment)
-    assert low < more / 32 / (4 * tokens * width * width) < high
+    more = temporary(64, tokens, width, 8) - temporary(32, tokens, width, 8)
+    assert 1 / 8 < more / 32 / (4 * tokens * width * width) < 0.5
 
 
 def thousand_steps(dtype):
@@ -208,13 +189,12 @@ def thousand_steps(dtype):
     x = contract.noise(1, 1, 1000, 4, 32)
 
     def run(dtype, variables=None):
-        mixer = build(32, 2, dtype)
-        state, frames = mixer.initial_state(1, 4), jnp.asarray(x, dtype)
+        mixer, frames = contract.build(MemoryConfig("ttt"), 32, 2, dtype), jnp.asarray(x, dtype)
         if variables is None:
-            variables = jax.jit(functools.partial(mixer.init, method="run"))(jax.random.key(0), state, frames)
-        variables = jax.tree.map(lambda leaf: jnp.asarray(leaf, mixer.param_dtype), variables)
-        state, y = contract.call(mixer, "run", variables, state, frames)
-        assert y.dtype == dtype and state.weights.weight.dtype == mixer.param_dtype
+            variables = {"params": contract.init(mixer, frames)}
+        variables = jax.tree.map(lambda leaf: jnp.asarray(leaf, mixer.config.state_dtype), variables)
+        state, y = contract.call(mixer, "run", variables, mixer.initial_state(1, 4), frames)
+        assert y.dtype == dtype and state.weights.weight.dtype == mixer.config.state_dtype
         return variables, np.asarray(state.weights.weight, np.float64), np.asarray(y, np.float64)
 
     with jax.enable_x64(True):
@@ -231,55 +211,9 @@ def test_a_thousand_steps_drift_no_more_than_rounded_operands_must(dtype, weight
     assert drift[0] < weights and drift[1] < outputs
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("name, value", [("rate_bias", -1e4), ("coefficient", -1.0)])
-def test_steps_of_size_zero_leave_the_learned_start(variant, name, value):
-    """Without a learning rate the outputs are those of the start, f(q), and weights do not change."""
-    with jax.enable_x64(True):
-        s = subject(VARIANTS[variant])
-        params = {**s.variables["params"]}
-        params[name] = jnp.full_like(params[name], value)
-        empty = s.mixer.initial_state(2, contract.TOKENS)
-        state, y = contract.call(s.mixer, "run", {"params": params}, empty, s.x)
-        assert not np.any(state.weights.weight) and not np.any(state.weights.bias)
-        q, _, _ = jnp.split(s.x @ params["qkv"]["kernel"] + params["qkv"]["bias"], 3, axis=-1)
-        start = Linear(params["weight"], params["bias"])
-        heads = inner_model(start, params, q.reshape(*q.shape[:-1], *start.bias.shape))
-        norm, out = params["post_norm"], params["out"]
-        expected = (
-            layer_norm(heads.reshape(q.shape), norm["scale"], norm["bias"]) @ out["kernel"] + out["bias"]
-        )
-        assert distance(y, expected) < 1e-12
-        assert distance(contract.call(s.mixer, "read", {"params": params}, empty, s.x), expected) < 1e-12
-
-
-def test_the_branch_has_the_size_of_the_paper():
-    """118 M in Table 3: of a layer 4.285 M in the memory and the rest in shift, scale and gate."""
-    d, heads, e = 1024, 16, 64
-    config = ModelConfig(latent=(2, 2, 3), width=d, heads=heads, memory=MemoryConfig(kind="ttt"))
-    branch = MemoryBranch(config)
-    state = jax.eval_shape(functools.partial(mixers.build(config).initial_state, 1, 1))
-    inputs = (jax.ShapeDtypeStruct((1, 2, 1, d), jnp.bfloat16), jax.ShapeDtypeStruct((1, 2, d), jnp.bfloat16))
-
-    def init(key, x, c, state):
-        return branch.init(key, x, c, state, True, None)
-
-    params = jax.eval_shape(init, jax.eval_shape(lambda: jax.random.key(0)), *inputs, state)["params"]
-    sizes = {
-        name: sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree)) for name, tree in params.items()
-    }
-    maps, start, norms = 4 * d * d + 4 * d, heads * (e * e + e), 2 * d + 2 * d
-    rate = heads * d + heads + 1  # one for the only position in a mini-batch
-    assert sizes == {"mixer": maps + start + norms + rate, "modulation": 3 * d * d + 3 * d}
-    assert int(16 * sum(sizes.values()) / 1e6) == 118
-
-
 def test_everything_starts_as_in_the_published_layer():
-    mixer = build(64, 2, mini_batch=3)
-    x = jnp.zeros((1, 1, 1, 64))
-    params = jax.jit(functools.partial(mixer.init, method="run"))(
-        jax.random.key(0), mixer.initial_state(1, 1), x
-    )["params"]
+    mixer = contract.build(MemoryConfig("ttt", mini_batch=3), 64, 2, "float32")
+    params = contract.init(mixer, jnp.zeros((1, 1, 1, 64)))
     params = jax.tree.map(np.asarray, params)
     for name in ("weight", "rate_kernel"):
         np.testing.assert_allclose(params[name].std(), 0.02, rtol=0.1)
@@ -291,8 +225,3 @@ def test_everything_starts_as_in_the_published_layer():
     zeros = ("bias", "rate_bias", "coefficient", "norm_bias")
     assert not any(np.any(params[name]) for name in zeros) and not np.any(params["post_norm"]["bias"])
     assert np.all(params["norm_gain"] == 1) and np.all(params["post_norm"]["scale"] == 1)
-
-
-def test_heads_that_do_not_divide_the_width_are_refused():
-    with pytest.raises(ConfigError, match=r"model.width=8: expected a multiple of memory.heads \(3\)"):
-        ModelConfig(width=8, heads=2, memory=MemoryConfig(kind="ttt", heads=3))
