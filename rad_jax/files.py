@@ -26,6 +26,11 @@ _POLL_SECONDS = 0.05
 _warned_devices: set[int] = set()  # file systems about which this process has warned
 
 
+def token() -> str:
+    """Sixteen characters of a file's name that no other process or host uses; process ids are equal in containers."""
+    return secrets.token_hex(8)
+
+
 @contextlib.contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
     """Yields a temporary path to write to, which replaces `path` in one step when the block ends without an error.
@@ -35,7 +40,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     `remove_temporaries`).
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    temporary = path.with_name(f".{path.name}.{token()}.tmp")
     try:
         yield temporary
         _sync(temporary)

@@ -27,8 +27,9 @@ from rad_jax.main import main
 from rad_jax.runs.checkpoints import Checkpoints
 from rad_jax.runs.trained_on import TrainedOn
 from rad_jax.runs.training_run import TrainingRun, open_training_run
-from rad_jax.training import loop, sharding
+from rad_jax.training import sharding
 from rad_jax.training.step import TrainState, init_state
+from rad_jax.training.step import compile_step as compile_train_step
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENT = ROOT / "experiments" / "quickstart.py"
@@ -157,8 +158,7 @@ def compile_step(parts: TrainingRun):
     """The step as a run compiles it, so that the compilation is shared with runs."""
     mesh = sharding.make_mesh(parts.config.mesh)
     shardings = sharding.state_shardings(abstract_state(parts), mesh)
-    step = loop.compile_step(parts, mesh, shardings)
-    return functools.partial(step, parts.tokenizer)
+    return functools.partial(compile_train_step(parts.model, parts.config, mesh, shardings), parts.tokenizer)
 
 
 def read_state(workdir: Path, parts: TrainingRun, step: int | None = None) -> tuple[TrainState, int]:

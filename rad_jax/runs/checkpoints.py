@@ -6,12 +6,12 @@ and is removed at the next start. A step that does not match its manifest is ren
 the step before it is used.
 """
 
+import contextlib
 import json
 import logging
 import os
 import pathlib
 import shutil
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
-from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
@@ -27,7 +26,7 @@ from rad_jax.config import CheckpointConfig
 from rad_jax.errors import UserError
 from rad_jax.model import names
 from rad_jax.runs import manifest
-from rad_jax.runs.manifest import DamagedCheckpoint, Manifest, ManifestHandler, ManifestSave
+from rad_jax.runs.manifest import DamagedCheckpoint, Manifest, ManifestHandler, ManifestSave, saved_steps
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +43,11 @@ class CheckpointMismatch(UserError, ValueError):
     """The checkpoint is of another model or optimiser; the message names the first parameter that differs."""
 
 
-class Checkpoints:
+class Checkpoints(contextlib.AbstractContextManager):
     """The checkpoints in one directory, opened for writing (hold the `WorkdirLock`) or only for reading.
 
-    The state is any tree of arrays; its entries "params" and "ema" can be restored alone (`restore_part`). In a run of several
-    processes each of them makes the same calls.
+    The state is any tree of arrays; its entries "params" and "ema" can be read alone (`read`). In a run of several processes
+    each of them makes the same calls.
     """
 
     def __init__(self, directory: str | os.PathLike, config: CheckpointConfig | None = None):
@@ -63,21 +62,20 @@ class Checkpoints:
         self.directory = pathlib.Path(directory).absolute()
         self._writes = config is not None
         self._saving: int | None = None
+        rules = []
         if self._writes:
+            rules.append(policies.LatestN(config.keep))
+            if config.keep_every:
+                rules.append(policies.EveryNSteps(config.keep_every))
             if jax.process_index() == 0:
-                self._clean_up()
+                self.directory.mkdir(parents=True, exist_ok=True)
+                for leftover in self.directory.glob(UNFINISHED):
+                    shutil.rmtree(leftover)
+                self._discard()
             if jax.process_count() > 1:
                 multihost_utils.sync_global_devices(f"{self.directory} is clean")
         elif not self.directory.is_dir():
             raise CheckpointError(f"no checkpoints in {self.directory}: the directory does not exist")
-        self._manager = self._open(config)
-
-    def _open(self, config: CheckpointConfig | None) -> ocp.CheckpointManager:
-        rules = []
-        if config is not None:
-            rules.append(policies.LatestN(config.keep))
-            if config.keep_every:
-                rules.append(policies.EveryNSteps(config.keep_every))
         handlers = ocp.handlers.DefaultCheckpointHandlerRegistry()
         state_handler = ocp.PyTreeCheckpointHandler()
         handlers.add("state", ocp.args.PyTreeSave, state_handler)
@@ -91,14 +89,10 @@ class Checkpoints:
             create=self._writes,
         )
         absl_logging.get_absl_logger().addFilter(_without_traceback)
-        return ocp.CheckpointManager(self.directory, options=options, handler_registry=handlers)
+        self._manager = ocp.CheckpointManager(self.directory, options=options, handler_registry=handlers)
 
-    def steps(self) -> list[int]:
-        """The finished steps, oldest first."""
-        return sorted(int(path.name) for path in self.directory.iterdir() if _is_step(path))
-
-    def save(self, step: int, state: Any, metadata: dict[str, Any]) -> bool:
-        """Starts to write the state after `step` optimiser steps; returns False if that step exists already.
+    def save(self, step: int, state: Any, metadata: dict[str, Any]) -> None:
+        """Starts to write the state after `step` optimiser steps, which must be later than all saved ones.
 
         Returns when the values are copied, so that their buffers may be donated; files are written in the background.
 
@@ -106,28 +100,19 @@ class Checkpoints:
           metadata: JSON that is stored beside the state (configuration, tokenizer fingerprint).
 
         Raises:
-          CheckpointError: the previous save failed, or a later step exists.
+          CheckpointError: the previous save failed, or this one could not begin.
         """
-        if not self._writes:
-            raise CheckpointError(f"{self.directory} is open for reading only")
         self.wait()
-        steps = self.steps()
-        if step in steps:
-            return False
-        if steps and step < steps[-1]:
-            raise CheckpointError(
-                f"checkpoint {step} is older than {steps[-1]} in {self.directory}; nothing was written"
-            )
         self._discard()
-        leaves = {name: _as_array(leaf) for name, leaf in names.named_leaves(state).items()}
+        leaves = {name: jnp.asarray(leaf) for name, leaf in names.named_leaves(state).items()}
         described = {name: (leaf.shape, leaf.dtype.name) for name, leaf in leaves.items()}
         content = Manifest(step, described, json.loads(json.dumps(metadata)))
         arguments = ocp.args.Composite(
-            state=ocp.args.PyTreeSave(_nested(leaves)), manifest=ManifestSave(content)
+            state=ocp.args.PyTreeSave(names.nested(leaves)), manifest=ManifestSave(content)
         )
         self._saving = step
         try:
-            return self._manager.save(step, args=arguments, force=True)
+            self._manager.save(step, args=arguments, force=True)
         except Exception as error:
             raise self._failure(error) from error
 
@@ -144,23 +129,29 @@ class Checkpoints:
           CheckpointError: there are checkpoints, but none (or not this one) is intact.
         """
         content = self._newest_intact(step)
-        return content and (self._read(content, target, ""), content)
+        if content is None:
+            return None
+        wanted = {name: _as_struct(leaf) for name, leaf in names.named_leaves(target).items()}
+        self._refuse_another_model(content, wanted)
+        tree = names.nested(wanted)
+        values = self._load(content, tree, ocp.checkpoint_utils.construct_restore_args(tree))
+        return names.map_named(lambda name, _: values[name], target), content
 
-    def restore_part(
-        self,
-        part: str,
-        target: Any,
-        step: int | None = None,
-        optional: Callable[[str], bool] = lambda name: False,
-    ) -> tuple[Any, Manifest] | None:
-        """Like `restore` for one top-level entry of the state, "params" or "ema"; the others are not read.
+    def read(self, part: str) -> tuple[dict[str, np.ndarray], Manifest] | None:
+        """One top-level entry of the newest intact state, "params" or "ema": its arrays by their names within it.
 
-        Args:
-          optional: leaves of `target` (by name within `part`) that keep their values if the checkpoint lacks them, such as the
-            memory of a model that starts from weights without one.
+        None if there is no checkpoint yet. The other entries are not read, and no accelerator holds a copy.
+
+        Raises:
+          CheckpointError: there are checkpoints, but none is intact.
         """
-        content = self._newest_intact(step)
-        return content and (self._read(content, target, part + "/", optional), content)
+        content = self._newest_intact(None)
+        if content is None:
+            return None
+        tree = names.nested({name: 0 for name in content.leaves if name.startswith(f"{part}/")})
+        arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        values = self._load(content, tree, arrays)
+        return {name.removeprefix(f"{part}/"): value for name, value in values.items()}, content
 
     def wait(self) -> None:
         """Blocks until the last save is complete; raises `CheckpointError` if it failed."""
@@ -168,7 +159,6 @@ class Checkpoints:
             self._manager.wait_until_finished()
         except Exception as error:
             raise self._failure(error) from error
-        self._saving = None
 
     def close(self) -> None:
         """Waits for the last save and closes; raises `CheckpointError` if it failed and that was not raised before."""
@@ -178,9 +168,6 @@ class Checkpoints:
                 self._discard()
         finally:
             self._manager.close()
-
-    def __enter__(self) -> "Checkpoints":
-        return self
 
     def __exit__(self, *_: Any) -> None:
         self.close()
@@ -197,19 +184,16 @@ class Checkpoints:
         return None if chosen == NO_STEP else manifest.read(self.directory / str(chosen))
 
     def _find_intact(self, step: int | None) -> int:
-        steps = self.steps()
-        if step is not None:
-            try:
-                return manifest.verify(self.directory / str(step)).step
-            except DamagedCheckpoint as error:
-                have = ", ".join(map(str, steps)) or "none"
-                raise CheckpointError(
-                    f"checkpoint {step} in {self.directory}: {error}; there: {have}"
-                ) from None
-        for candidate in reversed(steps):
+        steps = saved_steps(self.directory)
+        for candidate in reversed(steps) if step is None else [step]:
             try:
                 return manifest.verify(self.directory / str(candidate)).step
             except DamagedCheckpoint as error:
+                if step is not None:
+                    have = ", ".join(map(str, steps)) or "none"
+                    raise CheckpointError(
+                        f"checkpoint {step} in {self.directory}: {error}; there: {have}"
+                    ) from None
                 self._set_aside(candidate, error)
         if steps or any(self.directory.glob("*.damaged*")):
             raise CheckpointError(
@@ -217,35 +201,26 @@ class Checkpoints:
             )
         return NO_STEP
 
-    def _read(
-        self,
-        content: Manifest,
-        target: Any,
-        prefix: str,
-        optional: Callable[[str], bool] = lambda name: False,
-    ) -> Any:
-        wanted = {prefix + name: _as_struct(leaf) for name, leaf in names.named_leaves(target).items()}
-        stored = {name: leaf for name, leaf in content.leaves.items() if name.startswith(prefix)}
-        fresh = {n for n in wanted if n not in stored and optional(n.removeprefix(prefix))}
-        self._check(
-            content.step, {n: (w.shape, w.dtype.name) for n, w in wanted.items() if n not in fresh}, stored
+    def _load(self, content: Manifest, tree: Any, restore_args: Any) -> dict[str, Any]:
+        arguments = ocp.args.PyTreeRestore(item=tree, restore_args=restore_args, partial_restore=True)
+        return names.named_leaves(
+            self._manager.restore(content.step, args=ocp.args.Composite(state=arguments)).state
         )
-        tree = _nested({name: struct for name, struct in wanted.items() if name not in fresh})
-        arguments = ocp.args.PyTreeRestore(
-            item=tree, restore_args=ocp.checkpoint_utils.construct_restore_args(tree), partial_restore=True
-        )
-        restored = self._manager.restore(content.step, args=ocp.args.Composite(state=arguments)).state
-        values = {"/".join(keys): value for keys, value in flatten_dict(restored).items()}
-        return names.map_named(lambda name, leaf: values.get(prefix + name, leaf), target)
 
-    def _check(self, step: int, wanted: dict[str, Any], stored: dict[str, Any]) -> None:
-        differing = [name for name in {**wanted, **stored} if wanted.get(name) != stored.get(name)]
+    def _refuse_another_model(self, content: Manifest, wanted: dict[str, jax.ShapeDtypeStruct]) -> None:
+        here = {name: (leaf.shape, leaf.dtype.name) for name, leaf in wanted.items()}
+        there = content.leaves
+        differing = [name for name in {**here, **there} if here.get(name) != there.get(name)]
         if differing:
             name = min(differing, key=lambda name: not name.startswith("params/"))
             more = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
+            stored, expected = (
+                f"{leaves[name][1]}{list(leaves[name][0])}" if name in leaves else "absent"
+                for leaves in (there, here)
+            )
             raise CheckpointMismatch(
-                f"checkpoint {step} in {self.directory} is of another model: {name} is {_words(stored.get(name))} there, "
-                f"{_words(wanted.get(name))} here{more}; use the configuration it was made with, or another --workdir"
+                f"checkpoint {content.step} in {self.directory} is of another model: {name} is {stored} there, "
+                f"{expected} here{more}; use the configuration it was made with, or another --workdir"
             )
 
     def _failure(self, error: Exception) -> CheckpointError:
@@ -255,17 +230,6 @@ class Checkpoints:
         return CheckpointError(
             f"checkpoint {self._saving} could not be written to {self.directory}: {reason}"
         )
-
-    def _clean_up(self) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        for leftover in self.directory.glob(UNFINISHED):
-            shutil.rmtree(leftover)
-        self._discard()
-        for step in self.steps():
-            try:
-                manifest.read(self.directory / str(step))
-            except DamagedCheckpoint as error:
-                self._set_aside(step, error)
 
     def _discard(self) -> None:
         if jax.process_index() == 0:
@@ -282,25 +246,9 @@ class Checkpoints:
         log.warning("checkpoint %d in %s is damaged and %s: %s", step, self.directory, action, reason)
 
 
-def _is_step(path: pathlib.Path) -> bool:
-    return path.name.isdecimal() and path.name == str(int(path.name)) and path.is_dir()
-
-
-def _nested(leaves: dict[str, Any]) -> dict[str, Any]:
-    return unflatten_dict({tuple(name.split("/")): leaf for name, leaf in leaves.items()})
-
-
-def _as_array(leaf: Any) -> jax.Array:
-    return leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf)
-
-
 def _as_struct(leaf: Any) -> jax.ShapeDtypeStruct:
     sharding = getattr(leaf, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-
-
-def _words(leaf: tuple[tuple[int, ...], str] | None) -> str:
-    return "absent" if leaf is None else f"{leaf[1]}{list(leaf[0])}"
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:

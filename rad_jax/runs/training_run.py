@@ -1,11 +1,10 @@
 """A run that trains: its configuration, training data, tokenizer and model, opened and checked against each other."""
 
-import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
 from rad_jax import tokenizer as tokenizers
-from rad_jax.config import Config, ConfigError
+from rad_jax.config import Config, ConfigError, override
 from rad_jax.data import Episodes
 from rad_jax.data.condition import condition_dim
 from rad_jax.data.reader import check_latents
@@ -52,8 +51,7 @@ def open_training_run(config: Config) -> TrainingRun:
             raise ConfigError(
                 f"model.{name}={given}: {config.data.path} has {found}; leave it open with model.{name}=none"
             )
-    model_config = dataclasses.replace(config.model, latent=tuple(latent), action_dim=dim)
-    config = dataclasses.replace(config, model=model_config)
+    config = override(config, {"model.latent": tuple(latent), "model.action_dim": dim})
     return TrainingRun(config, episodes, tokenizer, RAD(config.model))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from rad_jax.main import main
 from rad_jax.runs import export, trained_on
-from rad_jax.runs.pretrained import load_pretrained
+from rad_jax.runs.export import load_pretrained
 from rad_jax.runs.training_run import open_training_run
 from tests.toy_run import assert_same, read_state
 
@@ -83,3 +83,11 @@ def test_whoever_may_read_the_directory_may_read_its_files(workdir):
     for path in directory.rglob("*"):
         expected = 0o755 if path.is_dir() else 0o644
         assert stat.S_IMODE(path.stat().st_mode) == expected, path
+
+
+def test_an_export_leaves_that_of_another_process_alone(workdir):
+    """Also if both have the same number, as in containers."""
+    other = workdir / f".export.{os.getpid()}.tmp"
+    other.mkdir()
+    export.export(workdir)
+    assert other.exists()

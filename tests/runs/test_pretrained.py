@@ -5,19 +5,16 @@ import json
 import shutil
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from rad_jax import rollout
 from rad_jax.model.names import named_leaves
 from rad_jax.runs import export
-from rad_jax.runs.pretrained import load_pretrained
+from rad_jax.runs.export import load_pretrained
 from rad_jax.runs.restore import load_trained
 from rad_jax.tokenizer import TokenizerError, patch_pca
 from rad_jax.weights import WeightsError
-from rad_jax.weights.tensors import read_tensors
 from tests.toy_run import assert_same
 
 
@@ -64,22 +61,6 @@ def test_both_forms_give_the_averaged_parameters_bit_for_bit_without_data(run, t
         assert found.step == trained.step
         assert found.trained_on.info == trained.trained_on.info
         assert found.trained_on.frame_size == trained.trained_on.frame_size == (16, 16)
-
-
-def test_what_is_loaded_generates(copy):
-    config, model, params, tokenizer, *_ = load_pretrained(copy)
-    images = np.random.default_rng(0).uniform(size=(1, 3, 16, 16, 3)).astype(np.float32)
-    latents = tokenizer.encode(images)
-    actions = jnp.zeros((1, 3, config.model.action_dim))
-    state = rollout.start(model, params, latents, actions, diffusion=config.diffusion, steps=2)
-    _, frame = rollout.step(state, actions[:, 0], jax.random.key(0))
-    assert tokenizer.decode(frame).shape == (1, 16, 16, 3) and np.isfinite(frame).all()
-
-
-def test_either_form_alone_is_enough(copy):
-    expected = load_pretrained(copy).params
-    shutil.rmtree(copy / "orbax")
-    assert_same(load_pretrained(copy).params, expected)
 
 
 def test_the_orbax_checkpoint_alone_is_enough(copy):
@@ -190,12 +171,6 @@ def test_commands_of_a_stranger_are_dropped(copy):
     config = load_pretrained(copy).config
     assert (config.data.make, config.evaluate.make, config.evaluate.more_make) == ("", "", "")
     assert not config.data.auto_make and not config.evaluate.auto_make
-
-
-def test_the_file_holds_parameters_by_the_names_of_the_library(run):
-    tensors = read_tensors(run / "export" / "model.safetensors")
-    assert tensors.keys() == named_leaves(load_pretrained(run / "export").params).keys()
-    assert "block/memory/mixer/kernel" in tensors
 
 
 def test_an_export_of_an_earlier_version_is_read(copy):

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import textwrap
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -48,7 +47,7 @@ def test_small_tensors_are_replicated():
 @pytest.mark.parametrize(("data", "fsdp"), [(3, 1), (-1, 2), (1, 8), (2, 1)])
 def test_a_mesh_that_does_not_fit_is_refused_in_one_line(data, fsdp):
     with pytest.raises(sharding.MeshError) as info:
-        sharding.make_mesh(MeshConfig(data=data, fsdp=fsdp), jax.devices()[:1])
+        sharding.make_mesh(MeshConfig(data=data, fsdp=fsdp))
     assert f"mesh.fsdp={fsdp} does not fit 1 devices" in str(info.value) and "\n" not in str(info.value)
 
 
@@ -59,8 +58,6 @@ def test_one_device():
     state = {"block": {"kernel": jnp.zeros((2, 1024, 512))}, "step": jnp.int32(0)}
     shardings = sharding.state_shardings(state, mesh)
     assert shardings["block"]["kernel"].spec == P()
-    table = sharding.describe(state, shardings)
-    assert "block/kernel" in table and "2x1024x512" in table and f"{2 * 1024 * 512 * 4 + 4:,} bytes" in table
 
 
 def test_eight_devices():
@@ -115,13 +112,6 @@ def test_eight_devices():
         found = step(placed, batch)
         assert found[1]["block"]["w"].addressable_shards[0].data.shape == (4, 8, 2)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(b).max()), found, expected)
-
-        table = sharding.describe(params, shardings).splitlines()
-        per_device = sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(placed))
-        assert table[-1].split()[-2] == f"{per_device:,}", table
-        assert len({row.index(word) for row, word in zip(table[:3], ("-, -, fsdp", "-, fsdp", "replicated"))}) == 1, table
-        abstract = sharding.with_shardings(params, shardings)
-        assert abstract["in"].sharding == shardings["in"] and abstract["in"].shape == (3, 8)
         print("agreed")
     """
     flags = "--xla_force_host_platform_device_count=8"
