@@ -8,9 +8,11 @@ import functools
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +27,7 @@ from data_prep import fit_tokenizer, make_maze
 from rad_jax.config import Config, load_config
 from rad_jax.main import main
 from rad_jax.runs.checkpoints import Checkpoints
+from rad_jax.runs.manifest import saved_steps
 from rad_jax.runs.trained_on import TrainedOn
 from rad_jax.runs.training_run import TrainingRun, open_training_run
 from rad_jax.training import sharding
@@ -163,8 +166,12 @@ def compile_step(parts: TrainingRun):
 
 def read_state(workdir: Path, parts: TrainingRun, step: int | None = None) -> tuple[TrainState, int]:
     """State and step of a run's checkpoint, the newest unless given."""
-    with Checkpoints(workdir / "checkpoints") as checkpoints:
-        state, manifest = checkpoints.restore(abstract_state(parts), step)
+    saved = workdir / "checkpoints"
+    step = saved_steps(saved)[-1] if step is None else step
+    with tempfile.TemporaryDirectory() as alone:
+        shutil.copytree(saved / str(step), Path(alone, str(step)))
+        with Checkpoints(alone, parts.config.checkpoint) as checkpoints:
+            state, manifest = checkpoints.restore(abstract_state(parts))
     return state, manifest.step
 
 

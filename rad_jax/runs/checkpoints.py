@@ -12,6 +12,7 @@ import logging
 import os
 import pathlib
 import shutil
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -44,38 +45,29 @@ class CheckpointMismatch(UserError, ValueError):
 
 
 class Checkpoints(contextlib.AbstractContextManager):
-    """The checkpoints in one directory, opened for writing (hold the `WorkdirLock`) or only for reading.
+    """The checkpoints of a run that trains, of any tree of arrays; its entries "params" and "ema" are what `read_part` reads.
 
-    The state is any tree of arrays; its entries "params" and "ema" can be read alone (`read`). In a run of several processes
-    each of them makes the same calls.
+    Hold the `WorkdirLock`. In a run of several processes each of them makes the same calls.
     """
 
-    def __init__(self, directory: str | os.PathLike, config: CheckpointConfig | None = None):
-        """Opens `directory` for writing, or without `config` for reading, which changes nothing in it.
+    def __init__(self, directory: str | os.PathLike, config: CheckpointConfig):
+        """Opens `directory`, which is made if it is missing, and removes what killed processes have left in it.
 
         Keeps the `config.keep` newest steps, and every step divisible by `config.keep_every` (0: none). An old step is deleted
         only when its successor is complete.
-
-        Raises:
-          CheckpointError: opened for reading, and there is no such directory.
         """
         self.directory = pathlib.Path(directory).absolute()
-        self._writes = config is not None
         self._saving: int | None = None
-        rules = []
-        if self._writes:
-            rules.append(policies.LatestN(config.keep))
-            if config.keep_every:
-                rules.append(policies.EveryNSteps(config.keep_every))
-            if jax.process_index() == 0:
-                self.directory.mkdir(parents=True, exist_ok=True)
-                for leftover in self.directory.glob(UNFINISHED):
-                    shutil.rmtree(leftover)
-                self._discard()
-            if jax.process_count() > 1:
-                multihost_utils.sync_global_devices(f"{self.directory} is clean")
-        elif not self.directory.is_dir():
-            raise CheckpointError(f"no checkpoints in {self.directory}: the directory does not exist")
+        if jax.process_index() == 0:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            for leftover in self.directory.glob(UNFINISHED):
+                shutil.rmtree(leftover)
+            self._discard()
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices(f"{self.directory} is clean")
+        rules = [policies.LatestN(config.keep)]
+        if config.keep_every:
+            rules.append(policies.EveryNSteps(config.keep_every))
         handlers = ocp.handlers.DefaultCheckpointHandlerRegistry()
         state_handler = ocp.PyTreeCheckpointHandler()
         handlers.add("state", ocp.args.PyTreeSave, state_handler)
@@ -83,10 +75,9 @@ class Checkpoints(contextlib.AbstractContextManager):
         # Items are finalised in the order of their registration. The manifest is last: it hashes the files of the state.
         handlers.add("manifest", ManifestSave, ManifestHandler())
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=policies.AnyPreservationPolicy(rules) if rules else None,
+            preservation_policy=policies.AnyPreservationPolicy(rules),
             # Deletes by renaming first: a process killed meanwhile must not leave half a step under a step's name.
             todelete_subdir=DISCARDED,
-            create=self._writes,
         )
         absl_logging.get_absl_logger().addFilter(_without_traceback)
         self._manager = ocp.CheckpointManager(self.directory, options=options, handler_registry=handlers)
@@ -116,42 +107,36 @@ class Checkpoints(contextlib.AbstractContextManager):
         except Exception as error:
             raise self._failure(error) from error
 
-    def restore(self, target: Any, step: int | None = None) -> tuple[Any, Manifest] | None:
+    def restore(self, target: Any) -> tuple[Any, Manifest] | None:
         """The newest intact state and its manifest, or None if there is no checkpoint yet.
+
+        A newer step that is damaged is renamed, with a warning, because the run will save that step again.
 
         Args:
           target: a tree with the structure of the state, of arrays or of `jax.ShapeDtypeStruct` with shardings; its devices
             need not be those that the state was saved from.
-          step: restore this step and no other.
 
         Raises:
           CheckpointMismatch: the stored state has other leaves, shapes or dtypes.
-          CheckpointError: there are checkpoints, but none (or not this one) is intact.
+          CheckpointError: there are checkpoints, but none is intact.
         """
-        content = self._newest_intact(step)
-        if content is None:
+        # Process 0 chooses for all. If it raises, the watch over the processes of a run ends the others.
+        step = _newest_intact(self.directory, _set_aside) if jax.process_index() == 0 else NO_STEP
+        if jax.process_count() > 1:
+            step = int(multihost_utils.broadcast_one_to_all(np.int32(step)))
+        self._manager.reload()
+        if step == NO_STEP:
             return None
+        content = manifest.read(self.directory / str(step))
         wanted = {name: _as_struct(leaf) for name, leaf in names.named_leaves(target).items()}
         self._refuse_another_model(content, wanted)
         tree = names.nested(wanted)
-        values = self._load(content, tree, ocp.checkpoint_utils.construct_restore_args(tree))
+        arguments = ocp.args.PyTreeRestore(
+            item=tree, restore_args=ocp.checkpoint_utils.construct_restore_args(tree)
+        )
+        restored = self._manager.restore(step, args=ocp.args.Composite(state=arguments)).state
+        values = names.named_leaves(restored)
         return names.map_named(lambda name, _: values[name], target), content
-
-    def read(self, part: str) -> tuple[dict[str, np.ndarray], Manifest] | None:
-        """One top-level entry of the newest intact state, "params" or "ema": its arrays by their names within it.
-
-        None if there is no checkpoint yet. The other entries are not read, and no accelerator holds a copy.
-
-        Raises:
-          CheckpointError: there are checkpoints, but none is intact.
-        """
-        content = self._newest_intact(None)
-        if content is None:
-            return None
-        tree = names.nested({name: 0 for name in content.leaves if name.startswith(f"{part}/")})
-        arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-        values = self._load(content, tree, arrays)
-        return {name.removeprefix(f"{part}/"): value for name, value in values.items()}, content
 
     def wait(self) -> None:
         """Blocks until the last save is complete; raises `CheckpointError` if it failed."""
@@ -164,48 +149,12 @@ class Checkpoints(contextlib.AbstractContextManager):
         """Waits for the last save and closes; raises `CheckpointError` if it failed and that was not raised before."""
         try:
             self.wait()
-            if self._writes:
-                self._discard()
+            self._discard()
         finally:
             self._manager.close()
 
     def __exit__(self, *_: Any) -> None:
         self.close()
-
-    def _newest_intact(self, step: int | None) -> Manifest | None:
-        """Compares steps with their manifests from the newest back, in process 0; all processes use its answer.
-
-        If process 0 finds nothing usable it raises; the watch over the processes of a run then ends the others.
-        """
-        chosen = self._find_intact(step) if jax.process_index() == 0 else NO_STEP
-        if jax.process_count() > 1:
-            chosen = int(multihost_utils.broadcast_one_to_all(np.int32(chosen)))
-        self._manager.reload()
-        return None if chosen == NO_STEP else manifest.read(self.directory / str(chosen))
-
-    def _find_intact(self, step: int | None) -> int:
-        steps = saved_steps(self.directory)
-        for candidate in reversed(steps) if step is None else [step]:
-            try:
-                return manifest.verify(self.directory / str(candidate)).step
-            except DamagedCheckpoint as error:
-                if step is not None:
-                    have = ", ".join(map(str, steps)) or "none"
-                    raise CheckpointError(
-                        f"checkpoint {step} in {self.directory}: {error}; there: {have}"
-                    ) from None
-                self._set_aside(candidate, error)
-        if steps or any(self.directory.glob("*.damaged*")):
-            raise CheckpointError(
-                f"none of the checkpoints in {self.directory} is intact; move the directory away to start from step 0"
-            )
-        return NO_STEP
-
-    def _load(self, content: Manifest, tree: Any, restore_args: Any) -> dict[str, Any]:
-        arguments = ocp.args.PyTreeRestore(item=tree, restore_args=restore_args, partial_restore=True)
-        return names.named_leaves(
-            self._manager.restore(content.step, args=ocp.args.Composite(state=arguments)).state
-        )
 
     def _refuse_another_model(self, content: Manifest, wanted: dict[str, jax.ShapeDtypeStruct]) -> None:
         here = {name: (leaf.shape, leaf.dtype.name) for name, leaf in wanted.items()}
@@ -235,15 +184,50 @@ class Checkpoints(contextlib.AbstractContextManager):
         if jax.process_index() == 0:
             shutil.rmtree(self.directory / DISCARDED, ignore_errors=True)
 
-    def _set_aside(self, step: int, reason: Exception) -> None:
-        """Warns, and frees the step's name by renaming the damaged directory: the run will save that step again."""
-        if self._writes:
-            aside = self.directory / f"{step}.damaged"
-            while aside.exists():
-                aside = aside.with_name(aside.name + "+")
-            (self.directory / str(step)).rename(aside)
-        action = f"set aside as {aside.name}" if self._writes else "skipped"
-        log.warning("checkpoint %d in %s is damaged and %s: %s", step, self.directory, action, reason)
+
+def read_part(directory: pathlib.Path, part: str) -> tuple[dict[str, np.ndarray], Manifest] | None:
+    """One entry of the newest intact state, "params" or "ema": its arrays by their names within it, and the manifest.
+
+    None if there is no checkpoint yet. Nothing is changed in `directory`; the other entries are not read.
+
+    Raises:
+      CheckpointError: there are checkpoints, but none is intact.
+    """
+    step = _newest_intact(directory, lambda path: "skipped")
+    if step == NO_STEP:
+        return None
+    content = manifest.read(directory / str(step))
+    leaves = [name for name in content.leaves if name.startswith(f"{part}/")]
+    arrays = names.nested({name: ocp.RestoreArgs(restore_type=np.ndarray) for name in leaves})
+    tree = jax.tree.map(lambda _: 0, arrays)
+    arguments = ocp.args.PyTreeRestore(item=tree, restore_args=arrays, partial_restore=True)
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        restored = checkpointer.restore(directory.absolute() / str(step) / "state", arguments)
+    return names.named_leaves(restored[part]), content
+
+
+def _newest_intact(directory: pathlib.Path, handle: Callable[[pathlib.Path], str]) -> int:
+    """Compares steps with their manifests, from the newest back; `handle` says what becomes of a damaged one."""
+    steps = saved_steps(directory)
+    for step in reversed(steps):
+        try:
+            return manifest.verify(directory / str(step)).step
+        except DamagedCheckpoint as error:
+            what = handle(directory / str(step))
+            log.warning("checkpoint %d in %s is damaged and %s: %s", step, directory, what, error)
+    if steps or any(directory.glob("*.damaged*")):
+        raise CheckpointError(
+            f"none of the checkpoints in {directory} is intact; move the directory away to start from step 0"
+        )
+    return NO_STEP
+
+
+def _set_aside(path: pathlib.Path) -> str:
+    aside = path.with_name(f"{path.name}.damaged")
+    while aside.exists():
+        aside = aside.with_name(aside.name + "+")
+    path.rename(aside)
+    return f"set aside as {aside.name}"
 
 
 def _as_struct(leaf: Any) -> jax.ShapeDtypeStruct:

@@ -1,12 +1,21 @@
 """An exported model: one directory, written from a run and read back with one call, without the run or its data.
 
-    config.json          what the model is, see `Description`
+    config.json          the description: what the model is
     model.safetensors    the parameters, named as in `rad_jax.model.names`, with the description in the metadata
     orbax/state/         the same parameters as an Orbax checkpoint
     orbax/manifest/      the description, and the sha256 of every file in orbax/state (`rad_jax.runs.manifest`)
     tokenizer.npz        the tokenizer's file, unless it is a large network
 
-Either form of the parameters is enough.
+Either form of the parameters is enough. The entries of the description:
+
+    config        the run's configuration as `Config.to_dict` gives it, with nothing left open and without shell commands
+    parameters    "ema" (averaged over training) or "params" (those of the last step)
+    step          optimiser steps they were trained for
+    sha256        `fingerprint` of the parameters
+    tokenizer     "name", "fingerprint", and "file", the name of its file in the directory (null: not included)
+    data          what the training data say about themselves ("actions": names of the entries, ...); null if an earlier version
+                  exported the model without its data
+    frame_size    height and width of the training frames in pixels; null if unknown
 """
 
 import json
@@ -14,7 +23,7 @@ import logging
 import os
 import shutil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import orbax.checkpoint as ocp
@@ -40,33 +49,6 @@ FORMAT = "rad_jax model 1"
 METADATA = "rad_jax"  # the description's key in the metadata of model.safetensors
 
 
-class Description(NamedTuple):
-    """What an export says about its parameters.
-
-    Attributes:
-      config: the run's, with nothing left open and without shell commands.
-      parameters: "ema" (averaged over training) or "params" (those of the last step).
-      step: optimiser steps they were trained for.
-      sha256: `fingerprint` of the parameters.
-      tokenizer: "name", "fingerprint", and "file", the name of its file in the directory (None: not included).
-      data: what the training data say about themselves ("actions": names of the entries, ...); None if an earlier version
-        exported the model without its data.
-      frame_size: height and width of the training frames in pixels; None if unknown.
-    """
-
-    config: Config
-    parameters: str
-    step: int
-    sha256: str
-    tokenizer: dict[str, str | None]
-    data: dict[str, Any] | None
-    frame_size: tuple[int, int] | None
-
-    def to_json(self) -> str:
-        content = {"format": FORMAT, **self._asdict(), "config": self.config.to_dict()}
-        return json.dumps(content, indent=1) + "\n"
-
-
 def export(workdir: Path, config: Config | None = None, part: str = "ema") -> Path:
     """Writes the newest checkpoint of a run to ``workdir/export``, whole or not at all; returns that directory.
 
@@ -82,7 +64,7 @@ def export(workdir: Path, config: Config | None = None, part: str = "ema") -> Pa
     temporary = workdir / f".{DIRECTORY}.{files.token()}.tmp"
     temporary.mkdir()
     try:
-        text = _describe(trained, part, tensors, copy_tokenizer(trained.trained_on, temporary)).to_json()
+        text = _describe(trained, part, tensors, copy_tokenizer(trained.trained_on, temporary))
         (temporary / CONFIG).write_text(text)
         # Not `save_file`, which writes with mode 0600 whatever the umask says.
         (temporary / TENSORS).write_bytes(save(tensors, {METADATA: text}))
@@ -99,20 +81,23 @@ def export(workdir: Path, config: Config | None = None, part: str = "ema") -> Pa
 
 def _describe(
     trained: TrainedModel, part: str, tensors: dict[str, np.ndarray], tokenizer_file: str | None
-) -> Description:
+) -> str:
     facts = trained.trained_on
     if tokenizer_file is None:
         log.warning("tokenizer %s is not exported: give %s with the model", facts.tokenizer, facts.file)
-    return Description(
-        # Where the tokenizer lies on this machine is of no use to others.
-        config=override(without_commands(trained.config), {"tokenizer.path": ""}),
-        parameters=stored_part(trained.config, part),
-        step=trained.step,
-        sha256=fingerprint(tensors),
-        tokenizer={"name": facts.tokenizer, "fingerprint": facts.fingerprint, "file": tokenizer_file},
-        data=facts.info,
-        frame_size=facts.frame_size,
-    )
+    # Where the tokenizer lies on this machine is of no use to others.
+    config = override(without_commands(trained.config), {"tokenizer.path": ""})
+    description = {
+        "format": FORMAT,
+        "config": config.to_dict(),
+        "parameters": stored_part(config, part),
+        "step": trained.step,
+        "sha256": fingerprint(tensors),
+        "tokenizer": {"name": facts.tokenizer, "fingerprint": facts.fingerprint, "file": tokenizer_file},
+        "data": facts.info,
+        "frame_size": facts.frame_size,
+    }
+    return json.dumps(description, indent=1) + "\n"
 
 
 def _move(new: Path, target: Path) -> Path:
@@ -152,7 +137,7 @@ def load_pretrained(directory: str | os.PathLike, tokenizer: str | os.PathLike |
             raise WeightsError(
                 f"{directory} holds no exported model (no readable {CONFIG}); name the export/ of a work directory"
             ) from None
-    description = _parse(text, str(source))
+    config, description = _parse(text, str(source))
     if (directory / TENSORS).is_file():
         where = directory / TENSORS
         tensors = read_tensors(where)
@@ -163,15 +148,19 @@ def load_pretrained(directory: str | os.PathLike, tokenizer: str | os.PathLike |
             tensors = named_leaves(checkpointer.restore(orbax.absolute() / STATE))
     else:
         raise WeightsError(f"{directory} holds no parameters: neither {TENSORS} nor {ORBAX}/")
-    if fingerprint(tensors) != description.sha256:
+    if fingerprint(tensors) != description["sha256"]:
         raise WeightsError(f"{where} has other values than were exported (sha256 differs); export it again")
-    config = override(description.config, {"tokenizer.preview": ""})
+    config = override(config, {"tokenizer.preview": ""})
     trained_on = _trained_on(directory, description, tokenizer)
-    return open_model(config, tensors, f"{where}, as {config.name}", description.step, trained_on)
+    return open_model(config, tensors, f"{where}, as {config.name}", description["step"], trained_on)
 
 
-def description_of(path: Path) -> Description:
-    """What a model.safetensors says about itself; raises `WeightsError` if it is none that was exported here."""
+def description_of(path: Path) -> tuple[Config, dict[str, Any]]:
+    """The configuration of the model in a model.safetensors, and the other entries of its description.
+
+    Raises:
+      WeightsError: it is none that was exported here.
+    """
     text = read_metadata(path).get(METADATA)
     if text is None:
         raise WeightsError(
@@ -180,8 +169,8 @@ def description_of(path: Path) -> Description:
     return _parse(text, f"the metadata of {path}")
 
 
-def _parse(text: str, where: str) -> Description:
-    """The inverse of `Description.to_json` for a text that may be a stranger's; raises `WeightsError`."""
+def _parse(text: str, where: str) -> tuple[Config, dict[str, Any]]:
+    """The configuration and the other entries of a description, which may be a stranger's; raises `WeightsError`."""
     try:
         kinds = {"config": dict, "parameters": str, "step": int, "sha256": str, "tokenizer": dict}
         values = read_record(text, FORMAT, **kinds, data=dict | None)
@@ -193,25 +182,27 @@ def _parse(text: str, where: str) -> Description:
             f"{where} does not describe a model of this version ({FORMAT}); export it again with --mode export"
         ) from None
     try:
-        config = config_from_dict(values["config"])
+        config = without_commands(config_from_dict(values.pop("config")))
         _ = config.model.grid
     except (ConfigError, AttributeError) as error:
         raise WeightsError(f"{where}: {error}") from None
     if config.model.action_dim is None:
         raise WeightsError(f"{where}: model.action_dim=none: a trained model has one")
-    return Description(**values | {"config": without_commands(config)})
+    return config, values
 
 
-def _trained_on(directory: Path, description: Description, tokenizer: str | os.PathLike | None) -> TrainedOn:
+def _trained_on(
+    directory: Path, description: dict[str, Any], tokenizer: str | os.PathLike | None
+) -> TrainedOn:
     """The facts of an export. The tokenizer's file is beside the parameters, or beside the Orbax checkpoint they are in."""
-    name, of_weights, file = (description.tokenizer[key] for key in ("name", "fingerprint", "file"))
+    name, weights, file = (description["tokenizer"].get(key) for key in ("name", "fingerprint", "file"))
     places = [directory.absolute() / file, directory.absolute().parent / file] if file else []
     found = Path(tokenizer).absolute() if tokenizer else next(filter(Path.is_file, places), None)
     if found is None:
         raise TokenizerError(
-            f"{directory} does not include its tokenizer {name} ({of_weights[:12]}): give the path of its file"
+            f"{directory} does not include its tokenizer {name} ({weights[:12]}): give the path of its file"
         )
-    return TrainedOn(name, of_weights, found, description.frame_size, None, description.data or {})
+    return TrainedOn(name, weights, found, description["frame_size"], None, description["data"] or {})
 
 
 def _verified(orbax: Path) -> Manifest:

@@ -19,7 +19,7 @@ from rad_jax.axes import PyTree
 from rad_jax.config import ConfigError, ModelConfig
 from rad_jax.config.messages import show_value
 from rad_jax.model.names import is_memory, map_named, named_leaves
-from rad_jax.runs.checkpoints import Checkpoints
+from rad_jax.runs.checkpoints import read_part
 from rad_jax.runs.export import TENSORS, description_of
 from rad_jax.runs.restore import stored_part
 from rad_jax.runs.stored_config import FILE as CONFIG
@@ -81,8 +81,7 @@ def _read_run(workdir: Path) -> tuple[ModelConfig, dict[str, np.ndarray], str | 
     if not (workdir / CONFIG).exists():
         raise ConfigError(f"train.init_from={workdir}: there is no run (no {CONFIG})")
     run = read_config(workdir)
-    with Checkpoints(workdir / "checkpoints") as checkpoints:
-        found = checkpoints.read(stored_part(run, "ema"))
+    found = read_part(workdir / "checkpoints", stored_part(run, "ema"))
     if found is None:
         raise ConfigError(f"train.init_from={workdir}: there is no checkpoint")
     arrays, manifest = found
@@ -94,8 +93,8 @@ def _read_file(path: Path) -> tuple[ModelConfig, dict[str, np.ndarray], str | No
     tensors = read_tensors(path)
     if oasis_dit.is_oasis_dit(tensors):
         return *oasis_dit.convert_oasis_dit(tensors, str(path)), None
-    description = description_of(path)
-    return description.config.model, tensors, description.tokenizer["fingerprint"]
+    config, description = description_of(path)
+    return config.model, tensors, description["tokenizer"]["fingerprint"]
 
 
 def _refuse_another_model(where: str, found: ModelConfig, wanted: ModelConfig) -> None:

@@ -14,7 +14,7 @@ from rad_jax.axes import PyTree
 from rad_jax.config import Config, ConfigError, override
 from rad_jax.model import RAD
 from rad_jax.model.names import nested, parameter_shapes
-from rad_jax.runs.checkpoints import Checkpoints
+from rad_jax.runs.checkpoints import read_part
 from rad_jax.runs.stored_config import read_config, refuse_changes
 from rad_jax.runs.trained_on import TrainedOn
 from rad_jax.tokenizer import Tokenizer, TokenizerError
@@ -61,8 +61,7 @@ def load_trained(workdir: str | os.PathLike, config: Config | None = None, part:
         sizes = {"model.latent": run.model.latent, "model.action_dim": run.model.action_dim}
         refuse_changes(override(config, sizes), run, workdir, MODEL_KEYS)
         run = dataclasses.replace(run, evaluate=config.evaluate, sample=config.sample)
-    with Checkpoints(workdir / "checkpoints") as checkpoints:
-        found = checkpoints.read(stored_part(run, part))
+    found = read_part(workdir / "checkpoints", stored_part(run, part))
     if found is None:
         raise ConfigError(f"{workdir} holds no checkpoint yet: train first")
     arrays, manifest = found

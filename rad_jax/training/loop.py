@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from rad_jax import files
 from rad_jax.config import Config, ConfigError
+from rad_jax.config.messages import multiple
 from rad_jax.data.windows import train_batches
 from rad_jax.errors import Stopped
 from rad_jax.files import WorkdirLock
@@ -59,6 +60,7 @@ def _train(
     config, episodes, tokenizer, model = run
     steps = config.train.steps
     mesh = sharding.make_mesh(config.mesh)
+    multiple("train.batch", config.train.batch, "the number of devices", mesh.size)
     state, shardings = start_state(run, mesh, checkpoints)
     first = int(state.step)
     if profile and not first < profile <= steps:

@@ -6,10 +6,10 @@ largest divisible axis and are the same along "data"; small ones are replicated.
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from rad_jax.config import MeshConfig
@@ -21,7 +21,7 @@ REPLICATED_BELOW = 2**20
 
 
 class MeshError(UserError, ValueError):
-    """The mesh does not fit the devices, or the batch does not fit the mesh."""
+    """The mesh does not fit the devices."""
 
 
 def make_mesh(config: MeshConfig) -> Mesh:
@@ -80,18 +80,6 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 def shard_batch(batch: Any, mesh: Mesh) -> Any:
     """This process's share of a batch, as global arrays split over all devices.
 
-    `batch` is a tree of numpy arrays whose leading axis is this process's number of clips. Raises `MeshError` if the
-    devices of this process cannot share them evenly.
+    `batch` is a tree of numpy arrays whose leading axis is this process's number of clips, a multiple of its devices.
     """
-    sharding = batch_sharding(mesh)
-    local_devices = len(mesh.local_devices)
-
-    def to_global(name: str, local: np.ndarray) -> jax.Array:
-        if local.shape[0] % local_devices:
-            raise MeshError(
-                f"a batch of {local.shape[0]} clips per process ({name}) cannot be shared by {local_devices} devices; "
-                "make train.batch / train.accumulate a multiple of the number of devices"
-            )
-        return jax.make_array_from_process_local_data(sharding, local)
-
-    return names.map_named(to_global, batch)
+    return jax.tree.map(partial(jax.make_array_from_process_local_data, batch_sharding(mesh)), batch)

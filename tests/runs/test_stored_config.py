@@ -59,7 +59,7 @@ def test_a_finished_run_is_extended_to_the_bits_of_a_longer_one(toy, tmp_path):
     [("constant", f"--config.train.steps={2 * STEPS}"), ("cosine", "--config.train.init_from=")],
 )
 def test_a_finished_run_says_in_one_line_how_to_go_on(decay, words, toy, tmp_path, capsys):
-    workdir = shutil.copytree(toy.written(), tmp_path / "run")
+    workdir = shutil.copytree(toy.trained, tmp_path / "run")
     config = json.loads((workdir / "config.json").read_text())
     config["optimizer"]["decay"] = decay
     (workdir / "config.json").write_text(json.dumps(config))

@@ -20,7 +20,7 @@ from rad_jax.media import read_video, to_uint8
 from rad_jax.rollout.predict import predict, read_clip, truth_of
 from rad_jax.runs.restore import load_trained
 from rad_jax.runs.training_run import open_training_run
-from rad_jax.tokenizer import TokenizerError, patch_pca
+from rad_jax.tokenizer import patch_pca
 from rad_jax.training.loop import open_batches
 from rad_jax.training.step import latents_of
 from tests.toy_run import STEPS, read_metrics, silence
@@ -174,12 +174,7 @@ def other(tmp_path_factory):
     return path
 
 
-def test_training_refuses_latents_of_another_tokenizer(encoded, other, toy, tmp_path):
-    with pytest.raises(TokenizerError, match="fingerprint") as info:
-        open_training_run(
-            toy.config(changes={"data.path": str(encoded / "rooms"), "tokenizer.path": str(other)})
-        )
-    assert "\n" not in str(info.value)
+def test_training_refuses_latents_of_another_tokenizer(encoded, toy, tmp_path):
     shutil.copytree(encoded / "rooms", tmp_path / "rooms")
     record_tokenizer(tmp_path / "rooms", "sd_vae", "ab" * 32, "vae.safetensors")
     with pytest.raises(

@@ -145,11 +145,18 @@ def test_eight_devices_agree_with_one(toy):
         from pathlib import Path
         import numpy as np
         from rad_jax.training import sharding
-        from rad_jax.config import load_config
+        from rad_jax.config import ConfigError, load_config, override
         from rad_jax.training.loop import train
         sharding.REPLICATED_BELOW = 256
-        config, workdir, *overrides = sys.argv[1:]
-        state = train(load_config(config, overrides), Path(workdir))
+        path, workdir, *overrides = sys.argv[1:]
+        config = load_config(path, overrides)
+        try:
+            train(override(config, {"train.batch": 12, "mesh.data": -1}), Path(workdir))
+        except ConfigError as error:
+            assert "train.batch=12" in str(error) and "(8)" in str(error), error
+        else:
+            raise AssertionError("12 clips on 8 devices")
+        state = train(config, Path(workdir))
         kernel = state.params["block"]["spatial_attention"]["qkv"]["kernel"]
         assert [kernel.shape[2] // s.data.shape[2] for s in kernel.addressable_shards] == [2] * 8, kernel.sharding
         assert len(state.step.sharding.device_set) == 8

@@ -59,8 +59,9 @@ SCOPES = {
 @pytest.mark.parametrize("kind", NAMES)
 def test_a_profile_names_the_parts_of_a_step(kind):
     for program, text in programs(kind).items():
-        # jvp(x) and transpose(jvp(x)) are forward and backward of scope x. Only operations are inside of jit(...).
-        names = [re.sub(r"\w+\(|\)", "", name) for name in re.findall(r'loc\("(jit\([^"]+)"', text)]
+        # jvp(x) and transpose(jvp(x)) are forward and backward of scope x. Names with brackets are arguments, and what a line
+        # number follows is a file.
+        names = [re.sub(r"\w+\(|\)", "", name) for name in re.findall(r'loc\("([^"\[]+)"[()]', text)]
         found = {
             scope for scope in (*SCOPES[program], *PARTS, "mixer") if any(scope in name for name in names)
         }

@@ -86,12 +86,6 @@ def test_eight_devices():
         assert batch["x"].sharding.spec == P(("data", "fsdp"))
         assert [s.data.shape for s in batch["x"].addressable_shards] == [(2, 3)] * 8
         np.testing.assert_array_equal(batch["x"], local["x"])
-        try:
-            sharding.shard_batch({"x": np.zeros((12, 2))}, mesh)
-        except sharding.MeshError as error:
-            assert "12 clips" in str(error) and "8 devices" in str(error)
-        else:
-            raise AssertionError("12 clips on 8 devices")
 
         draw = np.random.default_rng(0)
         block, into, out = (jnp.asarray(draw.normal(size=s), jnp.float32) for s in ((4, 8, 8), (3, 8), (8, 1)))
