@@ -29,10 +29,9 @@ def open_episodes(config: DataConfig | EvaluateConfig, tokenizer: str = "") -> E
     try:
         return _open(config, tokenizer)
     except DataError as error:
-        if not config.command:
-            raise
-        if not config.auto_make:
-            raise DataError(f"{error}\nmake it with: {config.command}") from None
+        if not (config.command and config.auto_make):
+            hint = f"\nmake it with: {config.command}" if config.command else ""
+            raise DataError(f"{error}{hint}") from None
     path = Path(config.path).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock"), timeout=math.inf):

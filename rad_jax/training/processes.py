@@ -95,9 +95,7 @@ class _Watch:
         multihost_utils.sync_global_devices("rad_jax: the run is complete")
         self._closed.set()
         self._thread.join()
-        sys.stderr.flush()
-        os.dup2(self._stderr, 2)
-        self._relay.join()
+        self._give_back_stderr()
 
     def fail(self, error: BaseException) -> NoReturn:
         """Ends all processes because of an error in this one."""
@@ -145,6 +143,11 @@ class _Watch:
                     self._end_without_process_0()
                 os.write(self._stderr, line)
 
+    def _give_back_stderr(self) -> None:
+        sys.stderr.flush()
+        os.dup2(self._stderr, 2)
+        self._relay.join(INTERVAL)  # until it has copied the rest
+
     def _end_without_process_0(self) -> NoReturn:
         self._ending.acquire()
         os.write(self._stderr, f"{UserError.prefix}process 0 of {self._count} has died\n".encode())
@@ -153,12 +156,13 @@ class _Watch:
     def _end(self, status: int, line: str, for_others: str | None = None) -> NoReturn:
         """Prints why the run ends, tells the others (None: they were told), and ends this process."""
         self._ending.acquire()  # never released: the first thread that comes here ends the process
-        os.write(self._stderr, f"{line}\n".encode())
+        os.write(2, f"{line}\n".encode())
         # In a thread: without process 0, a call to the coordinator would be tried again for minutes.
         farewell = threading.Thread(target=self._say_farewell, args=(status, for_others), daemon=True)
         farewell.start()
         farewell.join(FAREWELL)
         sys.stdout.flush()
+        self._give_back_stderr()
         os._exit(status)  # not sys.exit: JAX would wait at its exit for processes that are in a collective
 
     def _say_farewell(self, status: int, for_others: str | None) -> None:

@@ -61,9 +61,9 @@ def test_one_device():
 
 
 def test_eight_devices():
-    """Placement, batch order, bytes per device, and a training step that equals the one on a single device."""
+    """Meshes, and where the clips of a batch are; `test_loop` trains on eight devices."""
     program = """
-        import jax, jax.numpy as jnp, numpy as np
+        import jax, numpy as np
         from jax.sharding import AxisType, PartitionSpec as P
         from rad_jax.training import sharding
         from rad_jax.config import MeshConfig
@@ -72,14 +72,6 @@ def test_eight_devices():
         for data, fsdp, shape in ((-1, 1, (8, 1)), (-1, 4, (2, 4)), (2, 4, (2, 4)), (1, 8, (1, 8))):
             mesh = sharding.make_mesh(MeshConfig(data=data, fsdp=fsdp))
             assert tuple(mesh.shape.values()) == shape and set(mesh.axis_types) == {AxisType.Auto}, mesh
-        for data, fsdp in ((-1, 3), (4, 4), (1, 1)):
-            try:
-                sharding.make_mesh(MeshConfig(data=data, fsdp=fsdp))
-            except sharding.MeshError as error:
-                assert "does not fit 8 devices" in str(error)
-            else:
-                raise AssertionError((data, fsdp))
-
         mesh = sharding.make_mesh(MeshConfig(data=2, fsdp=4))
         local = {"x": np.arange(16 * 3, dtype=np.float32).reshape(16, 3), "y": np.arange(16.0, dtype=np.float32)}
         batch = sharding.shard_batch(local, mesh)
@@ -87,25 +79,6 @@ def test_eight_devices():
         assert [s.data.shape for s in batch["x"].addressable_shards] == [(2, 3)] * 8
         np.testing.assert_array_equal(batch["x"], local["x"])
 
-        draw = np.random.default_rng(0)
-        block, into, out = (jnp.asarray(draw.normal(size=s), jnp.float32) for s in ((4, 8, 8), (3, 8), (8, 1)))
-        params = {"block": {"w": block}, "out": {"w": out}, "in": into}
-
-        def loss(p, batch):
-            x = batch["x"] / 48 @ p["in"]
-            x, _ = jax.lax.scan(lambda x, w: (x + jnp.tanh(x @ w), None), x, p["block"]["w"])
-            return jnp.mean((x @ p["out"]["w"] - batch["y"][:, None]) ** 2)
-
-        expected = jax.value_and_grad(loss)(params, local)
-        sharding.REPLICATED_BELOW = 64
-        shardings = sharding.state_shardings(params, mesh)
-        assert shardings["block"]["w"].spec == P(None, None, "fsdp")
-        assert shardings["in"].spec == P(None, "fsdp") and shardings["out"]["w"].spec == P()
-        placed = jax.device_put(params, shardings)
-        step = jax.jit(jax.value_and_grad(loss), out_shardings=(sharding.replicated(mesh), shardings))
-        found = step(placed, batch)
-        assert found[1]["block"]["w"].addressable_shards[0].data.shape == (4, 8, 2)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(b).max()), found, expected)
         print("agreed")
     """
     flags = "--xla_force_host_platform_device_count=8"
