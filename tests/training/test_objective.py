@@ -29,7 +29,7 @@ def literal_loss(model, params, frames, actions, draw):
     apply = jax.jit(lambda params, *window: model.apply({"params": params}, *window))
     starts = np.asarray(draw.starts)
     memory, losses = model.initial_memory(BATCH), []
-    for start in range(0, LENGTH - WINDOW + 1, stride):
+    for start in range(0, starts.max() + 1, stride):
         clean, action = (x[:, start : start + WINDOW] for x in (frames, actions))
         for k in range(starts.shape[1]):
             drawn = starts[:, k] == start
@@ -40,7 +40,8 @@ def literal_loss(model, params, frames, actions, draw):
                 target = diffusion.target(DIFFUSION, clean, noise, levels)
                 error = jnp.square(prediction - target).mean((-3, -2, -1))
                 losses += list((diffusion.loss_weight(DIFFUSION, levels) * error).mean(1)[drawn])
-        _, memory = apply(params, clean, jnp.full((BATCH, WINDOW), level), action, memory)
+        if start < starts.max():
+            _, memory = apply(params, clean, jnp.full((BATCH, WINDOW), level), action, memory)
     assert len(losses) == starts.size
     return jnp.stack(losses).mean()
 
