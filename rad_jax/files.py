@@ -45,6 +45,11 @@ def local_path(text: str) -> Path:
     return Path(os.path.expanduser(text))
 
 
+def token() -> str:
+    """Sixteen characters of a file's name that no other process or host uses; process ids are equal in containers."""
+    return secrets.token_hex(8)
+
+
 @contextlib.contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
     """Yields a temporary path to write to, which replaces `path` in one step when the block ends without an error.
@@ -54,7 +59,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     `remove_temporaries`).
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    temporary = path.with_name(f".{path.name}.{token()}.tmp")
     try:
         yield temporary
         _sync(temporary)

@@ -8,6 +8,21 @@ from rad_jax.config import MemoryConfig, ModelConfig
 from rad_jax.model import RAD
 
 LATENT, ACTION, WINDOW = (4, 4, 3), 3, 4
+# The same model as overrides of a configuration, with a batch of two clips.
+SETTINGS = {
+    "data.clip": 8,
+    "model.latent": LATENT,
+    "model.action_dim": ACTION,
+    "model.width": 16,
+    "model.depth": 2,
+    "model.heads": 2,
+    "model.window": WINDOW,
+    "model.dtype": "float32",
+    "memory.action_width": 8,
+    "memory.head_width": 8,
+    "train.batch": 2,
+    "train.windows": 2,
+}
 
 
 def toy_model(stride=1, window="shared", *, kind="lstm", dtype="float32", remat=False, **memory) -> RAD:

@@ -8,9 +8,11 @@ import functools
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,10 +27,12 @@ from data_prep import fit_tokenizer, make_maze
 from rad_jax.config import Config, load_config
 from rad_jax.main import main
 from rad_jax.runs.checkpoints import Checkpoints
+from rad_jax.runs.manifest import saved_steps
 from rad_jax.runs.trained_on import TrainedOn
 from rad_jax.runs.training_run import TrainingRun, open_training_run
-from rad_jax.training import loop, sharding
+from rad_jax.training import sharding
 from rad_jax.training.step import TrainState, init_state
+from rad_jax.training.step import compile_step as compile_train_step
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENT = ROOT / "experiments" / "quickstart.py"
@@ -157,14 +161,17 @@ def compile_step(parts: TrainingRun):
     """The step as a run compiles it, so that the compilation is shared with runs."""
     mesh = sharding.make_mesh(parts.config.mesh)
     shardings = sharding.state_shardings(abstract_state(parts), mesh)
-    step = loop.compile_step(parts, mesh, shardings)
-    return functools.partial(step, parts.tokenizer)
+    return functools.partial(compile_train_step(parts.model, parts.config, mesh, shardings), parts.tokenizer)
 
 
 def read_state(workdir: Path, parts: TrainingRun, step: int | None = None) -> tuple[TrainState, int]:
     """State and step of a run's checkpoint, the newest unless given."""
-    with Checkpoints(workdir / "checkpoints") as checkpoints:
-        state, manifest = checkpoints.restore(abstract_state(parts), step)
+    saved = workdir / "checkpoints"
+    step = saved_steps(saved)[-1] if step is None else step
+    with tempfile.TemporaryDirectory() as alone:
+        shutil.copytree(saved / str(step), Path(alone, str(step)))
+        with Checkpoints(alone, parts.config.checkpoint) as checkpoints:
+            state, manifest = checkpoints.restore(abstract_state(parts))
     return state, manifest.step
 
 

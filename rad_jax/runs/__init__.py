@@ -4,7 +4,7 @@ load_trained(workdir) -> TrainedModel        the newest checkpoint of a run
 load_pretrained(directory) -> TrainedModel   what ``--mode export`` wrote
 """
 
-from rad_jax.runs.pretrained import load_pretrained
+from rad_jax.runs.export import load_pretrained
 from rad_jax.runs.restore import TrainedModel, load_trained
 
 __all__ = ["TrainedModel", "load_pretrained", "load_trained"]

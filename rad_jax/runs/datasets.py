@@ -1,6 +1,8 @@
 """Opens data sets; a missing one is made first, if the user's own configuration says so."""
 
+import contextlib
 import dataclasses
+import math
 import os
 import shlex
 import subprocess
@@ -9,12 +11,14 @@ from pathlib import Path
 
 from rad_jax.config.sections import DataConfig, EvaluateConfig
 from rad_jax.data import DataError, Episodes
+from rad_jax.files import FileLock
 
 
 def open_episodes(config: DataConfig | EvaluateConfig, tokenizer: str = "") -> Episodes:
     """Opens a data set; if it is missing and ``auto_make`` is set, runs the command that makes it first.
 
-    Training data without a tokenizer count as missing, because their command also fits it.
+    Training data without a tokenizer count as missing, because their command also fits it. Of several processes that miss the
+    same data set one runs its command, and the others wait for it.
 
     Args:
       tokenizer: file of the tokenizer to use; if given, the training data need not have one.
@@ -23,18 +27,25 @@ def open_episodes(config: DataConfig | EvaluateConfig, tokenizer: str = "") -> E
       DataError: the data set is missing or damaged, in two lines with the command that makes it, or that command failed.
     """
     try:
-        episodes = Episodes(config.path, config.split)
-        if episodes.tokenizer is not None or tokenizer or not isinstance(config, DataConfig):
-            return episodes
-        problem = f"{config.path} has no tokenizer"
+        return _open(config, tokenizer)
     except DataError as error:
-        problem = str(error)
-    if not config.command:
-        raise DataError(problem)
-    if not config.auto_make:
-        raise DataError(f"{problem}\nmake it with: {config.command}")
-    run_command(config.command)
+        if not (config.command and config.auto_make):
+            hint = f"\nmake it with: {config.command}" if config.command else ""
+            raise DataError(f"{error}{hint}") from None
+    path = Path(config.path).absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock"), timeout=math.inf):
+        with contextlib.suppress(DataError):  # made while this process waited for the lock
+            return _open(config, tokenizer)
+        run_command(config.command)
     return Episodes(config.path, config.split)
+
+
+def _open(config: DataConfig | EvaluateConfig, tokenizer: str) -> Episodes:
+    episodes = Episodes(config.path, config.split)
+    if isinstance(config, DataConfig) and episodes.tokenizer is None and not tokenizer:
+        raise DataError(f"{config.path} has no tokenizer")
+    return episodes
 
 
 def open_sets(config: EvaluateConfig) -> dict[str, Episodes]:

@@ -1,29 +1,52 @@
-"""Writes the model of a run where others can read it; `rad_jax.runs.pretrained` describes the directory."""
+"""An exported model: one directory, written from a run and read back with one call, without the run or its data.
 
-import dataclasses
+    config.json          the description: what the model is
+    model.safetensors    the parameters, named as in `rad_jax.model.names`, with the description in the metadata
+    orbax/state/         the same parameters as an Orbax checkpoint
+    orbax/manifest/      the description, and the sha256 of every file in orbax/state (`rad_jax.runs.manifest`)
+    tokenizer.npz        the tokenizer's file, unless it is a large network
+
+Either form of the parameters is enough. The entries of the description:
+
+    config        the run's configuration as `Config.to_dict` gives it, with nothing left open and without shell commands
+    parameters    "ema" (averaged over training) or "params" (those of the last step)
+    step          optimiser steps they were trained for
+    sha256        `fingerprint` of the parameters
+    tokenizer     "name", "fingerprint", and "file", the name of its file in the directory (null: not included)
+    data          what the training data say about themselves ("actions": names of the entries, ...); null if an earlier version
+                  exported the model without its data
+    frame_size    height and width of the training frames in pixels; null if unknown
+"""
+
 import json
 import logging
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orbax.checkpoint as ocp
 from safetensors.numpy import save
 
+from rad_jax import files
 from rad_jax.arrays import fingerprint
-from rad_jax.config import Config
+from rad_jax.config import Config, ConfigError, config_from_dict, override
 from rad_jax.model.names import named_leaves, nested
-from rad_jax.runs.manifest import FILE as MANIFEST
-from rad_jax.runs.manifest import Manifest
-from rad_jax.runs.pretrained import CONFIG, METADATA, ORBAX, STATE, TENSORS, Description
-from rad_jax.runs.restore import TrainedModel, load_trained, stored_part
+from rad_jax.runs import manifest
+from rad_jax.runs.manifest import DamagedCheckpoint, Manifest, UnknownFormat
+from rad_jax.runs.restore import TrainedModel, load_trained, open_model, stored_part
 from rad_jax.runs.stored_config import without_commands
-from rad_jax.runs.trained_on import copy_tokenizer
+from rad_jax.runs.trained_on import TrainedOn, copy_tokenizer, is_file_name, read_record
+from rad_jax.tokenizer import TokenizerError
+from rad_jax.weights.tensors import WeightsError, read_metadata, read_tensors
 
 log = logging.getLogger(__name__)
 
 DIRECTORY = "export"
+CONFIG, TENSORS, ORBAX, STATE = "config.json", "model.safetensors", "orbax", "state"
+FORMAT = "rad_jax model 1"
+METADATA = "rad_jax"  # the description's key in the metadata of model.safetensors
 
 
 def export(workdir: Path, config: Config | None = None, part: str = "ema") -> Path:
@@ -34,21 +57,23 @@ def export(workdir: Path, config: Config | None = None, part: str = "ema") -> Pa
       part: "ema", the averaged parameters (those of the last step if the run kept no average), or "params".
 
     Raises:
-      ConfigError, CheckpointError, TokenizerError: in one or two lines, what is missing or does not fit.
+      ConfigError, CheckpointError, WeightsError, TokenizerError: in one or two lines, what is missing or does not fit.
     """
     trained = load_trained(workdir, config, part)
     tensors = {name: np.asarray(leaf) for name, leaf in named_leaves(trained.params).items()}
-    temporary = workdir / f".{DIRECTORY}.{os.getpid()}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = workdir / f".{DIRECTORY}.{files.token()}.tmp"
     temporary.mkdir()
     try:
-        text = _describe(trained, part, tensors, copy_tokenizer(trained.trained_on, temporary)).to_json()
+        text = _describe(trained, part, tensors, copy_tokenizer(trained.trained_on, temporary))
         (temporary / CONFIG).write_text(text)
         # Not `save_file`, which writes with mode 0600 whatever the umask says.
         (temporary / TENSORS).write_bytes(save(tensors, {METADATA: text}))
+        orbax = temporary.absolute() / ORBAX
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+            checkpointer.save(orbax / STATE, ocp.args.PyTreeSave(nested(tensors)))
         shapes = {name: (array.shape, array.dtype.name) for name, array in tensors.items()}
-        content = Manifest(trained.step, shapes, json.loads(text))
-        _save_orbax(temporary.absolute() / ORBAX, tensors, content)
+        (orbax / manifest.FILE.parent).mkdir()
+        Manifest(trained.step, shapes, json.loads(text)).write(orbax, orbax / manifest.FILE.parent)
         return _move(temporary, workdir / DIRECTORY)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -56,44 +81,133 @@ def export(workdir: Path, config: Config | None = None, part: str = "ema") -> Pa
 
 def _describe(
     trained: TrainedModel, part: str, tensors: dict[str, np.ndarray], tokenizer_file: str | None
-) -> Description:
-    trained_on = trained.trained_on
+) -> str:
+    facts = trained.trained_on
     if tokenizer_file is None:
-        log.warning(
-            "tokenizer %s is not exported: give %s with the model", trained_on.tokenizer, trained_on.file
-        )
+        log.warning("tokenizer %s is not exported: give %s with the model", facts.tokenizer, facts.file)
     # Where the tokenizer lies on this machine is of no use to others.
-    config = dataclasses.replace(
-        trained.config, tokenizer=dataclasses.replace(trained.config.tokenizer, path="")
-    )
-    return Description(
-        config=without_commands(config).to_dict(),
-        parameters=stored_part(config, part),
-        step=trained.step,
-        sha256=fingerprint(tensors),
-        tokenizer={
-            "name": trained_on.tokenizer,
-            "fingerprint": trained_on.fingerprint,
-            "file": tokenizer_file,
-        },
-        data=trained_on.info,
-        frame_size=trained_on.frame_size and list(trained_on.frame_size),
-    )
-
-
-def _save_orbax(directory: Path, tensors: dict[str, np.ndarray], content: Manifest) -> None:
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        checkpointer.save(directory / STATE, ocp.args.PyTreeSave(nested(tensors)))
-    (directory / MANIFEST.parent).mkdir()
-    content.write(directory, directory / MANIFEST.parent)
+    config = override(without_commands(trained.config), {"tokenizer.path": ""})
+    description = {
+        "format": FORMAT,
+        "config": config.to_dict(),
+        "parameters": stored_part(config, part),
+        "step": trained.step,
+        "sha256": fingerprint(tensors),
+        "tokenizer": {"name": facts.tokenizer, "fingerprint": facts.fingerprint, "file": tokenizer_file},
+        "data": facts.info,
+        "frame_size": facts.frame_size,
+    }
+    return json.dumps(description, indent=1) + "\n"
 
 
 def _move(new: Path, target: Path) -> Path:
     """Puts a directory in the place of another; a crash leaves one of them whole."""
     old = new.with_suffix(".old")
-    shutil.rmtree(old, ignore_errors=True)
     if target.exists():
         target.rename(old)
     new.rename(target)
     shutil.rmtree(old, ignore_errors=True)
     return target
+
+
+def load_pretrained(directory: str | os.PathLike, tokenizer: str | os.PathLike | None = None) -> TrainedModel:
+    """Reads an exported model: the directory that ``--mode export`` wrote, or the Orbax checkpoint in it.
+
+    Args:
+      tokenizer: path of the tokenizer's file, needed if it was not exported with the model.
+
+    Raises:
+      WeightsError: in one or two lines, what is missing, damaged or does not fit together.
+      TokenizerError: the tokenizer's file is missing, or is another tokenizer's.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise WeightsError(
+            f"there is no directory {directory}; --mode export makes one in the work directory"
+        )
+    places = directory, directory / ORBAX
+    orbax = next((place for place in places if (place / manifest.FILE).is_file()), None)
+    if orbax is not None and not (directory / CONFIG).is_file():
+        text, source = json.dumps(_verified(orbax).metadata), orbax / manifest.FILE
+    else:
+        source = directory / CONFIG
+        try:
+            text = source.read_text()
+        except (OSError, UnicodeDecodeError):
+            raise WeightsError(
+                f"{directory} holds no exported model (no readable {CONFIG}); name the export/ of a work directory"
+            ) from None
+    config, description = _parse(text, str(source))
+    if (directory / TENSORS).is_file():
+        where = directory / TENSORS
+        tensors = read_tensors(where)
+    elif orbax is not None:
+        where = orbax
+        _verified(orbax)
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+            tensors = named_leaves(checkpointer.restore(orbax.absolute() / STATE))
+    else:
+        raise WeightsError(f"{directory} holds no parameters: neither {TENSORS} nor {ORBAX}/")
+    if fingerprint(tensors) != description["sha256"]:
+        raise WeightsError(f"{where} has other values than were exported (sha256 differs); export it again")
+    config = override(config, {"tokenizer.preview": ""})
+    trained_on = _trained_on(directory, description, tokenizer)
+    return open_model(config, tensors, f"{where}, as {config.name}", description["step"], trained_on)
+
+
+def description_of(path: Path) -> tuple[Config, dict[str, Any]]:
+    """The configuration of the model in a model.safetensors, and the other entries of its description.
+
+    Raises:
+      WeightsError: it is none that was exported here.
+    """
+    text = read_metadata(path).get(METADATA)
+    if text is None:
+        raise WeightsError(
+            f"{path} is neither a DiT of Open-Oasis nor a model exported by --mode export (no {METADATA!r} in its metadata)"
+        )
+    return _parse(text, f"the metadata of {path}")
+
+
+def _parse(text: str, where: str) -> tuple[Config, dict[str, Any]]:
+    """The configuration and the other entries of a description, which may be a stranger's; raises `WeightsError`."""
+    try:
+        kinds = {"config": dict, "parameters": str, "step": int, "sha256": str, "tokenizer": dict}
+        values = read_record(text, FORMAT, **kinds, data=dict | None)
+        name, weights, file = (values["tokenizer"].get(key) for key in ("name", "fingerprint", "file"))
+        if not (isinstance(name, str) and isinstance(weights, str) and (file is None or is_file_name(file))):
+            raise ValueError(values["tokenizer"])
+    except (ValueError, TypeError):
+        raise WeightsError(
+            f"{where} does not describe a model of this version ({FORMAT}); export it again with --mode export"
+        ) from None
+    try:
+        config = without_commands(config_from_dict(values.pop("config")))
+        _ = config.model.grid
+    except (ConfigError, AttributeError) as error:
+        raise WeightsError(f"{where}: {error}") from None
+    if config.model.action_dim is None:
+        raise WeightsError(f"{where}: model.action_dim=none: a trained model has one")
+    return config, values
+
+
+def _trained_on(
+    directory: Path, description: dict[str, Any], tokenizer: str | os.PathLike | None
+) -> TrainedOn:
+    """The facts of an export. The tokenizer's file is beside the parameters, or beside the Orbax checkpoint they are in."""
+    name, weights, file = (description["tokenizer"].get(key) for key in ("name", "fingerprint", "file"))
+    places = [directory.absolute() / file, directory.absolute().parent / file] if file else []
+    found = Path(tokenizer).absolute() if tokenizer else next(filter(Path.is_file, places), None)
+    if found is None:
+        raise TokenizerError(
+            f"{directory} does not include its tokenizer {name} ({weights[:12]}): give the path of its file"
+        )
+    return TrainedOn(name, weights, found, description["frame_size"], None, description["data"] or {})
+
+
+def _verified(orbax: Path) -> Manifest:
+    """The manifest of a checkpoint whose files are what it says; Orbax itself restores flipped bytes."""
+    try:
+        return manifest.verify(orbax)
+    except (DamagedCheckpoint, UnknownFormat) as error:
+        raise WeightsError(f"{orbax} is not an intact checkpoint: {error}") from None

@@ -13,14 +13,15 @@ import logging
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from rad_jax.axes import PyTree
 from rad_jax.config import ConfigError, ModelConfig
 from rad_jax.config.messages import show_value
 from rad_jax.model.names import is_memory, map_named, named_leaves
-from rad_jax.runs.checkpoints import Checkpoints
-from rad_jax.runs.pretrained import TENSORS, description_of
+from rad_jax.runs.checkpoints import read_part
+from rad_jax.runs.export import TENSORS, description_of
+from rad_jax.runs.restore import stored_part
 from rad_jax.runs.stored_config import FILE as CONFIG
 from rad_jax.runs.stored_config import read_config
 from rad_jax.weights import oasis_dit
@@ -45,50 +46,26 @@ def initial_params(
         have been trained on another one's.
 
     Raises:
-      ConfigError, CheckpointError, CheckpointMismatch, WeightsError: in one or two lines, what is missing or does not fit.
+      ConfigError, CheckpointError, WeightsError: in one or two lines, what is missing or does not fit.
     """
     path = Path(source)
     if (path / TENSORS).is_file():
         path = path / TENSORS
-    if path.is_dir():
-        return _from_run(path, params, config, tokenizer)
+    where = f"train.init_from={path}"
     if not path.exists():
         raise ConfigError(
-            f"train.init_from={path}: does not exist; expected the work directory of a run or a .safetensors file"
+            f"{where}: does not exist; expected the work directory of a run or a .safetensors file"
         )
-    return _from_file(path, params, config, tokenizer)
-
-
-def _from_run(workdir: Path, params: PyTree, config: ModelConfig, tokenizer: str | None) -> PyTree:
-    if not (workdir / CONFIG).exists():
-        raise ConfigError(f"train.init_from={workdir}: there is no run (no {CONFIG})")
-    run = read_config(workdir)
-    _check_model(workdir, run.model, config)
-    part, target = "params", params
-    if run.train.ema:
-        part, target = "ema", jax.tree.map(lambda param: param.astype(jnp.float32), params)
-    with Checkpoints(workdir / "checkpoints") as checkpoints:
-        found = checkpoints.restore_part(part, target, optional=is_memory)
-    if found is None:
-        raise ConfigError(f"train.init_from={workdir}: there is no checkpoint")
-    values, manifest = found
-    _compare_tokenizers(workdir, manifest.metadata.get("tokenizer", {}).get("fingerprint"), tokenizer)
-    return jax.tree.map(lambda value, param: value.astype(param.dtype), values, params)
-
-
-def _from_file(path: Path, params: PyTree, config: ModelConfig, tokenizer: str | None) -> PyTree:
-    tensors = read_tensors(path)
-    if oasis_dit.is_oasis_dit(tensors):
-        found, tensors = oasis_dit.convert_oasis_dit(tensors, str(path))
-    else:
-        description = description_of(path)
-        found = description.checked_config(str(path)).model
-        _compare_tokenizers(path, description.tokenizer["fingerprint"], tokenizer)
-    _check_model(path, found, config)
+    found, tensors, trained_with = _read_run(path) if path.is_dir() else _read_file(path)
+    _refuse_another_model(where, found, config)
+    if trained_with and tokenizer and trained_with != tokenizer:
+        log.warning(
+            "%s was trained on latents of tokenizer %s, the data have %s: they mean something else to it",
+            *(where, trained_with[:12], tokenizer[:12]),
+        )
     leaves = named_leaves(params)
     fresh = set() if any(map(is_memory, tensors)) else set(filter(is_memory, leaves))
-    shapes = {name: leaf.shape for name, leaf in leaves.items() if name not in fresh}
-    values = match(tensors, shapes, f"train.init_from={path}")
+    values = match(tensors, {name: leaf.shape for name, leaf in leaves.items() if name not in fresh}, where)
 
     def place(name: str, param: jax.Array) -> jax.Array:
         if name in fresh:
@@ -99,32 +76,40 @@ def _from_file(path: Path, params: PyTree, config: ModelConfig, tokenizer: str |
     return map_named(place, params)
 
 
-def _check_model(source: Path, found: ModelConfig, wanted: ModelConfig) -> None:
+def _read_run(workdir: Path) -> tuple[ModelConfig, dict[str, np.ndarray], str | None]:
+    """The model, the parameters by name, and the fingerprint of the tokenizer that they were trained with."""
+    if not (workdir / CONFIG).exists():
+        raise ConfigError(f"train.init_from={workdir}: there is no run (no {CONFIG})")
+    run = read_config(workdir)
+    found = read_part(workdir / "checkpoints", stored_part(run, "ema"))
+    if found is None:
+        raise ConfigError(f"train.init_from={workdir}: there is no checkpoint")
+    arrays, manifest = found
+    return run.model, arrays, manifest.metadata.get("tokenizer", {}).get("fingerprint")
+
+
+def _read_file(path: Path) -> tuple[ModelConfig, dict[str, np.ndarray], str | None]:
+    """As `_read_run`, of a safetensors file."""
+    tensors = read_tensors(path)
+    if oasis_dit.is_oasis_dit(tensors):
+        return *oasis_dit.convert_oasis_dit(tensors, str(path)), None
+    config, description = description_of(path)
+    return config.model, tensors, description["tokenizer"]["fingerprint"]
+
+
+def _refuse_another_model(where: str, found: ModelConfig, wanted: ModelConfig) -> None:
     """Raises `WeightsError` unless parameters of a model ``found`` compute the same in a model ``wanted``."""
-    differing = {
-        f"model.{key}": (getattr(found, key), getattr(wanted, key))
-        for key in BASE_KEYS
-        if getattr(found, key) != getattr(wanted, key)
-    }
-    if found.latent[-1] != wanted.latent[-1]:
-        differing["model.latent"] = found.latent, wanted.latent
-    if found.memory.kind != "none":
-        differing |= {
-            f"memory.{key}": (getattr(found.memory, key), getattr(wanted.memory, key))
-            for key in MEMORY_KEYS
-            if getattr(found.memory, key) != getattr(wanted.memory, key)
-        }
-    if differing:
-        words = [
-            f"{key}={show_value(theirs)}, here {show_value(ours)}"
-            for key, (theirs, ours) in differing.items()
-        ]
-        raise WeightsError(f"train.init_from={source}: is another model, with {'; '.join(words[:3])}")
-
-
-def _compare_tokenizers(source: Path, found: str | None, wanted: str | None) -> None:
-    if found and wanted and found != wanted:
-        log.warning(
-            "train.init_from=%s was trained on latents of tokenizer %s, the data have %s: they mean something else to it",
-            *(source, found[:12], wanted[:12]),
+    memory_keys = () if found.memory.kind == "none" else MEMORY_KEYS
+    differing = [
+        f"{section}.{key}={show_value(getattr(theirs, key))}, here {show_value(getattr(ours, key))}"
+        for section, theirs, ours, keys in (
+            ("model", found, wanted, BASE_KEYS),
+            ("memory", found.memory, wanted.memory, memory_keys),
         )
+        for key in keys
+        if getattr(theirs, key) != getattr(ours, key)
+    ]
+    if found.latent[-1] != wanted.latent[-1]:
+        differing.append(f"model.latent={show_value(found.latent)}, here {show_value(wanted.latent)}")
+    if differing:
+        raise WeightsError(f"{where}: is another model, with {'; '.join(differing[:3])}")

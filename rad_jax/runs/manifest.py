@@ -45,40 +45,16 @@ class Manifest:
         (directory / FILE.name).write_text(json.dumps({**body, "sha256": _sha256_of(body)}, indent=1))
 
 
-def read(step_directory: pathlib.Path) -> Manifest:
-    """The manifest of a step, after checking that its files exist with the right sizes; `verify` reads their contents too.
+def read(step_directory: pathlib.Path, contents: bool = False) -> Manifest:
+    """The manifest of a step, after checking that its files exist with the right sizes.
+
+    Args:
+      contents: compare the bytes of the files with their checksums as well, as `verify` does.
 
     Raises:
-      DamagedCheckpoint: a file is missing or has another size, or the manifest is unreadable.
+      DamagedCheckpoint: a file is missing or is another one, or the manifest is unreadable.
       UnknownFormat: another version wrote it.
     """
-    body = _read_body(step_directory)
-    for name, (size, _) in body["files"].items():
-        path = _inside(step_directory, name)
-        try:
-            found = path.stat().st_size
-        except OSError:
-            raise DamagedCheckpoint(f"{name} is missing") from None
-        if found != size:
-            raise DamagedCheckpoint(f"{name} has {found} bytes instead of {size}")
-    leaves = {name: (tuple(shape), dtype) for name, (shape, dtype) in body["leaves"].items()}
-    return Manifest(body["step"], leaves, body["metadata"])
-
-
-def verify(step_directory: pathlib.Path) -> Manifest:
-    """Like `read`, but compares every file with its checksum as well."""
-    manifest = read(step_directory)
-    for name, (_, sha256) in _read_body(step_directory)["files"].items():
-        try:
-            intact = _sha256(_inside(step_directory, name)) == sha256
-        except OSError as error:
-            raise DamagedCheckpoint(f"{name} cannot be read ({error.strerror})") from None
-        if not intact:
-            raise DamagedCheckpoint(f"{name} has changed since it was written")
-    return manifest
-
-
-def _read_body(step_directory: pathlib.Path) -> dict[str, Any]:
     try:
         body = json.loads((step_directory / FILE).read_text())
         intact = body.pop("sha256") == _sha256_of(body)
@@ -90,14 +66,32 @@ def _read_body(step_directory: pathlib.Path) -> dict[str, Any]:
         raise UnknownFormat(
             f"{step_directory / FILE} has format {body['format']}, this version reads {FORMAT}"
         )
-    return body
+    for name, (size, sha256) in body["files"].items():
+        path = step_directory / name
+        if not path.resolve().is_relative_to(step_directory.resolve()):
+            raise DamagedCheckpoint(f"{FILE} names a file outside the checkpoint: {name}")
+        try:
+            found = path.stat().st_size
+            changed = contents and found == size and _sha256(path) != sha256
+        except OSError as error:
+            raise DamagedCheckpoint(f"{name} is missing or unreadable ({error.strerror})") from None
+        if found != size:
+            raise DamagedCheckpoint(f"{name} has {found} bytes instead of {size}")
+        if changed:
+            raise DamagedCheckpoint(f"{name} has changed since it was written")
+    leaves = {name: (tuple(shape), dtype) for name, (shape, dtype) in body["leaves"].items()}
+    return Manifest(body["step"], leaves, body["metadata"])
 
 
-def _inside(step_directory: pathlib.Path, name: str) -> pathlib.Path:
-    path = step_directory / name
-    if not path.resolve().is_relative_to(step_directory.resolve()):
-        raise DamagedCheckpoint(f"{FILE} names a file outside the checkpoint: {name}")
-    return path
+def verify(step_directory: pathlib.Path) -> Manifest:
+    """Like `read`, but compares every file with its checksum as well."""
+    return read(step_directory, contents=True)
+
+
+def saved_steps(directory: pathlib.Path) -> list[int]:
+    """The finished steps in a directory of checkpoints, oldest first; empty if there is no such directory."""
+    names = [path.name for path in directory.glob("*") if path.name.isdecimal() and path.is_dir()]
+    return sorted(int(name) for name in names if name == str(int(name)))
 
 
 def _sha256(path: pathlib.Path) -> str:

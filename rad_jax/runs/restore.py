@@ -2,21 +2,23 @@
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rad_jax import tokenizer as tokenizers
 from rad_jax.axes import PyTree
-from rad_jax.config import Config, ConfigError
+from rad_jax.config import Config, ConfigError, override
 from rad_jax.model import RAD
-from rad_jax.model.names import init_params
-from rad_jax.runs.checkpoints import Checkpoints
+from rad_jax.model.names import nested, parameter_shapes
+from rad_jax.runs.checkpoints import read_part
 from rad_jax.runs.stored_config import read_config, refuse_changes
 from rad_jax.runs.trained_on import TrainedOn
 from rad_jax.tokenizer import Tokenizer, TokenizerError
+from rad_jax.weights.tensors import match
 
 # Keys that make a model what it is.
 MODEL_KEYS = ("model.", "memory.", "diffusion.", "data.condition", "data.heading_harmonics")
@@ -51,24 +53,18 @@ def load_trained(workdir: str | os.PathLike, config: Config | None = None, part:
       part: "ema" for the averaged parameters (those of the last step if the run keeps no average), or "params".
 
     Raises:
-      ConfigError, CheckpointError, TokenizerError: in one or two lines, what is missing or does not fit.
+      ConfigError, CheckpointError, WeightsError, TokenizerError: in one or two lines, what is missing or does not fit.
     """
     workdir = Path(workdir)
     run = read_config(workdir)
     if config is not None:
-        model = dataclasses.replace(config.model, latent=run.model.latent, action_dim=run.model.action_dim)
-        wanted = dataclasses.replace(config, model=model)
-        refuse_changes(wanted, run, workdir, MODEL_KEYS)
+        sizes = {"model.latent": run.model.latent, "model.action_dim": run.model.action_dim}
+        refuse_changes(override(config, sizes), run, workdir, MODEL_KEYS)
         run = dataclasses.replace(run, evaluate=config.evaluate, sample=config.sample)
-    part = stored_part(run, part)
-    target = jax.eval_shape(lambda: init_params(run.model))
-    if part == "ema":  # the average is float32 whatever the parameters are
-        target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.float32), target)
-    with Checkpoints(workdir / "checkpoints") as checkpoints:
-        restored = checkpoints.restore_part(part, target)
-    if restored is None:
+    found = read_part(workdir / "checkpoints", stored_part(run, part))
+    if found is None:
         raise ConfigError(f"{workdir} holds no checkpoint yet: train first")
-    params, manifest = restored
+    arrays, manifest = found
     trained_on = TrainedOn.read(workdir)
     fingerprint = manifest.metadata["tokenizer"]["fingerprint"]
     if trained_on.fingerprint != fingerprint:
@@ -83,9 +79,24 @@ def load_trained(workdir: str | os.PathLike, config: Config | None = None, part:
                 "name it with tokenizer.path"
             )
         trained_on = dataclasses.replace(trained_on, file=Path(config.tokenizer.path).absolute())
+    where = f"checkpoint {manifest.step} of {workdir}, as {run.name}"
+    return open_model(run, arrays, where, manifest.step, trained_on)
+
+
+def open_model(
+    config: Config, arrays: Mapping[str, np.ndarray], where: str, step: int, trained_on: TrainedOn
+) -> TrainedModel:
+    """The model that parameters belong to, with its tokenizer.
+
+    Raises:
+      WeightsError: the parameters are not those of the configuration; the error begins with ``where``.
+      TokenizerError: the tokenizer's file is missing, or is another tokenizer's.
+    """
+    arrays = match(arrays, parameter_shapes(config.model), where)
+    params = nested({name: jnp.asarray(array) for name, array in arrays.items()})
     tokenizer = tokenizers.load(trained_on.tokenizer, trained_on.file, trained_on.fingerprint)
-    run = dataclasses.replace(run, tokenizer=dataclasses.replace(run.tokenizer, path=str(trained_on.file)))
-    return TrainedModel(run, RAD(run.model), params, tokenizer, manifest.step, trained_on)
+    config = override(config, {"tokenizer.path": str(trained_on.file)})
+    return TrainedModel(config, RAD(config.model), params, tokenizer, step, trained_on)
 
 
 def stored_part(config: Config, part: str) -> str:

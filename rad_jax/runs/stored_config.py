@@ -1,10 +1,10 @@
 """The configuration that a work directory keeps: how it is read, and which keys may change when its run goes on."""
 
-import dataclasses
 from pathlib import Path
 
-from rad_jax.config import Config, ConfigError, config_from_json, diff_configs
+from rad_jax.config import Config, ConfigError, config_from_json, diff_configs, override
 from rad_jax.config.messages import show_value
+from rad_jax.runs.manifest import saved_steps
 from rad_jax.runs.trained_on import FILE as TRAINED_ON
 from rad_jax.runs.trained_on import TrainedOn
 
@@ -32,6 +32,17 @@ FREE_KEYS = (
 # Keys that say where something lies, which may change as long as it is the same by its content.
 PLACES = ("data.path", "tokenizer.path")
 
+COMMANDS = {
+    "data.make": "",
+    "data.auto_make": False,
+    "evaluate.make": "",
+    "evaluate.auto_make": False,
+    "evaluate.more_make": "",
+}
+
+# Keys whose values are paths: relative or absolute, they are the same if they lead to the same place.
+PATHS = (*PLACES, "train.init_from")
+
 
 def read_config(workdir: Path) -> Config:
     """The configuration of the run in a work directory, without its shell commands.
@@ -50,9 +61,7 @@ def read_config(workdir: Path) -> Config:
 
 def without_commands(config: Config) -> Config:
     """A configuration that was read from a file, which may be a stranger's: none of its shell commands may ever run."""
-    data = dataclasses.replace(config.data, make="", auto_make=False)
-    evaluate = dataclasses.replace(config.evaluate, make="", auto_make=False, more_make="")
-    return dataclasses.replace(config, data=data, evaluate=evaluate)
+    return override(config, COMMANDS)
 
 
 def check_same_run(config: Config, workdir: Path, trained_on: TrainedOn | None = None) -> None:
@@ -70,9 +79,21 @@ def check_same_run(config: Config, workdir: Path, trained_on: TrainedOn | None =
             _check_same_content(config, TrainedOn.read(workdir), trained_on, workdir)
         free += PLACES
     if config.train.steps > run.train.steps:
-        _check_extension(config, run, workdir)
+        newest = max(saved_steps(workdir / "checkpoints"), default=0)
+        if has_decayed(run, newest):
+            raise ConfigError(
+                f"train.steps={config.train.steps}: {workdir} holds a run with {run.train.steps} at step {newest}, whose "
+                f"learning rate decays (optimizer.decay={run.optimizer.decay}); choose another --workdir"
+            )
         free += ("train.steps",)
     refuse_changes(config, run, workdir, free=free)
+
+
+def has_decayed(config: Config, step: int) -> bool:
+    """Whether a run with more ``train.steps`` would have had another learning rate before it reached ``step``."""
+    optimizer = config.optimizer
+    start = max(optimizer.warmup, optimizer.decay_start * config.train.steps)
+    return optimizer.decay != "constant" and step - 1 > start  # the last step taken has the index step - 1
 
 
 def refuse_changes(
@@ -83,8 +104,13 @@ def refuse_changes(
     free: tuple[str, ...] = FREE_KEYS,
 ) -> None:
     """Raises `ConfigError` if ``config`` and ``run`` differ in a key that begins with one of ``among`` and none of ``free``."""
-    differing = diff_configs(run, config).items()
-    changed = {key: values for key, values in differing if key.startswith(among) and not key.startswith(free)}
+    changed = {
+        key: (old, new)
+        for key, (old, new) in diff_configs(run, config).items()
+        if key.startswith(among)
+        and not key.startswith(free)
+        and not (key in PATHS and old and new and Path(old).resolve() == Path(new).resolve())
+    }
     if changed:
         key, (old, new) = next(iter(changed.items()))
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
@@ -103,16 +129,3 @@ def _check_same_content(config: Config, recorded: TrainedOn, found: TrainedOn, w
                 f"{key}: {workdir} was trained on other {what} (sha256 {old[:12]}, here {new[:12]}); "
                 "restore them, or choose another --workdir"
             )
-
-
-def _check_extension(config: Config, run: Config, workdir: Path) -> None:
-    """Raises `ConfigError` if more steps would change the learning rate of steps that were taken already."""
-    optimizer, steps = run.optimizer, run.train.steps
-    start = max(optimizer.warmup, optimizer.decay_start * steps)
-    saved = [int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdecimal()]
-    newest = max(saved, default=0)
-    if optimizer.decay != "constant" and newest - 1 > start:  # the last step taken has the index newest - 1
-        raise ConfigError(
-            f"train.steps={config.train.steps}: {workdir} holds a run with {steps} at step {newest}, and its learning rate "
-            f"decays since step {start:g} (optimizer.decay={optimizer.decay}); choose another --workdir"
-        )

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from rad_jax import files
@@ -73,28 +74,48 @@ class TrainedOn:
                 "give its training command once more, which adds it"
             )
         try:
-            values = json.loads(path.read_text())
-            size, info = values["frame_size"], dict(values["info"])
-            texts = [values[name] for name in ("format", "tokenizer", "fingerprint", "digest", "file")]
-            if not all(isinstance(text, str) for text in texts):
-                raise ValueError
-            found, tokenizer, fingerprint, digest, file = texts
-            beside = os.path.basename(file) == file and file.strip(".")
-            if found != FORMAT or not (os.path.isabs(file) or beside):
-                raise ValueError
-            height_width = None if size is None else (int(size[0]), int(size[1]))
-        except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+            texts = {"tokenizer": str, "fingerprint": str, "file": str, "digest": str}
+            values = read_record(path.read_bytes(), FORMAT, **texts, info=dict)
+            file = values["file"]
+            if not (os.path.isabs(file) or is_file_name(file)):
+                raise ValueError(file)
+            return cls(**values | {"file": workdir.absolute() / file})
+        except ValueError:
             raise ConfigError(
                 f"{path} is damaged or of another version (expected {FORMAT}); delete it and give the training command "
                 "once more, which writes it again"
             ) from None
-        return cls(tokenizer, fingerprint, workdir.absolute() / file, height_width, digest, info)
 
     def keep(self, workdir: Path) -> None:
         """Writes the facts into a work directory, and the tokenizer's file beside them (see `copy_tokenizer`)."""
         file = copy_tokenizer(self, workdir) or str(self.file)
-        content = {"format": FORMAT, **dataclasses.asdict(self), "file": file}
-        files.write_bytes(workdir / FILE, (json.dumps(content, indent=1) + "\n").encode())
+        files.write_json(workdir / FILE, {"format": FORMAT, **dataclasses.asdict(self), "file": file})
+
+
+def read_record(text: str | bytes, expected: str, **kinds: type | UnionType) -> dict[str, Any]:
+    """The entries of these kinds of a JSON object that describes a run, and "frame_size"; one that is missing counts as null.
+
+    Raises:
+      ValueError: it is no object of this "format", or an entry is of another kind.
+    """
+    try:
+        content = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(content, dict) or content.get("format") != expected:
+        raise ValueError(f"not of format {expected}")
+    values = {name: content.get(name) for name in kinds}
+    size = content.get("frame_size")
+    known = isinstance(size, list) and [type(length) for length in size] == [int, int]
+    wrong = [name for name, kind in kinds.items() if not isinstance(values[name], kind)]
+    if wrong or not (known or size is None):
+        raise ValueError(f"{wrong or 'frame_size'} of another kind")
+    return values | {"frame_size": tuple(size) if known else None}
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a name stays in the directory that it is joined to."""
+    return os.path.basename(name) == name and name.strip(".") != ""
 
 
 def copy_tokenizer(trained_on: TrainedOn, directory: Path) -> str | None:

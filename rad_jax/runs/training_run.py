@@ -1,11 +1,10 @@
 """A run that trains: its configuration, training data, tokenizer and model, opened and checked against each other."""
 
-import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
 from rad_jax import tokenizer as tokenizers
-from rad_jax.config import Config, ConfigError
+from rad_jax.config import Config, ConfigError, override
 from rad_jax.data import Episodes
 from rad_jax.data.condition import condition_dim
 from rad_jax.data.reader import check_latents
@@ -44,16 +43,13 @@ def open_training_run(config: Config) -> TrainingRun:
     shapes = episodes.spec.arrays
     latent = shapes["latents"][0] if "latents" in shapes else tokenizer.latent_shape(*shapes["frames"][0][:2])
     dim = condition_dim(episodes.spec, config.data.condition, config.data.heading_harmonics)
-    for name, given, found in (
-        ("latent", config.model.latent, latent),
-        ("action_dim", config.model.action_dim, dim),
-    ):
-        if given is not None and given != found:
+    sizes = {"model.latent": tuple(latent), "model.action_dim": dim}
+    for key, given in (("model.latent", config.model.latent), ("model.action_dim", config.model.action_dim)):
+        if given not in (None, sizes[key]):
             raise ConfigError(
-                f"model.{name}={given}: {config.data.path} has {found}; leave it open with model.{name}=none"
+                f"{key}={given}: {config.data.path} has {sizes[key]}; leave it open with {key}=none"
             )
-    model_config = dataclasses.replace(config.model, latent=tuple(latent), action_dim=dim)
-    config = dataclasses.replace(config, model=model_config)
+    config = override(config, sizes)
     return TrainingRun(config, episodes, tokenizer, RAD(config.model))
 
 

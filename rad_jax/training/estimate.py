@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from clu.parameter_overview import count_parameters
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from rad_jax.config import Config
@@ -18,7 +19,7 @@ from rad_jax.model import RAD
 from rad_jax.model.names import is_memory, named_leaves
 from rad_jax.runs.training_run import open_training_run
 from rad_jax.training import sharding
-from rad_jax.training.step import init_state, train_step
+from rad_jax.training.step import compile_step, init_state
 
 GIB = 2**30
 
@@ -72,23 +73,16 @@ def estimate_step(config: Config) -> StepEstimate:
         "latents": jax.ShapeDtypeStruct((*clips, *config.model.latent), jnp.float16),
         "actions": jax.ShapeDtypeStruct((*clips, config.model.action_dim), jnp.float32),
     }
-    step = jax.jit(
-        partial(train_step, model, config),
-        in_shardings=(sharding.replicated(mesh), shardings, sharding.batch_sharding(mesh)),
-        out_shardings=(shardings, sharding.replicated(mesh)),
-        donate_argnums=1,
-    )
-    traced = step.trace(None, state, batch)
+    traced = compile_step(model, config, mesh, shardings).trace(None, state, batch)
     memory = traced.lower().compile().memory_analysis()
-    sizes = {name: math.prod(leaf.shape) for name, leaf in named_leaves(state.params).items()}
-    branch = sum(size for name, size in sizes.items() if is_memory(name))
+    branch = sum(leaf.size for name, leaf in named_leaves(state.params).items() if is_memory(name))
     state_bytes = [
         math.prod(place.shard_shape(leaf.shape)) * leaf.dtype.itemsize
         for leaf, place in zip(jax.tree.leaves(state), jax.tree.leaves(shardings), strict=True)
     ]
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     return StepEstimate(
-        base=sum(sizes.values()) - branch,
+        base=count_parameters(state.params) - branch,
         branch=branch,
         devices=mesh.size,
         device_kind=mesh.devices.flat[0].device_kind,

@@ -1,4 +1,4 @@
-"""The record of a training: metrics.jsonl, TensorBoard events, videos, progress lines, the table of parameters.
+"""The record of a training: metrics.jsonl, TensorBoard events, videos, progress lines.
 
 `metrics.jsonl` has one JSON object per line, with "step" (optimiser steps done) first. Keys that begin with "time/" depend
 on the machine and the moment. All others are a function of configuration and seed: without the "time/" keys, the file of a
@@ -20,17 +20,16 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
+from tqdm import tqdm
 
 from rad_jax import files, media
 from rad_jax.runs.hardware import STEP_SECONDS
 
 log = logging.getLogger(__name__)
 
-TIMING = "time/"
-
 
 class Writer:
-    """Writes scalars, images and videos of one run into its working directory.
+    """Writes scalars and videos of one run into its working directory.
 
     A failure to write costs the record, not the run: the first failure of each kind of file is logged as a warning, and the
     training continues. Writes are done when a method returns. Hold the `WorkdirLock` before the first one. In a run of
@@ -56,17 +55,16 @@ class Writer:
         self._attempt("metrics.jsonl", self._append, {"step": step, **numbers})
         self._summarise(step, [{"tag": name, "simple_value": number} for name, number in numbers.items()])
 
-    def image(self, step: int, name: str, image: UInt8[np.ndarray, "H W 3"]) -> None:
-        """One picture in TensorBoard."""
-        self._summarise(step, [_picture(name, [image], "PNG")])
-
     def video(self, step: int, name: str, frames: UInt8[np.ndarray, "t H W 3"], fps: int) -> None:
         """``NAME/STEP.mp4``, and a GIF in TensorBoard."""
         path = self._directory / name / f"{step:08d}.mp4"
         self._attempt(name, media.write_video, path, frames, fps)
-        self._summarise(
-            step, [_picture(name, frames, "GIF", save_all=True, duration=round(1000 / fps), loop=0)]
-        )
+        first, *others = (Image.fromarray(frame) for frame in frames)
+        gif = io.BytesIO()
+        timing = {"duration": round(1000 / fps), "loop": 0}  # ms of a frame; for ever
+        first.save(gif, "GIF", save_all=True, append_images=others, **timing)
+        size = {"height": first.height, "width": first.width, "colorspace": 3}
+        self._summarise(step, [{"tag": name, "image": {**size, "encoded_image_string": gif.getvalue()}}])
 
     def close(self) -> None:
         """Closes the event file."""
@@ -98,8 +96,8 @@ class Writer:
 
         (self._directory / "tensorboard").mkdir(parents=True, exist_ok=True)
         # The names of tensorboardX have a resolution of one second, and opening an existing file would empty it.
-        suffix = f".{os.getpid()}.{time.monotonic_ns()}"
-        self._events = EventsWriter(os.fspath(self._directory / "tensorboard" / "events"), suffix)
+        prefix = os.fspath(self._directory / "tensorboard" / "events")
+        self._events = EventsWriter(prefix, f".{files.token()}")
         # TensorBoard hides what an earlier process of this run logged from this step on.
         self._write_event(resume_step + 1, session_log={"status": "START"})
 
@@ -132,30 +130,14 @@ def _is_at_most(line: bytes, step: int) -> bool:
         return False
 
 
-def _picture(name: str, frames: Any, kind: str, **options: Any) -> dict[str, Any]:
-    pictures = [Image.fromarray(np.asarray(frame)) for frame in frames]
-    encoded = io.BytesIO()
-    pictures[0].save(
-        encoded, kind, **options, **({"append_images": pictures[1:]} if len(pictures) > 1 else {})
-    )
-    height, width = np.shape(frames[0])[:2]
-    image = {"height": height, "width": width, "colorspace": 3, "encoded_image_string": encoded.getvalue()}
-    return {"tag": name, "image": image}
-
-
 class Progress:
     """Speed and remaining time, from steps and the clock alone."""
 
-    def __init__(
-        self,
-        steps: int,
-        frames_per_step: int,
-        first_step: int = 0,
-        clock: Callable[[], float] = time.monotonic,
-    ):
+    def __init__(self, steps: int, frames_per_step: int, first_step: int = 0):
         """`steps` in the whole run, `frames_per_step` of video in a batch, `first_step` after a resume."""
-        self._steps, self._frames, self._clock = steps, frames_per_step, clock
-        self._start = self._last = self._warm = (first_step, clock())
+        self._steps, self._frames = steps, frames_per_step
+        self._start = self._last = (first_step, time.monotonic())
+        self._warm: tuple[int, float] | None = None
 
     def report(self, step: int) -> dict[str, float]:
         """The "time/" keys at `step`: seconds since the start, speed since the last report, and estimated seconds to the end.
@@ -163,50 +145,27 @@ class Progress:
         The estimate uses the mean speed of this process without its first report, which contains the compilation; for the
         same reason the first report has no `STEP_SECONDS`.
         """
-        now = self._clock()
-        speed = _rate(self._last, (step, now))
-        mean = _rate(self._warm, (step, now))
-        first = self._warm == self._start
-        if first:
-            self._warm = (step, now)
-        self._last = (step, now)
+        now = step, time.monotonic()
+        speed = _rate(self._last, now)
+        mean = _rate(self._warm, now) if self._warm else speed
+        measured = {STEP_SECONDS: 1 / speed} if self._warm else {}
+        self._last, self._warm = now, self._warm or now
         return {
-            "time/seconds": now - self._start[1],
+            "time/seconds": now[1] - self._start[1],
             "time/steps_per_second": speed,
             "time/frames_per_second": speed * self._frames,
-            "time/eta_seconds": (self._steps - step) / mean if mean else math.inf,
-            **({} if first or not speed else {STEP_SECONDS: 1 / speed}),
+            "time/eta_seconds": (self._steps - step) / mean,
+            **measured,
         }
 
     def line(self, step: int, values: Mapping[str, Any]) -> str:
         """One line for the terminal from the values that are logged: loss, gradient norm, speed, remaining time."""
-        done = f"step {step:>{len(str(self._steps))}}/{self._steps}"
-        parts = [done, f"loss {float(values['loss']):.4f}", f"grad norm {float(values['grad_norm']):.3f}"]
-        parts += [
-            f"{values['time/steps_per_second']:.2f} steps/s",
-            f"{values['time/frames_per_second']:.0f} frames/s",
-        ]
-        return "  ".join([*parts, f"ETA {duration(values['time/eta_seconds'])}"])
+        return (
+            f"step {step:>{len(str(self._steps))}}/{self._steps}  loss {values['loss']:.4f}  "
+            f"grad norm {values['grad_norm']:.3f}  {values['time/steps_per_second']:.2f} steps/s  "
+            f"{values['time/frames_per_second']:.0f} frames/s  ETA {tqdm.format_interval(values['time/eta_seconds'])}"
+        )
 
 
 def _rate(begin: tuple[int, float], end: tuple[int, float]) -> float:
     return (end[0] - begin[0]) / max(end[1] - begin[1], 1e-9)
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words: "42s", "3m20s", "2h05m", "3d04h"."""
-    if not math.isfinite(seconds):
-        return "?"
-    minutes, s = divmod(round(seconds), 60)
-    hours, m = divmod(minutes, 60)
-    days, h = divmod(hours, 24)
-    if days:
-        return f"{days}d{h:02}h"
-    return f"{h}h{m:02}m" if h else f"{m}m{s:02}s" if m else f"{s}s"
-
-
-def parameter_table(params: Any) -> str:
-    """Name, shape, dtype and size of every parameter, and their sum; arrays or `jax.ShapeDtypeStruct`."""
-    from clu import parameter_overview
-
-    return parameter_overview.get_parameter_overview(params, include_stats=False)

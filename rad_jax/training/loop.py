@@ -1,32 +1,35 @@
 """The training loop: batches in, steps, metrics, checkpoints. A run that is stopped at any moment continues bit for bit."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
+from clu.parameter_overview import get_parameter_overview
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from rad_jax import files
-from rad_jax.axes import PyTree
 from rad_jax.config import Config, ConfigError
+from rad_jax.config.messages import multiple
 from rad_jax.data.windows import train_batches, train_dataset
 from rad_jax.errors import Stopped
 from rad_jax.files import WorkdirLock
 from rad_jax.runs.checkpoints import Checkpoints
 from rad_jax.runs.hardware import hardware, peak_memory
-from rad_jax.runs.stored_config import check_same_run
+from rad_jax.runs.initial import initial_params
+from rad_jax.runs.stored_config import check_same_run, has_decayed
 from rad_jax.runs.trained_on import TrainedOn
 from rad_jax.runs.training_run import TrainingRun, open_training_run
 from rad_jax.tokenizer import Tokenizer
 from rad_jax.tokenizer.preview import open_preview
 from rad_jax.training import sharding
-from rad_jax.training.log import Progress, Writer, parameter_table
+from rad_jax.training.log import Progress, Writer
+from rad_jax.training.optimizer import ema_init
 from rad_jax.training.samples import sample_frames
-from rad_jax.training.start import start_state
-from rad_jax.training.step import TrainState, train_step
+from rad_jax.training.step import TrainState, compile_step, init_state
 from rad_jax.training.stopping import StopAgreement, StopSignals, check_finite
 
 
@@ -54,23 +57,33 @@ def train(config: Config, workdir: Path, profile: int = 0) -> TrainState:
 def _train(
     run: TrainingRun, preview: Tokenizer, workdir: Path, checkpoints: Checkpoints, profile: int
 ) -> TrainState:
-    config, episodes, tokenizer, _ = run
+    config, episodes, tokenizer, model = run
+    steps = config.train.steps
     mesh = sharding.make_mesh(config.mesh)
+    multiple("train.batch", config.train.batch, "the number of devices", mesh.size)
     state, shardings = start_state(run, mesh, checkpoints)
     first = int(state.step)
-    if profile and not first < profile <= config.train.steps:
-        raise ConfigError(f"--profile {profile}: expected a step from {first + 1} to {config.train.steps}")
+    if profile and not first < profile <= steps:
+        raise ConfigError(f"--profile {profile}: expected a step from {first + 1} to {steps}")
     print_first = partial(print, flush=True) if jax.process_index() == 0 else lambda *_: None
-    print_first(parameter_table(state.params))
-    print_first(
-        f"{config.name}: step {first} of {config.train.steps}, {len(episodes)} episodes, "
-        f"condition {config.data.condition}, {mesh.size} device(s)"
-    )
-    step_fn = compile_step(run, mesh, shardings)
+    if first < steps:
+        print_first(get_parameter_overview(state.params, include_stats=False))
+        print_first(
+            f"{config.name}: step {first} of {steps}, {len(episodes)} episodes, "
+            f"condition {config.data.condition}, {mesh.size} device(s)"
+        )
+    else:
+        extend = f"extend it with --config.train.steps={2 * steps}, say"
+        if has_decayed(config, steps):
+            extend = (
+                f"its learning rate has decayed: go on in another one with --config.train.init_from={workdir}"
+            )
+        print_first(f"{workdir}: the run is finished at step {first}; {extend}")
+    step_fn = compile_step(model, config, mesh, shardings)
     # Passed as an argument; closed over, its weights would be compiled into the program. Stored latents need none.
     encoder = None if "latents" in episodes.spec.arrays else tokenizer
     encoder = jax.device_put(encoder, sharding.replicated(mesh))
-    progress = Progress(config.train.steps, config.train.batch * config.data.clip, first)
+    progress = Progress(steps, config.train.batch * config.data.clip, first)
     identity = {"name": tokenizer.name, "fingerprint": tokenizer.fingerprint}
     metadata = {"config": config.to_dict(), "tokenizer": identity, "hardware": hardware()}
     agreement = StopAgreement(mesh)
@@ -84,7 +97,7 @@ def _train(
         if jax.process_index() == 0:
             TrainedOn.of(run).keep(workdir)
             files.write_bytes(workdir / "config.json", config.to_json().encode())
-        for step in range(first + 1, config.train.steps + 1):
+        for step in range(first + 1, steps + 1):
             batch = next(batches)
             clips = batch.pop("clip_id")
             batch = sharding.shard_batch(batch, mesh)
@@ -97,7 +110,7 @@ def _train(
             check_finite(*pending)  # the step before, while the devices work on this one
             pending = step, metrics, clips
             stop = agreement.agree(signals.received)  # a signal after this stops the next step
-            last, save = step == config.train.steps, step % config.checkpoint.every == 0 or stop
+            last, save = step == steps, step % config.checkpoint.every == 0 or stop
             if last or save:
                 check_finite(*pending)
             if last or step % config.train.log_every == 0:
@@ -108,7 +121,9 @@ def _train(
             if last or save:
                 checkpoints.save(step, state, metadata)
             if config.train.sample_every and step % config.train.sample_every == 0:
-                params = sharding.gather(state.ema or state.params)
+                params = state.ema or state.params
+                if jax.process_count() > 1:  # every process needs all of their values
+                    params = multihost_utils.process_allgather(params, tiled=True)
                 frames = sample_frames(run._replace(tokenizer=preview), params)
                 writer.video(step, "samples", frames, config.evaluate.fps)
             if stop:
@@ -118,14 +133,32 @@ def _train(
     return state
 
 
-def compile_step(run: TrainingRun, mesh: Mesh, shardings: PyTree) -> Callable[..., tuple[TrainState, dict]]:
-    """The jitted `train_step`: (encoder, state, batch) -> (state, metrics); it donates the state."""
-    return jax.jit(
-        partial(train_step, run.model, run.config),
-        in_shardings=(sharding.replicated(mesh), shardings, sharding.batch_sharding(mesh)),
-        out_shardings=(shardings, sharding.replicated(mesh)),
-        donate_argnums=1,
-    )
+def start_state(run: TrainingRun, mesh: Mesh, checkpoints: Checkpoints) -> tuple[TrainState, TrainState]:
+    """Restores the newest checkpoint, or makes a new state (from ``train.init_from`` if given).
+
+    Returns:
+      The state, and a tree of the same structure with the sharding of each leaf.
+
+    Raises:
+      ConfigError, CheckpointError, CheckpointMismatch, WeightsError: in one or two lines, what is missing or does not fit.
+    """
+    config = run.config
+    make = partial(init_state, run.model, config)
+    abstract = jax.eval_shape(make)
+    shardings = sharding.state_shardings(abstract, mesh)
+    restored = checkpoints.restore(jax.tree.map(lambda x, s: x.update(sharding=s), abstract, shardings))
+    if restored is not None:
+        return restored[0], shardings
+    if config.train.freeze == "base" and not config.train.init_from:
+        raise ConfigError(
+            "train.freeze=base: the base of a new run is random and would stay so; name a trained one with train.init_from"
+        )
+    state = jax.jit(make, out_shardings=shardings)()
+    if config.train.init_from:
+        fingerprint = run.tokenizer.fingerprint
+        params = initial_params(config.train.init_from, state.params, config.model, fingerprint)
+        state = state._replace(params=params, ema=state.ema and ema_init(params))
+    return state, shardings
 
 
 def open_batches(run: TrainingRun, first_step: int) -> Iterator[dict[str, np.ndarray]]:

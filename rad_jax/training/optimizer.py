@@ -4,6 +4,7 @@ One call of the optimiser is one optimiser step: gradients that are accumulated 
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -46,13 +47,15 @@ def is_decayed(name: str) -> bool:
     return last.endswith("kernel") or last == "weight"
 
 
-def make(
-    config: OptimizerConfig, train: TrainConfig, frozen: Callable[[str], bool] | None = None
-) -> optax.GradientTransformation:
+def is_frozen(train: TrainConfig, name: str) -> bool:
+    """Whether a parameter never changes: with ``train.freeze=base`` all but those of the memory."""
+    return train.freeze == "base" and not names.is_memory(name)
+
+
+def make(config: OptimizerConfig, train: TrainConfig) -> optax.GradientTransformation:
     """AdamW: clip by the global norm, Adam with decoupled weight decay on what `is_decayed`, scheduled rate.
 
-    `frozen(name)`, with names as in `rad_jax.model.names`, marks parameters that never change: their updates are zero, they
-    have no moments, and they do not count in the norm that is clipped.
+    Updates of frozen parameters are zero; they have no moments, and do not count in the norm that is clipped.
     """
     adamw = optax.chain(
         optax.clip_by_global_norm(config.clip),
@@ -61,15 +64,12 @@ def make(
             b1=config.b1,
             b2=config.b2,
             weight_decay=config.weight_decay,
-            mask=lambda params: names.map_named(lambda name, _: is_decayed(name), params),
+            mask=partial(names.map_named, lambda name, _: is_decayed(name)),
         ),
     )
-    if frozen is None:
+    if train.freeze == "none":
         return adamw
-
-    def labels(params: PyTree) -> PyTree:
-        return names.map_named(lambda name, _: "frozen" if frozen(name) else "trained", params)
-
+    labels = partial(names.map_named, lambda name, _: "frozen" if is_frozen(train, name) else "trained")
     return optax.multi_transform({"trained": adamw, "frozen": optax.set_to_zero()}, labels)
 
 
@@ -78,20 +78,14 @@ def ema_init(params: PyTree) -> PyTree:
     return jax.tree.map(lambda p: jnp.array(p, jnp.float32, copy=True), params)
 
 
-def ema_decay(decay: float, step: int | Int[Array, ""]) -> Float[Array, ""]:
-    """min(decay, (1 + step) / (10 + step)): short runs and first steps forget the initial weights soon.
-
-    Chosen over dividing by 1 - decay^n: the average is then at every step itself a usable set of parameters, and a
-    restored run needs nothing but the step.
-    """
-    step = jnp.asarray(step, jnp.float32)
-    return jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-
-
 def ema_update(ema: PyTree, params: PyTree, decay: float, step: int | Int[Array, ""]) -> PyTree:
     """The average after optimiser step `step` (0 is the first), in float32.
 
-    Written as a correction, so that a parameter that does not move (a frozen one) stays exactly itself.
+    It decays at min(decay, (1 + step) / (10 + step)): short runs and first steps forget the initial weights soon. Chosen over
+    dividing by 1 - decay^n: the average is then at every step itself a usable set of parameters, and a restored run needs
+    nothing but the step.
     """
-    rate = 1.0 - ema_decay(decay, step)
+    step = jnp.asarray(step, jnp.float32)
+    rate = 1.0 - jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    # Written as a correction, so that a parameter that does not move (a frozen one) stays exactly itself.
     return jax.tree.map(lambda e, p: e + rate * (p.astype(jnp.float32) - e), ema, params)

@@ -1,8 +1,7 @@
 """Several processes that are one run: when one of them fails or dies, the others end too and say which one and why.
 
 A process that waits for another one in a collective cannot notice by itself that it will not come. So each has a thread
-that writes a sign of life to the coordinator (which process 0 hosts) every second, and one that waits to be told how the run
-ended.
+that every second writes a sign of life to the coordinator (which process 0 hosts) and asks it whether the run has ended.
 """
 
 import contextlib
@@ -32,10 +31,7 @@ LOST = 20.0
 """Seconds without one after which a process counts as dead. JAX's own limit, 100 s, ends with a C++ stack instead."""
 FAREWELL = 10.0
 """Seconds at most that a process stays to tell the others why the run ends, and process 0 for them to read it."""
-DAYS = 1000
-"""How long a run may take."""
-ENDED, ALIVE, READ = "rad_jax/ended", "rad_jax/alive/", "rad_jax/read/"
-COMPLETE = ""
+ENDED, ALIVE, READ = "rad_jax/ended/", "rad_jax/alive/", "rad_jax/read/"
 COORDINATOR_LOST = re.compile(rb"[EF]\d{4} .*(coordination_service|client\.h)")
 
 
@@ -91,21 +87,15 @@ class _Watch:
         os.close(target)
         self._relay = threading.Thread(target=self._copy_stderr, args=(source,), daemon=True)
         self._relay.start()
-        self._threads = [threading.Thread(target=f, daemon=True) for f in (self._wait, self._show_life)]
-        for thread in self._threads:
-            thread.start()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
         """Leaves when all processes have come here."""
         multihost_utils.sync_global_devices("rad_jax: the run is complete")
         self._closed.set()
-        if self._rank == 0:
-            self._client.key_value_set(ENDED, COMPLETE)
-        for thread in self._threads:
-            thread.join()
-        sys.stderr.flush()
-        os.dup2(self._stderr, 2)
-        self._relay.join()
+        self._thread.join()
+        self._give_back_stderr()
 
     def fail(self, error: BaseException) -> NoReturn:
         """Ends all processes because of an error in this one."""
@@ -117,28 +107,25 @@ class _Watch:
         reason = line if ending else f"{type(error).__name__}: {error}"
         self._end(status, line, f"process {self._rank}: {reason.removeprefix(UserError.prefix)}")
 
-    def _wait(self) -> None:
-        """Ends this process when another one has announced the end of the run, or process 0 is gone."""
-        try:
-            ended = self._client.blocking_key_value_get(ENDED, DAYS * 86_400_000)
-        except jax.errors.JaxRuntimeError:
-            self._end_without_process_0()
-        if ended != COMPLETE:
-            self._end(*json.loads(ended))
-
-    def _show_life(self) -> None:
+    def _watch(self) -> None:
+        """Ends this process when another one has announced the end of the run, has died, or process 0 is gone."""
         beats = 0
         while not self._closed.wait(INTERVAL):
             beats += 1
             sign = f"{socket.gethostname()} {beats}"
-            with contextlib.suppress(jax.errors.JaxRuntimeError):  # process 0 is gone, which others notice
+            try:
                 self._client.key_value_set(f"{ALIVE}{self._rank}", sign, allow_overwrite=True)
+                for _, ended in self._client.key_value_dir_get(ENDED):
+                    self._end(*json.loads(ended))
                 if self._rank == 0:
-                    self._look_for_lost(self._client.key_value_dir_get(ALIVE))
+                    self._look_for_lost()
+            except jax.errors.JaxRuntimeError:
+                if not self._closed.is_set():
+                    self._end_without_process_0()
 
-    def _look_for_lost(self, signs: list[tuple[str, str]]) -> None:
+    def _look_for_lost(self) -> None:
         now = time.monotonic()
-        for name, sign in signs:
+        for name, sign in self._client.key_value_dir_get(ALIVE):
             if self._last_seen.get(name, ("", 0.0))[0] != sign:
                 self._last_seen[name] = sign, now
             elif now - self._last_seen[name][1] > LOST:
@@ -156,6 +143,11 @@ class _Watch:
                     self._end_without_process_0()
                 os.write(self._stderr, line)
 
+    def _give_back_stderr(self) -> None:
+        sys.stderr.flush()
+        os.dup2(self._stderr, 2)
+        self._relay.join(INTERVAL)  # until it has copied the rest
+
     def _end_without_process_0(self) -> NoReturn:
         self._ending.acquire()
         os.write(self._stderr, f"{UserError.prefix}process 0 of {self._count} has died\n".encode())
@@ -164,19 +156,22 @@ class _Watch:
     def _end(self, status: int, line: str, for_others: str | None = None) -> NoReturn:
         """Prints why the run ends, tells the others (None: they were told), and ends this process."""
         self._ending.acquire()  # never released: the first thread that comes here ends the process
-        os.write(self._stderr, f"{line}\n".encode())
+        os.write(2, f"{line}\n".encode())
         # In a thread: without process 0, a call to the coordinator would be tried again for minutes.
         farewell = threading.Thread(target=self._say_farewell, args=(status, for_others), daemon=True)
         farewell.start()
         farewell.join(FAREWELL)
         sys.stdout.flush()
+        self._give_back_stderr()
         os._exit(status)  # not sys.exit: JAX would wait at its exit for processes that are in a collective
 
     def _say_farewell(self, status: int, for_others: str | None) -> None:
         # Suppressed: another process announced the end first, or process 0 is gone.
         with contextlib.suppress(jax.errors.JaxRuntimeError):
             if for_others is not None:
-                self._client.key_value_set(ENDED, json.dumps([status, f"{UserError.prefix}{for_others}"]))
+                self._client.key_value_set(
+                    f"{ENDED}first", json.dumps([status, f"{UserError.prefix}{for_others}"])
+                )
         with contextlib.suppress(jax.errors.JaxRuntimeError):
             self._client.key_value_set(f"{READ}{self._rank}", "", allow_overwrite=True)
             while self._rank == 0 and len(self._client.key_value_dir_get(READ)) < self._count:

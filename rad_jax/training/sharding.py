@@ -6,11 +6,10 @@ largest divisible axis and are the same along "data"; small ones are replicated.
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import jax
-import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from rad_jax.config import MeshConfig
@@ -22,26 +21,24 @@ REPLICATED_BELOW = 2**20
 
 
 class MeshError(UserError, ValueError):
-    """The mesh does not fit the devices, or the batch does not fit the mesh."""
+    """The mesh does not fit the devices."""
 
 
-def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Mesh:
+def make_mesh(config: MeshConfig) -> Mesh:
     """The mesh ("data", "fsdp") over all devices of all processes.
 
     `config.data = -1` takes the devices that `config.fsdp` leaves. Raises `MeshError` if the product of both is not the
     number of devices.
     """
-    devices = jax.devices() if devices is None else devices
-    data = len(devices) // config.fsdp if config.data == -1 else config.data
-    if data * config.fsdp != len(devices):
+    count = jax.device_count()
+    data = count // config.fsdp if config.data == -1 else config.data
+    if data * config.fsdp != count:
         asked = "the rest" if config.data == -1 else config.data
         raise MeshError(
-            f"mesh.data={asked} x mesh.fsdp={config.fsdp} does not fit {len(devices)} devices; "
+            f"mesh.data={asked} x mesh.fsdp={config.fsdp} does not fit {count} devices; "
             "choose mesh.fsdp among their divisors and mesh.data=-1"
         )
-    return jax.make_mesh(
-        (data, config.fsdp), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2, devices=devices
-    )
+    return jax.make_mesh((data, config.fsdp), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
 
 
 def parameter_spec(name: str, shape: tuple[int, ...], itemsize: int, fsdp: int) -> PartitionSpec:
@@ -70,11 +67,6 @@ def state_shardings(state: Any, mesh: Mesh) -> Any:
     return names.map_named(of_leaf, state)
 
 
-def with_shardings(state: Any, shardings: Any) -> Any:
-    """Shapes and dtypes of `state` with their places, which is what a restore needs to know."""
-    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, shardings)
-
-
 def replicated(mesh: Mesh) -> NamedSharding:
     """The same value on every device."""
     return NamedSharding(mesh, PartitionSpec())
@@ -88,38 +80,6 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 def shard_batch(batch: Any, mesh: Mesh) -> Any:
     """This process's share of a batch, as global arrays split over all devices.
 
-    `batch` is a tree of numpy arrays whose leading axis is this process's number of clips. Raises `MeshError` if the
-    devices of this process cannot share them evenly.
+    `batch` is a tree of numpy arrays whose leading axis is this process's number of clips, a multiple of its devices.
     """
-    sharding = batch_sharding(mesh)
-    local_devices = len(mesh.local_devices)
-
-    def to_global(name: str, local: np.ndarray) -> jax.Array:
-        if local.shape[0] % local_devices:
-            raise MeshError(
-                f"a batch of {local.shape[0]} clips per process ({name}) cannot be shared by {local_devices} devices; "
-                "make train.batch / train.accumulate a multiple of the number of devices"
-            )
-        return jax.make_array_from_process_local_data(sharding, local)
-
-    return names.map_named(to_global, batch)
-
-
-def gather(tree: Any) -> Any:
-    """The tree with all its values on every process; with one process, the tree."""
-    return multihost_utils.process_allgather(tree, tiled=True) if jax.process_count() > 1 else tree
-
-
-def describe(state: Any, shardings: Any) -> str:
-    """A table name -> shape -> spec -> bytes on one device, with the total in the last line."""
-    total, rows = 0, []
-    for (name, leaf), sharding in zip(
-        names.named_leaves(state).items(), jax.tree.leaves(shardings), strict=True
-    ):
-        size = math.prod(sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
-        total += size
-        spec = ", ".join("-" if axis is None else axis for axis in sharding.spec) or "replicated"
-        rows.append((name, "x".join(map(str, leaf.shape)) or "scalar", spec, f"{size:,}"))
-    rows.append(("total per device", "", "", f"{total:,} bytes"))
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    return "\n".join(f"{n:<{widths[0]}}  {s:<{widths[1]}}  {p:<{widths[2]}}  {b}" for n, s, p, b in rows)
+    return jax.tree.map(partial(jax.make_array_from_process_local_data, batch_sharding(mesh)), batch)

@@ -8,14 +8,15 @@ import jax
 import jax.numpy as jnp
 import optax
 from einops import rearrange
+from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from rad_jax.axes import Array, Float, Int, Key, PyTree
 from rad_jax.config import Config
 from rad_jax.model import RAD
-from rad_jax.model.names import init_params, is_memory, map_named
+from rad_jax.model.names import init_params, map_named
 from rad_jax.tokenizer import Tokenizer
-from rad_jax.training import objective, optimizer
+from rad_jax.training import objective, optimizer, sharding
 
 TRAINING = 1
 """Purpose that is folded into the seed for training; generation has another, so that the two never share their noise."""
@@ -34,21 +35,18 @@ class TrainState(NamedTuple):
     totals: dict[str, Float[Array, ""]]
 
 
-def is_frozen(config: Config) -> Callable[[str], bool] | None:
-    """Which parameters never change (names relative to the parameters); None if all do."""
-    return None if config.train.freeze == "none" else lambda name: not is_memory(name)
-
-
-def make_optimizer(config: Config) -> optax.GradientTransformation:
-    return optimizer.make(config.optimizer, config.train, is_frozen(config))
-
-
 def init_state(model: RAD, config: Config) -> TrainState:
     """The state before the first step."""
     params = init_params(config.model, config.seed)
     ema = optimizer.ema_init(params) if config.train.ema else None
     totals = {name: jnp.zeros(()) for name in ("loss", "error", "grad_norm")}
-    return TrainState(jnp.zeros((), jnp.int32), params, make_optimizer(config).init(params), ema, totals)
+    return TrainState(
+        jnp.zeros((), jnp.int32),
+        params,
+        optimizer.make(config.optimizer, config.train).init(params),
+        ema,
+        totals,
+    )
 
 
 def step_key(seed: int, step: int | Int[Array, ""]) -> Key[Array, ""]:
@@ -63,6 +61,23 @@ def latents_of(
     if "latents" in batch:
         return batch["latents"].astype(dtype)
     return tokenizer.encode(batch["frames"].astype(dtype) / 255).astype(dtype)
+
+
+def compile_step(
+    model: RAD, config: Config, mesh: Mesh, shardings: PyTree
+) -> Callable[
+    [Tokenizer | None, TrainState, dict[str, Array]], tuple[TrainState, dict[str, Float[Array, ""]]]
+]:
+    """`train_step` as a jitted function (tokenizer, state, batch) -> (state, metrics), which donates the state.
+
+    ``shardings`` are those of the state; the batch is split over all devices of ``mesh``.
+    """
+    return jax.jit(
+        partial(train_step, model, config),
+        in_shardings=(sharding.replicated(mesh), shardings, sharding.batch_sharding(mesh)),
+        out_shardings=(shardings, sharding.replicated(mesh)),
+        donate_argnums=1,
+    )
 
 
 def train_step(
@@ -94,12 +109,12 @@ def train_step(
             jnp.zeros_like, jax.eval_shape(gradient, state.params, *jax.tree.map(lambda x: x[0], split))
         )
         sums, _ = jax.lax.scan(
-            lambda total, group: (_add(total, gradient(state.params, *group)), None), zeros, split
+            lambda total, group: (optax.tree.add(total, gradient(state.params, *group)), None), zeros, split
         )
         (value, extra), grads = jax.tree.map(lambda x: x / groups, sums)
     with jax.named_scope("optimizer"):
         grad_norm = optax.tree.norm(grads)
-        updates, opt = make_optimizer(config).update(grads, state.opt, state.params)
+        updates, opt = optimizer.make(config.optimizer, config.train).update(grads, state.opt, state.params)
         params = optax.apply_updates(state.params, updates)
     with jax.named_scope("ema"):
         ema = state.ema and optimizer.ema_update(state.ema, params, config.train.ema, state.step)
@@ -121,11 +136,9 @@ def _loss(
     model: RAD, config: Config, params: PyTree, *batch: PyTree
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The loss; gradients of parameters that stay as they are are zero, and are not computed."""
-    frozen = is_frozen(config)
-    if frozen:
-        params = map_named(lambda name, p: jax.lax.stop_gradient(p) if frozen(name) else p, params)
+
+    def without_gradient(name: str, param: Array) -> Array:
+        return jax.lax.stop_gradient(param) if optimizer.is_frozen(config.train, name) else param
+
+    params = map_named(without_gradient, params)
     return objective.loss(model, config.diffusion, config.train, params, *batch)
-
-
-def _add(a: PyTree, b: PyTree) -> PyTree:
-    return jax.tree.map(jnp.add, a, b)

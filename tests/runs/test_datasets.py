@@ -3,6 +3,7 @@
 import dataclasses
 import shlex
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,15 @@ def test_what_is_missing_is_an_error_with_its_command(tmp_path):
 def test_what_is_missing_is_made_when_wanted(tmp_path):
     toy = tmp_path / "toy"
     assert len(open_episodes(DataConfig(path=str(toy), make=command(toy), auto_make=True))) == 2
+
+
+def test_processes_that_miss_the_same_data_make_them_once(tmp_path):
+    toy, log = tmp_path / "made" / "toy", tmp_path / "log"
+    make = f"sleep 0.2; echo made >> {log}; {command(toy)}"
+    config = DataConfig(path=str(toy), make=make, auto_make=True)
+    with ThreadPoolExecutor() as pool:  # every opened file has a lock of its own, as in two processes
+        assert [len(one) for one in pool.map(open_episodes, [config] * 2)] == [2, 2]
+    assert log.read_text() == "made\n"
 
 
 def test_training_data_without_tokenizer_count_as_missing(tmp_path):

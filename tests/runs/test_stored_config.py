@@ -1,12 +1,11 @@
 """The configuration of a work directory: read without its commands, and compared with the one that goes on."""
 
-import dataclasses
 import json
 import shutil
 
 import pytest
 
-from rad_jax.config import Config, ConfigError, flatten
+from rad_jax.config import Config, ConfigError, flatten, override
 from rad_jax.config.load import KEYS
 from rad_jax.main import main
 from rad_jax.runs.stored_config import check_same_run, read_config, without_commands
@@ -55,6 +54,30 @@ def test_a_finished_run_is_extended_to_the_bits_of_a_longer_one(toy, tmp_path):
     assert_same(state, read_state(toy.trained, training, step=step)[0])
 
 
+@pytest.mark.parametrize(
+    ("decay", "words"),
+    [("constant", f"--config.train.steps={2 * STEPS}"), ("cosine", "--config.train.init_from=")],
+)
+def test_a_finished_run_says_in_one_line_how_to_go_on(decay, words, toy, tmp_path, capsys):
+    workdir = shutil.copytree(toy.trained, tmp_path / "run")
+    config = json.loads((workdir / "config.json").read_text())
+    config["optimizer"]["decay"] = decay
+    (workdir / "config.json").write_text(json.dumps(config))
+    assert main(toy.arguments(workdir, optimizer__decay=decay)) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert str(workdir) in line and f"finished at step {STEPS}" in line and words in line
+
+
+def test_a_source_is_the_same_by_its_place_and_not_by_its_text(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config, workdir = run(6, train__init_from=str(tmp_path / "base"))
+    check_same_run(override(config, {"train.init_from": "base"}), workdir)
+    check_same_run(override(config, {"train.init_from": "./other/../base"}), workdir)
+    for other in ("other", ""):
+        with pytest.raises(ConfigError, match=f"train.init_from={other}"):
+            check_same_run(override(config, {"train.init_from": other}), workdir)
+
+
 @pytest.fixture
 def run(toy, tmp_path):
     """Writes a work directory with the configuration of a run and a checkpoint of a step, of which only the name matters."""
@@ -73,10 +96,6 @@ def run(toy, tmp_path):
     return write
 
 
-def longer(config, steps):
-    return dataclasses.replace(config, train=dataclasses.replace(config.train, steps=steps))
-
-
 @pytest.mark.parametrize(
     ("decay", "start", "step", "allowed"),
     [
@@ -92,7 +111,7 @@ def test_a_run_is_extended_if_no_step_would_have_had_another_learning_rate(decay
     from rad_jax.training.optimizer import learning_rate
 
     config, workdir = run(step, optimizer__decay=decay, optimizer__decay_start=start)
-    extended = longer(config, 48)
+    extended = override(config, {"train.steps": 48})
     rates = [learning_rate(one.optimizer, one.train) for one in (config, extended)]
     assert all(rates[0](index) == rates[1](index) for index in range(step)) == allowed
     if allowed:
@@ -106,9 +125,9 @@ def test_a_run_is_extended_if_no_step_would_have_had_another_learning_rate(decay
 def test_a_run_is_not_shortened_and_no_other_key_is_freed_by_an_extension(run):
     config, workdir = run(6)
     with pytest.raises(ConfigError, match=f"train.steps=12: .* {STEPS}"):
-        check_same_run(longer(config, 12), workdir)
+        check_same_run(override(config, {"train.steps": 12}), workdir)
     with pytest.raises(ConfigError, match="seed=1"):
-        check_same_run(dataclasses.replace(longer(config, 48), seed=1), workdir)
+        check_same_run(override(config, {"train.steps": 48, "seed": 1}), workdir)
 
 
 def test_data_and_tokenizer_that_have_moved_do_not_end_a_run(toy, tmp_path):
@@ -149,6 +168,5 @@ def test_a_run_of_an_earlier_version_is_compared_by_its_paths(toy, tmp_path, run
     (workdir / "trained_on.json").unlink()
     facts = TrainedOn.of(open_training_run(toy.config()))
     check_same_run(config, workdir, facts)
-    elsewhere = dataclasses.replace(config, data=dataclasses.replace(config.data, path="elsewhere"))
     with pytest.raises(ConfigError, match=r"data\.path=elsewhere"):
-        check_same_run(elsewhere, workdir, facts)
+        check_same_run(override(config, {"data.path": "elsewhere"}), workdir, facts)

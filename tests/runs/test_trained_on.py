@@ -36,9 +36,12 @@ def test_what_is_kept_is_what_is_read(facts, toy, tmp_path):
     assert TrainedOn.read(tmp_path) == found
 
 
-def test_a_large_tokenizer_stays_where_it_is(facts, toy, tmp_path, monkeypatch):
+def test_a_large_tokenizer_stays_where_it_is(toy, tmp_path, monkeypatch):
+    """The configuration says ``rooms``; what the run keeps says where that was."""
     monkeypatch.setattr(trained_on, "SMALL", 100)
-    facts.keep(tmp_path)
+    monkeypatch.chdir(toy.directory)
+    TrainedOn.of(open_training_run(toy.config(changes={"data.path": toy.rooms.name}))).keep(tmp_path)
+    monkeypatch.chdir(tmp_path)
     assert TrainedOn.read(tmp_path).file == toy.rooms / "tokenizer.npz"
     assert not (tmp_path / "tokenizer.npz").exists()
 

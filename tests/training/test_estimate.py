@@ -1,27 +1,12 @@
 """What a step needs, against sizes and products counted by hand."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import pytest
 
-from rad_jax.config import config_from_dict
+from rad_jax.config import config_from_dict, override
 from rad_jax.training.estimate import estimate_step, matrix_flops
-
-TOY = {
-    "data.clip": 8,
-    "model.latent": (4, 4, 3),
-    "model.action_dim": 3,
-    "model.width": 16,
-    "model.depth": 2,
-    "model.heads": 2,
-    "model.window": 4,
-    "model.dtype": "float32",
-    "memory.action_width": 8,
-    "train.batch": 2,
-    "train.windows": 2,
-}
+from tests.toy_model import SETTINGS
 
 
 def test_products_in_loops_count_as_often_as_they_run():
@@ -46,9 +31,8 @@ def test_products_in_loops_count_as_often_as_they_run():
 
 @pytest.fixture(scope="module")
 def estimates():
-    base = config_from_dict(TOY)
-    frozen = dataclasses.replace(base, train=dataclasses.replace(base.train, freeze="base"))
-    return estimate_step(base), estimate_step(frozen)
+    base = config_from_dict(SETTINGS)
+    return estimate_step(base), estimate_step(override(base, {"train.freeze": "base"}))
 
 
 def test_sizes_of_a_small_model(estimates):

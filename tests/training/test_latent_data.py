@@ -20,10 +20,10 @@ from rad_jax.media import read_video, to_uint8
 from rad_jax.rollout.predict import predict, read_clip, truth_of
 from rad_jax.runs.restore import load_trained
 from rad_jax.runs.training_run import open_training_run
-from rad_jax.tokenizer import TokenizerError, patch_pca
+from rad_jax.tokenizer import patch_pca
 from rad_jax.training.loop import open_batches
 from rad_jax.training.step import latents_of
-from tests.toy_run import STEPS, read_metrics, silence
+from tests.toy_run import SAVED, read_metrics, silence
 
 MODEL = "lstm-f"
 
@@ -66,10 +66,10 @@ def test_a_batch_of_latents_is_a_batch_of_frames_encoded(encoded, toy):
 
 
 def test_training_on_latents_is_training_on_frames_up_to_float16(encoded, toy, tmp_path):
-    changes = {"data__path": encoded / "rooms", "train__sample_every": STEPS, "checkpoint__every": STEPS}
-    assert main(toy.arguments(tmp_path, **changes, checkpoint__keep_every=0)) == 0
-    losses = [[line["loss"] for line in read_metrics(workdir)] for workdir in (toy.trained, tmp_path)]
-    assert len(losses[0]) == len(set(losses[0])) == STEPS // 2
+    changes = {"data__path": encoded / "rooms", "train__sample_every": SAVED, "train__steps": SAVED}
+    assert main(toy.arguments(tmp_path, **changes)) == 0
+    losses = [[line["loss"] for line in read_metrics(one)[: SAVED // 2]] for one in (toy.trained, tmp_path)]
+    assert len(losses[0]) == len(set(losses[0])) == SAVED // 2
     np.testing.assert_allclose(losses[1], losses[0], rtol=2e-3)
     samples = [read_video(next((workdir / "samples").glob("*.mp4"))) for workdir in (toy.trained, tmp_path)]
     assert samples[0].shape == samples[1].shape
@@ -174,12 +174,7 @@ def other(tmp_path_factory):
     return path
 
 
-def test_training_refuses_latents_of_another_tokenizer(encoded, other, toy, tmp_path):
-    with pytest.raises(TokenizerError, match="fingerprint") as info:
-        open_training_run(
-            toy.config(changes={"data.path": str(encoded / "rooms"), "tokenizer.path": str(other)})
-        )
-    assert "\n" not in str(info.value)
+def test_training_refuses_latents_of_another_tokenizer(encoded, toy, tmp_path):
     shutil.copytree(encoded / "rooms", tmp_path / "rooms")
     record_tokenizer(tmp_path / "rooms", "sd_vae", "ab" * 32, "vae.safetensors")
     with pytest.raises(

@@ -12,22 +12,19 @@ from typing import NamedTuple
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rad_jax.config import ConfigError, MeshConfig, config_from_json
+from rad_jax.config import ConfigError, config_from_json
 from rad_jax.data import DataError
 from rad_jax.main import main
 from rad_jax.media import read_video
-from rad_jax.model import RAD
 from rad_jax.model.names import named_leaves
 from rad_jax.runs import stored_config
-from rad_jax.runs.checkpoints import Checkpoints
+from rad_jax.runs.manifest import saved_steps
 from rad_jax.runs.training_run import open_training_run
-from rad_jax.training import loop, samples, sharding
+from rad_jax.training import loop, samples, step
 from rad_jax.training.log import Writer
-from rad_jax.training.start import start_state
 from tests.toy_run import (
     EXPERIMENT,
     ROOT,
@@ -41,50 +38,34 @@ from tests.toy_run import (
     wait_for,
 )
 
+# Allowed values, by which parameters overflow within a few steps.
+DESTRUCTIVE = {"optimizer__learning_rate": 1.0, "optimizer__weight_decay": 3e38, "optimizer__warmup": 0}
+
 
 class Interrupted(NamedTuple):
-    """What was seen of a run that was interrupted several times."""
+    """What was seen of a run that was interrupted twice."""
 
     workdir: os.PathLike
-    refused: tuple[
-        int, str, bool
-    ]  # exit status and message of a second process, whether the run was left alone
+    refused: tuple[int, str, bool]  # status and message of a second process, whether the run was left alone
     unfinished_saves: int
     first_steps: list[int]  # newest checkpoint at each start
-    stopped: tuple[
-        int, str, int, int
-    ]  # exit status, message, newest checkpoint, first line missing in metrics.jsonl
+    stopped: tuple[int, str, int, int]  # status, message, newest checkpoint, last line of metrics.jsonl
 
 
 @pytest.fixture(scope="module")
 def interrupted(toy) -> Interrupted:
-    """Killed at a step, killed inside a save, stopped by SIGTERM, by Ctrl-C twice, then left to end; always one command."""
+    """Killed inside a save, stopped by SIGTERM, then left to end; always one command."""
     workdir = toy.directory / "interrupted"
     command = toy.arguments(workdir)
     toy.trained  # noqa: B018 (compiles what the processes need)
     saves, first_steps = workdir / "checkpoints", []
 
-    def steps():
-        return sorted(int(p.name) for p in saves.glob("*") if p.name.isdecimal())
-
     def lines():
         path = workdir / "metrics.jsonl"
         return path.read_bytes().count(b"\n") if path.exists() else 0
 
-    def start():
-        first_steps.append(max(steps(), default=0))
-        return toy.process(command)
-
-    process = start()
-    wait_for(process, lambda: lines() >= 2)
-    process.kill()
-    process.communicate()
-
-    process = start()
-    begin = first_steps[-1]
-    stop_during(
-        process, lambda: max(steps(), default=0) > begin and any(saves.glob("*.orbax-checkpoint-tmp*"))
-    )
+    process = toy.process(command)
+    stop_during(process, lambda: saved_steps(saves) and any(saves.glob("*.orbax-checkpoint-tmp*")))
     before = workdir.joinpath("config.json").read_bytes(), lines()
     with contextlib.redirect_stderr(io.StringIO()) as error:
         status = main(command)
@@ -92,33 +73,22 @@ def interrupted(toy) -> Interrupted:
     process.kill()
     process.communicate()
     unfinished = len(list(saves.glob("*.orbax-checkpoint-tmp*")))
+    first_steps.append(saved_steps(saves)[-1])
 
-    process = start()
-    begin = lines()
+    process, begin = toy.process(command), lines()
     wait_for(process, lambda: lines() > begin)
     process.send_signal(signal.SIGTERM)
     message = process.communicate()[1]
-    last_line = read_metrics(workdir)[-1]["step"]
-    stopped = process.returncode, message, max(steps()), last_line
+    first_steps.append(saved_steps(saves)[-1])
+    stopped = process.returncode, message, first_steps[-1], read_metrics(workdir)[-1]["step"]
 
-    process = start()
-    begin = lines()
-    wait_for(process, lambda: lines() > begin)
-    process.send_signal(signal.SIGINT)
-    assert "Ctrl-C now ends at once" in process.stderr.readline()
-    process.send_signal(signal.SIGINT)
-    process.communicate()
-    assert process.returncode == 130
-
-    process = start()
-    errors = process.communicate()[1]
-    assert process.returncode == 0, errors
+    assert main(command) == 0
     return Interrupted(workdir, (status, error.getvalue(), alone), unfinished, first_steps, stopped)
 
 
 def test_a_run_that_was_killed_and_stopped_ends_with_the_bits_of_one_that_was_not(interrupted, toy):
     assert interrupted.unfinished_saves == 1, "not killed inside a save"
-    assert 0 < interrupted.first_steps[2] < interrupted.first_steps[3] < STEPS
+    assert 0 < interrupted.first_steps[0] < interrupted.first_steps[1] < STEPS
     parts = open_training_run(toy.config())
     state, step = read_state(interrupted.workdir, parts)
     expected, _ = read_state(toy.trained, parts)
@@ -127,6 +97,8 @@ def test_a_run_that_was_killed_and_stopped_ends_with_the_bits_of_one_that_was_no
     assert sum(np.ptp(x) > 0 for x in jax.tree.leaves((state.opt, state.ema))) > 50
     assert read_metrics(interrupted.workdir) == read_metrics(toy.trained)
     assert [line["step"] for line in read_metrics(toy.trained)] == list(range(2, STEPS + 1, 2))
+    names = {path.name for path in (interrupted.workdir / "checkpoints").iterdir()}
+    assert all(name.isdecimal() for name in names), "something unfinished is left, or was taken for damage"
 
 
 def test_sigterm_saves_the_last_step_and_exits_130(interrupted):
@@ -134,7 +106,7 @@ def test_sigterm_saves_the_last_step_and_exits_130(interrupted):
     assert status == 130
     named = re.fullmatch(r"SIGTERM: .*\nstopped by SIGTERM after step (\d+), .*\n", message)
     assert named, message
-    assert int(named[1]) == saved == interrupted.first_steps[-2]
+    assert int(named[1]) == saved
     assert saved - last_line in (0, 1), "a step was done that is not saved"
 
 
@@ -173,30 +145,29 @@ def test_eight_devices_agree_with_one(toy):
         from pathlib import Path
         import numpy as np
         from rad_jax.training import sharding
-        from rad_jax.config import load_config
+        from rad_jax.config import ConfigError, load_config, override
         from rad_jax.training.loop import train
         sharding.REPLICATED_BELOW = 256
-        config, workdir, *overrides = sys.argv[1:]
-        state = train(load_config(config, overrides), Path(workdir))
+        path, workdir, *overrides = sys.argv[1:]
+        config = load_config(path, overrides)
+        try:
+            train(override(config, {"train.batch": 12, "mesh.data": -1}), Path(workdir))
+        except ConfigError as error:
+            assert "train.batch=12" in str(error) and "(8)" in str(error), error
+        else:
+            raise AssertionError("12 clips on 8 devices")
+        state = train(config, Path(workdir))
         kernel = state.params["block"]["spatial_attention"]["qkv"]["kernel"]
         assert [kernel.shape[2] // s.data.shape[2] for s in kernel.addressable_shards] == [2] * 8, kernel.sharding
         assert len(state.step.sharding.device_set) == 8
     """
     workdir = toy.directory / "eight"
-    changes = {"train.steps": SAVED, "train.sample_every": 0, "mesh.data": 4, "mesh.fsdp": 2}
+    changes = {"train.steps": SAVED, "train.sample_every": SAVED, "mesh.data": 4, "mesh.fsdp": 2}
     overrides = [f"{key}={value}" for key, value in toy.settings(changes).items()]
     flags = os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8"
+    arguments = [f"{EXPERIMENT}:lstm-f", workdir, *overrides]
     result = subprocess.run(
-        [
-            sys.executable,
-            "-W",
-            "error",
-            "-c",
-            textwrap.dedent(program),
-            f"{EXPERIMENT}:lstm-f",
-            workdir,
-            *overrides,
-        ],
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(program), *arguments],
         cwd=ROOT,
         env={**os.environ, "XLA_FLAGS": flags},
         capture_output=True,
@@ -212,6 +183,7 @@ def test_eight_devices_agree_with_one(toy):
         np.testing.assert_allclose(named_leaves(state)[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
     for line, alone in zip(read_metrics(workdir), read_metrics(toy.trained), strict=False):
         assert line == pytest.approx(alone, rel=1e-5)
+    assert np.std(read_video(workdir / "samples" / f"{SAVED:08d}.mp4")) > 1
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_what_was_finite_stays(toy, monkeypatch, capsys):
@@ -241,17 +213,30 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_what_was_finite_stays(toy, 
     assert [line["loss"] for line in metrics[3:]] in ([], [None])
 
 
+def test_a_destructive_learning_rate_ends_the_run_with_nothing_saved_and_nothing_to_export(
+    toy, tmp_path, capsys
+):
+    assert main(toy.arguments(tmp_path, **DESTRUCTIVE)) == 1
+    first, clips = capsys.readouterr().err.splitlines()
+    assert re.match(r"error: step \d: loss .*, learning_rate 1.0: .* not finite", first)
+    assert clips.startswith("clips (episode, first frame): ")
+    assert saved_steps(tmp_path / "checkpoints") == []
+    assert main(toy.arguments(tmp_path, "--mode", "export")) == 2
+    assert "no checkpoint" in capsys.readouterr().err and not (tmp_path / "export").exists()
+
+
 def test_samples_that_cannot_be_written_are_a_warning(toy, tmp_path, caplog):
     """And ``--profile`` writes a trace of its step."""
     (tmp_path / "samples").write_text("not a directory")
-    assert main(toy.arguments(tmp_path, "--profile", "3", train__sample_every=STEPS // 2)) == 0
+    short = {"train__steps": SAVED, "train__sample_every": SAVED // 2}
+    assert main(toy.arguments(tmp_path, "--profile", "3", **short)) == 0
     warnings = [r.getMessage() for r in caplog.records if r.name.startswith("rad_jax")]
     assert len(warnings) == 1 and str(tmp_path / "samples") in warnings[0]
     parts = open_training_run(toy.config())
-    assert_same(read_state(tmp_path, parts), read_state(toy.trained, parts))
-    assert read_metrics(tmp_path) == read_metrics(toy.trained)
+    assert_same(read_state(tmp_path, parts), read_state(toy.trained, parts, step=SAVED))
+    assert read_metrics(tmp_path) == read_metrics(toy.trained)[: SAVED // 2]
     assert len(list(tmp_path.glob("profile/**/*.xplane.pb"))) == 1
-    assert main(toy.arguments(tmp_path, "--profile", "3")) == 2
+    assert main(toy.arguments(tmp_path, "--profile", "3", **short)) == 2
 
 
 def test_a_step_is_saved_before_its_sample_is_drawn(toy, tmp_path, monkeypatch):
@@ -267,13 +252,13 @@ def test_a_step_is_saved_before_its_sample_is_drawn(toy, tmp_path, monkeypatch):
 def test_a_training_traces_its_step_once(toy, tmp_path, monkeypatch):
     """A step that was traced again, at its second call or after a resume, would be compiled again."""
     chex.clear_trace_counter()
-    traced = chex.assert_max_traces(loop.train_step, n=1)
+    traced = chex.assert_max_traces(step.train_step, n=1)
 
     def train_step(model, config, encoder, state, batch):
         new, metrics = traced(model, config, encoder, state, batch)
         return new, metrics
 
-    monkeypatch.setattr(loop, "train_step", train_step)
+    monkeypatch.setattr(step, "train_step", train_step)
     assert main(toy.arguments(tmp_path, train__steps=4)) == 0
 
 
@@ -313,49 +298,6 @@ def test_what_no_number_depends_on_may_change(toy):
     config = config_from_json((toy.trained / "config.json").read_text())
     assert (config.data.threads, config.evaluate.fps, config.sample.steps) == (1, 9, 3)
     assert main(toy.arguments(toy.trained)) == 0
-
-
-def test_a_base_model_is_itself_when_a_closed_memory_is_added(toy):
-    """``train.init_from``: averages of a run without memory; with the gate closed the first prediction is the same."""
-    base = toy.written("df")
-    parts = open_training_run(toy.config(changes={"train.init_from": str(base), "memory.gate_init": 0.0}))
-    mesh = sharding.make_mesh(MeshConfig())
-    with Checkpoints(toy.directory / "from_base", parts.config.checkpoint) as checkpoints:
-        state, _ = start_state(parts, mesh, checkpoints)
-    df = open_training_run(toy.config("df"))
-    base_params = read_state(base, df)[0].ema
-    new = named_leaves(state.params)
-    assert_same({name: new[name] for name in named_leaves(base_params)}, named_leaves(base_params))
-    assert all("block/memory/" in name for name in set(new) - set(named_leaves(base_params)))
-    assert_same(state.ema, state.params)
-    assert state.step == 0
-
-    rng = np.random.default_rng(0)
-    frames, actions = (
-        jnp.asarray(rng.normal(size=(2, 4, *shape)), jnp.float32)
-        for shape in ((2, 2, 8), (parts.config.model.action_dim,))
-    )
-    levels = jnp.asarray(rng.integers(0, 100, (2, 4)))
-
-    def predict(model: RAD, params, memory=None):
-        return jax.jit(lambda p, m: model.apply({"params": p}, frames, levels, actions, m)[0])(params, memory)
-
-    full = jax.tree.map(lambda m: m + 1, parts.model.initial_memory(2))
-    expected = predict(df.model, base_params)
-    assert np.std(expected) > 0.01
-    np.testing.assert_array_equal(predict(parts.model, state.params, full), expected)
-
-
-@pytest.mark.parametrize(("source", "words"), [("nowhere", "does not exist"), ("empty", "there is no run")])
-def test_a_run_to_start_from_that_is_not_there_leaves_the_work_directory_free(
-    source, words, toy, tmp_path, capsys
-):
-    (tmp_path / "empty" / "checkpoints").mkdir(parents=True)
-    arguments = toy.arguments(tmp_path / "run", train__init_from=tmp_path / source)
-    assert main(arguments) != 0
-    error = capsys.readouterr().err
-    assert len(error.splitlines()) == 1 and words in error and str(tmp_path / source) in error
-    stored_config.check_same_run(open_training_run(toy.config()).config, tmp_path / "run")
 
 
 def test_a_random_base_is_not_frozen(toy, tmp_path):

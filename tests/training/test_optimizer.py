@@ -21,7 +21,7 @@ def settings(**changes):
 def params():
     draw = np.random.default_rng(0)
     shapes = {
-        "block": {"dense": {"kernel": (2, 4, 3), "bias": (2, 3)}, "gate": (2,)},
+        "block": {"memory": {"dense": {"kernel": (2, 4, 3), "bias": (2, 3)}, "gate": (2,)}},
         "embed": {"kernel": (5, 4), "bias": (4,)},
         "scale": (),
     }
@@ -32,7 +32,7 @@ def params():
     )
 
 
-DECAYED = {"block/dense/kernel", "embed/kernel"}
+DECAYED = {"block/memory/dense/kernel", "embed/kernel"}
 
 
 def gradients(step):
@@ -77,9 +77,8 @@ def test_is_adamw_with_clipping_and_decay_of_kernels_only(clip):
 
 
 def test_frozen_parameters_do_not_move_have_no_moments_and_do_not_count_in_the_norm():
-    config, train = settings(), TrainConfig(steps=6)
-    rule = optimizer.make(config, train, frozen=lambda name: not name.startswith("block/"))
-    w, state = run(rule, 5)
+    config, train = settings(), TrainConfig(steps=6, freeze="base", init_from="elsewhere")
+    w, state = run(optimizer.make(config, train), 5)
     trained = {n for n in named_leaves(w) if n.startswith("block/")}
     expected = literal_adamw(config, train, trained, 5)
     for name, value in named_leaves(w).items():
@@ -140,82 +139,25 @@ def test_average_starts_as_a_copy_and_what_does_not_move_stays_exact():
     jax.tree.map(np.testing.assert_array_equal, ema, w)
 
 
-# Every parameter of every memory, and whether it decays.
-BASE = {
-    "block/spatial_attention/out/bias": False,
-    "block/spatial_attention/out/kernel": True,
-    "block/spatial_attention/qkv/kernel": True,
-    "block/spatial_mlp/Dense_0/bias": False,
-    "block/spatial_mlp/Dense_0/kernel": True,
-    "block/spatial_mlp/Dense_1/bias": False,
-    "block/spatial_mlp/Dense_1/kernel": True,
-    "block/spatial_modulation/Dense_0/bias": False,
-    "block/spatial_modulation/Dense_0/kernel": True,
-    "block/temporal_attention/out/bias": False,
-    "block/temporal_attention/out/kernel": True,
-    "block/temporal_attention/qkv/kernel": True,
-    "block/temporal_mlp/Dense_0/bias": False,
-    "block/temporal_mlp/Dense_0/kernel": True,
-    "block/temporal_mlp/Dense_1/bias": False,
-    "block/temporal_mlp/Dense_1/kernel": True,
-    "block/temporal_modulation/Dense_0/bias": False,
-    "block/temporal_modulation/Dense_0/kernel": True,
-    "embed_action/bias": False,
-    "embed_action/kernel": True,
-    "embed_patch/bias": False,
-    "embed_patch/kernel": True,
-    "embed_time/layers_0/bias": False,
-    "embed_time/layers_0/kernel": True,
-    "embed_time/layers_2/bias": False,
-    "embed_time/layers_2/kernel": True,
-    "final_modulation/Dense_0/bias": False,
-    "final_modulation/Dense_0/kernel": True,
-    "unembed_patch/bias": False,
-    "unembed_patch/kernel": True,
-}
-BRANCH = {
-    "action/bias": False,
-    "action/kernel": True,
-    "modulation/Dense_0/bias": False,
-    "modulation/Dense_0/kernel": True,
-}
+# The parameters that decay. All others do not: biases, gains, rates, and what a recurrence starts from.
+BASE = [
+    *(
+        f"block/{where}_attention/{name}/kernel"
+        for where in ("spatial", "temporal")
+        for name in ("qkv", "out")
+    ),
+    *(f"block/{where}_mlp/Dense_{layer}/kernel" for where in ("spatial", "temporal") for layer in (0, 1)),
+    *(f"block/{where}_modulation/Dense_0/kernel" for where in ("spatial", "temporal")),
+    *(f"embed_{name}/kernel" for name in ("action", "patch", "time/layers_0", "time/layers_2")),
+    "final_modulation/Dense_0/kernel",
+    "unembed_patch/kernel",
+]
+BRANCH = ["action/kernel", "modulation/Dense_0/kernel"]
 MIXERS = {
-    "lstm": {"bias": False, "kernel": True, "cell/kernel": True, "out/bias": False, "out/kernel": True},
-    "mamba2": {
-        "a_log": False,
-        "conv_bias": False,
-        "conv_kernel": True,
-        "d": False,
-        "norm/scale": False,
-        "out/kernel": True,
-        "project/kernel": True,
-        "step/bias": False,
-        "step/kernel": True,
-    },
-    "ttt": {
-        "bias": False,
-        "coefficient": False,
-        "norm_bias": False,
-        "norm_gain": False,
-        "out/bias": False,
-        "out/kernel": True,
-        "post_norm/bias": False,
-        "post_norm/scale": False,
-        "qkv/bias": False,
-        "qkv/kernel": True,
-        "rate_bias": False,
-        "rate_kernel": True,
-        "weight": True,
-    },
-    "arl2": {
-        "gates/kernel": True,
-        "out/bias": False,
-        "out/kernel": True,
-        "qkv/bias": False,
-        "qkv/kernel": True,
-        "rate": False,
-        "step": False,
-    },
+    "lstm": ["kernel", "cell/kernel", "out/kernel"],
+    "mamba2": ["conv_kernel", "out/kernel", "project/kernel", "step/kernel"],
+    "ttt": ["out/kernel", "qkv/kernel", "rate_kernel", "weight"],
+    "arl2": ["gates/kernel", "out/kernel", "qkv/kernel"],
 }
 
 
@@ -227,8 +169,8 @@ def test_what_decays(kind):
     w = nested({name: jnp.ones(shape) for name, shape in parameter_shapes(model).items()})
     rule = optimizer.make(settings(), TrainConfig(steps=6))
     change, _ = jax.jit(rule.update)(jax.tree.map(jnp.zeros_like, w), rule.init(w), w)
-    found = {name: bool(np.all(np.asarray(leaf) < 0)) for name, leaf in named_leaves(change).items()}
-    branch = BRANCH | {f"mixer/{name}": decays for name, decays in MIXERS.get(kind, {}).items()}
-    expected = BASE if kind == "none" else BASE | {f"block/memory/{n}": d for n, d in branch.items()}
-    assert found == expected
-    assert all(np.all(np.asarray(leaf) == 0) for n, leaf in named_leaves(change).items() if not expected[n])
+    changes = {name: np.asarray(leaf) for name, leaf in named_leaves(change).items()}
+    branch = [] if kind == "none" else [*BRANCH, *(f"mixer/{name}" for name in MIXERS[kind])]
+    expected = {*BASE, *(f"block/memory/{name}" for name in branch)}
+    assert {name for name, leaf in changes.items() if (leaf < 0).all()} == expected
+    assert all((leaf == 0).all() for name, leaf in changes.items() if name not in expected)

@@ -1,6 +1,5 @@
 """Two processes that are one run, started as a launcher starts them: they stop, fail and die together."""
 
-import contextlib
 import os
 import re
 import shutil
@@ -10,11 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import chex
 import pytest
 
-from rad_jax.files import WorkdirLock
+from rad_jax.runs.manifest import saved_steps
 from rad_jax.runs.training_run import open_training_run
-from tests.toy_run import ROOT, STEPS, assert_same, read_metrics, read_state, wait_for
+from tests.toy_run import ROOT, STEPS, read_metrics, read_state, wait_for
 
 DEADLINE = 300  # seconds; nothing here takes as long, however busy the machine is
 
@@ -63,62 +63,48 @@ def lines(workdir: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-def newest(workdir: Path) -> int:
-    return max(int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdecimal())
-
-
 @pytest.fixture(scope="module")
-def whole(toy) -> Path:
-    """A run of two processes that nothing interrupts."""
+def stopped(toy) -> tuple[Path, list[int], list[str]]:
+    """A run of two processes, one of which gets SIGTERM: its directory, exit statuses and messages."""
     workdir = toy.directory / "two"
-    statuses, errors = end(start(*[toy.arguments(workdir)] * 2))
-    assert statuses == [0, 0], errors
-    return workdir
-
-
-def test_sigterm_to_one_process_stops_both_after_the_same_step(whole, toy, tmp_path):
-    arguments = toy.arguments(tmp_path)
-    processes = start(arguments, arguments)
-    wait_for(processes[0], lambda: lines(tmp_path) > 0)
+    processes = start(*[toy.arguments(workdir)] * 2)
+    wait_for(processes[0], lambda: lines(workdir) > 0)
     processes[1].send_signal(signal.SIGTERM)
-    statuses, errors = end(processes)
-    assert statuses == [130, 130], errors
-    steps = [int(re.search(r"stopped by SIGTERM after step (\d+)", error)[1]) for error in errors]
-    assert steps[0] == steps[1] == newest(tmp_path) < STEPS
+    return workdir, *end(processes)
 
-    statuses, errors = end(start(arguments, arguments))
+
+def test_sigterm_to_one_process_stops_both_after_the_same_step_and_both_go_on(stopped, toy, tmp_path):
+    """Two processes make the numbers of one, also when they were stopped meanwhile."""
+    workdir, statuses, errors = stopped
+    assert statuses == [130, 130], errors
+    (newest,) = {int(re.search(r"stopped by SIGTERM after step (\d+)", error)[1]) for error in errors}
+    assert newest == saved_steps(workdir / "checkpoints")[-1] < STEPS
+
+    again = shutil.copytree(workdir, tmp_path / "run")
+    statuses, errors = end(start(*[toy.arguments(again)] * 2))
     assert statuses == [0, 0], errors
     run = open_training_run(toy.config())
-    assert_same(read_state(tmp_path, run), read_state(whole, run))
-    assert read_metrics(tmp_path) == read_metrics(whole)
+    (found, step), (expected, _) = read_state(again, run), read_state(toy.trained, run)
+    assert step == STEPS
+    chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-5)
+    for line, alone in zip(read_metrics(again), read_metrics(toy.trained), strict=True):
+        assert line == pytest.approx(alone, rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("problem", "arguments", "changes", "status"),
-    [
-        ("locked", [], {}, 1),
-        ("damaged", [], {}, 1),
-        ("no data", [], {"data__path": "none"}, 1),
-        ("seed=5", [], {"seed": 5}, 2),
-        ("config.nothing", ["--config.nothing=1"], {}, 2),
-    ],
-)
-def test_what_process_0_refuses_ends_both_with_its_message(
-    problem, arguments, changes, status, whole, toy, tmp_path
-):
-    """Only process 0 can see each of these problems."""
-    workdir = tmp_path / "run"
-    shutil.copytree(whole, workdir)
-    if problem == "damaged":
+@pytest.mark.parametrize(("problem", "status"), [("damaged checkpoints", 1), ("--config.nothing=1", 2)])
+def test_what_process_0_refuses_ends_both_with_its_message(problem, status, stopped, toy, tmp_path):
+    """Also while the other one waits in a collective."""
+    workdir = shutil.copytree(stopped[0], tmp_path / "run")
+    first = second = toy.arguments(workdir)
+    if problem == "damaged checkpoints":
         for manifest in (workdir / "checkpoints").glob("*/manifest/manifest.json"):
             manifest.unlink()
-    with WorkdirLock(workdir) if problem == "locked" else contextlib.nullcontext():
-        first = toy.arguments(workdir, *arguments, **changes)
-        statuses, errors = end(start(first, toy.arguments(workdir)))
+    else:
+        first = [*first, problem]
+    statuses, errors = end(start(first, second))
     assert statuses == [status, status], errors
     message, told = (error[error.index("error: ") :] for error in errors)
     assert told == message.replace("error: ", "error: process 0: ", 1) and len(message.splitlines()) <= 2
-    assert problem == "damaged" or newest(workdir) == STEPS
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import textwrap
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -48,7 +47,7 @@ def test_small_tensors_are_replicated():
 @pytest.mark.parametrize(("data", "fsdp"), [(3, 1), (-1, 2), (1, 8), (2, 1)])
 def test_a_mesh_that_does_not_fit_is_refused_in_one_line(data, fsdp):
     with pytest.raises(sharding.MeshError) as info:
-        sharding.make_mesh(MeshConfig(data=data, fsdp=fsdp), jax.devices()[:1])
+        sharding.make_mesh(MeshConfig(data=data, fsdp=fsdp))
     assert f"mesh.fsdp={fsdp} does not fit 1 devices" in str(info.value) and "\n" not in str(info.value)
 
 
@@ -59,14 +58,12 @@ def test_one_device():
     state = {"block": {"kernel": jnp.zeros((2, 1024, 512))}, "step": jnp.int32(0)}
     shardings = sharding.state_shardings(state, mesh)
     assert shardings["block"]["kernel"].spec == P()
-    table = sharding.describe(state, shardings)
-    assert "block/kernel" in table and "2x1024x512" in table and f"{2 * 1024 * 512 * 4 + 4:,} bytes" in table
 
 
 def test_eight_devices():
-    """Placement, batch order, bytes per device, and a training step that equals the one on a single device."""
+    """Meshes, and where the clips of a batch are; `test_loop` trains on eight devices."""
     program = """
-        import jax, jax.numpy as jnp, numpy as np
+        import jax, numpy as np
         from jax.sharding import AxisType, PartitionSpec as P
         from rad_jax.training import sharding
         from rad_jax.config import MeshConfig
@@ -75,53 +72,13 @@ def test_eight_devices():
         for data, fsdp, shape in ((-1, 1, (8, 1)), (-1, 4, (2, 4)), (2, 4, (2, 4)), (1, 8, (1, 8))):
             mesh = sharding.make_mesh(MeshConfig(data=data, fsdp=fsdp))
             assert tuple(mesh.shape.values()) == shape and set(mesh.axis_types) == {AxisType.Auto}, mesh
-        for data, fsdp in ((-1, 3), (4, 4), (1, 1)):
-            try:
-                sharding.make_mesh(MeshConfig(data=data, fsdp=fsdp))
-            except sharding.MeshError as error:
-                assert "does not fit 8 devices" in str(error)
-            else:
-                raise AssertionError((data, fsdp))
-
         mesh = sharding.make_mesh(MeshConfig(data=2, fsdp=4))
         local = {"x": np.arange(16 * 3, dtype=np.float32).reshape(16, 3), "y": np.arange(16.0, dtype=np.float32)}
         batch = sharding.shard_batch(local, mesh)
         assert batch["x"].sharding.spec == P(("data", "fsdp"))
         assert [s.data.shape for s in batch["x"].addressable_shards] == [(2, 3)] * 8
         np.testing.assert_array_equal(batch["x"], local["x"])
-        try:
-            sharding.shard_batch({"x": np.zeros((12, 2))}, mesh)
-        except sharding.MeshError as error:
-            assert "12 clips" in str(error) and "8 devices" in str(error)
-        else:
-            raise AssertionError("12 clips on 8 devices")
 
-        draw = np.random.default_rng(0)
-        block, into, out = (jnp.asarray(draw.normal(size=s), jnp.float32) for s in ((4, 8, 8), (3, 8), (8, 1)))
-        params = {"block": {"w": block}, "out": {"w": out}, "in": into}
-
-        def loss(p, batch):
-            x = batch["x"] / 48 @ p["in"]
-            x, _ = jax.lax.scan(lambda x, w: (x + jnp.tanh(x @ w), None), x, p["block"]["w"])
-            return jnp.mean((x @ p["out"]["w"] - batch["y"][:, None]) ** 2)
-
-        expected = jax.value_and_grad(loss)(params, local)
-        sharding.REPLICATED_BELOW = 64
-        shardings = sharding.state_shardings(params, mesh)
-        assert shardings["block"]["w"].spec == P(None, None, "fsdp")
-        assert shardings["in"].spec == P(None, "fsdp") and shardings["out"]["w"].spec == P()
-        placed = jax.device_put(params, shardings)
-        step = jax.jit(jax.value_and_grad(loss), out_shardings=(sharding.replicated(mesh), shardings))
-        found = step(placed, batch)
-        assert found[1]["block"]["w"].addressable_shards[0].data.shape == (4, 8, 2)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(b).max()), found, expected)
-
-        table = sharding.describe(params, shardings).splitlines()
-        per_device = sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(placed))
-        assert table[-1].split()[-2] == f"{per_device:,}", table
-        assert len({row.index(word) for row, word in zip(table[:3], ("-, -, fsdp", "-, fsdp", "replicated"))}) == 1, table
-        abstract = sharding.with_shardings(params, shardings)
-        assert abstract["in"].sharding == shardings["in"] and abstract["in"].shape == (3, 8)
         print("agreed")
     """
     flags = "--xla_force_host_platform_device_count=8"
