@@ -131,7 +131,7 @@ def record_worker(options: argparse.Namespace, open_game: OpenGame, worker: int)
     for index in missing:
         for attempt in range(_TRIES):
             rng = np.random.default_rng((options.seed, worker, index, attempt))
-            with contextlib.suppress(EndedEarly):
+            with contextlib.suppress(_EndedEarly):
                 record(game, policy_actions(options, rng), options.frames, *_paths(directory, index))
                 break
         else:
@@ -146,12 +146,12 @@ def policy_actions(options: argparse.Namespace, rng: np.random.Generator) -> Ite
     return itertools.cycle(random_pattern(rng) if options.policy == "pattern" else rotation(random_side(rng)))
 
 
-class EndedEarly(Exception):
+class _EndedEarly(Exception):
     """An episode was over before it had all its frames."""
 
 
 def record(game: MineRL, actions: Iterator[Action], frames: int, video: Path, arrays: Path) -> None:
-    """Records one episode, frame by frame; both files or none. Raises `EndedEarly`."""
+    """Records one episode, frame by frame; both files or none. Raises `_EndedEarly`."""
     rows = [np.zeros(8, np.float32)]  # nothing led to the first frame, and VRAG says nothing of its pose
     with replacing(video) as temporary:
         with av.open(str(temporary), "w", format="mp4") as container:
@@ -165,7 +165,7 @@ def record(game: MineRL, actions: Iterator[Action], frames: int, video: Path, ar
                 rows.append(np.array([*action, *seen[1:]], np.float32))
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(seen.frame, format="rgb24")))
                 if over and len(rows) < frames:
-                    raise EndedEarly
+                    raise _EndedEarly
             container.mux(stream.encode(None))
         arrays.unlink(missing_ok=True)  # of a pair that was half written
     content = io.BytesIO()

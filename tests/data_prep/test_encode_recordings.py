@@ -68,7 +68,7 @@ def test_recordings_that_have_changed_since_are_another_source(recordings, tmp_p
     options = ["--format", "vrag", "--size", "24x16"]
     assert encode(tmp_path, tmp_path / "latents", "--shard", "0/2", *options) == 0
     for change in (
-        lambda: files.write_video(tmp_path / "vrag/a/000000.mp4", "mp4v", 25, first=3),
+        lambda: files.write_video(tmp_path / "vrag/a/000000.mp4", "mp4v", 25, rows=8),
         lambda: shutil.copytree(tmp_path / "vrag/a", tmp_path / "vrag/c"),
     ):
         change()

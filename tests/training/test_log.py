@@ -36,7 +36,7 @@ def events(workdir):
             (length,) = struct.unpack("<Q", data[:8])
             found.append(Event.FromString(data[12 : 12 + length]))
             data = data[16 + length :]
-    return found
+    return sorted(found, key=lambda event: event.wall_time)
 
 
 def test_one_line_and_one_point_per_value(tmp_path):

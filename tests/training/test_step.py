@@ -100,8 +100,8 @@ def test_a_step_too_large_for_the_parameters_leaves_everything_as_it_was(plain, 
     """Loss and gradient are finite; the parameters that they lead to are not."""
     _, _, batch, _, _ = plain
     config = toy.config(changes={"optimizer.learning_rate": 1.0, "optimizer.warmup": 0})
-    object.__setattr__(config.optimizer, "weight_decay", 3e38)  # as a setting it is refused
     parts = open_training_run(config)
+    object.__setattr__(parts.config.optimizer, "weight_decay", 3e38)  # as a setting it is refused
     state = random_state(parts)
     state.params["embed_patch"]["kernel"] = state.params["embed_patch"]["kernel"].at[0, 0].set(2.0)
     before = jax.tree.map(np.array, state)
