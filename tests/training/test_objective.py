@@ -20,28 +20,46 @@ def double_precision():
         yield
 
 
+def compiled_call(model):
+    """`RAD.__call__` and its gradient for what is differentiated here, as one program each.
+
+    JAX would compile them anew for every set of inputs and outputs that a gradient depends on.
+    """
+
+    def call(params, frames, memory, levels, actions):
+        return model.apply({"params": params}, frames, levels, actions, memory)
+
+    def backward(inputs, cotangents):
+        *which, levels, actions = inputs
+        return jax.vjp(lambda *which: call(*which, levels, actions), *which)[1](cotangents)
+
+    forward, backward = jax.jit(call), jax.jit(backward)
+    apply = jax.custom_vjp(forward)
+    apply.defvjp(lambda *inputs: (forward(*inputs), inputs), lambda *pulled: (*backward(*pulled), None, None))
+    return apply
+
+
 def literal_loss(model, params, frames, actions, draw):
     """Slides by the stride; every window of which a video drew the start is noised and scored as `RAD.__call__` says.
 
     Only `RAD.__call__` is compiled, so that the loop is one.
     """
     stride, level = model.config.memory.stride, model.config.context_level
-    apply = jax.jit(lambda params, *window: model.apply({"params": params}, *window))
+    apply = compiled_call(model)
     starts = np.asarray(draw.starts)
     memory, losses = model.initial_memory(BATCH), []
     for start in range(0, starts.max() + 1, stride):
         clean, action = (x[:, start : start + WINDOW] for x in (frames, actions))
         for k in range(starts.shape[1]):
-            drawn = starts[:, k] == start
+            drawn, levels, noise = starts[:, k] == start, draw.levels[:, k], draw.noise[:, k]
             if drawn.any():
-                levels, noise = draw.levels[:, k], draw.noise[:, k]
                 noised = diffusion.add_noise(DIFFUSION, clean, noise, levels)
-                prediction, _ = apply(params, noised, levels, action, memory)
+                prediction, _ = apply(params, noised, memory, levels, action)
                 target = diffusion.target(DIFFUSION, clean, noise, levels)
                 error = jnp.square(prediction - target).mean((-3, -2, -1))
                 losses += list((diffusion.loss_weight(DIFFUSION, levels) * error).mean(1)[drawn])
         if start < starts.max():
-            _, memory = apply(params, clean, jnp.full((BATCH, WINDOW), level), action, memory)
+            _, memory = apply(params, clean, memory, jnp.full_like(levels, level), action)
     assert len(losses) == starts.size
     return jnp.stack(losses).mean()
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import chex
@@ -107,14 +108,20 @@ def test_what_process_0_refuses_ends_both_with_its_message(problem, status, stop
     assert told == message.replace("error: ", "error: process 0: ", 1) and len(message.splitlines()) <= 2
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_when_one_process_is_killed_the_other_says_which(rank, toy, tmp_path):
-    processes = start(*[toy.arguments(tmp_path)] * 2)
-    wait_for(processes[0], lambda: lines(tmp_path) > 0)
-    processes[rank].kill()
-    statuses, errors = end(processes)
-    assert statuses[1 - rank] == 1, errors
-    assert re.fullmatch(rf"error: process {rank} of 2\b.* has died.*\n", errors[1 - rank]), errors
+def test_when_one_process_is_killed_the_other_says_which(toy, tmp_path):
+    """Process 0 of one run and process 1 of another, side by side: to notice takes a while."""
+
+    def kill(rank: int) -> tuple[list[int], list[str]]:
+        workdir = tmp_path / str(rank)
+        processes = start(*[toy.arguments(workdir)] * 2)
+        wait_for(processes[0], lambda: lines(workdir) > 0)
+        processes[rank].kill()
+        return end(processes)
+
+    with ThreadPoolExecutor() as pool:
+        for rank, (statuses, errors) in enumerate(pool.map(kill, (0, 1))):
+            assert statuses[1 - rank] == 1, errors
+            assert re.fullmatch(rf"error: process {rank} of 2\b.* has died.*\n", errors[1 - rank]), errors
 
 
 def test_without_a_launcher_it_is_refused(toy, tmp_path):
