@@ -96,9 +96,8 @@ class MemoryBranch(nn.Module):
         states = None
         if shared:
             y = self.mixer.read(state, z)
-            if (
-                ends is not None
-            ):  # a shared window slides by one frame, and that frame alone enters the memory
+            if ends is not None:
+                # A shared window slides by one frame, and that frame alone enters the memory.
                 _, _, states = self.mixer.run_with_states(state, z[:, :1], ends)
         elif ends is None:
             state, y = self.mixer.run(state, z)

@@ -199,9 +199,9 @@ class RAD(nn.Module):
         Returns the memory after the frames, and after the first ``ends`` of them (l, b, k, ...).
         """
         stride = self.config.memory.stride
-        return self._run(frames, None, actions, memory, span=stride, shared=False, ends=ends, remat=remat)[
-            1:3
-        ]
+        settings = {"span": stride, "shared": False, "ends": ends, "remat": remat}
+        _, state, states, _ = self._run(frames, None, actions, memory, **settings)
+        return state, states
 
     def context(
         self,
