@@ -1,12 +1,11 @@
 """What the commands that write maze episodes share: their options, the recorded command, the writing of a split."""
 
 import argparse
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import fields
-from pathlib import Path
 
-from data_prep.common.command import positive
+from data_prep.common.command import Parser, positive
 from data_prep.common.progress_bar import ProgressBar
 from data_prep.worlds import recipe as recipes
 from data_prep.worlds.maze.episodes import episode_spec
@@ -17,12 +16,13 @@ _SHARD_BYTES = 2**27
 _SHARD_EPISODES = 1024
 
 
-def add_options(parser: argparse.ArgumentParser, kind: type[Recipe], without: Sequence[str] = ()) -> None:
-    """The options of a recipe, and how to cut the data set into files."""
-    recipes.add_options(parser, kind, without)
+def new_parser(program: str, description: str | None, kind: type[Recipe]) -> Parser:
+    """A parser of the options of a recipe, and of how to cut the data set into files."""
+    parser = recipes.new_parser(program, description, kind)
     parser.add_argument(
         "--shard-episodes", type=positive, help="episodes of a shard file (about 128 MiB of frames)"
     )
+    return parser
 
 
 def recorded_command(program: str, recipe: Recipe, episodes: int) -> str:
@@ -41,28 +41,25 @@ def recorded_command(program: str, recipe: Recipe, episodes: int) -> str:
 
 def write(
     program: str,
-    directory: str | Path,
+    options: argparse.Namespace,
     recipe: Recipe,
     make_episodes: Callable[[range], Iterable[Episode]],
-    episodes: int,
-    shard_episodes: int | None = None,
 ) -> None:
-    """Write the split of a recipe, or the shards that are missing, with a progress bar.
+    """Write the split of a recipe that the options ask for, or the shards that are missing, with a progress bar.
 
     Raises:
+      RecipeError: the recipe has no walks.
       DataError: the directory holds another data set, or another process is writing to it.
     """
-    if shard_episodes is None:
-        shard_episodes = min(
-            max(_SHARD_BYTES // (recipe.frame_bytes * recipe.num_frames), 1), _SHARD_EPISODES
-        )
-    with closing(ProgressBar(f"{directory} {recipe.split}")) as bar:
+    spec = episode_spec(recipe, {"command": recorded_command(program, recipe, options.episodes)})
+    in_shard = max(_SHARD_BYTES // (recipe.frame_bytes * recipe.num_frames), 1)
+    with closing(ProgressBar(f"{options.out} {recipe.split}")) as bar:
         write_split(
-            directory,
+            options.out,
             recipe.split,
-            episode_spec(recipe, {"command": recorded_command(program, recipe, episodes)}),
+            spec,
             make_episodes,
-            episodes,
-            episodes_per_shard=shard_episodes,
+            options.episodes,
+            episodes_per_shard=options.shard_episodes or min(in_shard, _SHARD_EPISODES),
             progress=bar,
         )

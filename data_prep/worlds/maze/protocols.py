@@ -54,10 +54,10 @@ class Walk:
 
 
 class Agent:
-    """Moves through an environment from a start, in cells and radians, and records the walk."""
+    """Moves through an environment from a position, in cells, and a random heading on, and records the walk."""
 
-    def __init__(self, environment: Environment, start: State):
-        environment.start(start)
+    def __init__(self, rng: np.random.Generator, environment: Environment, position: tuple[float, float]):
+        environment.start(State(*position, rng.uniform(-math.pi, math.pi)))
         self._environment = environment
         self._seen: list[tuple[State, int, int, float]] = []  # state, action, target, reward of every frame
         self._see(-1, 0.0)
@@ -146,7 +146,7 @@ def draw_walk(
 def _train_walk(rng: np.random.Generator, environment: Environment, recipe: Recipe) -> Walk:
     """Bursts of random actions come now and then, and when three forward actions hardly moved the agent."""
     free = environment.world.free
-    agent = Agent(environment, _start(rng, policy.random_free_cell(rng, free)))
+    agent = Agent(rng, environment, policy.centre(policy.random_free_cell(rng, free)))
     follower, blocked = policy.Follower([]), 0
     while (left := recipe.num_frames - agent.frames) > 0:
         burst = rng.random() < _BURST_PROBABILITY
@@ -196,7 +196,7 @@ def _rotate_walk(rng: np.random.Generator, environment: Environment, recipe: Rec
     actions = [{-1: LEFT, 0: NOOP, 1: RIGHT}[side] for side in sides]
     x, y = (len(world.free) / 2,) * 2 if recipe.room else _place_beside_targets(rng, world)
     if recipe.exact_turn is None:
-        agent = Agent(environment, State(x, y, rng.uniform(-math.pi, math.pi)))
+        agent = Agent(rng, environment, (x, y))
         for action in actions:
             agent.act(action)
         return agent.walk(n_context)
@@ -217,12 +217,7 @@ def _place_beside_targets(rng: np.random.Generator, world: World) -> tuple[float
     cell = policy.random_free_cell(rng, world.free)
     while cell in taken:
         cell = policy.random_free_cell(rng, world.free)
-    dx, dy = rng.uniform(-_ROTATE_OFFSET, _ROTATE_OFFSET, 2)
-    return cell[0] + 0.5 + dx, cell[1] + 0.5 + dy
-
-
-def _start(rng: np.random.Generator, cell: policy.Cell) -> State:
-    return State(cell[0] + 0.5, cell[1] + 0.5, rng.uniform(-math.pi, math.pi))
+    return tuple(policy.centre(cell) + rng.uniform(-_ROTATE_OFFSET, _ROTATE_OFFSET, 2))
 
 
 def _walk_out(
@@ -231,7 +226,7 @@ def _walk_out(
     """Walk out along a random path and turn around; the way out takes about ``share`` of the context."""
     context = rng.uniform(CONTEXT_SHARE * recipe.min_frames, CONTEXT_SHARE * recipe.max_frames)
     path = _random_path(rng, environment.world, context * share)
-    agent = Agent(environment, _start(rng, path[0]))
+    agent = Agent(rng, environment, policy.centre(path[0]))
     agent.follow(path, until=recipe.max_frames)
     for _ in range(_LOOK_STEPS if recipe.look_around else 0):
         agent.act(LEFT)

@@ -110,9 +110,7 @@ def _view(world: World, pose: Float[Array, "4"], *, size: int, pixels: int) -> F
     depth, cell, along, facing = _first_wall(world.wall == 1, eye, ray, heading)
     cell_y, cell_x = cell
     level = _detail(_WALL_DETAIL, depth, pixels)
-    plane = (
-        level * textures.WALL_PATTERNS + world.wall_pattern[cell_y, cell_x]
-    )  # which texture, of all levels
+    plane = level * textures.WALL_PATTERNS + world.wall_pattern[cell_y, cell_x]  # a texture of a level
     tint = world.wall_colour[cell_y, cell_x] * ((AMBIENT + DIFFUSE * facing) * WALL_GAIN)[:, None]
     depth, plane, along, tint = depth[None], plane[None], along[None], tint[None]  # the same for all rows
 

@@ -2,11 +2,11 @@
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from data_prep.common.command import natural
+from data_prep.common.command import Parser, natural
 from data_prep.common.progress_bar import ProgressBar
 from data_prep.common.recipe_checks import RecipeError
 from data_prep.worlds import recipe as recipes
@@ -16,11 +16,12 @@ from rad_jax.data import DataError
 from rad_jax.files import FileLock, Locked, remove_temporaries, write_json
 
 
-def add_options(parser: argparse.ArgumentParser, kind: type[Recipe], without: Sequence[str] = ()) -> None:
-    """The options of a recipe, and which share of the episodes to write."""
-    recipes.add_options(parser, kind, without)
+def new_parser(program: str, description: str | None, kind: type[Recipe]) -> Parser:
+    """A parser of the options of a recipe, and of which share of the episodes to write."""
+    parser = recipes.new_parser(program, description, kind)
     parser.add_argument("--worker", default="0", type=_folder, help="folder under --out (0)")
     parser.add_argument("--first", default=0, type=natural, help="index of the first episode (0)")
+    return parser
 
 
 def _folder(name: str) -> str:
@@ -50,10 +51,11 @@ def write(options: argparse.Namespace, recipe: Recipe, make: Callable[[Recipe, i
             remove_temporaries(directory, "*")
         _claim(directory / "recipe.json", recipe)
         missing = [index for index in indices if not is_written(directory, index)]
-        bar(len(indices) - len(missing), len(indices))
-        for left, index in zip(reversed(range(len(missing))), missing, strict=True):
+        written = len(indices) - len(missing)
+        bar(written, len(indices))
+        for done, index in enumerate(missing, written + 1):
             write_episode(directory, index, make(recipe, index), recipe.quality)
-            bar(len(indices) - left, len(indices))
+            bar(done, len(indices))
 
 
 def _claim(path: Path, recipe: Recipe) -> None:

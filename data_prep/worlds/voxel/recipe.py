@@ -4,8 +4,10 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from data_prep.common.recipe_checks import RecipeError, expect_between
-from data_prep.worlds.recipe import CONTEXT_SHARE, EpisodeRecipe, option
+from data_prep.worlds.recipe import CONTEXT_SHARE, PROTOCOLS, SPLITS, EpisodeRecipe, option
 from data_prep.worlds.voxel.policy import HALF_TURN, SHORTEST_LOOP
 
 SHORTEST_CONTEXT = {"rotate": 1, "loop": SHORTEST_LOOP + 1, "return": HALF_TURN + 2}
@@ -88,6 +90,11 @@ class Recipe(EpisodeRecipe):
         if self.has_context:
             return self.num_context - 1 - HALF_TURN
         return (self.num_frames - HALF_TURN) // 2
+
+    def generator(self, index: int) -> np.random.Generator:
+        """What an episode is drawn from."""
+        place = SPLITS.index(self.split), PROTOCOLS.index(self.protocol)
+        return np.random.default_rng((self.seed, *place, index))
 
     @property
     def turns(self) -> float:
