@@ -23,7 +23,7 @@ from data_prep.worlds.luanti.engine import Engine, expect_installed
 from data_prep.worlds.luanti.recipe import Recipe
 from data_prep.worlds.luanti.session import record
 from data_prep.worlds.recipe import recipe_from
-from data_prep.worlds.voxel.command_line import new_parser, write
+from data_prep.worlds.voxel.episodes import new_parser, write
 
 PROGRAM = "make_luanti"
 

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from data_prep.common.command import run
-from data_prep.worlds.maze.command_line import new_parser, write
 from data_prep.worlds.maze.dataset import make_episodes
+from data_prep.worlds.maze.episodes import new_parser, write
 from data_prep.worlds.maze.recipe import Recipe
 from data_prep.worlds.maze.world import ROOM_SIZE
 from data_prep.worlds.recipe import recipe_from

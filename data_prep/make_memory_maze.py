@@ -17,7 +17,7 @@ from pathlib import Path
 
 from data_prep.common.command import positive, run
 from data_prep.common.pool import Pool
-from data_prep.worlds.maze.command_line import new_parser, write
+from data_prep.worlds.maze.episodes import new_parser, write
 from data_prep.worlds.memory_maze.dataset import make_episode
 from data_prep.worlds.memory_maze.package import check_installed
 from data_prep.worlds.memory_maze.recipe import MemoryMazeRecipe

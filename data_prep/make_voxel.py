@@ -16,8 +16,7 @@ from functools import partial
 
 from data_prep.common.command import run
 from data_prep.worlds.recipe import recipe_from
-from data_prep.worlds.voxel.command_line import new_parser, write
-from data_prep.worlds.voxel.episodes import make_episode
+from data_prep.worlds.voxel.episodes import make_episode, new_parser, write
 from data_prep.worlds.voxel.protocols import draw_walk
 from data_prep.worlds.voxel.recipe import Recipe
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, ClassVar, TypeVar, get_args
 
+import numpy as np
+
 from data_prep.common.command import Parser, positive
 from data_prep.common.recipe_checks import RecipeError, expect_between, expect_one_of
 
@@ -73,6 +75,11 @@ class EpisodeRecipe:
                 raise RecipeError(f"{name}: {value} has no meaning {reason}")
             if about["between"]:
                 expect_between(name, value, *about["between"])
+
+    def generator(self, index: int) -> np.random.Generator:
+        """What an episode of this seed, split and protocol is drawn from."""
+        place = SPLITS.index(self.split), PROTOCOLS.index(self.protocol)
+        return np.random.default_rng((self.seed, *place, index))
 
     @property
     def has_context(self) -> bool:

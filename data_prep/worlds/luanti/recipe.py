@@ -1,6 +1,7 @@
 """What the engine can record of a voxel recipe."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from data_prep.common.recipe_checks import RecipeError
 from data_prep.worlds.recipe import option
@@ -21,6 +22,8 @@ class Recipe(voxel.Recipe):
     map_seed: int = option(
         "of the landscape; every episode starts at another place in it", 1, between=(0, 2**63 - 1)
     )
+
+    turns_back: ClassVar = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,13 +1,15 @@
 """Records a walk of the policies of `data_prep.worlds.voxel`."""
 
+from functools import partial
+
 import numpy as np
 
-from data_prep.worlds.luanti.display import LuantiError
 from data_prep.worlds.luanti.engine import Engine, Seen
 from data_prep.worlds.luanti.recipe import Recipe
 from data_prep.worlds.voxel import policy
 from data_prep.worlds.voxel.episodes import VoxelEpisode
 from data_prep.worlds.voxel.protocols import draw_actions, follow
+from data_prep.worlds.walks import NoWalkError, first_walk
 
 _PLACES = 40  # that are tried for one episode
 _ATTEMPTS = 3  # at one place: terrain that arrived late in one attempt is there in the next
@@ -20,33 +22,35 @@ def record(recipe: Recipe, index: int, engine: Engine) -> VoxelEpisode:
     """Record one episode. The places that are tried and the actions are a function of the recipe and its index.
 
     The frames are not: where the engine plants a tree depends on the order in which it made the terrain, and on long walks the
-    time at which far terrain arrives varies. Training rotations turn one way only.
+    time at which far terrain arrives varies.
 
     Raises:
-      LuantiError: the engine failed, or no place was found for the episode.
+      LuantiError: the engine failed.
+      RecipeError: no place was found for the episode.
     """
-    rng = recipe.generator(index)
-    reason = ""
-    for _ in range(_PLACES):
-        place, wanted = int(rng.integers(2**31)), list(draw_actions(rng, recipe))
-        for _ in range(_ATTEMPTS):
-            engine.reset(place)
-            still, seen = _wait_for_terrain(engine)
-            if not still and recipe.protocol != "train":  # training walks see new terrain anyway
-                reason = "the picture did not stand still"
-                break
-            followed = follow(recipe, seen, wanted, lambda _, action: engine.step(action), _TOLERANCE)
-            if followed is None:
-                reason = "blocks are in the way"
-                break
-            walk, views = followed
-            episode = VoxelEpisode(walk, np.stack([view.frame for view in views]), None)
-            if recipe.protocol != "rotate" or _repeats(episode):
-                return episode
-            reason = "terrain kept arriving late"
-    raise LuantiError(
-        f"episode {index}: no {recipe.protocol} walk at {_PLACES} places, at the last one because {reason}"
-    )
+    _, episode = first_walk(recipe, index, _random_place, partial(_episode_at, engine), _PLACES)
+    return episode
+
+
+def _random_place(rng: np.random.Generator) -> int:
+    return int(rng.integers(2**31))
+
+
+def _episode_at(engine: Engine, rng: np.random.Generator, place: int, recipe: Recipe) -> VoxelEpisode:
+    actions = list(draw_actions(rng, recipe))
+    for _ in range(_ATTEMPTS):
+        engine.reset(place)
+        still, seen = _wait_for_terrain(engine)
+        if not still and recipe.protocol != "train":  # training walks see new terrain anyway
+            raise NoWalkError("the picture did not stand still")
+        followed = follow(recipe, seen, actions, lambda _, action: engine.step(action), _TOLERANCE)
+        if followed is None:
+            raise NoWalkError("blocks are in the way")
+        walk, views = followed
+        episode = VoxelEpisode(walk, np.stack([view.frame for view in views]), None)
+        if recipe.protocol != "rotate" or _repeats(episode):
+            return episode
+    raise NoWalkError("terrain kept arriving late")
 
 
 def _wait_for_terrain(engine: Engine) -> tuple[bool, Seen]:

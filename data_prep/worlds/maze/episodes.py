@@ -1,21 +1,79 @@
-"""The form in which maze episodes are stored, whichever renderer made their frames."""
+"""How maze episodes are stored, whichever renderer made their frames: their arrays, and the commands' way to write a split."""
 
-from typing import Any
+import argparse
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import fields
 
 import numpy as np
 from jaxtyping import UInt8
 
+from data_prep.common.command import Parser, positive
+from data_prep.common.progress_bar import ProgressBar
+from data_prep.worlds import recipe as recipes
 from data_prep.worlds.maze.motion import ACTIONS
-from data_prep.worlds.maze.protocols import Walk, draw_walk, longest_path
+from data_prep.worlds.maze.protocols import Walk, cells_for, draw_walk
 from data_prep.worlds.maze.recipe import LAPS, Recipe
 from data_prep.worlds.maze.world import World
-from rad_jax.data import Episode, EpisodeSpec
+from data_prep.worlds.recipe import CONTEXT_SHARE
+from rad_jax.data import Episode, EpisodeSpec, write_split
 
 CHUNK = 20  # frames per record
 SHORT = 32  # an episode up to this long is one record
+_SHARD_BYTES = 2**27
+_SHARD_EPISODES = 1024
 
 
-def episode_spec(recipe: Recipe, info: dict[str, Any] | None = None) -> EpisodeSpec:
+def new_parser(program: str, description: str | None, kind: type[Recipe]) -> Parser:
+    """A parser of the options of a recipe, and of how to cut the data set into files."""
+    parser = recipes.new_parser(program, description, kind)
+    parser.add_argument(
+        "--shard-episodes", type=positive, help="episodes of a shard file (about 128 MiB of frames)"
+    )
+    return parser
+
+
+def recorded_command(program: str, recipe: Recipe, episodes: int) -> str:
+    """The command line that writes the same split, with DIR for the directory."""
+    words = [f"python -m data_prep.{program} --out DIR", f"--episodes {episodes}"]
+    for field in fields(recipe):
+        value, flag = getattr(recipe, field.name), field.name.replace("_", "-")
+        if field.name != "split" and value == field.default:
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words.append(f"--{flag} {value:g}" if isinstance(value, float) else f"--{flag} {value}")
+    return " ".join(words)
+
+
+def write(
+    program: str,
+    options: argparse.Namespace,
+    recipe: Recipe,
+    make_episodes: Callable[[range], Iterable[Episode]],
+) -> None:
+    """Write the split of a recipe that the options ask for, or the shards that are missing, with a progress bar.
+
+    Raises:
+      RecipeError: the recipe has no walks.
+      DataError: the directory holds another data set, or another process is writing to it.
+    """
+    spec = episode_spec(recipe, command=recorded_command(program, recipe, options.episodes))
+    in_shard = max(_SHARD_BYTES // recipe.episode_bytes, 1)
+    with closing(ProgressBar(f"{options.out} {recipe.split}")) as bar:
+        write_split(
+            options.out,
+            recipe.split,
+            spec,
+            make_episodes,
+            options.episodes,
+            episodes_per_shard=options.shard_episodes or min(in_shard, _SHARD_EPISODES),
+            progress=bar,
+        )
+
+
+def episode_spec(recipe: Recipe, **info: str) -> EpisodeSpec:
     """The schema of the recipe's episodes, see `make_episode`; ``info`` is added to what the recipe says about itself.
 
     Raises:
@@ -32,7 +90,7 @@ def episode_spec(recipe: Recipe, info: dict[str, Any] | None = None) -> EpisodeS
         "pose_scale": [cells, cells, 1.0, 1.0],
         "fps": 4,
         **recipe.as_info(),
-        **(info or {}),
+        **info,
     }
     return EpisodeSpec(
         f"{recipe.place}_{recipe.protocol}",
@@ -94,6 +152,7 @@ def _arrays(
         arrays["oracle"] = oracle
         statics["n_context"] = np.int32(walk.n_context)
     if recipe.protocol in LAPS:
-        statics["path"] = np.full((longest_path(recipe.max_frames), 2), -1, np.int32)
+        longest = cells_for(CONTEXT_SHARE * recipe.max_frames)
+        statics["path"] = np.full((longest, 2), -1, np.int32)
         statics["path"][: len(walk.path)] = walk.path
     return arrays, statics

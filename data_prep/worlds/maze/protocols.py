@@ -12,6 +12,7 @@ An environment has no walk if no path was found, or if the walk is not of min_fr
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -20,7 +21,7 @@ from data_prep.worlds.maze import motion, policy
 from data_prep.worlds.maze.motion import LEFT, NOOP, RIGHT, Environment, RayCastMaze, State
 from data_prep.worlds.maze.recipe import Recipe
 from data_prep.worlds.maze.world import World, maze_world, room_world
-from data_prep.worlds.recipe import CONTEXT_SHARE, SPLITS
+from data_prep.worlds.recipe import CONTEXT_SHARE
 from data_prep.worlds.walks import NoWalkError, first_walk, random_side, training_rotation
 
 _WORLDS = 1000  # that are drawn until one has a walk
@@ -129,18 +130,12 @@ def draw_walk(
       RecipeError: no environment has such a walk.
     """
 
-    def ray_cast(rng: np.random.Generator) -> RayCastMaze:
-        return RayCastMaze(rng, room_world(rng) if recipe.room else maze_world(rng, recipe.size))
+    new_environment = new_environment or partial(_ray_cast_maze, recipe)
+    return first_walk(recipe, index, new_environment, _WALKS[recipe.protocol], _WORLDS)
 
-    # The generator of every data set there is: a million episodes fit into a split.
-    rng = np.random.default_rng((recipe.seed, SPLITS.index(recipe.split) * 10**6, index))
-    return first_walk(
-        recipe,
-        index,
-        lambda: (new_environment or ray_cast)(rng),
-        lambda environment: _WALKS[recipe.protocol](rng, environment, recipe),
-        _WORLDS,
-    )
+
+def _ray_cast_maze(recipe: Recipe, rng: np.random.Generator) -> RayCastMaze:
+    return RayCastMaze(rng, room_world(rng) if recipe.room else maze_world(rng, recipe.size))
 
 
 def _train_walk(rng: np.random.Generator, environment: Environment, recipe: Recipe) -> Walk:
@@ -236,7 +231,7 @@ def _walk_out(
 
 def _random_path(rng: np.random.Generator, world: World, frames: float) -> list[policy.Cell]:
     """Cells of a way that takes about this many frames: shortest ways to random targets and cells, one after another."""
-    cells = _cells_for(frames)
+    cells = cells_for(frames)
     if cells < _SHORTEST_PATH:
         raise NoWalkError("its path is too short")
     path = [policy.random_free_cell(rng, world.free)]
@@ -255,12 +250,8 @@ def _random_path(rng: np.random.Generator, world: World, frames: float) -> list[
     raise NoWalkError("it has no path of the wanted length")
 
 
-def longest_path(max_frames: int) -> int:
-    """Cells of the longest path of return and loop in episodes of at most this many frames."""
-    return _cells_for(CONTEXT_SHARE * max_frames)
-
-
-def _cells_for(frames: float) -> int:
+def cells_for(frames: float) -> int:
+    """Cells of a path that takes about so many frames to walk."""
     return int(frames * _PATH_CELLS_PER_FRAME) + 2
 
 

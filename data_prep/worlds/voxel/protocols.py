@@ -53,41 +53,37 @@ def draw_walk(recipe: Recipe, index: int) -> tuple[World, Walk]:
     Raises:
       RecipeError: no world has such a walk.
     """
-    rng = recipe.generator(index)
-    return first_walk(
-        recipe, index, lambda: random_world(rng), lambda world: _walk_in(rng, world, recipe), _WORLDS
-    )
+    return first_walk(recipe, index, random_world, _walk_in, _WORLDS)
 
 
 def _walk_in(rng: np.random.Generator, world: World, recipe: Recipe) -> Walk:
     step = partial(motion.step, obstacles=world.obstacles)
-    if recipe.protocol == "rotate":  # the one protocol that draws its actions before its place
-        if recipe.has_context:
-            actions = draw_actions(rng, recipe)
-        else:
-            sides = training_rotation(rng, recipe.num_frames - 1, policy.TURN)
-            actions = [Action(turn=side) for side in sides]
-        return follow(recipe, _start(rng, world), actions, step, _TOLERANCE)[0]
+    # A rotation, which nothing stops, is the one protocol that draws its actions before its place.
+    rotation = draw_actions(rng, recipe) if recipe.protocol == "rotate" else None
     for _ in range(_STARTS):
-        followed = follow(recipe, _start(rng, world), draw_actions(rng, recipe), step, _TOLERANCE)
+        start = _start(rng, world)
+        followed = follow(recipe, start, rotation or draw_actions(rng, recipe), step, _TOLERANCE)
         if followed is not None:
             return followed[0]
     raise NoWalkError(f"blocks are in the way of its {recipe.num_frames} frames")
 
 
 def draw_actions(rng: np.random.Generator, recipe: Recipe) -> Iterator[Action]:
-    """The actions of an episode, which in rotations all turn the same way."""
+    """The actions of an episode."""
+    steps = recipe.num_frames - 1
     if recipe.protocol == "train":
-        endless = policy.random_actions(rng, recipe.turns)
-    elif recipe.protocol == "rotate":
-        endless = cycle(policy.rotation(random_side(rng)))
+        actions = policy.random_actions(rng, recipe.turn_probability)
     elif recipe.protocol == "return":
-        endless = cycle(policy.out_and_back(rng, recipe.way_out))
-    elif recipe.has_context:
-        endless = cycle(policy.random_loop(rng, recipe.num_context - 1))
+        actions = cycle(policy.out_and_back(rng, recipe.way_out))
+    elif recipe.protocol == "loop" and recipe.has_context:
+        actions = cycle(policy.random_loop(rng, recipe.num_context - 1))
+    elif recipe.protocol == "loop":
+        actions = cycle(policy.random_pattern(rng))
+    elif recipe.has_context or not recipe.turns_back:
+        actions = cycle(policy.rotation(random_side(rng)))
     else:
-        endless = cycle(policy.random_pattern(rng))
-    return islice(endless, recipe.num_frames - 1)
+        actions = (Action(turn=side) for side in training_rotation(rng, steps, policy.TURN))
+    return islice(actions, steps)
 
 
 def _start(rng: np.random.Generator, world: World) -> State:

@@ -78,7 +78,7 @@ def render(
     def draw(rows: Int[np.ndarray, " rows"]) -> UInt8[Array, "rows H W 3"]:
         return _render_views(codes, camera[rows], height=height, width=width, supersample=supersample)
 
-    return draw_views(pose, (height, width, 3), VIEWS, draw)
+    return draw_views(pose, VIEWS, draw)
 
 
 @partial(jax.jit, static_argnames=("height", "width", "supersample"))
@@ -97,8 +97,11 @@ def _render_views(
     lens = rearrange(lens, "k (tile y) x -> tile k (y x)", y=of_tile)
 
     def tile(inputs: tuple[Array, Array]) -> Float[Array, "r 3"]:
-        camera, lens = inputs
-        return _colours(codes, camera[:3], _turned(lens, camera[3], camera[4]), 2 * FIELD / height)
+        camera, (right, up, forward) = inputs
+        cos, sin = camera[3:]
+        ray = jnp.stack([-right * cos - forward * sin, up, forward * cos - right * sin])
+        ray = jnp.where(jnp.abs(ray) < 1e-6, 1e-6, ray)
+        return _colours(codes, camera[:3], ray, 2 * FIELD / height)
 
     tiles = len(lens)
     each = repeat(camera, "v k -> (v tile) k", tile=tiles), repeat(lens, "tile k r -> (v tile) k r", v=VIEWS)
@@ -107,15 +110,6 @@ def _render_views(
     image = rearrange(colour, "(v tile) (y x) c -> v (tile y) x c", tile=tiles, y=of_tile)
     image = reduce(image, "v (H i) (W j) c -> v H W c", "mean", i=supersample, j=supersample)
     return jnp.clip(jnp.round(image * 255), 0, 255).astype(jnp.uint8)
-
-
-def _turned(lens: Float[Array, "3 r"], cos: Float[Array, ""], sin: Float[Array, ""]) -> Float[Array, "3 r"]:
-    """Directions in the world of rays that are given as (right, up, forward)."""
-    right, up, forward = lens
-    ray = jnp.stack(
-        [-right * cos - forward * sin, jnp.broadcast_to(up, right.shape), forward * cos - right * sin]
-    )
-    return jnp.where(jnp.abs(ray) < 1e-6, 1e-6, ray)
 
 
 def _colours(

@@ -224,9 +224,9 @@ def test_places_that_never_stand_still_or_are_blocked_are_left():
     assert len(blocked.seeds) == 3 and len(set(blocked.seeds)) == 3 and episode.walk.n_context == 60
     moved = np.hypot(*np.diff(episode.walk.pose[:, [0, 2]], axis=0).T)
     assert np.allclose(moved, WALK * episode.walk.action[1:, 0])
-    with pytest.raises(LuantiError, match=r"episode 1: no return walk at 40 places.*blocks are in the way"):
+    with pytest.raises(RecipeError, match=r"episode 1, protocol return: 40 tries.*blocks are in the way"):
         record(Recipe("return", split="test", size="64x64"), 1, Landscape(walls=99))
-    with pytest.raises(LuantiError, match=r"no rotate walk at 40 places.*did not stand still"):
+    with pytest.raises(RecipeError, match=r"protocol rotate: 40 tries.*did not stand still"):
         record(Recipe("rotate", size="64x64"), 1, Landscape(moving=10**9))
     # Training walks see new terrain anyway.
     record(Recipe("train", size="64x64", frames=10), 1, Landscape(moving=10**9))

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from data_prep import make_memory_maze
-from data_prep.worlds.maze.command_line import write
-from data_prep.worlds.maze.episodes import episode_spec
+from data_prep.worlds.maze.episodes import episode_spec, write
 from data_prep.worlds.maze.layout import neighbours
 from data_prep.worlds.maze.motion import FORWARD, FORWARD_LEFT, LEFT, NOOP, RIGHT, State
 from data_prep.worlds.maze.protocols import draw_walk
