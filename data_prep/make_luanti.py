@@ -18,24 +18,20 @@ from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
 
-from data_prep.common.command import Parser, run
+from data_prep.common.command import run
 from data_prep.worlds.luanti.engine import Engine, expect_installed
 from data_prep.worlds.luanti.recipe import Recipe
 from data_prep.worlds.luanti.session import record
 from data_prep.worlds.recipe import recipe_from
-from data_prep.worlds.voxel.command_line import add_options, write
+from data_prep.worlds.voxel.episodes import new_parser, write
 
 PROGRAM = "make_luanti"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    parser = Parser(PROGRAM, __doc__)
-    add_options(parser, Recipe, without=("supersample",))
-    parser.add_argument(
-        "--map-seed", type=int, help="of the landscape; every episode starts at another place in it (1)"
-    )
-    return run(PROGRAM, partial(_make, parser.parse_args(arguments)))
+    options = new_parser(PROGRAM, __doc__, Recipe).parse_args(arguments)
+    return run(PROGRAM, partial(_make, options))
 
 
 def _make(options: argparse.Namespace) -> None:

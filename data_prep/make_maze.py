@@ -14,10 +14,9 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from data_prep.common.command import Parser, run
-from data_prep.worlds.maze.command_line import add_options, write
+from data_prep.common.command import run
 from data_prep.worlds.maze.dataset import make_episodes
-from data_prep.worlds.maze.protocols import draw_walk
+from data_prep.worlds.maze.episodes import new_parser, write
 from data_prep.worlds.maze.recipe import Recipe
 from data_prep.worlds.maze.world import ROOM_SIZE
 from data_prep.worlds.recipe import recipe_from
@@ -32,9 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options of the command line."""
-    parser = Parser(PROGRAM, __doc__)
-    add_options(parser, Recipe)
-    options = parser.parse_args(arguments)
+    options = new_parser(PROGRAM, __doc__, Recipe).parse_args(arguments)
     if options.room and options.size is None:
         options.size = ROOM_SIZE
     return options
@@ -42,9 +39,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _make(options: argparse.Namespace) -> None:
     recipe = recipe_from(options, Recipe)
-    draw_walk(recipe, 0)  # a recipe that has no walks is refused before anything is written
-    make = partial(make_episodes, recipe)
-    write(PROGRAM, options.out, recipe, make, options.episodes, options.shard_episodes)
+    write(PROGRAM, options, recipe, partial(make_episodes, recipe))
 
 
 if __name__ == "__main__":

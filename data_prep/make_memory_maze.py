@@ -15,10 +15,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from data_prep.common.command import Parser, positive, run
+from data_prep.common.command import positive, run
 from data_prep.common.pool import Pool
-from data_prep.worlds.maze.command_line import add_options, write
-from data_prep.worlds.maze.protocols import draw_walk
+from data_prep.worlds.maze.episodes import new_parser, write
 from data_prep.worlds.memory_maze.dataset import make_episode
 from data_prep.worlds.memory_maze.package import check_installed
 from data_prep.worlds.memory_maze.recipe import MemoryMazeRecipe
@@ -30,8 +29,7 @@ WORKER_BYTES = 0.7e9  # of a process with MuJoCo (1.5e9 without `patches`), whic
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    parser = Parser(PROGRAM, __doc__)
-    add_options(parser, MemoryMazeRecipe, without=("room", "supersample"))
+    parser = new_parser(PROGRAM, __doc__, MemoryMazeRecipe)
     parser.add_argument(
         "--workers",
         type=positive,
@@ -43,11 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _make(options: argparse.Namespace) -> None:
     recipe = recipe_from(options, MemoryMazeRecipe)
     check_installed()
-    draw_walk(recipe, 0)  # in the ray-cast maze, which tells quickly whether there are walks
     count = min(options.workers or default_count(), options.episodes)
     with Pool(count, limit_threads) as pool:  # even a single worker is a process: this one never loads MuJoCo
         episodes = pool.lookahead(partial(make_episode, recipe), range(options.episodes))
-        write(PROGRAM, options.out, recipe, episodes, options.episodes, options.shard_episodes)
+        write(PROGRAM, options, recipe, episodes)
 
 
 def limit_threads() -> None:

@@ -14,10 +14,9 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from data_prep.common.command import Parser, run
+from data_prep.common.command import run
 from data_prep.worlds.recipe import recipe_from
-from data_prep.worlds.voxel.command_line import add_options, write
-from data_prep.worlds.voxel.episodes import make_episode
+from data_prep.worlds.voxel.episodes import make_episode, new_parser, write
 from data_prep.worlds.voxel.protocols import draw_walk
 from data_prep.worlds.voxel.recipe import Recipe
 
@@ -31,9 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options of the command line."""
-    parser = Parser(PROGRAM, __doc__)
-    add_options(parser, Recipe)
-    return parser.parse_args(arguments)
+    return new_parser(PROGRAM, __doc__, Recipe).parse_args(arguments)
 
 
 def _make(options: argparse.Namespace) -> None:

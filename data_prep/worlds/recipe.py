@@ -11,7 +11,9 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, ClassVar, TypeVar, get_args
 
-from data_prep.common.command import positive
+import numpy as np
+
+from data_prep.common.command import Parser, positive
 from data_prep.common.recipe_checks import RecipeError, expect_between, expect_one_of
 
 # The places in these tuples seed the random generators of episodes, so their order stays. Splits share no world.
@@ -31,10 +33,11 @@ def option(
     """A field of a recipe.
 
     Args:
-      meaning: for the reader of the code and of --help.
+      meaning: for the reader of the code and of --help; of a field that no protocol has, why there is no such choice.
       default: ``None`` stands for a default that depends on other fields, which a property of the recipe gives.
       between: the smallest and the largest number.
-      protocols: those for which it has a meaning; for others it must have its default.
+      protocols: those for which it has a meaning; for others it must have its default. With none of them, which is for a
+        recipe that inherits the field, it is no option of the command.
       evaluations_only: whether it has a meaning in evaluations alone.
     """
     about = {"meaning": meaning, "between": between, "protocols": protocols}
@@ -67,9 +70,16 @@ class EpisodeRecipe:
                 self.has_context or not about["evaluations_only"]
             )
             if value != declared.default and not for_this:
-                raise RecipeError(f"{name}: has no meaning for protocol {self.protocol}, split {self.split}")
+                reason = f"for protocol {self.protocol}, split {self.split}"
+                reason = reason if about["protocols"] else f"because {about['meaning']}"
+                raise RecipeError(f"{name}: {value} has no meaning {reason}")
             if about["between"]:
                 expect_between(name, value, *about["between"])
+
+    def generator(self, index: int) -> np.random.Generator:
+        """What an episode of this seed, split and protocol is drawn from."""
+        place = SPLITS.index(self.split), PROTOCOLS.index(self.protocol)
+        return np.random.default_rng((self.seed, *place, index))
 
     @property
     def has_context(self) -> bool:
@@ -80,26 +90,30 @@ class EpisodeRecipe:
 Kind = TypeVar("Kind", bound=EpisodeRecipe)
 
 
-def add_options(parser: argparse.ArgumentParser, kind: type[Kind], without: Sequence[str] = ()) -> None:
-    """--out, --episodes and the fields of a recipe that are an `option`. Those that are not given are `None`."""
+def new_parser(program: str, description: str | None, kind: type[EpisodeRecipe]) -> Parser:
+    """A parser of --out, --episodes and the fields of a recipe that are an `option`. Those that are not given are `None`."""
+    parser = Parser(program, description)
     add = parser.add_argument
     add("--out", type=Path, required=True, help="directory to write to")
     add("--episodes", type=positive, required=True, help="number of episodes")
     add("--split", help=f"{' or '.join(SPLITS)}; default: test for {', '.join(kind.tested)}, else train")
     for declared in fields(kind):
-        if not declared.metadata or declared.name in ("split", *without):
+        about, default = declared.metadata, declared.default
+        if declared.name == "split" or not about.get("protocols"):
             continue
-        about: dict[str, Any] = {
-            "required": declared.default is MISSING,
-            "help": declared.metadata["meaning"],
-        }
-        if declared.default not in (MISSING, None):
-            about["help"] += f" ({declared.default})"
-        about["help"] = about["help"].replace("%", "%%")
         # The type without the None of a default that depends on other fields.
         (type_,) = {*(get_args(declared.type) or [declared.type])} - {NoneType}
         as_switch = {"action": argparse.BooleanOptionalAction} if type_ is bool else {"type": type_}
-        add(f"--{declared.name.replace('_', '-')}", **as_switch, **about)
+        text = about["meaning"]
+        limits = [*about["protocols"]] if about["protocols"] != PROTOCOLS else []
+        limits += ["evaluations"] if about["evaluations_only"] else []
+        if limits:
+            text = f"{', '.join(limits)}: {text}"
+        if default not in (MISSING, None) and type_ is not bool:
+            text += f" ({default})"
+        flag = f"--{declared.name.replace('_', '-')}"
+        add(flag, required=default is MISSING, help=text.replace("%", "%%"), **as_switch)
+    return parser
 
 
 def recipe_from(options: argparse.Namespace, kind: type[Kind]) -> Kind:

@@ -25,7 +25,6 @@ def mipmaps(
 
 def draw_views(
     keys: Shaped[np.ndarray, "v k"],
-    image_shape: tuple[int, int, int],
     together: int,
     draw: Callable[[Int[np.ndarray, " rows"]], ArrayLike],
 ) -> UInt8[np.ndarray, "v H W 3"]:
@@ -33,14 +32,11 @@ def draw_views(
 
     Args:
       keys: everything a view depends on.
-      image_shape: (H, W, 3).
       together: views of one call of ``draw``, always, so that a compiled program serves any number of views.
       draw: draws the views of some rows of ``keys``, uint8.
     """
     _, first, same_as = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    frames = np.empty((len(first), *image_shape), np.uint8)
-    for start in range(0, len(first), together):
-        rows = first[start : start + together]
-        # The last call draws some of its views again.
-        frames[start : start + together] = np.asarray(draw(np.resize(rows, together)))[: len(rows)]
-    return frames[same_as.reshape(-1)]
+    calls = [first[start : start + together] for start in range(0, len(first), together)]
+    # The last call draws some of its views again.
+    frames = [np.asarray(draw(np.resize(rows, together)))[: len(rows)] for rows in calls]
+    return np.concatenate(frames)[same_as.reshape(-1)]

@@ -37,23 +37,24 @@ def training_rotation(rng: np.random.Generator, steps: int, whole_turn: int) -> 
 def first_walk(
     recipe: EpisodeRecipe,
     index: int,
-    new_world: Callable[[], World],
-    walk_in: Callable[[World], Walk],
+    new_world: Callable[[np.random.Generator], World],
+    walk_in: Callable[[np.random.Generator, World, EpisodeRecipe], Walk],
     tries: int,
 ) -> tuple[World, Walk]:
     """Draw worlds until one has a walk; ``walk_in`` raises `NoWalkError` where there is none.
 
     Raises:
-      RecipeError: after so many tries no world had a walk; it names the episode.
+      RecipeError: after so many tries no world had a walk; it names the episode, and why the last one had none.
     """
+    rng = recipe.generator(index)
     for _ in range(tries):
-        world = new_world()
+        world = new_world(rng)
         try:
-            return world, walk_in(world)
+            return world, walk_in(rng, world, recipe)
         except NoWalkError as error:
             reason = error
     raise RecipeError(
-        f"episode {index}, protocol {recipe.protocol}: {tries} worlds have no such walk, the last one because {reason}"
+        f"episode {index}, protocol {recipe.protocol}: {tries} tries found no such walk, the last one because {reason}"
     )
 
 

@@ -17,7 +17,7 @@ COMMANDS = {
     "fit_tokenizer": ("Episodes", "--data DIR", False),
     "look": ("Episodes", "DIR", False),
     "make_luanti": ("expect_installed", "--out DIR/r --protocol train --episodes 1", True),
-    "make_maze": ("draw_walk", "--out DIR/d --protocol train --episodes 1", True),
+    "make_maze": ("write", "--out DIR/d --protocol train --episodes 1", True),
     "make_memory_maze": ("check_installed", "--out DIR/d --protocol train --episodes 1", True),
     "make_voxel": ("draw_walk", "--out DIR/r --protocol train --episodes 1", True),
 }

@@ -24,12 +24,15 @@ _ANSWER_SECONDS, _END_SECONDS = 210, 30  # the first answer comes after the star
 class Seen(NamedTuple):
     """What one action led to.
 
-    frame: what is on the screen.
-    pose:  x, y, z of the feet in blocks and yaw in degrees, in Minecraft's directions.
+    x, y, z, yaw: of the feet, in blocks, and in degrees; in Minecraft's directions.
+    frame:        what is on the screen.
     """
 
+    x: float
+    y: float
+    z: float
+    yaw: float
     frame: UInt8[np.ndarray, "H W 3"]
-    pose: tuple[float, float, float, float]
 
 
 class Engine:
@@ -90,7 +93,7 @@ class Engine:
         if len(words) != 5 or int(words[0]) != self._count:
             raise LuantiError(f"the engine answered {' '.join(words)!r} to step {self._count}, {line!r}")
         x, y, z, yaw = map(float, words[1:])
-        return Seen(np.ascontiguousarray(self._picture), (-x, y, z, yaw))
+        return Seen(-x, y, z, yaw, np.ascontiguousarray(self._picture))
 
     def _answer(self) -> str:
         deadline = time.monotonic() + _ANSWER_SECONDS

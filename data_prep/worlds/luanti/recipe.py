@@ -1,8 +1,10 @@
 """What the engine can record of a voxel recipe."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from data_prep.common.recipe_checks import RecipeError, expect_between
+from data_prep.common.recipe_checks import RecipeError
+from data_prep.worlds.recipe import option
 from data_prep.worlds.voxel import recipe as voxel
 
 _SMALLEST = 64  # pixels of a side
@@ -12,19 +14,18 @@ _SMALLEST = 64  # pixels of a side
 class Recipe(voxel.Recipe):
     """A recipe for Luanti: the protocols of the voxel landscape in a landscape of the engine's.
 
-    Attributes:
-      map_seed: seed of the landscape. All episodes walk in the same one, each from a place of its own.
-
     Raises:
       RecipeError: a value, or a combination, that is not possible.
     """
 
-    map_seed: int = 1
+    supersample: int = option("the engine draws the pixels", 1, protocols=())
+    map_seed: int = option(
+        "of the landscape; every episode starts at another place in it", 1, between=(0, 2**63 - 1)
+    )
+
+    turns_back: ClassVar = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.supersample != 1:
-            raise RecipeError(f"supersample: {self.supersample} has no meaning, the engine draws the pixels")
         if min(self.width, self.height) < _SMALLEST:
             raise RecipeError(f"size: {self.size} is too small for the engine, expected at least {_SMALLEST}")
-        expect_between("map_seed", self.map_seed, 0, 2**63 - 1)

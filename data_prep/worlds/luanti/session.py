@@ -1,18 +1,15 @@
 """Records a walk of the policies of `data_prep.worlds.voxel`."""
 
-from collections.abc import Iterable
-from itertools import cycle, islice
+from functools import partial
 
 import numpy as np
 
-from data_prep.worlds.luanti.display import LuantiError
 from data_prep.worlds.luanti.engine import Engine, Seen
 from data_prep.worlds.luanti.recipe import Recipe
-from data_prep.worlds.recipe import PROTOCOLS, SPLITS
 from data_prep.worlds.voxel import policy
 from data_prep.worlds.voxel.episodes import VoxelEpisode
-from data_prep.worlds.voxel.motion import Action
-from data_prep.worlds.voxel.protocols import Walk, is_blocked
+from data_prep.worlds.voxel.protocols import draw_actions, follow
+from data_prep.worlds.walks import NoWalkError, first_walk
 
 _PLACES = 40  # that are tried for one episode
 _ATTEMPTS = 3  # at one place: terrain that arrived late in one attempt is there in the next
@@ -28,45 +25,32 @@ def record(recipe: Recipe, index: int, engine: Engine) -> VoxelEpisode:
     time at which far terrain arrives varies.
 
     Raises:
-      LuantiError: the engine failed, or no place was found for the episode.
+      LuantiError: the engine failed.
+      RecipeError: no place was found for the episode.
     """
-    split, protocol = SPLITS.index(recipe.split), PROTOCOLS.index(recipe.protocol)
-    rng = np.random.default_rng((recipe.seed, split, protocol, index))
-    reason = ""
-    for _ in range(_PLACES):
-        place, actions = int(rng.integers(2**31)), tuple(_actions(recipe, rng))
-        for _ in range(_ATTEMPTS):
-            engine.reset(place)
-            still, seen = _wait_for_terrain(engine)
-            if not still and recipe.protocol != "train":  # training walks see new terrain anyway
-                reason = "the picture did not stand still"
-                break
-            episode = _walk(recipe, engine, seen, actions)
-            if episode is None:
-                reason = "blocks are in the way"
-                break
-            if recipe.protocol != "rotate" or _repeats(episode):
-                return episode
-            reason = "terrain kept arriving late"
-    raise LuantiError(
-        f"episode {index}: no {recipe.protocol} walk at {_PLACES} places, at the last one because {reason}"
-    )
+    _, episode = first_walk(recipe, index, _random_place, partial(_episode_at, engine), _PLACES)
+    return episode
 
 
-def _actions(recipe: Recipe, rng: np.random.Generator) -> Iterable[Action]:
-    """The actions of an episode, those of the voxel landscape, but that training rotations turn one way only."""
-    n_context = recipe.num_context if recipe.has_context else None
-    if recipe.protocol == "train":
-        actions = policy.random_actions(rng, recipe.turns)
-    elif recipe.protocol == "rotate":
-        actions = cycle(policy.rotation(policy.random_side(rng)))
-    elif recipe.protocol == "return":
-        actions = policy.out_and_back(rng, recipe.way_out)
-    elif n_context is None:
-        actions = cycle(policy.random_pattern(rng))
-    else:
-        actions = cycle(policy.random_loop(rng, n_context - 1))
-    return islice(actions, recipe.num_frames - 1)
+def _random_place(rng: np.random.Generator) -> int:
+    return int(rng.integers(2**31))
+
+
+def _episode_at(engine: Engine, rng: np.random.Generator, place: int, recipe: Recipe) -> VoxelEpisode:
+    actions = list(draw_actions(rng, recipe))
+    for _ in range(_ATTEMPTS):
+        engine.reset(place)
+        still, seen = _wait_for_terrain(engine)
+        if not still and recipe.protocol != "train":  # training walks see new terrain anyway
+            raise NoWalkError("the picture did not stand still")
+        followed = follow(recipe, seen, actions, lambda _, action: engine.step(action), _TOLERANCE)
+        if followed is None:
+            raise NoWalkError("blocks are in the way")
+        walk, views = followed
+        episode = VoxelEpisode(walk, np.stack([view.frame for view in views]), None)
+        if recipe.protocol != "rotate" or _repeats(episode):
+            return episode
+    raise NoWalkError("terrain kept arriving late")
 
 
 def _wait_for_terrain(engine: Engine) -> tuple[bool, Seen]:
@@ -92,20 +76,3 @@ def _repeats(episode: VoxelEpisode) -> bool:
     seen: dict[bytes, np.ndarray] = {}
     pairs = zip(episode.walk.pose, episode.frames, strict=True)
     return all(np.array_equal(frame, seen.setdefault(pose.tobytes(), frame)) for pose, frame in pairs)
-
-
-def _walk(recipe: Recipe, engine: Engine, seen: Seen, actions: Iterable[Action]) -> VoxelEpisode | None:
-    """The recorded walk; None if a block stopped a step, which is allowed in training walks only."""
-    poses, frames, done = [seen.pose], [seen.frame], [Action()]
-    for action in actions:
-        before, seen = seen, engine.step(action)
-        if recipe.protocol != "train":
-            moved = np.hypot(seen.pose[0] - before.pose[0], seen.pose[2] - before.pose[2])
-            if is_blocked(moved, action, _TOLERANCE):
-                return None
-        poses.append(seen.pose)
-        frames.append(seen.frame)
-        done.append(action)
-    n_context = recipe.num_context if recipe.has_context else None
-    walk = Walk(np.array(poses, np.float64), np.array(done, np.int64), n_context)
-    return VoxelEpisode(walk, np.stack(frames), None)

@@ -62,11 +62,9 @@ def random_layout(rng: np.random.Generator, rules: LayoutRules) -> Layout:
     """Draw layouts until one has a room for every target."""
     while True:
         regions, rooms = _place_rooms(rng, rules)
+        room = regions > 0
         _carve_corridors(rng, regions, first_region=len(rooms) + 1)
         free = _open_doors(rng, regions)
-        room = np.zeros_like(free)
-        for x, y, width, height in rooms:
-            room[y : y + height, x : x + width] = True
         _prune_dead_ends(free, room)
         if len(rooms) >= rules.targets:
             chosen = np.array(rooms)[rng.permutation(len(rooms))[: rules.targets]]

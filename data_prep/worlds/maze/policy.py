@@ -41,9 +41,13 @@ def cell_of(state: State) -> Cell:
     return math.floor(state.x), math.floor(state.y)
 
 
+def centre(cell: Cell) -> tuple[float, float]:
+    return cell[0] + 0.5, cell[1] + 0.5
+
+
 def heading_error(state: State, cell: Cell) -> float:
     """Angle in (-pi, pi] by which to turn left to face the centre of a cell."""
-    x, y = _centre(cell)
+    x, y = centre(cell)
     return math.remainder(math.atan2(y - state.y, x - state.x) - state.heading, 2 * math.pi)
 
 
@@ -54,7 +58,7 @@ class Follower:
         self._ahead = deque(path)
 
     def __call__(self, state: State) -> int | None:
-        while self._ahead and math.dist(state[:2], _centre(self._ahead[0])) < _REACHED:
+        while self._ahead and math.dist(state[:2], centre(self._ahead[0])) < _REACHED:
             self._ahead.popleft()
         if not self._ahead:
             return None
@@ -65,7 +69,3 @@ class Follower:
         if abs(error) > ALIGNED:
             return forward_left if error > 0 else forward_right
         return forward
-
-
-def _centre(cell: Cell) -> tuple[float, float]:
-    return cell[0] + 0.5, cell[1] + 0.5

@@ -12,6 +12,7 @@ An environment has no walk if no path was found, or if the walk is not of min_fr
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -20,7 +21,7 @@ from data_prep.worlds.maze import motion, policy
 from data_prep.worlds.maze.motion import LEFT, NOOP, RIGHT, Environment, RayCastMaze, State
 from data_prep.worlds.maze.recipe import Recipe
 from data_prep.worlds.maze.world import World, maze_world, room_world
-from data_prep.worlds.recipe import CONTEXT_SHARE, SPLITS
+from data_prep.worlds.recipe import CONTEXT_SHARE
 from data_prep.worlds.walks import NoWalkError, first_walk, random_side, training_rotation
 
 _WORLDS = 1000  # that are drawn until one has a walk
@@ -54,10 +55,10 @@ class Walk:
 
 
 class Agent:
-    """Moves through an environment from a start, in cells and radians, and records the walk."""
+    """Moves through an environment from a position, in cells, and a random heading on, and records the walk."""
 
-    def __init__(self, environment: Environment, start: State):
-        environment.start(start)
+    def __init__(self, rng: np.random.Generator, environment: Environment, position: tuple[float, float]):
+        environment.start(State(*position, rng.uniform(-math.pi, math.pi)))
         self._environment = environment
         self._seen: list[tuple[State, int, int, float]] = []  # state, action, target, reward of every frame
         self._see(-1, 0.0)
@@ -129,24 +130,18 @@ def draw_walk(
       RecipeError: no environment has such a walk.
     """
 
-    def ray_cast(rng: np.random.Generator) -> RayCastMaze:
-        return RayCastMaze(rng, room_world(rng) if recipe.room else maze_world(rng, recipe.size))
+    new_environment = new_environment or partial(_ray_cast_maze, recipe)
+    return first_walk(recipe, index, new_environment, _WALKS[recipe.protocol], _WORLDS)
 
-    # The generator of every data set there is: a million episodes fit into a split.
-    rng = np.random.default_rng((recipe.seed, SPLITS.index(recipe.split) * 10**6, index))
-    return first_walk(
-        recipe,
-        index,
-        lambda: (new_environment or ray_cast)(rng),
-        lambda environment: _WALKS[recipe.protocol](rng, environment, recipe),
-        _WORLDS,
-    )
+
+def _ray_cast_maze(recipe: Recipe, rng: np.random.Generator) -> RayCastMaze:
+    return RayCastMaze(rng, room_world(rng) if recipe.room else maze_world(rng, recipe.size))
 
 
 def _train_walk(rng: np.random.Generator, environment: Environment, recipe: Recipe) -> Walk:
     """Bursts of random actions come now and then, and when three forward actions hardly moved the agent."""
     free = environment.world.free
-    agent = Agent(environment, _start(rng, policy.random_free_cell(rng, free)))
+    agent = Agent(rng, environment, policy.centre(policy.random_free_cell(rng, free)))
     follower, blocked = policy.Follower([]), 0
     while (left := recipe.num_frames - agent.frames) > 0:
         burst = rng.random() < _BURST_PROBABILITY
@@ -196,7 +191,7 @@ def _rotate_walk(rng: np.random.Generator, environment: Environment, recipe: Rec
     actions = [{-1: LEFT, 0: NOOP, 1: RIGHT}[side] for side in sides]
     x, y = (len(world.free) / 2,) * 2 if recipe.room else _place_beside_targets(rng, world)
     if recipe.exact_turn is None:
-        agent = Agent(environment, State(x, y, rng.uniform(-math.pi, math.pi)))
+        agent = Agent(rng, environment, (x, y))
         for action in actions:
             agent.act(action)
         return agent.walk(n_context)
@@ -217,12 +212,7 @@ def _place_beside_targets(rng: np.random.Generator, world: World) -> tuple[float
     cell = policy.random_free_cell(rng, world.free)
     while cell in taken:
         cell = policy.random_free_cell(rng, world.free)
-    dx, dy = rng.uniform(-_ROTATE_OFFSET, _ROTATE_OFFSET, 2)
-    return cell[0] + 0.5 + dx, cell[1] + 0.5 + dy
-
-
-def _start(rng: np.random.Generator, cell: policy.Cell) -> State:
-    return State(cell[0] + 0.5, cell[1] + 0.5, rng.uniform(-math.pi, math.pi))
+    return tuple(policy.centre(cell) + rng.uniform(-_ROTATE_OFFSET, _ROTATE_OFFSET, 2))
 
 
 def _walk_out(
@@ -231,7 +221,7 @@ def _walk_out(
     """Walk out along a random path and turn around; the way out takes about ``share`` of the context."""
     context = rng.uniform(CONTEXT_SHARE * recipe.min_frames, CONTEXT_SHARE * recipe.max_frames)
     path = _random_path(rng, environment.world, context * share)
-    agent = Agent(environment, _start(rng, path[0]))
+    agent = Agent(rng, environment, policy.centre(path[0]))
     agent.follow(path, until=recipe.max_frames)
     for _ in range(_LOOK_STEPS if recipe.look_around else 0):
         agent.act(LEFT)
@@ -241,7 +231,7 @@ def _walk_out(
 
 def _random_path(rng: np.random.Generator, world: World, frames: float) -> list[policy.Cell]:
     """Cells of a way that takes about this many frames: shortest ways to random targets and cells, one after another."""
-    cells = _cells_for(frames)
+    cells = cells_for(frames)
     if cells < _SHORTEST_PATH:
         raise NoWalkError("its path is too short")
     path = [policy.random_free_cell(rng, world.free)]
@@ -260,12 +250,8 @@ def _random_path(rng: np.random.Generator, world: World, frames: float) -> list[
     raise NoWalkError("it has no path of the wanted length")
 
 
-def longest_path(max_frames: int) -> int:
-    """Cells of the longest path of return and loop in episodes of at most this many frames."""
-    return _cells_for(CONTEXT_SHARE * max_frames)
-
-
-def _cells_for(frames: float) -> int:
+def cells_for(frames: float) -> int:
+    """Cells of a path that takes about so many frames to walk."""
     return int(frames * _PATH_CELLS_PER_FRAME) + 2
 
 

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from data_prep.common.recipe_checks import RecipeError, expect_between
 from data_prep.worlds.maze.layout import LARGEST_SIZE, rules_for
 from data_prep.worlds.maze.motion import TURN_DEGREES
 from data_prep.worlds.maze.world import ROOM_SIZE
-from data_prep.worlds.recipe import CONTEXT_SHARE, EpisodeRecipe, option
+from data_prep.worlds.recipe import CONTEXT_SHARE, SPLITS, EpisodeRecipe, option
 
 LAPS = ("return", "loop")  # protocols whose walks vary in length
 _DEFAULT_FRAMES = 1001
@@ -78,6 +80,10 @@ class Recipe(EpisodeRecipe):
         if self.has_context and self.protocol == "rotate":
             expect_between("context", self.num_context, 1, self.num_frames - 1)
 
+    def generator(self, index: int) -> np.random.Generator:
+        """What an episode of this seed and split is drawn from, whatever the protocol; a split has at most 10**6."""
+        return np.random.default_rng((self.seed, SPLITS.index(self.split) * 10**6, index))
+
     @property
     def place(self) -> str:
         """Kind and size of the world, for the name of the data set."""
@@ -114,9 +120,9 @@ class Recipe(EpisodeRecipe):
         return not self.room if self.border is None else self.border
 
     @property
-    def frame_bytes(self) -> int:
-        """Of the images of one frame."""
-        return 3 * self.pixels**2 * (2 if self.has_context else 1)
+    def episode_bytes(self) -> int:
+        """Of the images of an episode, at most."""
+        return 3 * self.pixels**2 * self.num_frames * (2 if self.has_context else 1)
 
     def as_info(self) -> dict[str, Any]:
         """The options in full, JSON: what a data set says about how it was made."""

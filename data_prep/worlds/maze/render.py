@@ -36,39 +36,39 @@ _WALL_DETAIL, _FLOOR_DETAIL = 0.5, 1.0  # levels of texture detail lost per doub
 
 def render(
     worlds: Sequence[World],
-    world: Int[np.ndarray, " v"],
-    pose: Float[np.ndarray, "v 4"],
-    target: Int[np.ndarray, " v"],
+    poses: Sequence[Float[np.ndarray, "t 4"]],
+    targets: Sequence[Int[np.ndarray, " t"]],
     *,
     pixels: int,
     supersample: int = 1,
     border: bool = True,
-) -> UInt8[np.ndarray, "v H W 3"]:
-    """Render views, equal ones once; a view does not depend on the others that are rendered with it.
+) -> list[UInt8[np.ndarray, "t H W 3"]]:
+    """Render views of every world, equal ones once; a view does not depend on the others that are rendered with it.
 
     Args:
       worlds: of one size.
-      world: which of the worlds each view looks at.
-      pose: x, y in cells of the inner maze, cosine and sine of the heading; float32.
-      target: index of the target whose colour is drawn around the frame.
+      poses: for every world x, y in cells of the inner maze, cosine and sine of the heading; float32.
+      targets: for every world the index of the target whose colour is drawn around each frame.
       pixels: height and width of the frames.
       supersample: rays per pixel and direction; they are averaged.
       border: whether the border is drawn.
 
     Returns:
-      uint8 frames.
+      uint8 frames for every world.
     """
-    edge = textures.border_width(pixels) if border else 0
+    lengths = [len(pose) for pose in poses]
+    world = np.repeat(np.arange(len(worlds), dtype=np.int32), lengths)
+    pose, target = np.concatenate(poses), np.concatenate(targets)
     stacked = {f.name: np.stack([getattr(world, f.name) for world in worlds]) for f in fields(World)}
 
     def draw(rows: Int[np.ndarray, " rows"]) -> UInt8[Array, "rows H W 3"]:
         of_rows = {name: array[world[rows]] for name, array in stacked.items()}
-        sizes = {"pixels": pixels, "supersample": supersample, "border": edge}
+        sizes = {"pixels": pixels, "supersample": supersample, "border": border}
         return _render_block(of_rows, pose[rows], target[rows], **sizes)
 
     shown = target if border else np.zeros_like(target)  # the border alone shows it
     keys = np.concatenate([world[:, None], shown[:, None], pose.view(np.int32)], axis=1)
-    return draw_views(keys, (pixels, pixels, 3), BLOCK, draw)
+    return np.split(draw_views(keys, BLOCK, draw), np.cumsum(lengths)[:-1])
 
 
 @partial(jax.jit, static_argnames=("pixels", "supersample", "border"))
@@ -79,7 +79,7 @@ def _render_block(
     *,
     pixels: int,
     supersample: int,
-    border: int,
+    border: bool,
 ) -> UInt8[Array, "v H W 3"]:
     """Render views, each of a world of its own: ``worlds`` has the arrays of `World` by name, stacked."""
 
@@ -88,10 +88,8 @@ def _render_block(
         image = _view(world, pose, size=pixels * supersample, pixels=pixels)
         image = reduce(image, "(H i) (W j) c -> H W c", "mean", i=supersample, j=supersample)
         if border:
-            edge = np.ones((pixels, pixels, 1), bool)
-            edge[border:-border, border:-border] = False
             shown = world.target_colour[target] * textures.BORDER_BRIGHTNESS
-            image = jnp.where(edge, shown[None, None], image)
+            image = jnp.where(textures.border(pixels)[..., None], shown[None, None], image)
         return jnp.clip(jnp.round(image * 255), 0, 255).astype(jnp.uint8)
 
     return jax.lax.map(view, (worlds, pose, target), batch_size=_TOGETHER)
@@ -107,12 +105,9 @@ def _view(world: World, pose: Float[Array, "4"], *, size: int, pixels: int) -> F
     ray = jnp.where(jnp.abs(ray) < 1e-6, 1e-6, ray)
     slope = -across * np.float32(FIELD) - np.float32(PITCH)  # of the image rows, from the top
 
-    depth, cell, along, facing = _first_wall(world.wall == 1, eye, ray, heading)
-    cell_y, cell_x = cell
+    depth, (cell_y, cell_x), along, facing = _first_wall(world.wall == 1, eye, ray, heading)
     level = _detail(_WALL_DETAIL, depth, pixels)
-    plane = (
-        level * textures.WALL_PATTERNS + world.wall_pattern[cell_y, cell_x]
-    )  # which texture, of all levels
+    plane = level * textures.WALL_PATTERNS + world.wall_pattern[cell_y, cell_x]  # a texture of a level
     tint = world.wall_colour[cell_y, cell_x] * ((AMBIENT + DIFFUSE * facing) * WALL_GAIN)[:, None]
     depth, plane, along, tint = depth[None], plane[None], along[None], tint[None]  # the same for all rows
 

@@ -4,7 +4,7 @@ import math
 from functools import cache
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from data_prep.worlds.views import mipmaps
 
@@ -48,9 +48,10 @@ def floor_patterns() -> Float[np.ndarray, "l k y x"]:
     return _levels([(_pattern(random) - 1) * _FLOOR_CONTRAST + 1 for _ in range(FLOOR_PATTERNS)])
 
 
-def border_width(pixels: int) -> int:
-    """Width of the border of a frame, which has the colour of the target, at least one pixel; as in Memory Maze."""
-    return max(int(2 * math.sqrt(pixels // 64)), 1)
+def border(pixels: int) -> Bool[np.ndarray, "H W"]:
+    """Where a frame shows the colour of the target: around its edge, as wide as in Memory Maze, at least one pixel."""
+    width = max(int(2 * math.sqrt(pixels // 64)), 1)
+    return np.pad(np.zeros((pixels - 2 * width,) * 2, bool), width, constant_values=True)
 
 
 def _levels(patterns: list[np.ndarray]) -> Float[np.ndarray, "l k y x"]:

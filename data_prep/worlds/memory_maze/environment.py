@@ -39,8 +39,7 @@ class MuJoCoMaze:
     def __init__(self, size: int, pixels: int, border: bool = True):
         patches.apply()
         self._make = getattr(tasks, f"memory_maze_{size}x{size}")
-        self._size, self._pixels = size, pixels
-        self._border = textures.border_width(pixels) if border else 0
+        self._size, self._pixels, self._has_border = size, pixels, border
         self._env = None
 
     def reset(self, seed: int) -> None:
@@ -111,11 +110,10 @@ class MuJoCoMaze:
 
     def _bordered(self, image: np.ndarray, target: int) -> np.ndarray:
         image = image.copy()
-        if self._border:
-            edge = np.ones(image.shape[:2], bool)
-            edge[self._border : -self._border, self._border : -self._border] = False
+        if self._has_border:
+            colour = tasks.TARGET_COLORS[target] * 255 * textures.BORDER_BRIGHTNESS
             # Cut to integers, not rounded, as the package does.
-            image[edge] = (tasks.TARGET_COLORS[target] * 255 * textures.BORDER_BRIGHTNESS).astype(np.uint8)
+            image[textures.border(self._pixels)] = colour.astype(np.uint8)
         return image
 
     def _read_world(self, seen: dict[str, np.ndarray]) -> World:

@@ -1,10 +1,11 @@
 """What Memory Maze on MuJoCo can make of a maze recipe."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from data_prep.common.recipe_checks import RecipeError, expect_between, expect_one_of
-from data_prep.worlds.maze.recipe import Recipe
+from data_prep.worlds.maze.recipe import LAPS, Recipe
+from data_prep.worlds.recipe import option
 
 # Size of the maze -> frames of a whole episode: the one before the first action, and one after each.
 EPISODE_FRAMES = {9: 1001, 11: 2001, 13: 3001, 15: 4001}
@@ -19,26 +20,23 @@ class MemoryMazeRecipe(Recipe):
       RecipeError: a value, or a combination, that is not possible.
     """
 
+    room: bool = option(
+        "Memory Maze has no rooms to turn in; they are ray-cast, see make_maze", False, protocols=()
+    )
+    supersample: int = option("MuJoCo takes 4 samples anyway", 1, protocols=())
+
+    source: ClassVar = "Memory Maze (MuJoCo)"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         expect_one_of("size", self.size, EPISODE_FRAMES)
-        if self.room:
-            raise RecipeError("room: Memory Maze has no rooms to turn in; they are ray-cast, see make_maze")
-        if self.supersample != 1:
-            raise RecipeError(
-                f"supersample: {self.supersample} has no meaning, MuJoCo takes 4 samples anyway"
-            )
         expect_between("pixels", self.pixels, 8, _LARGEST_FRAME)
         longest = EPISODE_FRAMES[self.size]
         if self.num_frames > longest:
-            name = "max_frames" if self.protocol in ("return", "loop") else "frames"
+            name = "max_frames" if self.protocol in LAPS else "frames"
             raise RecipeError(
                 f"{name}: {self.num_frames} is longer than an episode of size {self.size}, at most {longest}"
             )
-
-    @property
-    def source(self) -> str:
-        return "Memory Maze (MuJoCo)"
 
     @property
     def place(self) -> str:

@@ -10,7 +10,10 @@ VRAG's own files have ``actions`` alone; its reader ignores the rest. The npz is
 complete.
 """
 
+import argparse
 import io
+from collections.abc import Callable
+from contextlib import closing
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -21,13 +24,19 @@ import numpy as np
 from av.video.reformatter import Interpolation
 from jaxtyping import UInt8
 
+from data_prep.common.command import Parser, natural
+from data_prep.common.progress_bar import ProgressBar
+from data_prep.common.recipe_checks import RecipeError
+from data_prep.worlds import recipe as recipes
 from data_prep.worlds.voxel.motion import STEPS_PER_SECOND
 from data_prep.worlds.voxel.protocols import Walk, draw_walk
 from data_prep.worlds.voxel.recipe import Recipe
 from data_prep.worlds.voxel.render import render, scene
 from data_prep.worlds.voxel.terrain import offset
 from data_prep.worlds.walks import oracle_poses
-from rad_jax.files import replacing, write_bytes
+from rad_jax.data import DataError
+from rad_jax.data.shards import refuse_change
+from rad_jax.files import FileLock, Locked, read_json, remove_temporaries, replacing, write_bytes, write_json
 
 _LAMBDA = 118  # FFmpeg's unit of quality per step of the quantiser
 _KEYFRAMES = 20  # frames from one keyframe to the next
@@ -57,9 +66,60 @@ def make_episode(recipe: Recipe, index: int) -> VoxelEpisode:
     return VoxelEpisode(walk, look(walk.pose), oracle)
 
 
-def is_written(directory: Path, index: int) -> bool:
-    """Whether both files of an episode are there."""
-    return all(path.exists() for path in _paths(directory, index))
+def new_parser(program: str, description: str | None, kind: type[Recipe]) -> Parser:
+    """A parser of the options of a recipe, and of which share of the episodes to write."""
+    parser = recipes.new_parser(program, description, kind)
+    parser.add_argument("--worker", default="0", type=_folder, help="folder under --out (0)")
+    parser.add_argument("--first", default=0, type=natural, help="index of the first episode (0)")
+    return parser
+
+
+def _folder(name: str) -> str:
+    if Path(name).name != name or name.startswith("."):
+        raise argparse.ArgumentTypeError(f"{name!r} is not the name of a folder")
+    return name
+
+
+def write(options: argparse.Namespace, recipe: Recipe, make: Callable[[Recipe, int], VoxelEpisode]) -> None:
+    """Write the episodes that the options ask for, or those that are missing, with a progress bar; ``make`` makes one.
+
+    Raises:
+      RecipeError: the indices of the episodes do not fit into the names of files.
+      DataError: the directory holds episodes of another recipe, or another process is writing to it.
+    """
+    end = options.first + options.episodes
+    if end > 10**6:
+        raise RecipeError(f"first + episodes: {end} does not fit into names of 6 digits")
+    directory, indices = options.out / options.worker, range(options.first, end)
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(directory / ".lock")
+    except Locked as error:
+        raise DataError(f"{error.owner} is writing to {directory}: give each a --worker of its own") from None
+    with lock, closing(ProgressBar(f"{directory} {recipe.protocol}")) as bar:
+        if lock.exclusive:
+            remove_temporaries(directory, "*")
+        _claim(directory / "recipe.json", recipe)
+        missing = [i for i in indices if not all(path.exists() for path in _paths(directory, i))]
+        written = len(indices) - len(missing)
+        bar(written, len(indices))
+        for done, index in enumerate(missing, written + 1):
+            write_episode(directory, index, make(recipe, index), recipe.quality)
+            bar(done, len(indices))
+
+
+def _claim(path: Path, recipe: Recipe) -> None:
+    """Writes the recipe of a directory, or compares it with the one that is there."""
+    wanted = recipe.as_info()
+    if not path.exists():
+        write_json(path, wanted)
+    try:
+        found = read_json(path)
+    except ValueError as error:
+        raise DataError(
+            f"{path} is damaged ({error}): delete it if its episodes are those of this recipe"
+        ) from None
+    refuse_change(path.parent, path.name, {"recipe": found}, {"recipe": wanted})
 
 
 def write_episode(directory: Path, index: int, episode: VoxelEpisode, quality: int) -> None:

@@ -25,10 +25,8 @@ _FASTEST_FALL = 0.9  # blocks per step: no block is jumped over
 HALF_WIDTH, BODY = 0.3, 1.8
 _GROUND = 0.05  # below the feet, where the ground is felt
 _SKIN = 1e-3  # of feet and head, which may touch a block
-# Blocks are larger than the gaps between these points of the body.
-_POINTS = tuple(
-    product((-HALF_WIDTH, HALF_WIDTH), (_SKIN, BODY / 2, BODY - _SKIN), (-HALF_WIDTH, HALF_WIDTH))
-)
+# Where the body touches: blocks are larger than the gaps between its points.
+_BODY = tuple(product((-HALF_WIDTH, HALF_WIDTH), (_SKIN, BODY / 2, BODY - _SKIN), (-HALF_WIDTH, HALF_WIDTH)))
 _FEET = tuple(product((-HALF_WIDTH, HALF_WIDTH), (-_GROUND,), (-HALF_WIDTH, HALF_WIDTH)))
 
 
@@ -57,8 +55,8 @@ def step(state: State, action: Action, obstacles: Bool[np.ndarray, "x y z"]) -> 
     ``obstacles``, where the player cannot be, wraps around in x and z, and nothing is above it.
     """
     x, y, z = state[:3]
-    yaw = wrapped(state.yaw + TURN_DEGREES * action.turn)
-    standing = stands(state, obstacles)
+    yaw = (state.yaw + TURN_DEGREES * action.turn + 180) % 360 - 180
+    standing = not fits(x, y, z, obstacles, _FEET)
     rising = JUMP if standing and action.jump else max(state.rising - GRAVITY, -_FASTEST_FALL)
     distance = WALK * (action.forward - action.back)
     heading = math.radians(yaw)
@@ -74,29 +72,19 @@ def step(state: State, action: Action, obstacles: Bool[np.ndarray, "x y z"]) -> 
     return State(x, y, z, yaw)
 
 
-def stands(state: State, obstacles: Bool[np.ndarray, "x y z"]) -> bool:
-    """Whether the player feels ground below the feet."""
-    return _touches(*state[:3], _FEET, obstacles)
-
-
-def fits(x: float, y: float, z: float, obstacles: Bool[np.ndarray, "x y z"]) -> bool:
-    """Whether the body is free of obstacles with its feet at a position."""
-    return not _touches(x, y, z, _POINTS, obstacles)
-
-
-def wrapped(yaw: int) -> int:
-    """The same heading in [-180, 180) degrees."""
-    return (yaw + 180) % 360 - 180
-
-
-def _touches(
-    x: float, y: float, z: float, points: Sequence[tuple], obstacles: Bool[np.ndarray, "x y z"]
+def fits(
+    x: float,
+    y: float,
+    z: float,
+    obstacles: Bool[np.ndarray, "x y z"],
+    points: Sequence[tuple[float, float, float]] = _BODY,
 ) -> bool:
+    """Whether points of the body, relative to the feet, are free of obstacles with the feet at a position."""
     width, height, depth = obstacles.shape
     for dx, dy, dz in points:
         level = math.floor(y + dy)
         if level < 0:
-            return True
+            return False
         if level < height and obstacles[math.floor(x + dx) % width, level, math.floor(z + dz) % depth]:
-            return True
-    return False
+            return False
+    return True

@@ -9,20 +9,23 @@ return  walk out along straight stretches and bends, turn around (the context of
 Only training walks are stopped by blocks: where one would stop a step of the others, the walk starts somewhere else.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle, islice
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from data_prep.worlds.recipe import PROTOCOLS, SPLITS
 from data_prep.worlds.voxel import motion, policy
 from data_prep.worlds.voxel.blocks import SAND
 from data_prep.worlds.voxel.motion import WALK, Action, State
 from data_prep.worlds.voxel.recipe import Recipe
 from data_prep.worlds.voxel.terrain import SIZE, World, random_world
 from data_prep.worlds.walks import NoWalkError, first_walk, random_side, training_rotation
+
+Place = TypeVar("Place", bound=tuple)
 
 _WORLDS = 20  # that are drawn until one has a walk
 _STARTS = 100  # places of a world that are tried
@@ -50,39 +53,37 @@ def draw_walk(recipe: Recipe, index: int) -> tuple[World, Walk]:
     Raises:
       RecipeError: no world has such a walk.
     """
-    split, protocol = SPLITS.index(recipe.split), PROTOCOLS.index(recipe.protocol)
-    rng = np.random.default_rng((recipe.seed, split, protocol, index))
-    return first_walk(
-        recipe, index, lambda: random_world(rng), lambda world: _walk_in(rng, world, recipe), _WORLDS
-    )
+    return first_walk(recipe, index, random_world, _walk_in, _WORLDS)
 
 
 def _walk_in(rng: np.random.Generator, world: World, recipe: Recipe) -> Walk:
-    if recipe.protocol == "rotate":  # the one protocol that draws its actions before its place
-        actions = _actions(rng, recipe)
-        return _walk(recipe, world, _start(rng, world), actions)
+    step = partial(motion.step, obstacles=world.obstacles)
+    # A rotation, which nothing stops, is the one protocol that draws its actions before its place.
+    rotation = draw_actions(rng, recipe) if recipe.protocol == "rotate" else None
     for _ in range(_STARTS):
-        walk = _walk(recipe, world, _start(rng, world), _actions(rng, recipe))
-        if walk is not None:
-            return walk
+        start = _start(rng, world)
+        followed = follow(recipe, start, rotation or draw_actions(rng, recipe), step, _TOLERANCE)
+        if followed is not None:
+            return followed[0]
     raise NoWalkError(f"blocks are in the way of its {recipe.num_frames} frames")
 
 
-def _actions(rng: np.random.Generator, recipe: Recipe) -> Iterable[Action]:
+def draw_actions(rng: np.random.Generator, recipe: Recipe) -> Iterator[Action]:
+    """The actions of an episode."""
     steps = recipe.num_frames - 1
     if recipe.protocol == "train":
-        return islice(policy.random_actions(rng, recipe.turns), steps)
-    if recipe.protocol == "rotate" and not recipe.has_context:
-        return [Action(turn=side) for side in training_rotation(rng, steps, policy.TURN)]
-    if recipe.protocol == "rotate":
-        lap = policy.rotation(random_side(rng))
+        actions = policy.random_actions(rng, recipe.turn_probability)
     elif recipe.protocol == "return":
-        lap = policy.out_and_back(rng, recipe.way_out)
-    elif recipe.has_context:
-        lap = policy.random_loop(rng, recipe.num_context - 1)
+        actions = cycle(policy.out_and_back(rng, recipe.way_out))
+    elif recipe.protocol == "loop" and recipe.has_context:
+        actions = cycle(policy.random_loop(rng, recipe.num_context - 1))
+    elif recipe.protocol == "loop":
+        actions = cycle(policy.random_pattern(rng))
+    elif recipe.has_context or not recipe.turns_back:
+        actions = cycle(policy.rotation(random_side(rng)))
     else:
-        lap = policy.random_pattern(rng)
-    return islice(cycle(lap), steps)
+        actions = (Action(turn=side) for side in training_rotation(rng, steps, policy.TURN))
+    return islice(actions, steps)
 
 
 def _start(rng: np.random.Generator, world: World) -> State:
@@ -94,20 +95,31 @@ def _start(rng: np.random.Generator, world: World) -> State:
             return state
 
 
-def is_blocked(moved: float, action: Action, tolerance: float) -> bool:
-    """Whether a step over the ground was shorter or longer, in blocks, than its action makes it in the open."""
-    return abs(moved - WALK * abs(action.forward - action.back)) > tolerance
+def follow(
+    recipe: Recipe,
+    start: Place,
+    actions: Iterable[Action],
+    step: Callable[[Place, Action], Place],
+    tolerance: float,
+) -> tuple[Walk, list[Place]] | None:
+    """Do the actions one after another; None if a block stops one of them, unless it is of the random policy.
 
+    Args:
+      start: the first place, whose first four values are x, y, z and yaw.
+      step: the place after an action.
+      tolerance: blocks by which a step over the ground may be shorter or longer than its action makes it in the open.
 
-def _walk(recipe: Recipe, world: World, state: State, actions: Iterable[Action]) -> Walk | None:
-    """The walk from a state; None if a block stops a step, unless it is that of the random policy."""
-    states, done = [state], [Action()]
+    Returns:
+      The walk, and every place on it.
+    """
+    places, done = [start], [Action()]
     for action in actions:
-        before, state = state, motion.step(state, action, world.obstacles)
-        moved = np.hypot(state.x - before.x, state.z - before.z)
-        if recipe.protocol != "train" and is_blocked(moved, action, _TOLERANCE):
-            return None
-        states.append(state)
+        places.append(step(places[-1], action))
         done.append(action)
-    pose = np.array([s[:4] for s in states], np.float64)
-    return Walk(pose, np.array(done, np.int64), recipe.num_context if recipe.has_context else None)
+        (x0, _, z0), (x1, _, z1) = (place[:3] for place in places[-2:])
+        unlike = abs(np.hypot(x1 - x0, z1 - z0) - WALK * abs(action.forward - action.back))
+        if recipe.protocol != "train" and unlike > tolerance:
+            return None
+    pose = np.array([place[:4] for place in places], np.float64)
+    n_context = recipe.num_context if recipe.has_context else None
+    return Walk(pose, np.array(done, np.int64), n_context), places

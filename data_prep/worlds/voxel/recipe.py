@@ -33,15 +33,17 @@ class Recipe(EpisodeRecipe):
         None,
     )
     context: int | None = option("frames that are given (60 % of them)", None, evaluations_only=True)
-    turn_probability: float | None = option(
-        "of a turn to each side, drawn every fifth step (0.25, VRAG's mem_collect.py; its collect.py: 0.05)",
-        None,
+    turn_probability: float = option(
+        "of a turn to each side, drawn every fifth step; VRAG's mem_collect.py has 0.25, its collect.py 0.05",
+        0.25,
         between=(0, 0.5),
         protocols=("train",),
     )
     quality: int = option("quantiser of the video codec mpeg4, 1 (best) to 31", 1, between=(1, 31))
 
     tested: ClassVar = ("rotate", "loop", "return")
+    turns_back: ClassVar = True
+    """Whether training rotations turn either way."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -89,16 +91,10 @@ class Recipe(EpisodeRecipe):
             return self.num_context - 1 - HALF_TURN
         return (self.num_frames - HALF_TURN) // 2
 
-    @property
-    def turns(self) -> float:
-        """Probability of a turn to each side under the random policy."""
-        return 0.25 if self.turn_probability is None else self.turn_probability
-
     def as_info(self) -> dict[str, Any]:
         """The options in full, JSON: what a directory says about how it was made."""
-        resolved = {"frames": self.num_frames}
-        if self.has_context:
-            resolved["context"] = self.num_context
-        if self.protocol == "train":
-            resolved["turn_probability"] = self.turns
-        return {name: value for name, value in (asdict(self) | resolved).items() if value is not None}
+        info = asdict(self) | {"frames": self.num_frames}
+        info["context"] = self.num_context if self.has_context else None
+        if self.protocol != "train":
+            del info["turn_probability"]
+        return {name: value for name, value in info.items() if value is not None}

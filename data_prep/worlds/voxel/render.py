@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange, reduce, repeat
-from jaxtyping import UInt8, UInt64
+from jaxtyping import UInt8
+from scipy.ndimage import distance_transform_cdt
 
 from data_prep.worlds.views import draw_views
 from data_prep.worlds.voxel import blocks
@@ -28,7 +29,6 @@ _TILE = 1024  # rays that are followed together, at most; each waits for the slo
 _FOG = 0.55  # of FAR: where it begins
 _BRIGHTNESS = (0.62, 1.0, 0.5, 0.8)  # of faces towards +-x, of tops, of bottoms, of faces towards +-z
 _HORIZON, _ZENITH, _ZENITH_SLOPE = (0.72, 0.83, 0.95), (0.36, 0.58, 0.92), 0.55
-_BITS = 64
 _BLOCK = 32  # codes from here on are blocks, below it distances
 
 
@@ -41,24 +41,12 @@ def scene(world: World) -> UInt8[Array, " cells"]:
 def chebyshev_distance(blocks: UInt8[np.ndarray, "x y z"]) -> UInt8[np.ndarray, "x y z"]:
     """Distance, as the largest coordinate difference, to the nearest cell that is not air; 0 inside blocks.
 
-    x and z wrap around, y does not: below and above the grid there is nothing. At most `LONGEST_LEAP`. A column of cells is one
-    integer with a bit for each of at most 64 cells, so that a few operations grow the neighbourhood of all blocks by a cell.
+    x and z wrap around, y does not: below and above the grid there is nothing. At most `LONGEST_LEAP`. Not all cells are air.
     """
-    height = blocks.shape[1]
-    cells = np.zeros((blocks.shape[0], blocks.shape[2], _BITS), bool)
-    cells[..., :height] = rearrange(blocks, "x y z -> x z y") != 0
-    near = np.packbits(cells, axis=-1, bitorder="little").view("<u8")[..., 0]
-    distance = np.zeros(cells.shape, np.uint8)
-    for _ in range(LONGEST_LEAP):
-        distance += 1 - _bits(near)
-        near = near | near << 1 | near >> 1
-        for axis in (0, 1):
-            near = near | np.roll(near, 1, axis) | np.roll(near, -1, axis)
-    return rearrange(distance[..., :height], "x z y -> x y z")
-
-
-def _bits(columns: UInt64[np.ndarray, "x z"]) -> UInt8[np.ndarray, "x z y"]:
-    return np.unpackbits(columns[..., None].view(np.uint8), axis=-1, bitorder="little")
+    margin = LONGEST_LEAP
+    air = np.pad(blocks == 0, ((margin, margin), (0, 0), (margin, margin)), mode="wrap")
+    distance = distance_transform_cdt(air, "chessboard")[margin:-margin, :, margin:-margin]
+    return np.minimum(distance, LONGEST_LEAP).astype(np.uint8)
 
 
 def render(
@@ -90,7 +78,7 @@ def render(
     def draw(rows: Int[np.ndarray, " rows"]) -> UInt8[Array, "rows H W 3"]:
         return _render_views(codes, camera[rows], height=height, width=width, supersample=supersample)
 
-    return draw_views(pose, (height, width, 3), VIEWS, draw)
+    return draw_views(pose, VIEWS, draw)
 
 
 @partial(jax.jit, static_argnames=("height", "width", "supersample"))
@@ -109,8 +97,11 @@ def _render_views(
     lens = rearrange(lens, "k (tile y) x -> tile k (y x)", y=of_tile)
 
     def tile(inputs: tuple[Array, Array]) -> Float[Array, "r 3"]:
-        camera, lens = inputs
-        return _colours(codes, camera[:3], _turned(lens, camera[3], camera[4]), 2 * FIELD / height)
+        camera, (right, up, forward) = inputs
+        cos, sin = camera[3:]
+        ray = jnp.stack([-right * cos - forward * sin, up, forward * cos - right * sin])
+        ray = jnp.where(jnp.abs(ray) < 1e-6, 1e-6, ray)
+        return _colours(codes, camera[:3], ray, 2 * FIELD / height)
 
     tiles = len(lens)
     each = repeat(camera, "v k -> (v tile) k", tile=tiles), repeat(lens, "tile k r -> (v tile) k r", v=VIEWS)
@@ -119,15 +110,6 @@ def _render_views(
     image = rearrange(colour, "(v tile) (y x) c -> v (tile y) x c", tile=tiles, y=of_tile)
     image = reduce(image, "v (H i) (W j) c -> v H W c", "mean", i=supersample, j=supersample)
     return jnp.clip(jnp.round(image * 255), 0, 255).astype(jnp.uint8)
-
-
-def _turned(lens: Float[Array, "3 r"], cos: Float[Array, ""], sin: Float[Array, ""]) -> Float[Array, "3 r"]:
-    """Directions in the world of rays that are given as (right, up, forward)."""
-    right, up, forward = lens
-    ray = jnp.stack(
-        [-right * cos - forward * sin, jnp.broadcast_to(up, right.shape), forward * cos - right * sin]
-    )
-    return jnp.where(jnp.abs(ray) < 1e-6, 1e-6, ray)
 
 
 def _colours(

@@ -24,6 +24,6 @@ def test_equal_views_are_drawn_once_in_calls_of_one_size():
 
     for together in (1, 3, 8):
         calls.clear()
-        frames = draw_views(keys, (2, 2, 3), together, draw)
+        frames = draw_views(keys, together, draw)
         assert frames.shape == (5, 2, 2, 3) and (frames[:, 0, 0, 0] == keys.sum(1)).all()
         assert {len(rows) for rows in calls} == {together} and len(calls) == -(-4 // together)

@@ -1,5 +1,7 @@
 """What the walks of all worlds share."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -10,14 +12,18 @@ from data_prep.worlds.walks import NoWalkError, first_walk, oracle_poses, traini
 
 
 def test_a_world_without_a_walk_is_replaced_and_at_last_reported():
-    def walk_in(world: int) -> int:
+    def walk_in(rng: np.random.Generator, world: int, recipe: Recipe) -> int:
         if world < 3:
             raise NoWalkError(f"{world} is too small")
         return -world
 
-    assert first_walk(Recipe("train"), 5, iter(range(9)).__next__, walk_in, 4) == (3, -3)
-    with pytest.raises(RecipeError, match=r"episode 5, protocol train: 3 worlds .* 2 is too small"):
-        first_walk(Recipe("train"), 5, iter(range(9)).__next__, walk_in, 3)
+    def search(tries: int) -> tuple[int, int]:
+        worlds = itertools.count()
+        return first_walk(Recipe("train"), 5, lambda rng: next(worlds), walk_in, tries)
+
+    assert search(4) == (3, -3)
+    with pytest.raises(RecipeError, match=r"episode 5, protocol train: 3 tries .* 2 is too small"):
+        search(3)
 
 
 def test_rotations_to_train_on_turn_once_and_then_at_random():

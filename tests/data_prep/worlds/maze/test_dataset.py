@@ -81,10 +81,7 @@ def test_episodes_fit_their_schema_and_say_what_was_seen(recipe):
 @pytest.mark.parametrize("recipe", [TRAIN, LOOP], ids=["train", "loop"])
 def test_an_episode_holds_all_that_is_needed_to_render_it_again(recipe):
     (episode,) = make_episodes(recipe, range(3, 4))
-    frames = len(episode["pose"])
-    again = render.render(
-        [world_of(episode)], np.zeros(frames, np.int32), episode["pose"], episode["target"], pixels=16
-    )
+    (again,) = render.render([world_of(episode)], [episode["pose"]], [episode["target"]], pixels=16)
     assert np.array_equal(again, episode["frames"])
 
 

@@ -25,8 +25,9 @@ def poses(world: World, count: int, seed: int) -> np.ndarray:
 
 
 def draw(world, pose, supersample, border=False):
-    zeros = np.zeros(len(pose), np.int32)
-    return render.render([world], zeros, pose, zeros, pixels=PIXELS, supersample=supersample, border=border)
+    shown = np.zeros(len(pose), np.int32)
+    sizes = {"pixels": PIXELS, "supersample": supersample, "border": border}
+    return render.render([world], [pose], [shown], **sizes)[0]
 
 
 @pytest.mark.parametrize(
@@ -65,17 +66,17 @@ def test_a_view_does_not_depend_on_its_place_in_the_block():
 
 def test_views_of_several_worlds_are_drawn_together():
     worlds = [maze_world(np.random.default_rng(seed), 5) for seed in range(3)]
-    pose = np.concatenate([poses(world, 4, seed=1) for world in worlds])
-    index = np.repeat(np.arange(3), 4)
-    shown = np.zeros(12, np.int32)
-    frames = render.render(worlds, index, pose, shown, pixels=PIXELS)
-    for k, world in enumerate(worlds):
-        assert np.array_equal(frames[4 * k : 4 * k + 4], draw(world, pose[4 * k : 4 * k + 4], 1, border=True))
+    pose = [poses(world, 3 + k, seed=1) for k, world in enumerate(worlds)]
+    shown = [np.zeros(3 + k, np.int32) for k in range(3)]
+    for frames, *view in zip(render.render(worlds, pose, shown, pixels=PIXELS), worlds, pose, strict=True):
+        assert np.array_equal(frames, draw(*view, 1, border=True))
 
 
 @pytest.mark.parametrize(("pixels", "width"), [(16, 1), (32, 1), (64, 2), (128, 2), (256, 4)])
 def test_border_is_as_wide_as_in_memory_maze(pixels, width):
-    assert textures.border_width(pixels) == width
+    border = textures.border(pixels)
+    assert border.shape == (pixels, pixels) and border.sum() == pixels**2 - (pixels - 2 * width) ** 2
+    assert not border[width:-width, width:-width].any()
 
 
 def test_border_shows_the_target_colour():

@@ -82,7 +82,7 @@ def test_an_environment_without_a_walk_is_replaced_and_at_last_reported(monkeypa
     assert environment is made[-1] and len(made) > 2
     monkeypatch.setattr("data_prep.worlds.maze.protocols._WORLDS", 2)
     made.clear()
-    with pytest.raises(RecipeError, match="episode 5, protocol return: 2 worlds"):
+    with pytest.raises(RecipeError, match="episode 5, protocol return: 2 tries"):
         draw_walk(RECIPES["return"], 5, Stuck)
 
 

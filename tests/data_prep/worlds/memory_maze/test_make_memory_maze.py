@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError
 import pytest
 
 from data_prep import make_memory_maze
-from data_prep.worlds.maze.command_line import recorded_command
+from data_prep.worlds.maze.episodes import recorded_command
 from data_prep.worlds.memory_maze import package
 from data_prep.worlds.memory_maze.package import PINS, MemoryMazeError
 from data_prep.worlds.memory_maze.recipe import MemoryMazeRecipe
@@ -78,7 +78,7 @@ def test_the_backend_is_what_was_chosen_or_what_is_there(installed, monkeypatch)
         ("--protocol train --episodes 1 --shard-episodes -1", "--shard-episodes: expected an integer >= 1"),
         ("--protocol train", "the following arguments are required: --episodes"),
         # Found out in the ray-cast maze, without starting MuJoCo a thousand times.
-        ("--protocol return --episodes 1 --min-frames 20 --max-frames 20", "protocol return: 20 worlds"),
+        ("--protocol return --episodes 1 --min-frames 20 --max-frames 20", "protocol return: 20 tries"),
     ],
 )
 def test_wrong_options_are_one_line_and_write_nothing(

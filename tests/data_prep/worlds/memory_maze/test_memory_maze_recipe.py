@@ -40,7 +40,7 @@ def test_whole_episodes_can_be_asked_for():
         ({"protocol": "train", "size": 10}, "size: 10 is not a maze size"),
         ({"protocol": "train", "supersample": 2}, "supersample: 2 has no meaning"),
         ({"protocol": "train", "pixels": 488}, "pixels: 488 is out of range"),
-        ({"protocol": "rotate", "room": True, "size": 3}, "size: 3"),
+        ({"protocol": "rotate", "room": True, "size": 3}, "room: True has no meaning"),
         ({"protocol": "return", "split": "test", "max_frames": 1002}, "max_frames: 1002 is longer"),
     ],
 )

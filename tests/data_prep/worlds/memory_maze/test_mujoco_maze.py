@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from data_prep import make_memory_maze
-from data_prep.worlds.maze.command_line import write
-from data_prep.worlds.maze.episodes import episode_spec
+from data_prep.worlds.maze.episodes import episode_spec, write
 from data_prep.worlds.maze.layout import neighbours
 from data_prep.worlds.maze.motion import FORWARD, FORWARD_LEFT, LEFT, NOOP, RIGHT, State
 from data_prep.worlds.maze.protocols import draw_walk
@@ -312,6 +311,7 @@ def test_processes_and_kills_change_no_byte(root, tmp_path):
     commands.killed("data_prep.make_memory_maze", killed, [*job, "2"], "*-of-*[0-9]", root)
     assert not (killed / "index.json").exists()
     assert commands.run(make_memory_maze.main, "--out", killed, *job, 1) == 0
-    write("make_memory_maze", whole, recipe, lambda shard: (make_episode(recipe, i) for i in shard), 6, 2)
+    options = SimpleNamespace(out=whole, episodes=6, shard_episodes=2)
+    write("make_memory_maze", options, recipe, lambda shard: (make_episode(recipe, i) for i in shard))
     assert commands.contents(killed) == commands.contents(whole)
     assert "data_prep.make_memory_maze" in Episodes(whole, "train").spec.info["command"]
