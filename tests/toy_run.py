@@ -30,9 +30,8 @@ from rad_jax.runs.checkpoints import Checkpoints
 from rad_jax.runs.manifest import saved_steps
 from rad_jax.runs.trained_on import TrainedOn
 from rad_jax.runs.training_run import TrainingRun, open_training_run
-from rad_jax.training import sharding
-from rad_jax.training.step import TrainState, init_state
-from rad_jax.training.step import compile_step as compile_train_step
+from rad_jax.training import sharding, step
+from rad_jax.training.step import TrainState
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENT = ROOT / "experiments" / "quickstart.py"
@@ -154,14 +153,13 @@ def random_state(parts: TrainingRun, seed: int = 0) -> TrainState:
 
 
 def abstract_state(parts: TrainingRun) -> TrainState:
-    return jax.eval_shape(functools.partial(init_state, parts.model, parts.config))
+    return step.abstract_state(parts.model, parts.config, sharding.make_mesh(parts.config.mesh))
 
 
 def compile_step(parts: TrainingRun):
     """The step as a run compiles it, so that the compilation is shared with runs."""
     mesh = sharding.make_mesh(parts.config.mesh)
-    shardings = sharding.state_shardings(abstract_state(parts), mesh)
-    return functools.partial(compile_train_step(parts.model, parts.config, mesh, shardings), parts.tokenizer)
+    return functools.partial(step.compile_step(parts.model, parts.config, mesh), parts.tokenizer)
 
 
 def read_state(workdir: Path, parts: TrainingRun, step: int | None = None) -> tuple[TrainState, int]:

@@ -58,7 +58,7 @@ def start(toy, source, variant="lstm-f"):
     parts = open_training_run(toy.config(variant, settings))
     directory = toy.directory / "started" / f"{variant} {len(list(toy.directory.glob('started/*')))}"
     with Checkpoints(directory, parts.config.checkpoint) as checkpoints:
-        state, _ = start_state(parts, sharding.make_mesh(MeshConfig()), checkpoints)
+        state = start_state(parts, sharding.make_mesh(MeshConfig()), checkpoints)
     return parts, state
 
 
