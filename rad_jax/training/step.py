@@ -101,9 +101,8 @@ def train_step(
         split = jax.tree.map(
             lambda x: rearrange(x, "(b g) ... -> g b ...", g=groups), (frames, batch["actions"], random)
         )
-        zeros = jax.tree.map(
-            jnp.zeros_like, jax.eval_shape(gradient, state.params, *jax.tree.map(lambda x: x[0], split))
-        )
+        zero = jnp.zeros((), frames.dtype)
+        zeros = (zero, {"error": zero}), jax.tree.map(jnp.zeros_like, state.params)
         sums, _ = jax.lax.scan(
             lambda total, group: (optax.tree.add(total, gradient(state.params, *group)), None), zeros, split
         )
