@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rad_jax.config import DataConfig
 from rad_jax.data import Episode, Episodes, EpisodeSpec, write_split
 from rad_jax.data.windows import Windows, train_batches, train_dataset
 
@@ -106,7 +107,7 @@ def run(options: argparse.Namespace, directory: Path) -> None:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             os.close(descriptor)
 
-    windows = Windows(Episodes(directory, "train"), options.clip, "action", 1)
+    windows = Windows(Episodes(directory, "train"), DataConfig(clip=options.clip))
     count = 0
 
     def one() -> int:
@@ -120,8 +121,8 @@ def run(options: argparse.Namespace, directory: Path) -> None:
     measure("windows, one by one", one, options.seconds)
     for threads in (1, 2):
         episodes = Episodes(directory, "train")
-        dataset = train_dataset(episodes, clip=options.clip, batch=options.batch, seed=0)
-        batches = train_batches(dataset, 0, threads=threads, buffer=4)
+        config = DataConfig(clip=options.clip, threads=threads, buffer=4)
+        batches = train_batches(train_dataset(episodes, config, batch=options.batch, seed=0), 0, config)
         with closing(batches):
             measure(
                 f"batches of {options.batch}, {threads} thread(s)",

@@ -6,6 +6,7 @@ modules would be loaded before that check is in place. Tests that need several d
 """
 
 import os
+import signal
 from importlib.metadata import version
 from pathlib import Path
 
@@ -29,6 +30,10 @@ for name, value in {
     "JAX_DEFAULT_MATMUL_PRECISION": "highest",
 }.items():
     os.environ.setdefault(name, value)
+
+
+# A shell lets its background jobs ignore interrupts, which processes that tests start would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config):

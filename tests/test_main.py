@@ -1,6 +1,5 @@
 """The command line: what is wrong with it is said in two lines at most, before anything is written."""
 
-import json
 import os
 import subprocess
 import sys
@@ -10,7 +9,6 @@ from pathlib import Path
 import jax
 import pytest
 
-from rad_jax.config import config_from_json
 from rad_jax.main import _use_compilation_cache, main
 from tests.toy_run import EXPERIMENT, ROOT
 
@@ -78,19 +76,6 @@ def test_a_run_has_a_directory_of_its_own_if_none_is_named(
     assert captured.out == f"work directory: {directory}\n" and captured.err.startswith("error: ")
     assert mode != "evaluate" or directory in captured.err  # it is also where the run is looked for
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_run_writes_what_it_ran_with(toy):
-    """The configuration with nothing left open, and the same in every checkpoint."""
-    config = config_from_json((toy.trained / "config.json").read_text())
-    assert config.model.latent == (2, 2, 8) and config.model.action_dim == 6
-    manifest = next((toy.trained / "checkpoints").glob("[0-9]*/manifest/manifest.json"))
-    metadata = json.loads(manifest.read_text())["metadata"]
-    assert metadata["config"]["model"] == json.loads((toy.trained / "config.json").read_text())["model"]
-    assert set(metadata["tokenizer"]) == {"name", "fingerprint"}
-    names = {path.name for path in toy.trained.iterdir()}
-    kept = {"config.json", "trained_on.json", "tokenizer.npz"}
-    assert names - {".lock"} == kept | {"checkpoints", "metrics.jsonl", "samples", "tensorboard"}
 
 
 def test_a_mistyped_path_is_an_error_with_the_command_that_would_make_its_data(tmp_path, capsys):

@@ -30,9 +30,8 @@ from rad_jax.runs.checkpoints import Checkpoints
 from rad_jax.runs.manifest import saved_steps
 from rad_jax.runs.trained_on import TrainedOn
 from rad_jax.runs.training_run import TrainingRun, open_training_run
-from rad_jax.training import sharding
-from rad_jax.training.step import TrainState, init_state
-from rad_jax.training.step import compile_step as compile_train_step
+from rad_jax.training import sharding, step
+from rad_jax.training.step import TrainState
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENT = ROOT / "experiments" / "quickstart.py"
@@ -109,20 +108,21 @@ class Toy:
 
     @functools.cached_property
     def trained(self) -> Path:
-        """A run that was never interrupted, and drew a sample at its end."""
+        """A run that was never interrupted."""
         workdir = self.directory / "trained"
         with silence():
-            assert main(self.arguments(workdir, train__sample_every=STEPS)) == 0
+            assert main(self.arguments(workdir)) == 0
         return workdir
 
     def written(self, variant: str = "lstm-f", condition: str = "action") -> Path:
-        """A run that was not trained: its parameters are random, so that every one of them counts."""
+        """A finished run that was not trained: its parameters are random, so that every one of them counts."""
         workdir = self.directory / f"{variant} {condition}"
         if not workdir.exists():
             parts = open_training_run(self.config(variant, {"data.condition": condition}))
             tokenizer = {"name": parts.tokenizer.name, "fingerprint": parts.tokenizer.fingerprint}
             with Checkpoints(workdir / "checkpoints", parts.config.checkpoint) as checkpoints:
-                checkpoints.save(STEPS, random_state(parts), {"tokenizer": tokenizer})
+                state = random_state(parts)._replace(step=jnp.int32(STEPS))
+                checkpoints.save(STEPS, state, {"tokenizer": tokenizer})
             TrainedOn.of(parts).keep(workdir)
             (workdir / "config.json").write_text(parts.config.to_json())
         return workdir
@@ -146,22 +146,25 @@ def silence():
 
 
 def random_state(parts: TrainingRun, seed: int = 0) -> TrainState:
-    """A state with random parameters and another random average, and an optimiser that has done nothing."""
-    rng = np.random.default_rng(seed)
-    state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), abstract_state(parts))
+    """A state with random parameters and another random average, and an optimiser that has done nothing.
+
+    Its leaves live where those of a run do: elsewhere, the step would be compiled again.
+    """
+    rng, abstract = np.random.default_rng(seed), abstract_state(parts)
+    state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), abstract)
     draw = functools.partial(jax.tree.map, lambda x: rng.normal(0, 0.2, x.shape).astype(x.dtype))
-    return jax.tree.map(jnp.asarray, state._replace(params=draw(state.params), ema=draw(state.ema)))
+    state = state._replace(params=draw(state.params), ema=draw(state.ema))
+    return jax.tree.map(lambda x, s: jax.device_put(x, s.sharding), state, abstract)
 
 
 def abstract_state(parts: TrainingRun) -> TrainState:
-    return jax.eval_shape(functools.partial(init_state, parts.model, parts.config))
+    return step.abstract_state(parts.model, parts.config, sharding.make_mesh(parts.config.mesh))
 
 
 def compile_step(parts: TrainingRun):
     """The step as a run compiles it, so that the compilation is shared with runs."""
     mesh = sharding.make_mesh(parts.config.mesh)
-    shardings = sharding.state_shardings(abstract_state(parts), mesh)
-    return functools.partial(compile_train_step(parts.model, parts.config, mesh, shardings), parts.tokenizer)
+    return functools.partial(step.compile_step(parts.model, parts.config, mesh), parts.tokenizer)
 
 
 def read_state(workdir: Path, parts: TrainingRun, step: int | None = None) -> tuple[TrainState, int]:

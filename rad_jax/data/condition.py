@@ -8,73 +8,65 @@ the pose has an easier task, so every table says which condition was used.
 import numpy as np
 from jaxtyping import Float
 
+from rad_jax.config import DataConfig
 from rad_jax.data.spec import DataError, EpisodeSpec
-
-CONDITIONS = ("action", "action+pose")
 
 _HEADING = ("cos", "sin")
 
 
-def condition_dim(spec: EpisodeSpec, condition: str, heading_harmonics: int) -> int:
+def condition_dim(spec: EpisodeSpec, config: DataConfig) -> int:
     """Returns the size A of a frame's condition.
 
     Args:
       spec: schema of the data set. `info["actions"]` names the entries of "actions"; for "action+pose",
         `info["pose"]` names those of "pose" ("cos" and "sin" of the heading, every other one a position) and
         `info["pose_scale"]` has a factor for each (those of "cos" and "sin" are not used).
-      condition: "action" or "action+pose".
-      heading_harmonics: number of multiples of the heading, at least 1; only used with the pose.
+      config: its `condition` and, with the pose, `heading_harmonics`, the number of multiples of the heading.
 
     Raises:
-      ValueError: `condition` or `heading_harmonics` is out of range.
       DataError: the data set lacks the actions, the pose, or the names of their entries.
     """
-    if condition not in CONDITIONS:
-        raise ValueError(f"condition is {condition!r}, expected one of {', '.join(map(repr, CONDITIONS))}")
-    actions = len(_columns(spec, "actions", "actions", condition))
-    if condition == "action":
+    actions = len(_columns(spec, "actions", "actions", config))
+    if config.condition == "action":
         return actions
-    if heading_harmonics < 1:
-        raise ValueError(f"heading_harmonics is {heading_harmonics}, expected at least 1")
-    return actions + len(_position(spec, condition)[0]) + 2 * heading_harmonics
+    return actions + len(_position(spec, config)[0]) + 2 * config.heading_harmonics
 
 
-def condition_arrays(condition: str) -> tuple[str, ...]:
+def condition_arrays(config: DataConfig) -> tuple[str, ...]:
     """Returns the names of the per-frame arrays that `condition_features` needs."""
-    return ("actions", "pose") if condition == "action+pose" else ("actions",)
+    return ("actions", "pose") if config.condition == "action+pose" else ("actions",)
 
 
 def condition_features(
-    spec: EpisodeSpec, arrays: dict[str, np.ndarray], condition: str, heading_harmonics: int
+    spec: EpisodeSpec, arrays: dict[str, np.ndarray], config: DataConfig
 ) -> Float[np.ndarray, "*b t a"]:
     """Returns the condition of every frame of a clip, float32.
 
     The action of the first frame is zero, because the action that led to it is not part of the clip. Its pose is kept.
 
     Args:
-      spec, condition, heading_harmonics: see `condition_dim`.
+      spec, config: see `condition_dim`, whose errors this function raises, too.
       arrays: of one clip, or of several of one length: "actions" (*b, t, actions) and, with the pose, "pose".
-
-    Raises:
-      ValueError, DataError: as `condition_dim`.
     """
-    condition_dim(spec, condition, heading_harmonics)
+    condition_dim(spec, config)
     actions = np.array(arrays["actions"], np.float32)
     actions[..., 0, :] = 0
-    if condition == "action":
+    if config.condition == "action":
         return actions
     pose = np.asarray(arrays["pose"], np.float64)
-    columns, factors = _position(spec, condition)
+    columns, factors = _position(spec, config)
     cos, sin = (pose[..., spec.info["pose"].index(name), None] for name in _HEADING)
-    angles = np.arctan2(sin, cos) * np.arange(1, heading_harmonics + 1)
+    angles = np.arctan2(sin, cos) * np.arange(1, config.heading_harmonics + 1)
     heading = np.stack([np.cos(angles), np.sin(angles)], axis=-1).reshape(*angles.shape[:-1], -1)
     return np.concatenate([actions, pose[..., columns] * factors, heading], axis=-1, dtype=np.float32)
 
 
-def _columns(spec: EpisodeSpec, array: str, key: str, condition: str) -> list:
+def _columns(spec: EpisodeSpec, array: str, key: str, config: DataConfig) -> list:
     """Returns info[key]. Raises DataError unless it is a list with one entry per column of a per-frame vector."""
     if array not in spec.arrays:
-        raise DataError(f"data set {spec.name!r} has no array {array!r}, which condition {condition!r} needs")
+        raise DataError(
+            f"data set {spec.name!r} has no array {array!r}, which data.condition={config.condition} needs"
+        )
     shape, names = spec.arrays[array][0], spec.info.get(key)
     if not isinstance(names, list) or (len(names),) != shape:
         found = f"info[{key!r}] is {'missing' if names is None else repr(names)}"
@@ -82,10 +74,10 @@ def _columns(spec: EpisodeSpec, array: str, key: str, condition: str) -> list:
     return names
 
 
-def _position(spec: EpisodeSpec, condition: str) -> tuple[list[int], np.ndarray]:
+def _position(spec: EpisodeSpec, config: DataConfig) -> tuple[list[int], np.ndarray]:
     """Returns the columns of "pose" that are positions, and the scale of each."""
-    names = _columns(spec, "pose", "pose", condition)
-    factors = np.asarray(_columns(spec, "pose", "pose_scale", condition), np.float64)
+    names = _columns(spec, "pose", "pose", config)
+    factors = np.asarray(_columns(spec, "pose", "pose_scale", config), np.float64)
     if not set(_HEADING) <= set(names):
         found = f"info['pose'] is {names!r}"
         raise DataError(f"data set {spec.name!r}: {found}, expected 'cos' and 'sin' among them")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import grain
 import numpy as np
 
+from rad_jax.config import DataConfig
 from rad_jax.data.condition import condition_arrays, condition_dim, condition_features
 from rad_jax.data.reader import Episodes
 from rad_jax.data.spec import DataError
@@ -27,7 +28,7 @@ _ENDLESS = 2**53
 
 
 class Windows:
-    """All windows of `clip` consecutive frames of all episodes, in order; indexing reads one.
+    """All windows of `config.clip` consecutive frames of all episodes, in order; indexing reads one.
 
     Episodes shorter than a window have none; a warning says how many these are.
 
@@ -35,7 +36,8 @@ class Windows:
       DataError: all episodes are shorter than a window, or the data set lacks what the condition needs.
     """
 
-    def __init__(self, episodes: Episodes, clip: int, condition: str, heading_harmonics: int):
+    def __init__(self, episodes: Episodes, config: DataConfig):
+        clip = config.clip
         short = np.flatnonzero(episodes.lengths < clip)
         if len(short) == len(episodes):
             longest = episodes.lengths.max(initial=0)
@@ -49,10 +51,9 @@ class Windows:
                 f"{episodes}: {len(short)} of {len(episodes)} episodes ({frames}) are shorter than a clip of {clip} frames "
                 f"and are not used, first {episodes.ids[short[0]]!r}"
             )
-        condition_dim(episodes.spec, condition, heading_harmonics)
+        condition_dim(episodes.spec, config)
         self.frames = episodes.pictures
-        self._episodes, self._clip = episodes, clip
-        self._condition = condition, heading_harmonics
+        self._episodes, self._config = episodes, config
         self._ends = np.cumsum(np.maximum(episodes.lengths - clip + 1, 0))
 
     def __len__(self) -> int:
@@ -67,25 +68,23 @@ class Windows:
     def __getitem__(self, index: int) -> Batch:
         """Returns one window as in `Batch`, without the axis b."""
         episode, start = self.locate(index)
-        names = [self.frames, *condition_arrays(self._condition[0])]
-        arrays = self._episodes.read(episode, start, start + self._clip, names)
+        names = [self.frames, *condition_arrays(self._config)]
+        arrays = self._episodes.read(episode, start, start + self._config.clip, names)
         return {
             self.frames: arrays[self.frames],
-            "actions": condition_features(self._episodes.spec, arrays, *self._condition),
+            "actions": condition_features(self._episodes.spec, arrays, self._config),
             "clip_id": np.array([episode, start], np.int64),
         }
 
 
 def train_dataset(
     episodes: Episodes,
+    config: DataConfig,
     *,
-    clip: int,
     batch: int,
     seed: int,
     process_index: int = 0,
     process_count: int = 1,
-    condition: str = "action",
-    heading_harmonics: int = 1,
 ) -> grain.MapDataset:
     """Returns the endless dataset whose element s is this process's share of the batch of step s.
 
@@ -94,30 +93,25 @@ def train_dataset(
 
     Args:
       episodes: the split to read.
-      clip: frames of a window.
+      config: its `clip`, the frames of a window, and the condition of a frame (see `rad_jax.data.condition`).
       batch: windows of this process (a step has `batch * process_count`).
       seed: of the shuffling, 0 <= seed < 2**32.
       process_index, process_count: which share of each step this process reads.
-      condition, heading_harmonics: see `rad_jax.data.condition`.
 
     Raises:
       DataError: see `Windows`.
     """
-    windows = Windows(episodes, clip, condition, heading_harmonics)
-    endless = grain.MapDataset.source(windows).seed(seed).shuffle().repeat()[:_ENDLESS]
+    endless = grain.MapDataset.source(Windows(episodes, config)).seed(seed).shuffle().repeat()[:_ENDLESS]
     return endless.batch(batch)[process_index::process_count]
 
 
-def train_batches(
-    dataset: grain.MapDataset, first_step: int, *, threads: int = 2, buffer: int = 8
-) -> Iterator[Batch]:
+def train_batches(dataset: grain.MapDataset, first_step: int, config: DataConfig) -> Iterator[Batch]:
     """Returns an endless iterator over the batches of steps `first_step`, `first_step + 1`, ..., read ahead by threads.
 
     Args:
       dataset: see `train_dataset`.
       first_step: 0, or the step at which a run resumes.
-      threads: threads that read batches ahead; with 0, a batch is read when it is asked for.
-      buffer: batches held ready.
+      config: its `threads`, which read batches ahead, and `buffer`, the batches held ready.
 
     Returns:
       An iterator with `close()`, which stops its threads.
@@ -125,5 +119,4 @@ def train_batches(
     Raises:
       DataError: while iterating, a damaged shard (see `Episodes.read`).
     """
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffer if threads else 0)
-    return iter(dataset[first_step:].to_iter_dataset(options))
+    return iter(dataset[first_step:].to_iter_dataset(grain.ReadOptions(config.threads, config.buffer)))

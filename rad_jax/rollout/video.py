@@ -57,7 +57,7 @@ def rollout_video(config: Config, workdir: Path, episode: int = 0, script: str =
 
 def read_script(script: str, spec: EpisodeSpec, config: Config) -> Float[np.ndarray, "t a"]:
     """Reads a script; returns the condition of every frame."""
-    needed = condition_arrays(config.data.condition)
+    needed = condition_arrays(config.data)
     if script.endswith(".npz"):
         arrays = _read_arrays(script, needed)
     else:
@@ -76,7 +76,7 @@ def read_script(script: str, spec: EpisodeSpec, config: Config) -> Float[np.ndar
             )
     # The first row of a clip has no action; a script's first row has one, so it follows a row that is dropped.
     arrays = {name: np.concatenate([array[:1], array]) for name, array in arrays.items()}
-    return condition_features(spec, arrays, config.data.condition, config.data.heading_harmonics)[1:]
+    return condition_features(spec, arrays, config.data)[1:]
 
 
 def _read_arrays(script: str, names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -42,7 +42,7 @@ def open_training_run(config: Config) -> TrainingRun:
     check_latents(episodes, tokenizer.name, tokenizer.fingerprint)
     shapes = episodes.spec.arrays
     latent = shapes["latents"][0] if "latents" in shapes else tokenizer.latent_shape(*shapes["frames"][0][:2])
-    dim = condition_dim(episodes.spec, config.data.condition, config.data.heading_harmonics)
+    dim = condition_dim(episodes.spec, config.data)
     sizes = {"model.latent": tuple(latent), "model.action_dim": dim}
     for key, given in (("model.latent", config.model.latent), ("model.action_dim", config.model.action_dim)):
         if given not in (None, sizes[key]):

@@ -6,7 +6,6 @@ and keeps float32 copies of their operands.
 """
 
 import math
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +18,7 @@ from rad_jax.model import RAD
 from rad_jax.model.names import is_memory, named_leaves
 from rad_jax.runs.training_run import open_training_run
 from rad_jax.training import sharding
-from rad_jax.training.step import compile_step, init_state
+from rad_jax.training.step import abstract_state, compile_step
 
 GIB = 2**30
 
@@ -66,30 +65,27 @@ def estimate_step(config: Config) -> StepEstimate:
         config = open_training_run(config).config
     mesh = sharding.make_mesh(config.mesh)
     model = RAD(config.model)
-    state = jax.eval_shape(partial(init_state, model, config))
-    shardings = sharding.state_shardings(state, mesh)
+    state = abstract_state(model, config, mesh)
     clips = config.train.batch, config.data.clip
     batch = {
         "latents": jax.ShapeDtypeStruct((*clips, *config.model.latent), jnp.float16),
         "actions": jax.ShapeDtypeStruct((*clips, config.model.action_dim), jnp.float32),
     }
-    traced = compile_step(model, config, mesh, shardings).trace(None, state, batch)
+    traced = compile_step(model, config, mesh).trace(None, state, batch)
     memory = traced.lower().compile().memory_analysis()
+    given = memory.argument_size_in_bytes
     branch = sum(leaf.size for name, leaf in named_leaves(state.params).items() if is_memory(name))
-    state_bytes = [
-        math.prod(place.shard_shape(leaf.shape)) * leaf.dtype.itemsize
-        for leaf, place in zip(jax.tree.leaves(state), jax.tree.leaves(shardings), strict=True)
-    ]
-    held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    leaves = jax.tree.leaves(state)
+    held = sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in leaves)
     return StepEstimate(
         base=count_parameters(state.params) - branch,
         branch=branch,
         devices=mesh.size,
         device_kind=mesh.devices.flat[0].device_kind,
-        state=sum(state_bytes),
-        batch=memory.argument_size_in_bytes - sum(state_bytes),
+        state=held,
+        batch=given - held,
         temporary=memory.temp_size_in_bytes,
-        peak=held + memory.temp_size_in_bytes,
+        peak=given + memory.output_size_in_bytes - memory.alias_size_in_bytes + memory.temp_size_in_bytes,
         flops=matrix_flops(traced.jaxpr),
     )
 

@@ -29,7 +29,7 @@ from rad_jax.training import sharding
 from rad_jax.training.log import Progress, Writer
 from rad_jax.training.optimizer import ema_init
 from rad_jax.training.samples import sample_frames
-from rad_jax.training.step import TrainState, compile_step, init_state
+from rad_jax.training.step import TrainState, abstract_state, compile_step, init_state
 from rad_jax.training.stopping import StopAgreement, StopSignals, check_finite
 
 
@@ -61,7 +61,7 @@ def _train(
     steps = config.train.steps
     mesh = sharding.make_mesh(config.mesh)
     multiple("train.batch", config.train.batch, "the number of devices", mesh.size)
-    state, shardings = start_state(run, mesh, checkpoints)
+    state = start_state(run, mesh, checkpoints)
     first = int(state.step)
     if profile and not first < profile <= steps:
         raise ConfigError(f"--profile {profile}: expected a step from {first + 1} to {steps}")
@@ -79,7 +79,7 @@ def _train(
                 f"its learning rate has decayed: go on in another one with --config.train.init_from={workdir}"
             )
         print_first(f"{workdir}: the run is finished at step {first}; {extend}")
-    step_fn = compile_step(model, config, mesh, shardings)
+    step_fn = compile_step(model, config, mesh)
     # Passed as an argument; closed over, its weights would be compiled into the program. Stored latents need none.
     encoder = None if "latents" in episodes.spec.arrays else tokenizer
     encoder = jax.device_put(encoder, sharding.replicated(mesh))
@@ -133,45 +133,33 @@ def _train(
     return state
 
 
-def start_state(run: TrainingRun, mesh: Mesh, checkpoints: Checkpoints) -> tuple[TrainState, TrainState]:
+def start_state(run: TrainingRun, mesh: Mesh, checkpoints: Checkpoints) -> TrainState:
     """Restores the newest checkpoint, or makes a new state (from ``train.init_from`` if given).
-
-    Returns:
-      The state, and a tree of the same structure with the sharding of each leaf.
 
     Raises:
       ConfigError, CheckpointError, CheckpointMismatch, WeightsError: in one or two lines, what is missing or does not fit.
     """
     config = run.config
-    make = partial(init_state, run.model, config)
-    abstract = jax.eval_shape(make)
-    shardings = sharding.state_shardings(abstract, mesh)
-    restored = checkpoints.restore(jax.tree.map(lambda x, s: x.update(sharding=s), abstract, shardings))
-    if restored is not None:
-        return restored[0], shardings
+    abstract = abstract_state(run.model, config, mesh)
+    if restored := checkpoints.restore(abstract):
+        return restored[0]
     if config.train.freeze == "base" and not config.train.init_from:
         raise ConfigError(
             "train.freeze=base: the base of a new run is random and would stay so; name a trained one with train.init_from"
         )
-    state = jax.jit(make, out_shardings=shardings)()
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    state = jax.jit(partial(init_state, run.model, config), out_shardings=shardings)()
     if config.train.init_from:
         fingerprint = run.tokenizer.fingerprint
         params = initial_params(config.train.init_from, state.params, config.model, fingerprint)
         state = state._replace(params=params, ema=state.ema and ema_init(params))
-    return state, shardings
+    return state
 
 
 def open_batches(run: TrainingRun, first_step: int) -> Iterator[dict[str, np.ndarray]]:
     """This process's share of the batches from a step on."""
-    data = run.config.data
-    dataset = train_dataset(
-        run.episodes,
-        clip=data.clip,
-        batch=run.config.train.batch // jax.process_count(),
-        seed=run.config.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        condition=data.condition,
-        heading_harmonics=data.heading_harmonics,
-    )
-    return train_batches(dataset, first_step, threads=data.threads, buffer=data.buffer)
+    config, processes = run.config, jax.process_count()
+    share = {"process_index": jax.process_index(), "process_count": processes}
+    batch = config.train.batch // processes
+    dataset = train_dataset(run.episodes, config.data, batch=batch, seed=config.seed, **share)
+    return train_batches(dataset, first_step, config.data)

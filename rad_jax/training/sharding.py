@@ -57,12 +57,12 @@ def parameter_spec(name: str, shape: tuple[int, ...], itemsize: int, fsdp: int) 
     return PartitionSpec(*[None] * axis, "fsdp")
 
 
-def state_shardings(state: Any, mesh: Mesh) -> Any:
-    """A tree of `NamedSharding` for a tree of arrays or of `jax.ShapeDtypeStruct` (parameters, moments, EMA, step)."""
+def with_shardings(state: Any, mesh: Mesh) -> Any:
+    """A tree of `jax.ShapeDtypeStruct` (parameters, moments, EMA, step), each with the sharding of its leaf."""
 
-    def of_leaf(name: str, leaf: Any) -> NamedSharding:
+    def of_leaf(name: str, leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         spec = parameter_spec(name, leaf.shape, leaf.dtype.itemsize, mesh.shape["fsdp"])
-        return NamedSharding(mesh, spec)
+        return leaf.update(sharding=NamedSharding(mesh, spec))
 
     return names.map_named(of_leaf, state)
 

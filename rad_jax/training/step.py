@@ -1,6 +1,5 @@
 """One optimiser step as a pure function of the state and a batch; all randomness is a function of (seed, step)."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -39,14 +38,14 @@ def init_state(model: RAD, config: Config) -> TrainState:
     """The state before the first step."""
     params = init_params(config.model, config.seed)
     ema = optimizer.ema_init(params) if config.train.ema else None
+    opt = optimizer.make(config.optimizer, config.train).init(params)
     totals = {name: jnp.zeros(()) for name in ("loss", "error", "grad_norm")}
-    return TrainState(
-        jnp.zeros((), jnp.int32),
-        params,
-        optimizer.make(config.optimizer, config.train).init(params),
-        ema,
-        totals,
-    )
+    return TrainState(jnp.zeros((), jnp.int32), params, opt, ema, totals)
+
+
+def abstract_state(model: RAD, config: Config, mesh: Mesh) -> TrainState:
+    """The state as `jax.ShapeDtypeStruct`, each with the sharding of its leaf; nothing is allocated."""
+    return sharding.with_shardings(jax.eval_shape(partial(init_state, model, config)), mesh)
 
 
 def step_key(seed: int, step: int | Int[Array, ""]) -> Key[Array, ""]:
@@ -63,15 +62,12 @@ def latents_of(
     return tokenizer.encode(batch["frames"].astype(dtype) / 255).astype(dtype)
 
 
-def compile_step(
-    model: RAD, config: Config, mesh: Mesh, shardings: PyTree
-) -> Callable[
-    [Tokenizer | None, TrainState, dict[str, Array]], tuple[TrainState, dict[str, Float[Array, ""]]]
-]:
+def compile_step(model: RAD, config: Config, mesh: Mesh) -> jax.stages.Wrapped:
     """`train_step` as a jitted function (tokenizer, state, batch) -> (state, metrics), which donates the state.
 
-    ``shardings`` are those of the state; the batch is split over all devices of ``mesh``.
+    The state is where `abstract_state` has it; the batch is split over all devices of ``mesh``.
     """
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(model, config, mesh))
     return jax.jit(
         partial(train_step, model, config),
         in_shardings=(sharding.replicated(mesh), shardings, sharding.batch_sharding(mesh)),
@@ -105,9 +101,8 @@ def train_step(
         split = jax.tree.map(
             lambda x: rearrange(x, "(b g) ... -> g b ...", g=groups), (frames, batch["actions"], random)
         )
-        zeros = jax.tree.map(
-            jnp.zeros_like, jax.eval_shape(gradient, state.params, *jax.tree.map(lambda x: x[0], split))
-        )
+        zero = jnp.zeros((), frames.dtype)
+        zeros = (zero, {"error": zero}), jax.tree.map(jnp.zeros_like, state.params)
         sums, _ = jax.lax.scan(
             lambda total, group: (optax.tree.add(total, gradient(state.params, *group)), None), zeros, split
         )

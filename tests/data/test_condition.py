@@ -6,9 +6,16 @@ import math
 import numpy as np
 import pytest
 
+from rad_jax.config import DataConfig
 from rad_jax.data import DataError
 from rad_jax.data.condition import condition_arrays, condition_dim, condition_features
 from tests.data import toy_episodes as toy
+
+ACTION = DataConfig()
+
+
+def _pose(harmonics=1):
+    return DataConfig(condition="action+pose", heading_harmonics=harmonics)
 
 
 def _clip(index=2):
@@ -16,11 +23,11 @@ def _clip(index=2):
 
 
 def test_the_action_is_passed_on_but_for_the_first_of_the_clip():
-    assert condition_arrays("action") == ("actions",)
+    assert condition_arrays(ACTION) == ("actions",)
     clip = _clip()
     given = clip["actions"].copy()
-    found = condition_features(toy.SPEC, clip, "action", 1)
-    assert found.shape[1] == condition_dim(toy.SPEC, "action", 1) == 4 and found.dtype == np.float32
+    found = condition_features(toy.SPEC, clip, ACTION)
+    assert found.shape[1] == condition_dim(toy.SPEC, ACTION) == 4 and found.dtype == np.float32
     np.testing.assert_array_equal(found[1:], given[1:])
     assert not found[0].any() and given[0].any()
     np.testing.assert_array_equal(clip["actions"], given)  # the caller's array is left alone
@@ -29,9 +36,9 @@ def test_the_action_is_passed_on_but_for_the_first_of_the_clip():
 @pytest.mark.parametrize("harmonics", [1, 5])
 def test_the_pose_is_scaled_position_and_harmonics_of_the_heading(harmonics):
     clip = _clip()
-    assert condition_arrays("action+pose") == tuple(clip)
-    found = condition_features(toy.SPEC, clip, "action+pose", harmonics)
-    assert found.shape[1] == condition_dim(toy.SPEC, "action+pose", harmonics) == 4 + 2 + 2 * harmonics
+    assert condition_arrays(_pose()) == tuple(clip)
+    found = condition_features(toy.SPEC, clip, _pose(harmonics))
+    assert found.shape[1] == condition_dim(toy.SPEC, _pose(harmonics)) == 4 + 2 + 2 * harmonics
     for t, (x, y, cos, sin) in enumerate(clip["pose"].tolist()):
         heading = math.atan2(sin, cos)
         expected = [0.5 * x, 0.25 * y]
@@ -47,17 +54,17 @@ def test_columns_are_found_by_name():
     scale = [toy.SPEC.info["pose_scale"][column] for column in order]
     spec = dataclasses.replace(toy.SPEC, info={**toy.SPEC.info, "pose": names, "pose_scale": scale})
     clip = _clip()
-    found = condition_features(spec, {**clip, "pose": clip["pose"][:, order]}, "action+pose", 2)
-    expected = condition_features(toy.SPEC, clip, "action+pose", 2)
+    found = condition_features(spec, {**clip, "pose": clip["pose"][:, order]}, _pose(2))
+    expected = condition_features(toy.SPEC, clip, _pose(2))
     np.testing.assert_array_equal(found, expected[:, [0, 1, 2, 3, 5, 4, 6, 7, 8, 9]])
 
 
 def test_several_clips_at_once_are_each_a_clip():
     clips = {name: array[:10].reshape(2, 5, 4) for name, array in _clip().items()}
-    found = condition_features(toy.SPEC, clips, "action+pose", 3)
+    found = condition_features(toy.SPEC, clips, _pose(3))
     for row in range(2):
         one = {name: array[row] for name, array in clips.items()}
-        np.testing.assert_array_equal(found[row], condition_features(toy.SPEC, one, "action+pose", 3))
+        np.testing.assert_array_equal(found[row], condition_features(toy.SPEC, one, _pose(3)))
 
 
 def _without(group, name):
@@ -70,22 +77,23 @@ def _info(**changes):
 
 
 @pytest.mark.parametrize(
-    ("spec", "condition", "harmonics", "message"),
+    ("spec", "message"),
     [
-        (toy.SPEC, "pose", 1, "condition is 'pose'"),
-        (toy.SPEC, "action+pose", 0, "heading_harmonics is 0"),
-        (_without("arrays", "pose"), "action+pose", 1, "'toy' has no array 'pose', .*'action.pose'"),
-        (_without("arrays", "actions"), "action", 1, "'toy' has no array 'actions'"),
-        (_without("info", "actions"), "action", 1, r"info\['actions'\] is missing"),
-        (_without("info", "pose"), "action+pose", 1, r"info\['pose'\] is missing"),
-        (_without("info", "pose_scale"), "action+pose", 1, r"info\['pose_scale'\] is missing"),
-        (_info(actions=["a"]), "action", 1, r"info\['actions'\] is \['a'\], expected .* \(4,\)"),
-        (_info(pose=["x", "y", "z", "yaw"]), "action+pose", 1, r"info\['pose'\] .*'cos' and 'sin'"),
+        (_without("arrays", "pose"), r"'toy' has no array 'pose', .*data\.condition=action\+pose"),
+        (_without("arrays", "actions"), "'toy' has no array 'actions'"),
+        (_without("info", "actions"), r"info\['actions'\] is missing"),
+        (_without("info", "pose"), r"info\['pose'\] is missing"),
+        (_without("info", "pose_scale"), r"info\['pose_scale'\] is missing"),
+        (_info(actions=["a"]), r"info\['actions'\] is \['a'\], expected .* \(4,\)"),
+        (_info(pose=["x", "y", "z", "yaw"]), r"info\['pose'\] .*'cos' and 'sin'"),
     ],
 )
-def test_what_a_data_set_cannot_give_is_named(spec, condition, harmonics, message):
-    error = ValueError if spec is toy.SPEC else DataError
-    with pytest.raises(error, match=message):
-        condition_dim(spec, condition, harmonics)
-    with pytest.raises(error, match=message):
-        condition_features(spec, _clip(), condition, harmonics)
+def test_what_a_data_set_cannot_give_is_named(spec, message):
+    """Without the pose nothing is said about it."""
+    configs = [ACTION, _pose()] if "actions" in message else [_pose()]
+    for config in configs:
+        with pytest.raises(DataError, match=message):
+            condition_dim(spec, config)
+        with pytest.raises(DataError, match=message):
+            condition_features(spec, _clip(), config)
+    assert len(configs) == 2 or condition_dim(spec, ACTION) == 4

@@ -44,11 +44,12 @@ import numpy as np
 import tensorflow_datasets as tfds
 import toy_episodes as toy
 import rad_jax.data.tfds_builders
+from rad_jax.config import DataConfig
 from rad_jax.data import EpisodeSpec, write_split
 from rad_jax.data.windows import train_batches, train_dataset
 data = toy.write({os.fspath(tmp_path / "data")!r}, 3)
-dataset = train_dataset(data, clip=5, batch=2, seed=0, condition="action+pose", heading_harmonics=2)
-batches = train_batches(dataset, 0)
+config = DataConfig(clip=5, condition="action+pose", heading_harmonics=2)
+batches = train_batches(train_dataset(data, config, batch=2, seed=0), 0, config)
 next(batches)
 batches.close()
 assert len(tfds.builder_from_directory(data.directory).as_data_source("train")[0]["frames"]) == 4

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from grain.experimental import assert_equal_output_after_checkpoint
 
+from rad_jax.config import DataConfig
 from rad_jax.data import DataError, Episodes, EpisodeSpec, write_split
 from rad_jax.data.condition import condition_features
 from rad_jax.data.windows import Windows, train_batches, train_dataset
@@ -23,10 +24,12 @@ def data(tmp_path_factory):
     return toy.write(tmp_path_factory.mktemp("windows"))
 
 
-def _take(count, episodes, first_step=0, threads=2, buffer=8, clip=CLIP, seed=0, **options):
+def _take(count, episodes, first_step=0, *, batch, seed=0, process_index=0, process_count=1, **options):
     """The batches of some steps."""
-    dataset = train_dataset(episodes, clip=clip, seed=seed, **options)
-    batches = train_batches(dataset, first_step, threads=threads, buffer=buffer)
+    config = DataConfig(**{"clip": CLIP, **options})
+    share = {"process_index": process_index, "process_count": process_count}
+    dataset = train_dataset(episodes, config, batch=batch, seed=seed, **share)
+    batches = train_batches(dataset, first_step, config)
     taken = [next(batches) for _ in range(count)]
     batches.close()
     return taken
@@ -65,8 +68,7 @@ def test_a_batch_is_slices_of_the_episodes_and_their_conditions(data, options):
             seen.add((episode, start))
             original = {n: toy.episode(episode)[n][start : start + CLIP] for n in toy.SPEC.arrays}
             np.testing.assert_array_equal(batch["frames"][row], original["frames"])
-            condition, harmonics = options.get("condition", "action"), options.get("heading_harmonics", 1)
-            expected = condition_features(toy.SPEC, original, condition, harmonics)
+            expected = condition_features(toy.SPEC, original, DataConfig(**options))
             np.testing.assert_array_equal(batch["actions"][row], expected)
             assert not batch["actions"][row, 0, :4].any() and batch["actions"][row, 1:, :4].any(axis=1).all()
     assert seen == set(_all_windows(data))
@@ -100,7 +102,7 @@ def test_all_windows_are_equally_likely_at_every_place_of_a_batch(data):
     seeds, unread = 1050, _Unread(data.directory, data.split)
     counts = np.zeros((2, len(windows)))
     for seed in range(seeds):
-        ids = train_dataset(unread, clip=CLIP, batch=2, seed=seed)[3]["clip_id"]
+        ids = train_dataset(unread, DataConfig(clip=CLIP), batch=2, seed=seed)[3]["clip_id"]
         for place, row in enumerate(ids.tolist()):
             counts[place, number[tuple(row)]] += 1
     chi_square = ((counts - seeds / 105) ** 2 / (seeds / 105)).sum(axis=1)
@@ -112,11 +114,12 @@ class _Unread(Episodes):
     """Episodes whose frames are not read."""
 
     def read(self, episode, start=0, stop=None, arrays=()):
+        assert list(arrays) == ["frames", "actions"], "what is not needed is not asked for"
         return {name: np.zeros((stop - start, *self.spec.arrays[name][0])) for name in arrays}
 
 
 def test_a_step_depends_on_seed_and_step_alone(data):
-    expected = _take(20, data, batch=4, seed=7, threads=0, buffer=0)
+    expected = _take(20, data, batch=4, seed=7, threads=1, buffer=8)
     for threads, buffer in ((1, 1), (4, 3)):
         _assert_same(_take(20, data, batch=4, seed=7, threads=threads, buffer=buffer), expected)
     other = _take(20, data, batch=4, seed=8)
@@ -131,7 +134,7 @@ def test_a_run_resumes_at_every_step_across_epochs(data):
 
 
 def test_the_iterator_restores_at_every_position(data):
-    dataset = train_dataset(data, clip=CLIP, batch=8, seed=0)
+    dataset = train_dataset(data, DataConfig(clip=CLIP), batch=8, seed=0)
     # An epoch ends in step 13.
     assert_equal_output_after_checkpoint(dataset[11:16].to_iter_dataset(grain.ReadOptions(1, 2)))
 
@@ -157,7 +160,7 @@ def test_windows_of_latents_read_few_bytes_that_they_do_not_need(tmp_path):
     spec = EpisodeSpec("latents", shapes, info={"actions": ["go"]})
     episode = {"latents": latents, "actions": np.ones((200, 1), np.float32)}
     write_split(tmp_path, "train", spec, lambda indices: [episode] * len(indices), 6, episodes_per_shard=1)
-    windows = Windows(Episodes(tmp_path, "train"), 100, "action", 1)
+    windows = Windows(Episodes(tmp_path, "train"), DataConfig(clip=100))
 
     def bytes_read():
         fields = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
@@ -169,8 +172,8 @@ def test_windows_of_latents_read_few_bytes_that_they_do_not_need(tmp_path):
 
 
 def test_short_episodes_give_no_windows_and_are_said(data, caplog):
-    assert len(Windows(data, 11, "action", 1)) == sum(range(1, 20, 3)) and not caplog.records
-    windows = Windows(data, 17, "action", 1)  # episodes 0 and 1 have 11 and 14 frames
+    assert len(Windows(data, DataConfig(clip=11))) == sum(range(1, 20, 3)) and not caplog.records
+    windows = Windows(data, DataConfig(clip=17))  # episodes 0 and 1 have 11 and 14 frames
     (record,) = caplog.records
     for fact in ("2 of 7 episodes", "25 of 140 frames", "17", "train-000000"):
         assert fact in record.getMessage()
@@ -180,25 +183,24 @@ def test_short_episodes_give_no_windows_and_are_said(data, caplog):
 
 def test_a_clip_longer_than_every_episode_or_no_pictures_are_refused(data, tmp_path):
     with pytest.raises(DataError, match=r"all 7 episodes .* 30 frames, .* 29.*data\.clip"):
-        train_dataset(data, clip=30, batch=1, seed=0)
+        _take(1, data, clip=30, batch=1)
     with pytest.raises(DataError, match="neither 'latents' nor 'frames'"):
-        train_dataset(_write(tmp_path, 3), clip=2, batch=1, seed=0)
+        _take(1, _write(tmp_path, 3), clip=2, batch=1)
 
 
-@pytest.mark.parametrize("threads", [0, 2])
-def test_a_damaged_record_reaches_who_asks_for_the_batch(tmp_path, threads):
+def test_a_damaged_record_reaches_who_asks_for_the_batch(tmp_path):
     data = toy.write(tmp_path, 2, 1)
     path = tmp_path / "toy-train.array_record-00001-of-00002"
     blob = bytearray(path.read_bytes())
     blob[blob.index(toy.episode(1)["frames"][4:8].tobytes())] ^= 1
     path.write_bytes(blob)
     with pytest.raises(DataError, match=f"{path.name}, record 1: cannot be read"):
-        _take(1, data, batch=15, threads=threads)
+        _take(1, data, batch=15)
 
 
 def test_closing_stops_the_threads(data):
-    before = set(threading.enumerate())
-    batches = train_batches(train_dataset(data, clip=CLIP, batch=4, seed=0), 0, threads=2)
+    before, config = set(threading.enumerate()), DataConfig(clip=CLIP, threads=2)
+    batches = train_batches(train_dataset(data, config, batch=4, seed=0), 0, config)
     next(batches)
     readers = set(threading.enumerate()) - before
     assert len(readers) == 2

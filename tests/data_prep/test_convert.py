@@ -10,11 +10,14 @@ import pytest
 from data_prep import convert
 from data_prep.recordings import survey, video
 from data_prep.recordings.actions import ACTIONS
+from rad_jax.config import DataConfig
 from rad_jax.data import Episodes
 from rad_jax.data.condition import condition_dim, condition_features
 from tests.data_prep import commands
 from tests.data_prep.commands import contents
 from tests.data_prep.recordings import format_files as files
+
+WITH_POSE = DataConfig(condition="action+pose", heading_harmonics=1)
 
 run = partial(commands.run, convert.main)
 
@@ -72,8 +75,8 @@ def test_episodes_are_what_was_recorded(recordings, tmp_path, capsys):
 def test_a_model_can_be_given_the_pose_where_it_is_known_and_is_told_where_not(recordings, tmp_path):
     assert vrag(recordings[0], tmp_path / "d") == 0
     episodes = Episodes(tmp_path / "d", "train")
-    assert condition_dim(episodes.spec, "action+pose", 1) == 25 + 3 + 2
-    features = condition_features(episodes.spec, episodes.read(0), "action+pose", 1)
+    assert condition_dim(episodes.spec, WITH_POSE) == 25 + 3 + 2
+    features = condition_features(episodes.spec, episodes.read(0), WITH_POSE)
     assert features.shape == (24, 30) and np.isfinite(features).all() and np.abs(features).max() <= 1
 
 
@@ -182,7 +185,7 @@ def test_mazes_keep_their_observations(tmp_path):
     np.testing.assert_allclose(episode["pose"], expected.pose, atol=1e-6)
     np.testing.assert_array_equal(episodes.static(0)["maze_layout"], arrays["maze_layout"][0])
     np.testing.assert_allclose(episode["target_color"], arrays["target_color"], atol=1e-6)
-    assert condition_dim(episodes.spec, "action+pose", 1) == 6 + 4
+    assert condition_dim(episodes.spec, WITH_POSE) == 6 + 4
 
 
 def test_a_stopped_run_continues_to_the_same_bytes(recordings, tmp_path, monkeypatch, capsys):

@@ -178,8 +178,6 @@ def test_the_size_of_the_voxel_model_is_that_of_its_data():
         {"actions": ((25,), "float32"), "pose": ((6,), "float32")},
         info={"actions": list(ACTIONS), "pose": [*positions, "cos", "sin"], "pose_scale": [1.0] * 6},
     )
-    assert config.model.action_dim == condition_dim(
-        pose, config.data.condition, config.data.heading_harmonics
-    )
+    assert config.model.action_dim == condition_dim(pose, config.data)
     assert config.model.latent == (8, 8, 16), "64 pixels in patches of 8, 16 channels"
     assert config.model.window < 18, "a whole turn does not fit into the window"

@@ -273,13 +273,12 @@ def test_two_processes_write_read_and_fall_back_together(tmp_path):
         kernel = np.arange(2 * 8 * 4, dtype=np.float32).reshape(2, 8, 4)
         state = {"params": {"block": {"kernel": kernel}}}
         sharding.REPLICATED_BELOW = 0
-        shardings = sharding.state_shardings(state, mesh)
+        target = sharding.with_shardings(jax.eval_shape(lambda: state), mesh)
 
         def at(step):
-            place = lambda x, s: jax.make_array_from_callback(x.shape, s, lambda index: x[index] + step)
-            return jax.tree.map(place, state, shardings)
+            place = lambda x, s: jax.make_array_from_callback(x.shape, s.sharding, lambda index: x[index] + step)
+            return jax.tree.map(place, state, target)
 
-        target = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, shardings)
         with Checkpoints(directory, CheckpointConfig(every=1, keep=2)) as checkpoints:
             assert checkpoints.restore(target) is None
             for step in (1, 2, 3):

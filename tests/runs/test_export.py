@@ -5,6 +5,9 @@ import json
 import os
 import shutil
 import stat
+import subprocess
+import sys
+import textwrap
 
 import jax
 import numpy as np
@@ -19,7 +22,7 @@ from rad_jax.runs.restore import load_trained
 from rad_jax.runs.training_run import open_training_run
 from rad_jax.tokenizer import TokenizerError, patch_pca
 from rad_jax.weights import WeightsError
-from tests.toy_run import assert_same, read_state
+from tests.toy_run import ROOT, assert_same, read_state
 
 
 @pytest.fixture
@@ -144,6 +147,32 @@ def test_both_forms_give_the_averaged_parameters_bit_for_bit_without_data(run, t
         assert found.step == trained.step
         assert found.trained_on.info == trained.trained_on.info
         assert found.trained_on.frame_size == trained.trained_on.frame_size == (16, 16)
+
+
+def test_what_is_loaded_generates_the_frames_of_its_run_in_a_process_that_knows_only_the_directories(run):
+    program = """
+        import sys
+        import jax
+        import jax.numpy as jnp
+        import numpy as np
+        from rad_jax import rollout
+        from rad_jax.runs import load_pretrained, load_trained
+
+        frames = []
+        for load, directory in ((load_trained, sys.argv[1]), (load_pretrained, f"{sys.argv[1]}/export")):
+            config, model, params, tokenizer, *_ = load(directory)
+            images = np.random.default_rng(0).uniform(size=(1, 3, 16, 16, 3)).astype(np.float32)
+            actions = jnp.zeros((1, 3, config.model.action_dim))
+            context = tokenizer.encode(images), actions
+            state = rollout.start(model, params, *context, diffusion=config.diffusion, steps=2)
+            frames.append(tokenizer.decode(rollout.step(state, actions[:, 0], jax.random.key(0))[1]))
+        assert frames[0].shape == (1, 16, 16, 3) and np.isfinite(frames[0]).all()
+        np.testing.assert_array_equal(*frames)
+    """
+    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(program), str(run)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_the_orbax_checkpoint_alone_is_enough(copy):

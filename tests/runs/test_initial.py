@@ -54,12 +54,24 @@ def oasis(toy, tmp_path_factory):
 
 
 def start(toy, source, variant="lstm-f"):
+    """What a run begins with: its parts, its state."""
     settings = {"train.init_from": str(source), "memory.gate_init": 0.0, "memory.head_width": 8}
     parts = open_training_run(toy.config(variant, settings))
     directory = toy.directory / "started" / f"{variant} {len(list(toy.directory.glob('started/*')))}"
     with Checkpoints(directory, parts.config.checkpoint) as checkpoints:
-        state, _ = start_state(parts, sharding.make_mesh(MeshConfig()), checkpoints)
-    return parts, state
+        return parts, start_state(parts, sharding.make_mesh(MeshConfig()), checkpoints)
+
+
+@pytest.fixture(scope="module")
+def fresh(toy):
+    """The parts and the random parameters of a variant, made once."""
+
+    @functools.cache
+    def of(variant="lstm-f"):
+        parts, state = start(toy, "", variant)
+        return parts, state.params
+
+    return of
 
 
 def predict(parts, params, memory=None):
@@ -82,42 +94,41 @@ def window(model, params, frames, levels, actions, memory):
     ("kind", "variant"),
     [
         ("run", "df"),
-        ("run", "mamba2-f"),
-        ("export", "ttt-s2"),
-        ("file", "arl2-f"),
+        ("run", "lstm-f"),
+        ("export", "lstm-f"),
+        ("file", "lstm-f"),
         ("oasis", "lstm-f"),
         ("oasis", "df"),
     ],
 )
-def test_every_parameter_of_the_base_is_set_and_the_memory_is_fresh(kind, variant, toy, base, oasis):
+def test_every_parameter_of_the_base_is_set_and_the_memory_is_fresh(kind, variant, toy, fresh, base, oasis):
     source = {"run": base, "export": base / "export", "file": base / "export" / "model.safetensors"}
+    source = source.get(kind, oasis)
     if kind == "oasis":
         expected = named_leaves(import_oasis_dit(oasis)[1])
     else:
         expected = named_leaves(read_state(base, open_training_run(toy.config("df")))[0].ema)
-    _, state = start(toy, source.get(kind, oasis), variant)
-    found = named_leaves(state.params)
+    parts, random = fresh(variant)
+    found = named_leaves(initial_params(source, random, parts.config.model))
     assert_same({name: found[name] for name in expected}, expected)
     memory = {name: leaf for name, leaf in found.items() if name not in expected}
     assert all(map(is_memory, memory)) and bool(memory) == (variant != "df")
-    if memory:
-        fresh = named_leaves(start(toy, "", variant)[1].params)
-        assert_same(memory, {name: fresh[name] for name in memory})
-    assert_same(state.ema, state.params)
-    assert state.step == 0
+    assert_same(memory, {name: named_leaves(random)[name] for name in memory})
 
 
-def test_the_first_prediction_is_the_base_models_bit_for_bit(toy, base, oasis):
+def test_the_first_prediction_is_the_base_models_bit_for_bit(fresh, base, oasis):
     """Of a run and of the weights of Open-Oasis, with the memory's gate at zero and something in the memory."""
     for source in (base, oasis):
-        df, without = start(toy, source, "df")
-        parts, state = start(toy, source)
-        expected = predict(df, without.params)
+        (df, _), (parts, _) = fresh("df"), fresh()
+        without, params = (
+            initial_params(source, random, one.config.model) for one, random in (fresh("df"), fresh())
+        )
+        expected = predict(df, without)
         assert np.std(expected) > 0.01
-        np.testing.assert_array_equal(predict(parts, state.params), expected)
+        np.testing.assert_array_equal(predict(parts, params), expected)
         opened = map_named(
             lambda name, leaf: leaf + jnp.cos(jnp.arange(leaf.size)).reshape(leaf.shape) * is_memory(name),
-            state.params,
+            params,
         )
         assert np.abs(predict(parts, opened) - expected).max() > 1e-3
 
@@ -127,6 +138,8 @@ def test_a_run_from_a_file_is_the_run_from_its_work_directory(toy, base, capsys)
     file = base / "export" / "model.safetensors"
     (_, one), (_, other) = start(toy, base), start(toy, file)
     assert_same(one, other)
+    assert_same(one.ema, one.params)
+    assert one.step == 0
     workdir = toy.directory / "tuned"
     assert main(toy.arguments(workdir, train__freeze="base", train__steps=3, train__init_from=file)) == 0
     frozen_base = {"train.freeze": "base", "train.init_from": str(file)}
@@ -139,14 +152,15 @@ def test_a_run_from_a_file_is_the_run_from_its_work_directory(toy, base, capsys)
     capsys.readouterr()
 
 
-def test_a_memory_of_the_same_kind_goes_on_and_another_is_refused(toy, tmp_path, capsys):
+def test_a_memory_of_the_same_kind_goes_on_and_another_is_refused(toy, fresh, tmp_path, capsys):
     workdir = tmp_path / "run"
     shutil.copytree(toy.written("lstm-f"), workdir)
     file = export(workdir) / "model.safetensors"
     expected = read_tensors(file)
     for source in (workdir, file):
-        _, state = start(toy, source)
-        assert_same(named_leaves(state.params), {name: expected[name] for name in named_leaves(state.params)})
+        parts, random = fresh()
+        found = named_leaves(initial_params(source, random, parts.config.model))
+        assert_same(found, {name: expected[name] for name in found})
         for variant in ("ttt-f", "df"):
             kind = variant.partition("-")[0].replace("df", "none")
             error = refusal(source, open_training_run(toy.config(variant)).config.model)
@@ -208,10 +222,11 @@ def test_files_that_are_no_model_are_refused_in_one_line(toy, base, oasis, tmp_p
     assert not (tmp_path / "new" / "config.json").exists()
 
 
-def test_another_tokenizer_is_warned_of(toy, base, caplog):
-    parts, state = start(toy, base, "df")
+def test_another_tokenizer_is_warned_of(fresh, base, caplog):
+    parts, random = fresh("df")
+    initial_params(base, random, parts.config.model, parts.tokenizer.fingerprint)
     assert not caplog.records
     for source in (base, base / "export"):
-        initial_params(source, state.params, parts.config.model, "f" * 64)
+        initial_params(source, random, parts.config.model, "f" * 64)
         assert f"train.init_from={source}" in caplog.text and "they mean something else" in caplog.text
         caplog.clear()

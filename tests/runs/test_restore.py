@@ -71,7 +71,7 @@ def test_a_tokenizer_that_has_moved_is_named_by_the_users_configuration(workdir,
 
 def test_a_run_that_does_not_keep_what_it_was_trained_on_is_one_line(toy, tmp_path, capsys):
     """And the command that the line names repairs it."""
-    workdir = shutil.copytree(toy.trained, tmp_path / "run")
+    workdir = shutil.copytree(toy.written(), tmp_path / "run")
     (workdir / "trained_on.json").unlink()
     (workdir / "tokenizer.npz").unlink()
     for mode in ("evaluate", "rollout", "export"):

@@ -13,7 +13,7 @@ from rad_jax.runs.trained_on import TrainedOn
 from rad_jax.runs.training_run import open_training_run
 from rad_jax.tokenizer import patch_pca
 from tests.runs.test_trained_on import change_info
-from tests.toy_run import SAVED, STEPS, assert_same, read_state
+from tests.toy_run import STEPS
 
 
 def test_every_command_is_dropped(toy):
@@ -44,22 +44,12 @@ def test_a_damaged_configuration_is_one_line(text, tmp_path):
     assert str(tmp_path / "config.json") in str(info.value) and len(str(info.value).splitlines()) == 1
 
 
-def test_a_finished_run_is_extended_to_the_bits_of_a_longer_one(toy, tmp_path):
-    workdir = tmp_path / "run"
-    assert main(toy.arguments(workdir, train__steps=SAVED)) == 0
-    assert main(toy.arguments(workdir, train__steps=2 * SAVED)) == 0
-    training = open_training_run(toy.config())
-    state, step = read_state(workdir, training)
-    assert step == 2 * SAVED < STEPS
-    assert_same(state, read_state(toy.trained, training, step=step)[0])
-
-
 @pytest.mark.parametrize(
     ("decay", "words"),
     [("constant", f"--config.train.steps={2 * STEPS}"), ("cosine", "--config.train.init_from=")],
 )
 def test_a_finished_run_says_in_one_line_how_to_go_on(decay, words, toy, tmp_path, capsys):
-    workdir = shutil.copytree(toy.trained, tmp_path / "run")
+    workdir = shutil.copytree(toy.written(), tmp_path / "run")
     config = json.loads((workdir / "config.json").read_text())
     config["optimizer"]["decay"] = decay
     (workdir / "config.json").write_text(json.dumps(config))
@@ -131,7 +121,7 @@ def test_a_run_is_not_shortened_and_no_other_key_is_freed_by_an_extension(run):
 
 
 def test_data_and_tokenizer_that_have_moved_do_not_end_a_run(toy, tmp_path):
-    workdir = shutil.copytree(toy.trained, tmp_path / "run")
+    workdir = shutil.copytree(toy.written(), tmp_path / "run")
     moved = shutil.copytree(toy.rooms, tmp_path / "moved")
     file = shutil.move(moved / "tokenizer.npz", tmp_path / "moved.npz")
     assert main(toy.arguments(workdir, data__path=moved, tokenizer__path=file)) == 0
@@ -140,7 +130,7 @@ def test_data_and_tokenizer_that_have_moved_do_not_end_a_run(toy, tmp_path):
 
 
 def test_other_data_at_the_same_path_are_refused(toy, tmp_path, capsys):
-    workdir = shutil.copytree(toy.trained, tmp_path / "run")
+    workdir = shutil.copytree(toy.written(), tmp_path / "run")
     moved = shutil.copytree(toy.rooms, tmp_path / "moved")
     before = {
         name: (workdir / name).read_bytes() for name in ("config.json", "trained_on.json", "tokenizer.npz")

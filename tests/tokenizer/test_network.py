@@ -137,7 +137,7 @@ def test_neither_are_they_of_the_step_of_a_run_whose_data_are_images(tmp_path, t
     run = open_training_run(toy.config(changes=changes))
     assert run.config.model.latent == (8, 8, 4)
     state, mesh = abstract_state(run), sharding.make_mesh(run.config.mesh)
-    step = compile_step(run.model, run.config, mesh, sharding.state_shardings(state, mesh))
+    step = compile_step(run.model, run.config, mesh)
     batches = loop.open_batches(run, 0)
     batch = {name: array for name, array in next(batches).items() if name != "clip_id"}
     batches.close()

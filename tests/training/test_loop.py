@@ -2,12 +2,14 @@
 
 import contextlib
 import io
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 from typing import NamedTuple
 
 import chex
@@ -35,27 +37,17 @@ from tests.toy_run import (
     read_metrics,
     read_state,
     stop_during,
-    wait_for,
 )
-
-# Allowed values, by which parameters overflow before the first checkpoint.
-DESTRUCTIVE = {
-    "optimizer__learning_rate": 10.0,
-    "optimizer__weight_decay": 10.0,
-    "optimizer__warmup": 0,
-    "checkpoint__every": STEPS,
-    "checkpoint__keep_every": STEPS,
-}
 
 
 class Interrupted(NamedTuple):
     """What was seen of a run that was interrupted twice."""
 
-    workdir: os.PathLike
+    workdir: Path
     refused: tuple[int, str, bool]  # status and message of a second process, whether the run was left alone
     unfinished_saves: int
     first_steps: list[int]  # newest checkpoint at each start
-    stopped: tuple[int, str, int, int]  # status, message, newest checkpoint, last line of metrics.jsonl
+    stopped: tuple[int, str, int]  # status, message, last line of metrics.jsonl
 
 
 @pytest.fixture(scope="module")
@@ -63,33 +55,39 @@ def interrupted(toy) -> Interrupted:
     """Killed inside a save, stopped by SIGTERM, then left to end; always one command."""
     workdir = toy.directory / "interrupted"
     command = toy.arguments(workdir)
-    toy.trained  # noqa: B018 (compiles what the processes need)
+    toy.trained  # noqa: B018 (compiles what the process needs)
     saves, first_steps = workdir / "checkpoints", []
 
-    def lines():
-        path = workdir / "metrics.jsonl"
-        return path.read_bytes().count(b"\n") if path.exists() else 0
+    def content():
+        return [(workdir / name).read_bytes() for name in ("config.json", "metrics.jsonl")]
 
     process = toy.process(command)
     stop_during(process, lambda: saved_steps(saves) and any(saves.glob("*.orbax-checkpoint-tmp*")))
-    before = workdir.joinpath("config.json").read_bytes(), lines()
+    before = content()
     with contextlib.redirect_stderr(io.StringIO()) as error:
         status = main(command)
-    alone = (workdir.joinpath("config.json").read_bytes(), lines()) == before
+    refused = status, error.getvalue(), content() == before
     process.kill()
     process.communicate()
     unfinished = len(list(saves.glob("*.orbax-checkpoint-tmp*")))
     first_steps.append(saved_steps(saves)[-1])
 
-    process, begin = toy.process(command), lines()
-    wait_for(process, lambda: lines() > begin)
-    process.send_signal(signal.SIGTERM)
-    message = process.communicate()[1]
+    open_batches = loop.open_batches
+
+    def terminating(run, first):
+        for number, batch in enumerate(open_batches(run, first), first + 1):
+            if number == first + 4:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(io.StringIO()) as error:
+        patch.setattr(loop, "open_batches", terminating)
+        status = main(command)
     first_steps.append(saved_steps(saves)[-1])
-    stopped = process.returncode, message, first_steps[-1], read_metrics(workdir)[-1]["step"]
+    stopped = status, error.getvalue(), read_metrics(workdir)[-1]["step"]
 
     assert main(command) == 0
-    return Interrupted(workdir, (status, error.getvalue(), alone), unfinished, first_steps, stopped)
+    return Interrupted(workdir, refused, unfinished, first_steps, stopped)
 
 
 def test_a_run_that_was_killed_and_stopped_ends_with_the_bits_of_one_that_was_not(interrupted, toy):
@@ -107,9 +105,23 @@ def test_a_run_that_was_killed_and_stopped_ends_with_the_bits_of_one_that_was_no
     assert all(name.isdecimal() for name in names), "something unfinished is left, or was taken for damage"
 
 
+def test_a_run_writes_what_it_ran_with(toy):
+    """The configuration with nothing left open, and the same in every checkpoint."""
+    config = config_from_json((toy.trained / "config.json").read_text())
+    assert config.model.latent == (2, 2, 8) and config.model.action_dim == 6
+    manifest = next((toy.trained / "checkpoints").glob("[0-9]*/manifest/manifest.json"))
+    metadata = json.loads(manifest.read_text())["metadata"]
+    assert metadata["config"]["model"] == json.loads((toy.trained / "config.json").read_text())["model"]
+    assert set(metadata["tokenizer"]) == {"name", "fingerprint"}
+    names = {path.name for path in toy.trained.iterdir()}
+    kept = {"config.json", "trained_on.json", "tokenizer.npz"}
+    assert names - {".lock"} == kept | {"checkpoints", "metrics.jsonl", "tensorboard"}
+
+
 def test_sigterm_saves_the_last_step_and_exits_130(interrupted):
-    status, message, saved, last_line = interrupted.stopped
+    status, message, last_line = interrupted.stopped
     assert status == 130
+    saved = interrupted.first_steps[-1]
     named = re.fullmatch(r"SIGTERM: .*\nstopped by SIGTERM after step (\d+), .*\n", message)
     assert named, message
     assert int(named[1]) == saved
@@ -128,7 +140,6 @@ def test_samples_show_truth_above_prediction(toy, monkeypatch, tmp_path):
     def negatives(model, params, tokenizer, config, clips, batch):
         return [1 - clip.frames[clip.context :] / np.float32(255) for clip in clips]
 
-    assert [video.name for video in (toy.trained / "samples").iterdir()] == [f"{STEPS:08d}.mp4"]
     parts = open_training_run(toy.config())
     monkeypatch.setattr(samples, "predict", negatives)
     with contextlib.closing(Writer(tmp_path)) as writer:
@@ -192,46 +203,42 @@ def test_eight_devices_agree_with_one(toy):
     assert np.std(read_video(workdir / "samples" / f"{SAVED:08d}.mp4")) > 1
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_what_was_finite_stays(toy, monkeypatch, capsys):
-    """Step 8 is poisoned: 7 is neither logged nor saved, 6 is."""
+@pytest.mark.parametrize("poisoned", [2, 8])
+def test_a_loss_that_is_not_finite_stops_the_run_and_what_was_finite_stays(
+    poisoned, toy, tmp_path, monkeypatch, capsys
+):
+    """Of step 8, 7 is neither logged nor saved, and 6 is; before step 2 nothing is saved, and there is nothing to export."""
     trained = toy.trained  # made before anything is poisoned
     batches, clips = loop.open_batches, []
 
-    def poisoned(parts, first_step):
-        for step, batch in enumerate(batches(parts, first_step), first_step + 1):
-            if step == 8:
+    def with_poison(run, first_step):
+        for number, batch in enumerate(batches(run, first_step), first_step + 1):
+            if number == poisoned:
                 batch["actions"][3, :, 0] = np.nan  # whatever windows are drawn
                 clips[:] = batch["clip_id"].tolist()
             yield batch
 
-    monkeypatch.setattr(loop, "open_batches", poisoned)
-    workdir = toy.directory / "poisoned"
-    assert main(toy.arguments(workdir)) == 1
+    monkeypatch.setattr(loop, "open_batches", with_poison)
+    capsys.readouterr()
+    assert main(toy.arguments(tmp_path)) == 1
     first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith("error: step 8: loss nan, grad_norm nan, ") and "not finite" in first
+    assert first.startswith(f"error: step {poisoned}: loss nan, grad_norm nan, ") and "not finite" in first
     assert second == f"clips (episode, first frame): {clips}"
+    metrics = read_metrics(tmp_path) if poisoned > 2 else []
+    if poisoned < SAVED:
+        assert saved_steps(tmp_path / "checkpoints") == []
+        assert main(toy.arguments(tmp_path, "--mode", "export")) == 2
+        assert "no checkpoint" in capsys.readouterr().err and not (tmp_path / "export").exists()
+        return
     parts = open_training_run(toy.config())
-    state, step = read_state(workdir, parts)
-    assert step == SAVED
-    assert_same(state, read_state(trained, parts, step=SAVED)[0])
-    metrics = read_metrics(workdir)
+    assert_same(read_state(tmp_path, parts), read_state(trained, parts, step=SAVED))
     assert metrics[:3] == read_metrics(trained)[:3]
     assert [line["loss"] for line in metrics[3:]] in ([], [None])
 
 
-def test_a_destructive_learning_rate_ends_the_run_with_nothing_saved_and_nothing_to_export(
-    toy, tmp_path, capsys
+def test_samples_that_cannot_be_written_are_a_warning_and_a_finished_run_can_be_extended(
+    toy, tmp_path, caplog
 ):
-    assert main(toy.arguments(tmp_path, **DESTRUCTIVE)) == 1
-    first, clips = capsys.readouterr().err.splitlines()
-    assert re.match(r"error: step \d+: loss .*, learning_rate 10.0: .* not finite", first)
-    assert clips.startswith("clips (episode, first frame): ")
-    assert saved_steps(tmp_path / "checkpoints") == []
-    assert main(toy.arguments(tmp_path, "--mode", "export")) == 2
-    assert "no checkpoint" in capsys.readouterr().err and not (tmp_path / "export").exists()
-
-
-def test_samples_that_cannot_be_written_are_a_warning(toy, tmp_path, caplog):
     """And ``--profile`` writes a trace of its step."""
     (tmp_path / "samples").write_text("not a directory")
     short = {"train__steps": SAVED, "train__sample_every": SAVED // 2}
@@ -243,19 +250,11 @@ def test_samples_that_cannot_be_written_are_a_warning(toy, tmp_path, caplog):
     assert read_metrics(tmp_path) == read_metrics(toy.trained)[: SAVED // 2]
     assert len(list(tmp_path.glob("profile/**/*.xplane.pb"))) == 1
     assert main(toy.arguments(tmp_path, "--profile", "3", **short)) == 2
+    assert main(toy.arguments(tmp_path, train__steps=2 * SAVED)) == 0
+    assert_same(read_state(tmp_path, parts), read_state(toy.trained, parts, step=2 * SAVED))
 
 
-def test_a_step_is_saved_before_its_sample_is_drawn(toy, tmp_path, monkeypatch):
-    def fail(*_):
-        raise MemoryError
-
-    monkeypatch.setattr(loop, "sample_frames", fail)
-    with pytest.raises(MemoryError):
-        main(toy.arguments(tmp_path, train__sample_every=SAVED))
-    assert read_state(tmp_path, open_training_run(toy.config()))[1] == SAVED
-
-
-def test_a_training_traces_its_step_once(toy, tmp_path, monkeypatch):
+def test_a_step_is_traced_once_and_saved_before_its_sample_is_drawn(toy, tmp_path, monkeypatch):
     """A step that was traced again, at its second call or after a resume, would be compiled again."""
     chex.clear_trace_counter()
     traced = chex.assert_max_traces(step.train_step, n=1)
@@ -264,8 +263,14 @@ def test_a_training_traces_its_step_once(toy, tmp_path, monkeypatch):
         new, metrics = traced(model, config, encoder, state, batch)
         return new, metrics
 
+    def fail(*_):
+        raise MemoryError
+
     monkeypatch.setattr(step, "train_step", train_step)
-    assert main(toy.arguments(tmp_path, train__steps=4)) == 0
+    monkeypatch.setattr(loop, "sample_frames", fail)
+    with pytest.raises(MemoryError):
+        main(toy.arguments(tmp_path, train__sample_every=SAVED))
+    assert read_state(tmp_path, open_training_run(toy.config()))[1] == SAVED
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -55,9 +56,8 @@ def test_one_device():
     mesh = sharding.make_mesh(MeshConfig())
     batch = sharding.shard_batch({"x": np.arange(6.0).reshape(3, 2)}, mesh)
     assert batch["x"].shape == (3, 2)
-    state = {"block": {"kernel": jnp.zeros((2, 1024, 512))}, "step": jnp.int32(0)}
-    shardings = sharding.state_shardings(state, mesh)
-    assert shardings["block"]["kernel"].spec == P()
+    state = {"block": {"kernel": jax.ShapeDtypeStruct((2, 1024, 512), jnp.float32)}}
+    assert sharding.with_shardings(state, mesh)["block"]["kernel"].sharding.spec == P()
 
 
 def test_eight_devices():
