@@ -28,7 +28,7 @@ INSTALLED_DEV := .venv/installed-dev
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-quickstart: $(INSTALLED)  ## a model with memory and its twin without: 20 minutes on two cores
+quickstart: $(INSTALLED)  ## a model with memory and its twin without: 15 minutes on two cores
 	$(BIN)/python -m rad_jax.main --config experiments/quickstart.py --mode compare --variants df,lstm-f --no-ablations \
 		--workdir $(or $(RUNS),runs/quickstart) $(ARGS)
 

@@ -41,7 +41,7 @@ setup(
             "diffusers>=0.42,<0.43; python_version < '3.12'",
         ],
         # To record Memory Maze (data_prep.make_memory_maze). Pinned: newer MuJoCo breaks memory-maze or turns its textures.
-        # Needs OpenGL, in software or hardware; see the README.
+        # Needs OpenGL, in software or hardware; see docs/data.md.
         "memory-maze": [
             "memory-maze==1.0.3",
             "dm_control==1.0.31",

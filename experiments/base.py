@@ -101,7 +101,7 @@ def parse_variant(variant: str, window: int) -> tuple[str, int, str]:
 
 
 def variants(stride: int = 10) -> list[str]:
-    """The variants of a comparison: no memory, and every memory frame-wise, chunk-wise and with a stride."""
+    """The names of all variants, with one stride: no memory, and every memory frame-wise, chunk-wise and strided."""
     return ["df", *(f"{name}-{mode}" for name in MEMORIES for mode in ("f", "c", f"s{stride}"))]
 
 

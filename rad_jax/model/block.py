@@ -143,7 +143,8 @@ class Block(nn.Module):
           span: frames of a window; divides ``t``.
           position: with ``cache``, the place in the window of the one frame in ``x``.
           shared: every frame reads ``state``; otherwise the memory runs through the frames.
-          ends: numbers of frames, 1..t, after which the memory's state is wanted; if shared, only 1 is possible.
+          ends: numbers of frames, 1..t, after which the memory's state is wanted (of others, an arbitrary but finite one); if
+            shared, only 1 is possible.
 
         Returns:
           The output, the state after all frames (``state`` itself if shared), the states after the first ``ends`` frames

@@ -112,7 +112,7 @@ def _read_context(
     lengths: Int[Array, "b"],
     count: Int[Array, ""],
 ) -> Window:
-    """The window behind the context, of which ``frames`` holds whole prefetch segments and a window more, or zeros."""
+    """The window at the end of the context; ``frames`` holds whole prefetch segments and a window more, zeros at the end."""
     window = model.config.window
     ends = _frames_in_memory(model, lengths)
     last = frames.shape[1] - window

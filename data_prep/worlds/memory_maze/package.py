@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from rad_jax.errors import UserError
 
-# Other versions of mujoco mirror the wall textures or do not run; see the README.
+# Other versions of mujoco mirror the wall textures or do not run; see docs/data.md.
 PINS = {"memory-maze": "1.0.3", "dm_control": "1.0.31", "mujoco": "3.3.3", "labmaze": "1.0.6"}
 INSTALL = 'pip install -e ".[memory-maze]"'
 INSTALL_OPENGL = (
