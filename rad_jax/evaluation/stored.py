@@ -151,7 +151,7 @@ def is_current(folder: Path, name: str, key: Mapping[str, Any]) -> bool:
     """Whether scores on a set are stored under this key."""
     try:
         stored = json.loads(_path(folder, name).read_text())["key"]
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError, TypeError):
         return False
     return stored == jsonable(key) and ("shown" not in key or _path(folder, name, "npz").exists())
 

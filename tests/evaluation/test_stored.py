@@ -85,8 +85,9 @@ def test_the_key_is_what_the_numbers_depend_on(scored, toy, tmp_path):
     (workdir / "scores" / "return.npz").rename(tmp_path / "aside")
     assert not current()
     (tmp_path / "aside").rename(workdir / "scores" / "return.npz")
-    (workdir / "scores" / "return.json").write_text("{")
-    assert not current()
+    for damaged in ("{", "{}", "[]"):
+        (workdir / "scores" / "return.json").write_text(damaged)
+        assert not current()
 
 
 def test_another_checkpoint_is_another_key_and_a_damaged_one_is_not_scored(scored, toy, tmp_path, capsys):
