@@ -127,12 +127,10 @@ class RAD(nn.Module):
     ) -> PyTree:
         """Runs the memory along clean frames and returns it where windows start (paper section 4.3 and appendix A.3).
 
-        A frame enters the memory as the first ``stride`` frames of a window do, which see one another alone: so groups of
-        ``stride`` frames here are what sliding windows would do.
-
         One `lax.scan` over segments of ``memory.prefetch_segment`` frames. In a segment attention is parallel over
-        groups of ``stride`` frames, layer by layer, and only the mixers run in time. Steps are rematerialised, and states
-        are emitted at the starts alone, so that what is stored does not grow with the number of frames.
+        groups of ``stride`` frames (those that enter the memory of a window, its first ones, see one another alone), layer
+        by layer, and only the mixers run in time. Steps are rematerialised, and states are emitted at the starts alone, so
+        that what is stored does not grow with the number of frames.
 
         Args:
           frames: clean latents (or slightly noised, for Table 5), labelled with ``context_level``.

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 from clu.parameter_overview import get_parameter_overview
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh
 
 from rad_jax import files
 from rad_jax.config import Config, ConfigError
@@ -19,7 +18,6 @@ from rad_jax.errors import Stopped
 from rad_jax.files import WorkdirLock
 from rad_jax.runs.checkpoints import Checkpoints
 from rad_jax.runs.hardware import hardware, peak_memory
-from rad_jax.runs.initial import initial_params
 from rad_jax.runs.stored_config import check_same_run, has_decayed
 from rad_jax.runs.trained_on import TrainedOn
 from rad_jax.runs.training_run import TrainingRun, open_training_run
@@ -27,9 +25,9 @@ from rad_jax.tokenizer import Tokenizer
 from rad_jax.tokenizer.preview import open_preview
 from rad_jax.training import sharding
 from rad_jax.training.log import Progress, Writer
-from rad_jax.training.optimizer import ema_init
 from rad_jax.training.samples import sample_frames
-from rad_jax.training.step import TrainState, abstract_state, compile_step, init_state
+from rad_jax.training.start import start_state
+from rad_jax.training.step import TrainState, compile_step
 from rad_jax.training.stopping import StopAgreement, StopSignals, check_finite
 
 
@@ -130,29 +128,6 @@ def _train(
                 raise Stopped(
                     f"stopped by {stop} after step {step}, which is saved; the same command continues"
                 )
-    return state
-
-
-def start_state(run: TrainingRun, mesh: Mesh, checkpoints: Checkpoints) -> TrainState:
-    """Restores the newest checkpoint, or makes a new state (from ``train.init_from`` if given).
-
-    Raises:
-      ConfigError, CheckpointError, CheckpointMismatch, WeightsError: in one or two lines, what is missing or does not fit.
-    """
-    config = run.config
-    abstract = abstract_state(run.model, config, mesh)
-    if restored := checkpoints.restore(abstract):
-        return restored[0]
-    if config.train.freeze == "base" and not config.train.init_from:
-        raise ConfigError(
-            "train.freeze=base: the base of a new run is random and would stay so; name a trained one with train.init_from"
-        )
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
-    state = jax.jit(partial(init_state, run.model, config), out_shardings=shardings)()
-    if config.train.init_from:
-        fingerprint = run.tokenizer.fingerprint
-        params = initial_params(config.train.init_from, state.params, config.model, fingerprint)
-        state = state._replace(params=params, ema=state.ema and ema_init(params))
     return state
 
 

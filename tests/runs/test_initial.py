@@ -18,7 +18,7 @@ from rad_jax.runs.export import export
 from rad_jax.runs.initial import initial_params, is_memory
 from rad_jax.runs.training_run import open_training_run
 from rad_jax.training import sharding
-from rad_jax.training.loop import start_state
+from rad_jax.training.start import start_state
 from rad_jax.weights import WeightsError, import_oasis_dit
 from rad_jax.weights.tensors import read_tensors
 from tests.toy_run import assert_same, read_state
