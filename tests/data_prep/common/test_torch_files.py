@@ -95,6 +95,16 @@ def test_a_damaged_or_missing_file_is_one_line(content, tmp_path):
     assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["", "weights/0"])
+def test_a_tensor_that_claims_more_than_the_file_has_is_refused_before_it_is_made(name, tmp_path):
+    path, tensor = tmp_path / "a.pt", torch.zeros(1).expand(10**9, 230)
+    torch.save({"weights": [tensor]} if name else tensor, path)
+    with pytest.raises(TorchFileError) as error:
+        read_torch(path)
+    claimed, held = f"{4 * 230 * 10**9} bytes", f"{path.stat().st_size}"
+    assert all(word in str(error.value) for word in (f"{path}: ", repr(name), claimed, held))
+
+
 def test_without_torch_it_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(TorchFileError, match=r"pip install 'rad_jax\[torch\]'"):

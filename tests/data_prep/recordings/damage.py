@@ -279,6 +279,7 @@ DAMAGES: dict[str, dict[str, dict[str, Damage]]] = {
         ".mp4": SHORT,
         ".npz": {
             **npz("actions"),
+            "one row": arrays(actions=lambda a: a[:1], poses=lambda p: p[:1]),
             "no poses": arrays(poses=None),
             "poses too short": arrays(poses=lambda p: p[:-2]),
             "poses of another shape": arrays(poses=lambda p: p[:, :4]),
@@ -377,6 +378,7 @@ DAMAGES: dict[str, dict[str, dict[str, Damage]]] = {
             "NaN": rewritten(value((3, 15), float("nan"))),
             "camera 1.5": rewritten(value((3, 16), 1.5)),
             "half a button": rewritten(value((3, 11), 0.5)),
+            "ten terabytes": rewritten(lambda t: t[:1, :1].expand(10**11, 25)),
             "a row more": rewritten(lambda t: t.repeat(2, 1)[:25]),
         },
     },
