@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_prep.recordings import source
+from data_prep.recordings import Candidate, source
 from data_prep.recordings.episode import common, episode_spec, misfit
 from data_prep.recordings.survey import Found
 from rad_jax.data import EpisodeSpec
@@ -18,24 +18,35 @@ CONTEXT_SHARE = 0.6  # of the frames of an evaluation, where nothing else says h
 
 
 @dataclass(frozen=True)
-class Split:
-    """One split to write.
+class Chosen:
+    """A recording of a split.
 
     Attributes:
-      directory: where.
-      split: its name.
-      spec: the schema of its episodes.
-      found: its recordings.
-      lengths: how many frames of each are stored.
-      contexts: for an evaluation, how many frames of each are given; else None for each.
+      candidate: its files.
+      found: what the survey found of it.
+      length: how many of its frames are stored.
+      n_context: for an evaluation, how many of these are given; else None.
     """
+
+    candidate: Candidate
+    found: Found
+    length: int
+    n_context: int | None
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split to write: the directory, its name, the schema of its episodes, and the recordings that they are made of."""
 
     directory: Path
     split: str
     spec: EpisodeSpec
-    found: Sequence[Found]
-    lengths: Sequence[int]
-    contexts: Sequence[int | None]
+    recordings: Sequence[Chosen]
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of all its episodes."""
+        return sum(each.length for each in self.recordings)
 
 
 @dataclass(frozen=True)
@@ -56,7 +67,9 @@ class Division:
     problem: str
 
 
-def divide(options: argparse.Namespace, results: Mapping[str, Found | str]) -> Division:
+def divide(
+    options: argparse.Namespace, candidates: Mapping[str, Candidate], results: Mapping[str, Found | str]
+) -> Division:
     """Divide the recordings of a survey into splits, by the options of `data_prep.recordings.conversion.parser`."""
     skipped = {name: reason for name, reason in results.items() if isinstance(reason, str)}
 
@@ -79,9 +92,13 @@ def divide(options: argparse.Namespace, results: Mapping[str, Found | str]) -> D
         testing = split != TRAIN
         about = _info(options, split, members)
         spec = episode_spec(source(options.format), of_all, context=testing, info=about)
-        lengths = [_length(options, each) if testing else each.num_frames for each in members]
-        contexts = [_context(options, each) if testing else None for each in members]
-        splits.append(Split(directory, split, spec, members, lengths, contexts))
+        recordings = [
+            Chosen(candidates[each.id], each, _length(options, each), _context(options, each))
+            if testing
+            else Chosen(candidates[each.id], each, each.num_frames, None)
+            for each in members
+        ]
+        splits.append(Split(directory, split, spec, recordings))
     without_pose = {name: unknown for name, unknown in lacking.items() if unknown}
     return Division(splits, dict(sorted(skipped.items())), without_pose, problem)
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from data_prep import convert, encode_latents
+from data_prep.latents.source import recorded_sources
+from data_prep.recordings import conversion
 from rad_jax.data import Episodes
 from rad_jax.tokenizer import patch_pca
 from tests.data_prep import commands
@@ -60,6 +62,13 @@ def test_encoding_recordings_is_converting_and_encoding(recordings, tmp_path, ca
             for array, value in (other.read(number) | other.static(number)).items():
                 np.testing.assert_array_equal(found[array], value, strict=True)
             assert np.std(np.float32(found["latents"])) > 0.1
+
+
+def test_frames_that_an_evaluation_leaves_out_do_not_count(recordings, tmp_path):
+    job = f"--format vrag --src {recordings}/vrag --dst {tmp_path}/d --size 24x16 --test-episodes 1 --test-frames 12"
+    sources = [source for _, source in recorded_sources(conversion.parser().parse_args(job.split()), 1)]
+    assert [source.num_frames for source in sources] == [25 + 41, 12]
+    assert sum(map(len, sources[1].read(0)[1])) == 12
 
 
 def test_recordings_that_have_changed_since_are_another_source(recordings, tmp_path, capsys):
