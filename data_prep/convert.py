@@ -28,7 +28,7 @@ from data_prep.common.progress_bar import ProgressBar
 from data_prep.recordings import conversion
 from data_prep.recordings.conversion import PROGRAM
 from data_prep.recordings.splits import Chosen, Split
-from data_prep.recordings.survey import Settings, journal_held
+from data_prep.recordings.survey import journal_held
 from rad_jax.data import DataError, Episode, EpisodeSpec, write_split
 
 _SHARD_BYTES, _SHARD_EPISODES = 2**27, 1024
@@ -44,12 +44,11 @@ def convert(options: argparse.Namespace) -> None:
     """Check, report, write; see the module's text. Raises `DataError`, `BadRecording` or `OSError`."""
     candidates = conversion.find_recordings(options)
     with journal_held(options.dst, wait=False), Pool(min(options.workers, len(candidates))) as pool:
-        settings, splits = conversion.check_recordings(options, candidates, pool)
-        for split in splits:
-            _write(split, settings, pool, options.shard_episodes)
+        for split in conversion.check_recordings(options, candidates, pool):
+            _write(split, options, pool)
 
 
-def _write(split: Split, settings: Settings, pool: Pool, shard_episodes: int | None) -> None:
+def _write(split: Split, options: argparse.Namespace, pool: Pool) -> None:
     """Write a split, or the shards that are missing, with a progress bar."""
     directory = split.directory
     directory.mkdir(parents=True, exist_ok=True)
@@ -67,16 +66,16 @@ def _write(split: Split, settings: Settings, pool: Pool, shard_episodes: int | N
             directory,
             split.split,
             split.spec,
-            pool.lookahead(partial(make_episode, settings, split.spec), split.recordings),
+            pool.lookahead(partial(make_episode, options, split.spec), split.recordings),
             len(split.recordings),
-            episodes_per_shard=shard_episodes or min(fitting, _SHARD_EPISODES),
+            episodes_per_shard=options.shard_episodes or min(fitting, _SHARD_EPISODES),
             progress=bar,
         )
 
 
-def make_episode(settings: Settings, spec: EpisodeSpec, chosen: Chosen) -> Episode:
+def make_episode(options: argparse.Namespace, spec: EpisodeSpec, chosen: Chosen) -> Episode:
     """One episode of a split. Raises `BadRecording` if its files are not what they were when they were checked."""
-    episode, chunks = conversion.read_episode(settings, spec, chosen)
+    episode, chunks = conversion.read_episode(options, spec, chosen)
     return {**episode, "frames": np.concatenate(list(chunks))}
 
 

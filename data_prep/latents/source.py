@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 from data_prep.common.pool import Pool
 from data_prep.recordings import conversion
 from data_prep.recordings.splits import Split
-from data_prep.recordings.survey import Settings, journal_held
+from data_prep.recordings.survey import journal_held
 from rad_jax.data import DataError, Episode, Episodes, EpisodeSpec
 
 Frames = UInt8[np.ndarray, "t H W 3"]
@@ -103,7 +103,7 @@ def recorded_sources(options: argparse.Namespace, workers: int) -> list[tuple[Pa
     candidates = conversion.find_recordings(options)
     # One host checks, the others read what it found.
     with journal_held(options.dst, wait=True), Pool(min(workers, len(candidates))) as pool:
-        settings, splits = conversion.check_recordings(options, candidates, pool)
+        splits = conversion.check_recordings(options, candidates, pool)
     return [
         (
             split.directory,
@@ -113,12 +113,14 @@ def recorded_sources(options: argparse.Namespace, workers: int) -> list[tuple[Pa
                 num_episodes=len(split.recordings),
                 num_frames=split.num_frames,
                 digest=split.spec.info["recordings"],
-                read=partial(_read_recorded, settings, split),
+                read=partial(_read_recorded, options, split),
             ),
         )
         for split in splits
     ]
 
 
-def _read_recorded(settings: Settings, split: Split, number: int) -> tuple[Episode, Iterator[Frames]]:
-    return conversion.read_episode(settings, split.spec, split.recordings[number])
+def _read_recorded(
+    options: argparse.Namespace, split: Split, number: int
+) -> tuple[Episode, Iterator[Frames]]:
+    return conversion.read_episode(options, split.spec, split.recordings[number])

@@ -16,7 +16,7 @@ from data_prep.recordings import FORMATS, BadRecording, Candidate, find, frames,
 from data_prep.recordings.episode import episode_without_frames
 from data_prep.recordings.patterns import KINDS
 from data_prep.recordings.splits import TRAIN, Chosen, Division, Split, divide
-from data_prep.recordings.survey import Found, Settings, survey
+from data_prep.recordings.survey import Found, survey
 from data_prep.recordings.video import FrameChunks
 from rad_jax.data import DataError, Episode, EpisodeSpec
 from rad_jax.data.index import load_index
@@ -40,20 +40,19 @@ def find_recordings(options: argparse.Namespace) -> dict[str, Candidate]:
 
 def check_recordings(
     options: argparse.Namespace, candidates: Mapping[str, Candidate], pool: Pool
-) -> tuple[Settings, Sequence[Split]]:
-    """How recordings are read, and the splits they become; prints and reports what is left out. The journal must be held.
+) -> Sequence[Split]:
+    """The splits that recordings become; prints and reports what is left out. The journal must be held.
 
     Raises:
       DataError: no recording can be used, or too few for the options.
     """
-    settings = Settings(options.format, options.skip, options.size, options.test_frames)
     with closing(ProgressBar(f"{options.src}: checking")) as bar:
-        results = survey(candidates, settings, options.dst, pool, bar)
+        results = survey(candidates, options, pool, bar)
     division = divide(options, candidates, results)
     _report(options, results, division)
     if division.problem:
         raise DataError(f"{division.problem}; see {options.dst / REPORT}")
-    return settings, division.splits
+    return division.splits
 
 
 def _report(options: argparse.Namespace, results: Mapping[str, Found | str], division: Division) -> None:
@@ -97,14 +96,16 @@ def frame_bytes(spec: EpisodeSpec) -> int:
     return height * width * channels * (2 if "oracle" in spec.arrays else 1)
 
 
-def read_episode(settings: Settings, spec: EpisodeSpec, chosen: Chosen) -> tuple[Episode, FrameChunks]:
+def read_episode(
+    options: argparse.Namespace, spec: EpisodeSpec, chosen: Chosen
+) -> tuple[Episode, FrameChunks]:
     """An episode of a split without its frames, and these in chunks, which are decoded as they are asked for.
 
     Raises:
       BadRecording: the files are not what they were when they were checked.
     """
     found = chosen.found
-    recording = read(settings.format, chosen.candidate, skip=settings.skip, video_frames=found.video_frames)
+    recording = read(options.format, chosen.candidate, skip=options.skip, video_frames=found.video_frames)
     if recording.num_frames != found.num_frames:
         expected = f"{found.num_frames} as checked before"
         raise BadRecording(recording.video, f"{recording.num_frames} frames", expected)
