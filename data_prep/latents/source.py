@@ -104,20 +104,18 @@ def recorded_sources(options: argparse.Namespace, workers: int) -> list[tuple[Pa
     # One host checks, the others read what it found.
     with journal_held(options.dst, wait=True), Pool(min(workers, len(candidates))) as pool:
         splits = conversion.check_recordings(options, candidates, pool)
-    return [
-        (
-            split.directory,
-            Source(
-                split.split,
-                spec=split.spec,
-                num_episodes=len(split.recordings),
-                num_frames=split.num_frames,
-                digest=split.spec.info["recordings"],
-                read=partial(_read_recorded, options, split),
-            ),
-        )
-        for split in splits
-    ]
+    return [(split.directory, _recorded_source(options, split)) for split in splits]
+
+
+def _recorded_source(options: argparse.Namespace, split: Split) -> Source:
+    return Source(
+        split.split,
+        spec=split.spec,
+        num_episodes=len(split.recordings),
+        num_frames=split.num_frames,
+        digest=split.spec.info["recordings"],
+        read=partial(_read_recorded, options, split),
+    )
 
 
 def _read_recorded(

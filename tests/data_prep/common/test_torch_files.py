@@ -1,6 +1,5 @@
 """Files of torch.save: tensors and arrays come back by value, and no code in a file is run."""
 
-import os
 import pickle
 import sys
 from collections import OrderedDict
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 from data_prep.common.torch_files import TorchFileError, read_torch
+from tests.hostile import Attack
 
 torch = pytest.importorskip("torch")
 
@@ -48,16 +48,6 @@ def test_arrays_of_numpy_1_are_read(tmp_path):
 
     torch.save({}, tmp_path / "a.pt", pickle_module=SimpleNamespace(Pickler=Pickler, __name__="pickle"))
     assert read_torch(tmp_path / "a.pt")["bins"].tolist() == [3, 4]
-
-
-class Attack:
-    """Unpickled it makes a directory."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
 
 
 @pytest.mark.parametrize("place", ["alone", "in a state dict", "in an array"])
