@@ -102,8 +102,3 @@ def test_options_of_recordings_are_checked_in_a_line(options, message, recording
     words = options.replace("SRC", str(recordings)).split()
     assert encode(recordings, tmp_path / "latents", *words) == 2
     assert message in commands.refused(capsys, "encode_latents")
-
-
-def test_a_size_that_the_tokenizer_cannot_take_is_said(recordings, tmp_path, capsys):
-    assert encode(recordings, tmp_path / "latents", "--format", "vrag", "--size", "20x16") == 2
-    assert "16 x 20" in capsys.readouterr().err.splitlines()[-1]
