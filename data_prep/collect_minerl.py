@@ -91,12 +91,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--out", type=Path, required=True, help="directory of the recordings")
     add("--policy", choices=POLICIES, default="random", help="what the player does (random)")
     add("--episodes", type=positive, required=True, help="number of episodes of all workers")
-    add(
-        "--workers",
-        type=positive,
-        default=1,
-        help="processes, each with a game and a directory of its own (1)",
-    )
+    add("--workers", type=positive, default=1, help="processes, each with its own game and directory (1)")
     add("--frames", type=at_least(2), default=1201, help="of an episode (1201)")
     add("--size", type=size, default=(360, 640), metavar="WIDTHxHEIGHT", help="of the frames (640x360)")
     add("--seed", type=natural, default=0, help="of the actions; the game chooses its worlds (0)")

@@ -16,7 +16,7 @@ turn in place (rotate), walk a lap and repeat it (polygon), or go out and come b
 import argparse
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 
@@ -25,18 +25,10 @@ import numpy as np
 from data_prep.common.command import run
 from data_prep.common.pool import Pool
 from data_prep.common.progress_bar import ProgressBar
-from data_prep.recordings import Candidate, frames
-from data_prep.recordings.conversion import (
-    PROGRAM,
-    check_recordings,
-    find_recordings,
-    frame_bytes,
-    open_recording,
-    parser,
-)
-from data_prep.recordings.episode import episode_without_frames
-from data_prep.recordings.splits import Split
-from data_prep.recordings.survey import Found, Settings, journal_held
+from data_prep.recordings import conversion
+from data_prep.recordings.conversion import PROGRAM
+from data_prep.recordings.splits import Chosen, Split
+from data_prep.recordings.survey import journal_held
 from rad_jax.data import DataError, Episode, EpisodeSpec, write_split
 
 _SHARD_BYTES, _SHARD_EPISODES = 2**27, 1024
@@ -44,57 +36,47 @@ _SHARD_BYTES, _SHARD_EPISODES = 2**27, 1024
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    options = parser(__doc__).parse_args(arguments)
+    options = conversion.parser(description=__doc__).parse_args(arguments)
     return run(PROGRAM, partial(convert, options))
 
 
 def convert(options: argparse.Namespace) -> None:
     """Check, report, write; see the module's text. Raises `DataError`, `BadRecording` or `OSError`."""
-    candidates = find_recordings(options)
+    candidates = conversion.find_recordings(options)
     with journal_held(options.dst, wait=False), Pool(min(options.workers, len(candidates))) as pool:
-        settings, splits = check_recordings(options, candidates, pool)
-        for split in splits:
-            _write(split, settings, candidates, pool, options.shard_episodes)
+        for split in conversion.check_recordings(options, candidates, pool):
+            _write(split, options, pool)
 
 
-def _write(
-    split: Split,
-    settings: Settings,
-    candidates: Mapping[str, Candidate],
-    pool: Pool,
-    shard_episodes: int | None,
-) -> None:
+def _write(split: Split, options: argparse.Namespace, pool: Pool) -> None:
     """Write a split, or the shards that are missing, with a progress bar."""
     directory = split.directory
     directory.mkdir(parents=True, exist_ok=True)
-    frame = frame_bytes(split.spec)
-    total, free = sum(split.lengths) * frame, shutil.disk_usage(directory).free
+    frame = conversion.frame_bytes(split.spec)
+    total, free = split.num_frames * frame, shutil.disk_usage(directory).free
     written = sum(path.stat().st_size for path in directory.glob(f"{split.spec.name}-{split.split}.*"))
     if total > free + written:
         raise DataError(
             f"{directory} needs {total / 1e9:.1f} GB, {free / 1e9:.1f} are free: choose a smaller --size, or "
             "encode the recordings into latents at once (data_prep.encode_latents)"
         )
-    fitting = max(_SHARD_BYTES // (frame * max(split.lengths)), 1)
-    jobs = [(candidates[found.id], found, n) for found, n in zip(split.found, split.contexts, strict=True)]
+    fitting = max(_SHARD_BYTES // (frame * max(each.length for each in split.recordings)), 1)
     with closing(ProgressBar(f"{directory} {split.split}")) as bar:
         write_split(
             directory,
             split.split,
             split.spec,
-            pool.lookahead(partial(make_episode, settings, split.spec), jobs),
-            len(jobs),
-            episodes_per_shard=shard_episodes or min(fitting, _SHARD_EPISODES),
+            pool.lookahead(partial(make_episode, options, split.spec), split.recordings),
+            len(split.recordings),
+            episodes_per_shard=options.shard_episodes or min(fitting, _SHARD_EPISODES),
             progress=bar,
         )
 
 
-def make_episode(settings: Settings, spec: EpisodeSpec, job: tuple[Candidate, Found, int | None]) -> Episode:
+def make_episode(options: argparse.Namespace, spec: EpisodeSpec, chosen: Chosen) -> Episode:
     """One episode of a split. Raises `BadRecording` if its files are not what they were when they were checked."""
-    candidate, found, n_context = job
-    recording = open_recording(settings, candidate, found, spec)
-    shown = np.concatenate(list(frames(recording, spec.arrays["frames"][0][:2])))
-    return {**episode_without_frames(recording, spec, n_context), "frames": shown}
+    episode, chunks = conversion.read_episode(options, spec, chosen)
+    return {**episode, "frames": np.concatenate(list(chunks))}
 
 
 if __name__ == "__main__":

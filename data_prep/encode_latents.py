@@ -22,9 +22,9 @@ from functools import partial
 from pathlib import Path
 
 from data_prep.common.command import Parser, positive, run
-from data_prep.latents import recordings
 from data_prep.latents.job import Job, encode_shards, local_devices, make_job
-from data_prep.latents.source import split_source
+from data_prep.latents.source import recorded_sources, split_source
+from data_prep.recordings import conversion
 from rad_jax import tokenizer as tokenizers
 from rad_jax.data import DataError
 from rad_jax.data.index import FILE, index_locked, load_index
@@ -65,7 +65,7 @@ def make_jobs(options: argparse.Namespace) -> list[Job]:
         raise DataError("--dst: latents need a directory of their own, expected another one than --src")
     if options.format:
         tokenizer, weights = open_tokenizer(options, None)
-        sources = recordings.open_recordings(options.recordings, options.workers)
+        sources = recorded_sources(options.recordings, options.workers)
     else:
         index = load_index(options.src)
         if index is None:
@@ -151,7 +151,11 @@ def parse(program: str, description: str | None, arguments: Sequence[str] | None
         if getattr(options, name) is not None:
             setattr(options, name, getattr(options, name).absolute())
     if options.format is not None:
-        options.recordings = recordings.parse(program, options, rest)
+        if len(options.split or ()) > 1:
+            parser.error("argument --split: recordings become one split, and test episodes")
+        shared = ["--format", options.format, "--src", options.src, "--dst", options.dst]
+        shared += ["--split", *options.split] if options.split else []
+        options.recordings = conversion.parser(program).parse_args([*map(os.fspath, shared), *rest])
     elif rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return options

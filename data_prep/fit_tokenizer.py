@@ -35,9 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--patch", default=8, type=positive, help="pixels along a side of a patch (8)")
     add("--channels", default=16, type=positive, help="channels of the latents (16)")
     add("--frames", default=4096, type=positive, help="frames to fit to (4096)")
-    add(
-        "--decoder-steps", default=0, type=natural, help="training steps of the residual decoder; 0: none (0)"
-    )
+    add("--decoder-steps", default=0, type=natural, help="training steps of the residual decoder (0, none)")
     add("--seed", default=0, type=natural, help="seed of the choice of frames and of the decoder (0)")
     options = parser.parse_args(arguments)
     return run(PROGRAM, partial(fit_tokenizer, options), continues=False)

@@ -7,6 +7,7 @@ Needs the extra: pip install 'rad_jax[torch]'
 
 import os
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,8 @@ def read_torch(path: str | os.PathLike) -> Any:
     The values are not checked: they may be NaN.
 
     Raises:
-      TorchFileError: the file is missing or damaged, holds more than data, or PyTorch is not installed.
+      TorchFileError: the file is missing or damaged, holds more than data, a tensor claims more bytes than the file has (as one
+        of stride 0 can), or PyTorch is not installed.
     """
     try:
         import torch
@@ -33,7 +35,9 @@ def read_torch(path: str | os.PathLike) -> Any:
         raise TorchFileError(f"{path}: reading it needs PyTorch: pip install 'rad_jax[torch]'") from None
     try:
         with torch.serialization.safe_globals(_numpy_globals()):
-            return _as_numpy(torch.load(path, map_location="cpu", weights_only=True))
+            return _as_numpy(torch.load(path, map_location="cpu", weights_only=True), Path(path))
+    except TorchFileError:
+        raise
     except OSError as error:
         raise TorchFileError(f"{path}: {error.strerror or error}") from None
     except pickle.UnpicklingError:
@@ -54,14 +58,19 @@ def _numpy_globals() -> list[Any]:
     return [*functions, *old_names, np.ndarray, np.dtype, *(type(np.dtype(name)) for name in DTYPES)]
 
 
-def _as_numpy(value: Any) -> Any:
+def _as_numpy(value: Any, path: Path, *names: object) -> Any:
+    """The content with tensors as arrays; ``names`` lead to it from the whole of the file."""
     import torch
 
     if isinstance(value, torch.Tensor):
+        claimed, size = value.numel() * value.element_size(), path.stat().st_size
+        if claimed > size:
+            name = "/".join(map(str, names))
+            raise TorchFileError(f"{path}: tensor {name!r} claims {claimed} bytes, the file has {size}")
         value = value.detach()
         return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
     if isinstance(value, dict):
-        return {key: _as_numpy(item) for key, item in value.items()}
+        return {key: _as_numpy(item, path, *names, key) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(map(_as_numpy, value))
+        return type(value)(_as_numpy(item, path, *names, place) for place, item in enumerate(value))
     return value

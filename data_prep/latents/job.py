@@ -170,9 +170,7 @@ def local_devices(workers: int) -> list[jax.Device]:
     devices, or one that it shares with others."""
     devices = jax.local_devices()
     count = max(1, len(devices) // workers)
-    name = (
-        current_process().name
-    )  # such as "SpawnProcess-3"; the numbers of a pool's processes are consecutive
-    number = int(re.search(r"\d*$", name)[0] or 0)
+    # A name such as "SpawnProcess-3"; the numbers of a pool's processes are consecutive.
+    number = int(re.search(r"\d*$", current_process().name)[0] or 0)
     first = number % workers * count % len(devices)
     return devices[first : first + count]

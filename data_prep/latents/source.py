@@ -1,5 +1,10 @@
-"""Where the frames to encode come from: here a data set; recordings are in `data_prep.latents.recordings`."""
+"""Where the frames to encode come from: a data set, or recordings, without a data set of raw frames in between.
 
+Options and the choice of episodes of recordings are those of `data_prep.convert`. Encoding them gives what encoding their data
+set would give, except for the record of where the frames came from.
+"""
+
+import argparse
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -10,6 +15,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from data_prep.common.pool import Pool
+from data_prep.recordings import conversion
+from data_prep.recordings.splits import Split
+from data_prep.recordings.survey import journal_held
 from rad_jax.data import DataError, Episode, Episodes, EpisodeSpec
 
 Frames = UInt8[np.ndarray, "t H W 3"]
@@ -59,11 +68,11 @@ def split_source(directory: Path, split: str) -> Source:
         num_episodes=len(episodes),
         num_frames=int(episodes.lengths.sum()),
         digest=hashlib.sha256(json.dumps([episodes.ids, episodes.checksums]).encode()).hexdigest(),
-        read=partial(_read, episodes),
+        read=partial(_read_stored, episodes),
     )
 
 
-def _read(episodes: Episodes, number: int) -> tuple[Episode, Iterator[Frames]]:
+def _read_stored(episodes: Episodes, number: int) -> tuple[Episode, Iterator[Frames]]:
     episode = {**episodes.static(number), "episode_id": episodes.ids[number]}
 
     def frames() -> Iterator[Frames]:
@@ -76,3 +85,40 @@ def _read(episodes: Episodes, number: int) -> tuple[Episode, Iterator[Frames]]:
         episode.update({name: np.concatenate([arrays[name] for arrays in others]) for name in others[0]})
 
     return episode, frames()
+
+
+def recorded_sources(options: argparse.Namespace, workers: int) -> list[tuple[Path, Source]]:
+    """Checks all recordings and divides them into splits; returns each with the directory of its latents.
+
+    Prints and reports which recordings are skipped, and why. The digest of a split is a hash of its recordings' names, numbers
+    of frames and file sizes.
+
+    Args:
+      options: of `data_prep.convert`.
+      workers: processes that check.
+
+    Raises:
+      DataError: there are no such recordings, or none of them can be used.
+    """
+    candidates = conversion.find_recordings(options)
+    # One host checks, the others read what it found.
+    with journal_held(options.dst, wait=True), Pool(min(workers, len(candidates))) as pool:
+        splits = conversion.check_recordings(options, candidates, pool)
+    return [(split.directory, _recorded_source(options, split)) for split in splits]
+
+
+def _recorded_source(options: argparse.Namespace, split: Split) -> Source:
+    return Source(
+        split.split,
+        spec=split.spec,
+        num_episodes=len(split.recordings),
+        num_frames=split.num_frames,
+        digest=split.spec.info["recordings"],
+        read=partial(_read_recorded, options, split),
+    )
+
+
+def _read_recorded(
+    options: argparse.Namespace, split: Split, number: int
+) -> tuple[Episode, Iterator[Frames]]:
+    return conversion.read_episode(options, split.spec, split.recordings[number])

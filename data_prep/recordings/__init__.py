@@ -57,7 +57,8 @@ def read(
         recording = recording.cut(0, recording.num_frames - 1)
     elif counted != shown:
         others = " and ".join(path.name for path in candidate.files.values() if path != recording.video)
-        raise BadRecording(recording.video, f"{counted} frames", f"{shown} as {others} says")
+        expected = f"{shown - 1} or {shown}" if recording.source.spare_row else f"{shown}"
+        raise BadRecording(recording.video, f"{counted} frames", f"{expected} as {others} says")
     skip = recording.source.skip if skip is None else skip
     return check(replace(recording.cut(skip) if skip else recording, video_frames=counted))
 

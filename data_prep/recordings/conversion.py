@@ -12,11 +12,13 @@ from pathlib import Path
 from data_prep.common.command import Parser, natural, positive, size
 from data_prep.common.pool import Pool
 from data_prep.common.progress_bar import ProgressBar
-from data_prep.recordings import FORMATS, BadRecording, Candidate, Recording, find, read, source
+from data_prep.recordings import FORMATS, BadRecording, Candidate, find, frames, read, source
+from data_prep.recordings.episode import episode_without_frames
 from data_prep.recordings.patterns import KINDS
-from data_prep.recordings.splits import TRAIN, Division, Split, divide
-from data_prep.recordings.survey import Found, Settings, survey
-from rad_jax.data import DataError, EpisodeSpec
+from data_prep.recordings.splits import TRAIN, Chosen, Division, Split, divide
+from data_prep.recordings.survey import Found, survey
+from data_prep.recordings.video import FrameChunks
+from rad_jax.data import DataError, Episode, EpisodeSpec
 from rad_jax.data.index import load_index
 from rad_jax.data.spec import check_name
 from rad_jax.files import write_json
@@ -38,20 +40,19 @@ def find_recordings(options: argparse.Namespace) -> dict[str, Candidate]:
 
 def check_recordings(
     options: argparse.Namespace, candidates: Mapping[str, Candidate], pool: Pool
-) -> tuple[Settings, Sequence[Split]]:
-    """How recordings are read, and the splits they become; prints and reports what is left out. The journal must be held.
+) -> Sequence[Split]:
+    """The splits that recordings become; prints and reports what is left out. The journal must be held.
 
     Raises:
       DataError: no recording can be used, or too few for the options.
     """
-    settings = Settings(options.format, options.skip, options.size, options.test_frames)
     with closing(ProgressBar(f"{options.src}: checking")) as bar:
-        results = survey(candidates, settings, options.dst, pool, bar)
-    division = divide(options, results)
+        results = survey(candidates, options, pool, bar)
+    division = divide(options, candidates, results)
     _report(options, results, division)
     if division.problem:
         raise DataError(f"{division.problem}; see {options.dst / REPORT}")
-    return settings, division.splits
+    return division.splits
 
 
 def _report(options: argparse.Namespace, results: Mapping[str, Found | str], division: Division) -> None:
@@ -60,7 +61,10 @@ def _report(options: argparse.Namespace, results: Mapping[str, Found | str], div
     content = {
         "format": options.format,
         "recordings": len(results),
-        "splits": {f"{each.directory}: {each.split}": [one.id for one in each.found] for each in splits},
+        "splits": {
+            f"{each.directory}: {each.split}": [one.candidate.id for one in each.recordings]
+            for each in splits
+        },
         "skipped": [{"id": name, "reason": reason} for name, reason in division.skipped.items()],
         "without_pose": division.without_pose,
         "notes": [
@@ -79,10 +83,10 @@ def _report(options: argparse.Namespace, results: Mapping[str, Found | str], div
         for line in lines[:_NAMED] + more:
             print(f"{PROGRAM}: {line}", file=sys.stderr)
     for each in splits:
-        frames, pose = sum(each.lengths), " ".join(each.spec.info.get("pose", ["not known"]))
+        size, pose = frame_bytes(each.spec) * each.num_frames, each.spec.info.get("pose", ["not known"])
         print(
-            f"{each.directory}, {each.split}: {len(each.found)} of {len(results)} recordings, {frames} frames, "
-            f"{frame_bytes(each.spec) * frames / 1e9:.2f} GB; pose: {pose}"
+            f"{each.directory}, {each.split}: {len(each.recordings)} of {len(results)} recordings, "
+            f"{each.num_frames} frames, {size / 1e9:.2f} GB; pose: {' '.join(pose)}"
         )
 
 
@@ -92,17 +96,22 @@ def frame_bytes(spec: EpisodeSpec) -> int:
     return height * width * channels * (2 if "oracle" in spec.arrays else 1)
 
 
-def open_recording(settings: Settings, candidate: Candidate, found: Found, spec: EpisodeSpec) -> Recording:
-    """The recording of an episode, cut to the frames of an evaluation if the schema is for one; its video is not decoded.
+def read_episode(
+    options: argparse.Namespace, spec: EpisodeSpec, chosen: Chosen
+) -> tuple[Episode, FrameChunks]:
+    """An episode of a split without its frames, and these in chunks, which are decoded as they are asked for.
 
     Raises:
-      BadRecording: its files are not what they were when they were checked.
+      BadRecording: the files are not what they were when they were checked.
     """
-    recording = read(settings.format, candidate, skip=settings.skip, video_frames=found.video_frames)
-    frames = recording.num_frames
-    if frames != found.num_frames:
-        raise BadRecording(recording.video, f"{frames} frames", f"{found.num_frames} as checked before")
-    return recording.cut(0, settings.first) if settings.first and "n_context" in spec.statics else recording
+    found = chosen.found
+    recording = read(options.format, chosen.candidate, skip=options.skip, video_frames=found.video_frames)
+    if recording.num_frames != found.num_frames:
+        expected = f"{found.num_frames} as checked before"
+        raise BadRecording(recording.video, f"{recording.num_frames} frames", expected)
+    recording = recording.cut(0, chosen.length)
+    episode = episode_without_frames(recording, spec, chosen.n_context)
+    return episode, frames(recording, spec.arrays["frames"][0][:2])
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -131,9 +140,9 @@ def _check(options: argparse.Namespace) -> None:
             raise DataError(f"{directory} holds the data set {index['name']!r}: use another directory")
 
 
-def parser(description: str | None = None) -> Parser:
+def parser(program: str = PROGRAM, description: str | None = None) -> Parser:
     """The options of the command."""
-    parser = Parser(PROGRAM, description)
+    parser = Parser(program, description)
     add = parser.add_argument
     add("--format", required=True, choices=FORMATS, metavar="|".join(FORMATS), help="whose files they are")
     add("--src", required=True, type=Path, help="directory of the recordings, at any depth")

@@ -20,9 +20,6 @@ from data_prep.recordings.recording import Recording
 from data_prep.recordings.video import scale
 from rad_jax.data import Episode, EpisodeSpec
 
-Shapes = Mapping[str, Sequence[Any]]
-"""[shape, dtype] by name, in lists, as JSON has them."""
-
 _SCALE = {"x": 1 / 32, "y": 1 / 32, "z": 1 / 32, "pitch": 1 / 90}
 _NEEDED = {"x", "z", "yaw"}
 _IMAGE = 4  # axes of a per-frame array of images
@@ -33,44 +30,42 @@ class Traits:
     """What decides which recordings fit into one data set; the same after a journey through JSON.
 
     Attributes:
-      size: [height, width] of its frames.
-      arrays, statics: shapes and dtypes of what else it has, beside frames, actions and pose; images without their size.
+      arrays, statics: [shape, dtype] by name of what its episodes have beside the pose, for each frame and once.
       pose: columns of the pose that are known in every frame but the first, which need not be known.
     """
 
-    size: Sequence[int]
-    arrays: Shapes
-    statics: Shapes
+    arrays: Mapping[str, Sequence[Any]]
+    statics: Mapping[str, Sequence[Any]]
     pose: Sequence[str]
 
 
 def traits(recording: Recording, size: Sequence[int] | None = None) -> Traits:
     """The traits of a recording whose frames will have a size; None: their own. Raises `BadRecording`."""
-    if size is None:
-        size = next(frames(recording)).shape[1:3]
+    image = [*(next(frames(recording)).shape[1:3] if size is None else size), 3]
+    arrays = {"frames": [image, "uint8"], "actions": [[len(recording.source.actions)], "float32"]}
+    for name, array in recording.arrays.items():
+        arrays[name] = [image if array.ndim == _IMAGE else list(array.shape[1:]), array.dtype.name]
+    if recording.camera_deg is not None:
+        arrays["camera_deg"] = [[2], "float32"]
+    statics = {name: [list(array.shape), array.dtype.name] for name, array in recording.statics.items()}
     known = np.isfinite(recording.pose[1:]).all(0)
-    shapes = {n: [] if a.ndim == _IMAGE else list(a.shape[1:]) for n, a in recording.arrays.items()}
-    return Traits(
-        size=list(size),
-        arrays={name: [shape, recording.arrays[name].dtype.name] for name, shape in shapes.items()},
-        statics={name: [list(a.shape), a.dtype.name] for name, a in recording.statics.items()},
-        pose=[name for name, is_known in zip(recording.source.pose, known, strict=True) if is_known],
-    )
+    pose = [name for name, is_known in zip(recording.source.pose, known, strict=True) if is_known]
+    return Traits(arrays, statics, pose)
 
 
 def common(all_traits: Sequence[Traits]) -> Traits:
     """The traits of a data set of recordings: those that most of them have, and the pose columns that all of these know."""
-    keys = [json.dumps([each.size, each.arrays, each.statics], sort_keys=True) for each in all_traits]
+    keys = [json.dumps([each.arrays, each.statics], sort_keys=True) for each in all_traits]
     key = Counter(keys).most_common(1)[0][0]
     chosen = [each for each, other in zip(all_traits, keys, strict=True) if other == key]
     pose = [name for name in chosen[0].pose if all(name in each.pose for each in chosen)]
-    return Traits(chosen[0].size, chosen[0].arrays, chosen[0].statics, pose)
+    return Traits(chosen[0].arrays, chosen[0].statics, pose)
 
 
 def misfit(own: Traits, of_all: Traits) -> str:
     """Why a recording does not fit into a data set; empty if it does."""
-    if own.size != of_all.size:
-        (height, width), (rows, columns) = own.size, of_all.size
+    (height, width, _), (rows, columns, _) = (each.arrays["frames"][0] for each in (own, of_all))
+    if (height, width) != (rows, columns):
         return f"frames of {width}x{height} px, most others have {columns}x{rows} (give --size to scale them)"
     mine, theirs = ({**each.arrays, **each.statics} for each in (own, of_all))
     for name in sorted({*mine, *theirs}):
@@ -91,14 +86,11 @@ def episode_spec(
       context: whether its episodes are for evaluation and have ``n_context``.
       info: added to what is known of the format.
     """
-    image = (*common_traits.size, 3)
-    arrays = {"frames": (image, "uint8"), "actions": ((len(source.actions),), "float32")}
-    for name, (shape, dtype) in common_traits.arrays.items():
-        arrays[name] = (image if dtype == "uint8" else tuple(shape), dtype)
-    statics = {name: (tuple(shape), dtype) for name, (shape, dtype) in common_traits.statics.items()}
+    arrays, statics = (
+        {name: (tuple(shape), dtype) for name, (shape, dtype) in group.items()}
+        for group in (common_traits.arrays, common_traits.statics)
+    )
     facts = {"source": source.title, "format": source.format, "actions": source.actions, "fps": source.fps}
-    if source.is_minecraft:
-        arrays["camera_deg"] = ((2,), "float32")
     columns = _pose_columns(source, common_traits)
     if columns:
         arrays["pose"] = ((len(columns),), "float32")

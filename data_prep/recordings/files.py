@@ -211,9 +211,8 @@ def read_json_rows(path: Path) -> list[JsonObject]:
 def read_json_lines(path: Path) -> list[JsonObject]:
     """The object of every line of a file of JSON lines; an empty line is only allowed at the end."""
     lines = _text(path).rstrip().split("\n")
-    places = [f"line {number}" for number in range(1, len(lines) + 1)]
     return [
-        JsonObject(path, at, _parse(path, line, f"{at}: ")) for at, line in zip(places, lines, strict=True)
+        JsonObject(path, f"line {n}", _parse(path, line, f"line {n}: ")) for n, line in enumerate(lines, 1)
     ]
 
 

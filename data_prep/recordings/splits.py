@@ -2,13 +2,14 @@
 
 import argparse
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from data_prep.recordings import source
+from data_prep.recordings import Candidate, source
 from data_prep.recordings.episode import common, episode_spec, misfit
 from data_prep.recordings.survey import Found
 from rad_jax.data import EpisodeSpec
@@ -18,24 +19,35 @@ CONTEXT_SHARE = 0.6  # of the frames of an evaluation, where nothing else says h
 
 
 @dataclass(frozen=True)
-class Split:
-    """One split to write.
+class Chosen:
+    """A recording of a split.
 
     Attributes:
-      directory: where.
-      split: its name.
-      spec: the schema of its episodes.
-      found: its recordings.
-      lengths: how many frames of each are stored.
-      contexts: for an evaluation, how many frames of each are given; else None for each.
+      candidate: its files.
+      found: what the survey found of it.
+      length: how many of its frames are stored.
+      n_context: for an evaluation, how many of these are given; else None.
     """
+
+    candidate: Candidate
+    found: Found
+    length: int
+    n_context: int | None
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split to write: the directory, its name, the schema of its episodes, and the recordings that they are made of."""
 
     directory: Path
     split: str
     spec: EpisodeSpec
-    found: Sequence[Found]
-    lengths: Sequence[int]
-    contexts: Sequence[int | None]
+    recordings: Sequence[Chosen]
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of all its episodes."""
+        return sum(each.length for each in self.recordings)
 
 
 @dataclass(frozen=True)
@@ -56,74 +68,80 @@ class Division:
     problem: str
 
 
-def divide(options: argparse.Namespace, results: Mapping[str, Found | str]) -> Division:
+def divide(
+    options: argparse.Namespace, candidates: Mapping[str, Candidate], results: Mapping[str, Found | str]
+) -> Division:
     """Divide the recordings of a survey into splits, by the options of `data_prep.recordings.conversion.parser`."""
     skipped = {name: reason for name, reason in results.items() if isinstance(reason, str)}
 
-    def usable(found: Sequence[Found], defect: Callable[[Found], str]) -> list[Found]:
-        skipped.update({each.id: reason for each in found if (reason := defect(each))})
-        return [each for each in found if each.id not in skipped]
+    def usable(recordings: Sequence[Chosen], defect: Callable[[Chosen], str]) -> list[Chosen]:
+        skipped.update({each.found.id: reason for each in recordings if (reason := defect(each))})
+        return [each for each in recordings if each.found.id not in skipped]
 
-    found = [each for each in results.values() if isinstance(each, Found)]
-    fewest, fewer = options.min_frames or 0, f"frames, fewer than --min-frames {options.min_frames}"
-    found = usable(found, lambda each: f"{each.num_frames} {fewer}" if each.num_frames < fewest else "")
-    of_all = common([each.traits for each in found]) if found else None
-    found = usable(found, lambda each: misfit(each.traits, of_all))
-    columns = {name: None for each in found for name in each.traits.pose}  # a dict keeps their order
-    lacking = {each.id: [name for name in columns if name not in each.traits.pose] for each in found}
+    all_found = [found for found in results.values() if isinstance(found, Found)]
+    recordings = [_for_evaluation(options, candidates[found.id], found) for found in all_found]
+    recordings = usable(recordings, lambda each: _too_short(options, each.found))
+    of_all = common([each.found.traits for each in recordings]) if recordings else None
+    recordings = usable(recordings, lambda each: misfit(each.found.traits, of_all))
+    known = {each.found.id: each.found.traits.pose for each in recordings}
+    columns = dict.fromkeys(itertools.chain.from_iterable(known.values()))  # a dict keeps their order
+    lacking = {name: [column for column in columns if column not in own] for name, own in known.items()}
     if options.split != TRAIN:
-        found = usable(found, lambda each: _no_evaluation(options, each))
-    chosen, problem = _choose(options, found, len(results))
+        recordings = usable(recordings, lambda each: _no_evaluation(options, each))
+    chosen, problem = _choose(options, recordings, len(results))
     splits = []
     for directory, split, members in chosen:
-        testing = split != TRAIN
-        about = _info(options, split, members)
-        spec = episode_spec(source(options.format), of_all, context=testing, info=about)
-        lengths = [_length(options, each) if testing else each.num_frames for each in members]
-        contexts = [_context(options, each) if testing else None for each in members]
-        splits.append(Split(directory, split, spec, members, lengths, contexts))
+        about = _info(options, split, [each.found for each in members])
+        spec = episode_spec(source(options.format), of_all, context=split != TRAIN, info=about)
+        if split == TRAIN:
+            members = [replace(each, length=each.found.num_frames, n_context=None) for each in members]
+        splits.append(Split(directory, split, spec, members))
     without_pose = {name: unknown for name, unknown in lacking.items() if unknown}
     return Division(splits, dict(sorted(skipped.items())), without_pose, problem)
 
 
-def _no_evaluation(options: argparse.Namespace, each: Found) -> str:
+def _for_evaluation(options: argparse.Namespace, candidate: Candidate, found: Found) -> Chosen:
+    length = min(found.num_frames, options.test_frames or found.num_frames)
+    stated = found.pattern_context if options.pattern else found.n_context
+    return Chosen(
+        candidate, found, length, options.context or stated or max(1, round(CONTEXT_SHARE * length))
+    )
+
+
+def _too_short(options: argparse.Namespace, found: Found) -> str:
+    if found.num_frames >= (options.min_frames or 0):
+        return ""
+    return f"{found.num_frames} frames, fewer than --min-frames {options.min_frames}"
+
+
+def _no_evaluation(options: argparse.Namespace, each: Chosen) -> str:
     """Why a recording cannot be evaluated; empty if it can."""
-    if options.pattern and each.pattern != options.pattern:
-        return f"its pattern is {each.pattern or 'none that is known'}, wanted {options.pattern}"
-    context, frames = _context(options, each), _length(options, each)
-    if context >= frames:
-        return f"a context of {context} among {frames} frames leaves nothing to predict"
+    pattern = each.found.pattern
+    if options.pattern and pattern != options.pattern:
+        return f"its pattern is {pattern or 'none that is known'}, wanted {options.pattern}"
+    if each.n_context >= each.length:
+        return f"a context of {each.n_context} among {each.length} frames leaves nothing to predict"
     return ""
 
 
-def _context(options: argparse.Namespace, each: Found) -> int:
-    """How many frames of a recording an evaluation gives."""
-    stated = each.pattern_context if options.pattern else each.n_context
-    return options.context or stated or max(1, round(CONTEXT_SHARE * _length(options, each)))
-
-
-def _length(options: argparse.Namespace, each: Found) -> int:
-    """How many frames an evaluation has."""
-    return min(each.num_frames, options.test_frames or each.num_frames)
-
-
 def _choose(
-    options: argparse.Namespace, found: list[Found], total: int
-) -> tuple[list[tuple[Path, str, list[Found]]], str]:
+    options: argparse.Namespace, usable: list[Chosen], total: int
+) -> tuple[list[tuple[Path, str, list[Chosen]]], str]:
     """Directory, name and recordings of every split, or what is wrong."""
-    if not found:
+    if not usable:
         return [], f"none of {total} recordings can be used"
     if options.test_dst is None:
-        return [(options.dst, options.split, found)], ""
-    able = [each for each in found if not _no_evaluation(options, each)]
-    count = options.test_episodes or round((options.test_share or 0) * len(found))
+        return [(options.dst, options.split, usable)], ""
+    able = [each for each in usable if not _no_evaluation(options, each)]
+    count = options.test_episodes or round((options.test_share or 0) * len(usable))
     if not 0 < count <= len(able):
         return [], f"{count} test episodes: {len(able)} of {total} recordings can be evaluated"
-    names = {each.id for each in able[-count:]}
-    training = [each for each in found if each.id not in names]
+    testing = able[-count:]
+    names = {each.found.id for each in testing}
+    training = [each for each in usable if each.found.id not in names]
     if not training:
-        return [], f"{count} test episodes of {len(found)} leave none to train on: give --split test for all"
-    return [(options.dst, TRAIN, training), (options.test_dst, TEST, able[-count:])], ""
+        return [], f"{count} test episodes of {len(usable)} leave none to train on: give --split test for all"
+    return [(options.dst, TRAIN, training), (options.test_dst, TEST, testing)], ""
 
 
 def _info(options: argparse.Namespace, split: str, chosen: Sequence[Found]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ and times of its files, so that a run that was stopped, or is repeated, checks o
 be used is not in it and is checked again: the reason may have been of the moment, such as a file that could not be opened.
 """
 
+import argparse
 import contextlib
 import hashlib
 import json
@@ -24,23 +25,8 @@ from rad_jax.data.spec import check_file_name
 from rad_jax.files import FileLock, Locked
 
 JOURNAL, LOCK = "checked.jsonl", "checked.lock"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The options on which the result of a check depends.
-
-    Attributes:
-      format: name of the reader.
-      skip: frames left out at the start; None for the format's own number.
-      size: (height, width) that frames will be scaled to; None for their own.
-      first: patterns are looked for in so many frames from the start; None for all.
-    """
-
-    format: str
-    skip: int | None = None
-    size: tuple[int, int] | None = None
-    first: int | None = None
+DECIDING = ("format", "skip", "size", "test_frames")
+"""Options of `data_prep.convert` on which the result of a check depends."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +57,7 @@ class Found:
 
 def survey(
     candidates: Mapping[str, Candidate],
-    settings: Settings,
-    directory: Path,
+    options: argparse.Namespace,
     pool: Pool,
     progress: Callable[[int, int], None],
 ) -> dict[str, Found | str]:
@@ -80,12 +65,12 @@ def survey(
 
     Args:
       candidates: of `data_prep.recordings.find`, by id.
-      settings: how they are read.
-      directory: that of the journal, which the caller holds; see `journal_held`.
+      options: of `data_prep.convert`. The caller holds the journal in ``options.dst``; see `journal_held`.
       pool: the processes that do the work.
       progress: called with the number of results so far, and how many there will be.
     """
-    path, head = directory / JOURNAL, json.dumps({"readers": _version(), "settings": vars(settings)})
+    settings = {name: getattr(options, name) for name in DECIDING}
+    path, head = options.dst / JOURNAL, json.dumps({"readers": _version(), "settings": settings})
     kept, states = _read_journal(path, head), {name: _state(each) for name, each in candidates.items()}
     results: dict[str, Found | str] = {
         n: found for n, (state, found) in kept.items() if states.get(n) == state
@@ -95,7 +80,7 @@ def survey(
     with open(path, "a" if kept else "w", encoding="utf-8") as journal:
         if not kept:
             journal.write(head)
-        for candidate, result in zip(missing, pool.map(partial(inspect, settings), missing), strict=True):
+        for candidate, result in zip(missing, pool.map(partial(inspect, options), missing), strict=True):
             results[candidate.id] = result
             if isinstance(result, Found):
                 entry = {"state": states[candidate.id], "found": asdict(result)}
@@ -105,13 +90,13 @@ def survey(
     return {name: results[name] for name in candidates}
 
 
-def inspect(settings: Settings, candidate: Candidate) -> Found | str:
+def inspect(options: argparse.Namespace, candidate: Candidate) -> Found | str:
     """Checks one recording, its frames included; returns why it cannot be used, if so."""
     try:
         check_file_name("the name of the recording", candidate.id)
-        recording = read(settings.format, candidate, skip=settings.skip)
-        own = traits(recording, settings.size)
-        pattern = find_pattern(recording if settings.first is None else recording.cut(0, settings.first))
+        recording = read(options.format, candidate, skip=options.skip)
+        own = traits(recording, options.size)
+        pattern = find_pattern(recording.cut(0, options.test_frames))
     except (DataError, BadRecording) as error:
         return str(error)
     return Found(

@@ -1,8 +1,7 @@
 """A tokenizer that is a network: its weights are an argument of compiled programs, and it runs in chunks of bounded memory.
 
-A tokenizer is a pytree whose leaves are its weights. Passed to a compiled function as an argument, its weights stay data;
-closed over, they would be compiled into the program: hundreds of megabytes that each compilation reads and each cached program
-holds.
+Closed over by a compiled function, its weights would be compiled into the program: hundreds of megabytes that each compilation
+reads and each cached program holds.
 """
 
 import dataclasses

@@ -6,6 +6,7 @@ on a CPU of two cores had the same ratio.
 
 import dataclasses
 import functools
+import operator
 
 import jax
 
@@ -25,27 +26,22 @@ class PreviewTokenizer(Tokenizer):
 
     Attributes:
       tokenizer: encodes; name, scale, fingerprint and shape of the latents are its own.
-      decoder: decodes the latents of ``tokenizer``, scale included.
+      decoder: decodes the latents of ``tokenizer``, scale included, to approximately what ``tokenizer`` would.
     """
 
     tokenizer: NetworkTokenizer
     decoder: NetworkTokenizer
 
-    name = property(lambda self: self.tokenizer.name)
-    scale = property(lambda self: self.tokenizer.scale)
-    fingerprint = property(lambda self: self.tokenizer.fingerprint)
+    name, scale, fingerprint, cell, channels, image = (
+        property(operator.attrgetter(f"tokenizer.{name}"))
+        for name in ("name", "scale", "fingerprint", "cell", "channels", "image")
+    )
 
-    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
-        """See `Tokenizer`."""
-        return self.tokenizer.latent_shape(height, width)
+    def _encode(self, images: Unchecked) -> Float[Array, "... rows cols ch"]:
+        return self.tokenizer._encode(images)
 
-    def encode(self, images: Unchecked) -> Float[Array, "... rows cols ch"]:
-        """See `Tokenizer`."""
-        return self.tokenizer.encode(images)
-
-    def decode(self, latents: Unchecked) -> Float[Array, "... H W 3"]:
-        """See `Tokenizer`; approximately what ``tokenizer`` would decode."""
-        return self.decoder.decode(latents)
+    def _decode(self, latents: Unchecked) -> Float[Array, "... H W 3"]:
+        return self.decoder._decode(latents)
 
 
 def open_preview(config: TokenizerConfig, tokenizer: Tokenizer) -> Tokenizer:

@@ -11,7 +11,7 @@ from tests.data_prep import commands
 # Of each command: a function that it calls when it begins, options, and whether it goes on after an interrupt.
 COMMANDS = {
     "collect_minerl": ("record_worker", "--out DIR --episodes 1", True),
-    "convert": ("find_recordings", "--format vrag --src DIR --dst DIR/data", True),
+    "convert": ("convert", "--format vrag --src DIR --dst DIR/data", True),
     "convert_lpips": ("_read", "--net alex --backbone x --heads y --out DIR/z.safetensors", False),
     "encode_latents": ("make_jobs", "--src DIR --dst DIR/latents", True),
     "fit_tokenizer": ("Episodes", "--data DIR", False),

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from data_prep import convert, encode_latents
+from data_prep.latents.source import recorded_sources
+from data_prep.recordings import conversion
 from rad_jax.data import Episodes
 from rad_jax.tokenizer import patch_pca
 from tests.data_prep import commands
@@ -62,6 +64,13 @@ def test_encoding_recordings_is_converting_and_encoding(recordings, tmp_path, ca
             assert np.std(np.float32(found["latents"])) > 0.1
 
 
+def test_frames_that_an_evaluation_leaves_out_do_not_count(recordings, tmp_path):
+    job = f"--format vrag --src {recordings}/vrag --dst {tmp_path}/d --size 24x16 --test-episodes 1 --test-frames 12"
+    sources = [source for _, source in recorded_sources(conversion.parser().parse_args(job.split()), 1)]
+    assert [source.num_frames for source in sources] == [25 + 41, 12]
+    assert sum(map(len, sources[1].read(0)[1])) == 12
+
+
 def test_recordings_that_have_changed_since_are_another_source(recordings, tmp_path, capsys):
     shutil.copytree(recordings / "vrag", tmp_path / "vrag")
     shutil.copy(recordings / "pca.npz", tmp_path)
@@ -93,8 +102,3 @@ def test_options_of_recordings_are_checked_in_a_line(options, message, recording
     words = options.replace("SRC", str(recordings)).split()
     assert encode(recordings, tmp_path / "latents", *words) == 2
     assert message in commands.refused(capsys, "encode_latents")
-
-
-def test_a_size_that_the_tokenizer_cannot_take_is_said(recordings, tmp_path, capsys):
-    assert encode(recordings, tmp_path / "latents", "--format", "vrag", "--size", "20x16") == 2
-    assert "16 x 20" in capsys.readouterr().err.splitlines()[-1]

@@ -1,7 +1,6 @@
 """Patch PCA against plain float64 linear algebra; the file it is stored in; the residual decoder."""
 
 import dataclasses
-import os
 import pickle
 import zipfile
 
@@ -15,6 +14,7 @@ from rad_jax import tokenizer
 from rad_jax.arrays import fingerprint
 from rad_jax.data import Episodes, EpisodeSpec, write_split
 from rad_jax.tokenizer import TokenizerError, patch_pca
+from tests.hostile import Attack
 
 
 def pictures(count=40, size=16, seed=0):
@@ -178,16 +178,6 @@ def test_a_damaged_or_altered_file_is_refused(tmp_path, damage):
     assert str(path) in str(info.value) and "\n" not in str(info.value)
 
 
-class Trap:
-    """Unpickling it makes a directory."""
-
-    def __init__(self, directory):
-        self.directory = str(directory)
-
-    def __reduce__(self):
-        return os.mkdir, (self.directory,)
-
-
 def claimed(path):
     with zipfile.ZipFile(path, "w") as archive, archive.open("mean.npy", "w") as file:
         np.lib.format.write_array_header_1_0(
@@ -219,7 +209,7 @@ def test_a_file_that_is_too_much_is_one_line(tmp_path, error, monkeypatch):
 def test_a_pickle_in_the_file_is_not_run(tmp_path):
     path = tmp_path / "tokenizer.npz"
     patch_pca.fit(pictures(), 8, 5).save(path)
-    rewrite(path, mean=np.array([Trap(tmp_path / "sprung")], dtype=object))
+    rewrite(path, mean=np.array([Attack(tmp_path / "sprung")], dtype=object))
     with pytest.raises(TokenizerError, match="allow_pickle"):
         patch_pca.load(path)
     assert not (tmp_path / "sprung").exists()

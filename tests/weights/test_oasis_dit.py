@@ -1,5 +1,7 @@
 """The DiT of Open-Oasis: imported weights against the same network written out in PyTorch, and what is refused."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -35,12 +37,13 @@ def imported(tensors, tmp_path_factory):
     return import_oasis_dit(path)
 
 
-@pytest.mark.parametrize("frames", [2, 32])
-def test_predictions_are_those_of_the_torch_program(frames, weights, imported):
-    """Noisy and clean levels in one window, every action alone and a frame without one; the latents are published size."""
+@pytest.mark.parametrize(("frames", "grid"), [(2, (18, 32)), (32, (4, 6))])
+def test_predictions_are_those_of_the_torch_program(frames, grid, weights, imported):
+    """Noisy and clean levels in one window; latents of the published size, and every action alone in a whole window."""
     config, params = imported
+    config = dataclasses.replace(config, latent=(*grid, 16))
     rng = np.random.default_rng(frames)
-    x = rng.normal(size=(2, frames, 16, 18, 32)).astype(np.float32)
+    x = rng.normal(size=(2, frames, 16, *grid)).astype(np.float32)
     levels = rng.integers(0, 1000, (2, frames))
     levels[0, :-1], levels[:, -1] = 14, (999, 0)
     actions = rng.normal(size=(2, frames, 25)).astype(np.float32)

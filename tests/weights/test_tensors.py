@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 
 from rad_jax.arrays import fingerprint
 from rad_jax.weights.tensors import WeightsError, match, read_metadata, read_tensors
+from tests.hostile import Attack
 
 
 def file_of(header, data=b""):
@@ -92,16 +93,6 @@ def test_a_damaged_file_is_refused_in_one_line(content, words, tmp_path):
         read_tensors(path)
     message = str(caught.value)
     assert message.startswith(f"{path}: ") and len(message.splitlines()) == 1 and len(message) < 500
-
-
-class Attack:
-    """Unpickled it makes a file."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
 
 
 @pytest.mark.parametrize("name", ["a.pt", "a.pth", "a.ckpt", "a.bin", "a.pkl", "a.safetensors", "a"])

@@ -1,6 +1,5 @@
 """Files of torch.save: tensors and arrays come back by value, and no code in a file is run."""
 
-import os
 import pickle
 import sys
 from collections import OrderedDict
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 from data_prep.common.torch_files import TorchFileError, read_torch
+from tests.hostile import Attack
 
 torch = pytest.importorskip("torch")
 
@@ -50,16 +50,6 @@ def test_arrays_of_numpy_1_are_read(tmp_path):
     assert read_torch(tmp_path / "a.pt")["bins"].tolist() == [3, 4]
 
 
-class Attack:
-    """Unpickled it makes a directory."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
-
-
 @pytest.mark.parametrize("place", ["alone", "in a state dict", "in an array"])
 @pytest.mark.parametrize("kind", ["zip", "legacy", "pickle"])
 def test_a_file_with_code_is_refused_and_the_code_is_not_run(kind, place, tmp_path):
@@ -93,6 +83,16 @@ def test_a_damaged_or_missing_file_is_one_line(content, tmp_path):
     with pytest.raises(TorchFileError) as error:
         read_torch(path)
     assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["", "weights/0"])
+def test_a_tensor_that_claims_more_than_the_file_has_is_refused_before_it_is_made(name, tmp_path):
+    path, tensor = tmp_path / "a.pt", torch.zeros(1).expand(10**9, 230)
+    torch.save({"weights": [tensor]} if name else tensor, path)
+    with pytest.raises(TorchFileError) as error:
+        read_torch(path)
+    claimed, held = f"{4 * 230 * 10**9} bytes", f"{path.stat().st_size}"
+    assert all(word in str(error.value) for word in (f"{path}: ", repr(name), claimed, held))
 
 
 def test_without_torch_it_says_how_to_install_it(tmp_path, monkeypatch):

@@ -11,19 +11,10 @@ import numpy as np
 
 from data_prep.recordings.video import count_frames
 from tests.data_prep.recordings import format_files as files
+from tests.hostile import Attack
 
 MARK = "executed"
 Damage = Callable[[Path], object]
-
-
-class Hostile:
-    """A pickle of it writes a file."""
-
-    def __init__(self, directory: Path):
-        self.directory = directory
-
-    def __reduce__(self):
-        return Path.write_text, (self.directory / MARK, "ran")
 
 
 ANY: dict[str, Damage] = {
@@ -98,7 +89,9 @@ def arrays(**changes) -> Damage:
 
 
 def pickled(name: str) -> Damage:
-    return lambda path: arrays(**{name: lambda a: np.array([Hostile(path.parent)] * len(a), object)})(path)
+    return lambda path: arrays(**{name: lambda a: np.array([Attack(path.parent / MARK)] * len(a), object)})(
+        path
+    )
 
 
 def is_npy(path: Path):
@@ -227,13 +220,13 @@ def eighth(**changes) -> Damage:
 def hostile(path: Path):
     import torch
 
-    torch.save([Hostile(path.parent)], path)
+    torch.save([Attack(path.parent / MARK)], path)
 
 
 TORCH: dict[str, Damage] = {
     **ANY,
     "hostile": hostile,
-    "a plain pickle": lambda path: path.write_bytes(pickle.dumps(Hostile(path.parent))),
+    "a plain pickle": lambda path: path.write_bytes(pickle.dumps(Attack(path.parent / MARK))),
     "a dict": rewritten(lambda rows: {"rows": rows}),
     "no rows": rewritten(lambda rows: rows[:0]),
     "two rows fewer": rewritten(lambda rows: rows[:-2]),
@@ -279,6 +272,7 @@ DAMAGES: dict[str, dict[str, dict[str, Damage]]] = {
         ".mp4": SHORT,
         ".npz": {
             **npz("actions"),
+            "one row": arrays(actions=lambda a: a[:1], poses=lambda p: p[:1]),
             "no poses": arrays(poses=None),
             "poses too short": arrays(poses=lambda p: p[:-2]),
             "poses of another shape": arrays(poses=lambda p: p[:, :4]),
@@ -377,6 +371,7 @@ DAMAGES: dict[str, dict[str, dict[str, Damage]]] = {
             "NaN": rewritten(value((3, 15), float("nan"))),
             "camera 1.5": rewritten(value((3, 16), 1.5)),
             "half a button": rewritten(value((3, 11), 0.5)),
+            "ten terabytes": rewritten(lambda t: t[:1, :1].expand(10**11, 25)),
             "a row more": rewritten(lambda t: t.repeat(2, 1)[:25]),
         },
     },

@@ -42,7 +42,7 @@ def test_turning_in_place_has_a_context_of_a_whole_turn(side, with_pose):
 
 
 @POSES
-def test_less_than_a_turn_is_no_rotation(with_pose, tmp_path):
+def test_less_than_a_turn_is_no_rotation(with_pose):
     assert find_pattern(recording([(0, 1)] * 17, with_pose)) is None
     assert find_pattern(recording(([(0, 1)] * 9 + [(0, -1)] * 9) * 3, with_pose)) is None
     assert find_pattern(recording([(0, 1)] * 18, with_pose)) is None, "nothing is left to predict"
@@ -61,13 +61,13 @@ def test_a_lap_is_the_context_of_a_polygon(corners, forward, wait, with_pose):
 
 
 @POSES
-def test_a_way_out_and_back_has_the_way_out_as_its_context(with_pose, tmp_path):
+def test_a_way_out_and_back_has_the_way_out_as_its_context(with_pose):
     found = find_pattern(recording(polygon(2, 12, 0, 2), with_pose))
     assert found.kind == "out_and_back" and 1 + 12 + 8 <= found.n_context <= 1 + 12 + 9
 
 
 @POSES
-def test_a_winding_way_out_and_back_is_found(with_pose, tmp_path):
+def test_a_winding_way_out_and_back_is_found(with_pose):
     out = [AHEAD] * 8 + [(0, 1)] * 2 + [AHEAD] * 9 + [(0, -1)] * 3 + [AHEAD] * 7
     back = [(forward, -turn) for forward, turn in reversed(out)]
     found = find_pattern(recording(out + [(0, 1)] * 9 + back, with_pose))
@@ -84,19 +84,19 @@ def test_wandering_is_no_pattern(seed, with_pose):
 
 
 @POSES
-def test_standing_and_one_lap_alone_are_no_pattern(with_pose, tmp_path):
+def test_standing_and_one_lap_alone_are_no_pattern(with_pose):
     assert find_pattern(recording([IDLE] * 30, with_pose)) is None
     assert find_pattern(recording([AHEAD] * 60, with_pose)) is None
     assert find_pattern(recording(polygon(3, 8, 0, 1)[:-1], with_pose)) is None
 
 
 @POSES
-def test_a_lap_that_is_not_repeated_is_no_pattern(with_pose, tmp_path):
+def test_a_lap_that_is_not_repeated_is_no_pattern(with_pose):
     assert find_pattern(recording(polygon(3, 8, 0, 1) + [AHEAD] * 40, with_pose)) is None
     assert find_pattern(recording(polygon(6, 8, 0, 1) + polygon(3, 30, 0, 1), with_pose)) is None
 
 
-def test_a_way_reckoned_from_actions_is_that_of_the_poses(tmp_path):
+def test_a_way_reckoned_from_actions_is_that_of_the_poses():
     steps = polygon(6, 7, 2, 1, side=-1)
     known = recording(steps, True)
     reckoned = dataclasses.replace(known, pose=np.full_like(known.pose, np.nan))
