@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from rad_jax.axes import Array, Float, Int, PyTree
-from rad_jax.config import OptimizerConfig, TrainConfig
+from rad_jax.config import OptimizerConfig, TrainConfig, decay_begin
 from rad_jax.model import names
 
 
@@ -24,7 +24,7 @@ def learning_rate(
     `config.decay_start * train.steps` (not before the warm-up ends) down to zero at `train.steps`, along a line or half a
     cosine; "constant" stays at the peak.
     """
-    start = max(config.warmup, config.decay_start * train.steps)
+    start = decay_begin(config, train)
 
     def rate(step: int | Int[Array, ""]) -> Float[Array, ""]:
         step = jnp.asarray(step, jnp.float32)

@@ -109,7 +109,8 @@ def test_a_run_is_extended_if_no_step_would_have_had_another_learning_rate(decay
     with pytest.raises(ConfigError) as info:
         check_same_run(extended, workdir)
     line = str(info.value)
-    assert "train.steps=48" in line and f"optimizer.decay={decay}" in line and len(line.splitlines()) == 1
+    facts = "train.steps=48", f"optimizer.decay={decay}", f"since step {max(4, 24 * start):g} "
+    assert all(fact in line for fact in facts) and len(line.splitlines()) == 1
 
 
 def test_a_run_is_not_shortened_and_no_other_key_is_freed_by_an_extension(run):
