@@ -31,7 +31,6 @@ from rad_jax.runs.manifest import DamagedCheckpoint, Manifest, ManifestHandler, 
 
 log = logging.getLogger(__name__)
 
-UNFINISHED = "*.orbax-checkpoint-tmp*"
 DISCARDED = "discarded"
 NO_STEP = -1  # as a number, because one process tells the others
 
@@ -58,13 +57,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         """
         self.directory = pathlib.Path(directory).absolute()
         self._saving: int | None = None
-        if jax.process_index() == 0:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            for leftover in self.directory.glob(UNFINISHED):
-                shutil.rmtree(leftover)
-            self._discard()
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices(f"{self.directory} is clean")
+        self._discard()
         rules = [policies.LatestN(config.keep)]
         if config.keep_every:
             rules.append(policies.EveryNSteps(config.keep_every))
@@ -78,6 +71,7 @@ class Checkpoints(contextlib.AbstractContextManager):
             preservation_policy=policies.AnyPreservationPolicy(rules),
             # Deletes by renaming first: a process killed meanwhile must not leave half a step under a step's name.
             todelete_subdir=DISCARDED,
+            cleanup_tmp_directories=True,
         )
         absl_logging.get_absl_logger().addFilter(_without_traceback)
         self._manager = ocp.CheckpointManager(self.directory, options=options, handler_registry=handlers)

@@ -40,7 +40,7 @@ def test_sizes_of_a_small_model(estimates):
     d, gates = 16, 64
     branch = (d + 8) * gates + d * gates + gates + (3 * d * d + 3 * d) + (8 * d + 8)
     assert estimate.branch == 2 * branch
-    assert estimate.devices == 1 and estimate.device_kind == "cpu"
+    assert estimate.devices == "1 x cpu"
     # Parameters, two moments and the average, all float32, and a few scalars.
     assert 0 <= estimate.state - 4 * 4 * (estimate.base + estimate.branch) < 100
     assert estimate.batch == 2 * 8 * (2 * 4 * 4 * 3 + 4 * 3)
