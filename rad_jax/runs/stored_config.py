@@ -81,9 +81,10 @@ def check_same_run(config: Config, workdir: Path, trained_on: TrainedOn | None =
     if config.train.steps > run.train.steps:
         newest = max(saved_steps(workdir / "checkpoints"), default=0)
         if has_decayed(run, newest):
+            begin = decay_begin(run.optimizer, run.train)
             raise ConfigError(
                 f"train.steps={config.train.steps}: {workdir} holds a run with {run.train.steps} at step {newest}, whose "
-                f"learning rate decays since step {decay_begin(run.optimizer, run.train):g} (optimizer.decay={run.optimizer.decay}); "
+                f"learning rate decays since step {begin:g} (optimizer.decay={run.optimizer.decay}); "
                 "choose another --workdir"
             )
         free += ("train.steps",)
