@@ -301,6 +301,11 @@ class Config(Section):
         return json.dumps(self.to_dict(), indent=2) + "\n"
 
 
+def decay_begin(optimizer: OptimizerConfig, train: TrainConfig) -> int | float:
+    """The optimizer step at which a learning rate that decays begins to, not before the warmup ends."""
+    return max(optimizer.warmup, optimizer.decay_start * train.steps)
+
+
 def window_starts(clip: int, window: int, stride: int, first: int) -> range:
     """The frames of a clip at which a window may start: multiples of ``stride`` from ``first`` on."""
     return range(-(-first // stride) * stride, clip - window + 1, stride)

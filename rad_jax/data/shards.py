@@ -22,6 +22,8 @@ from rad_jax.data.index import EPISODE, SCHEMA, SHARD, read_form, schema_entry
 from rad_jax.data.spec import DataError, EpisodeSpec, check_name
 from rad_jax.files import FileLock, Locked, remove_temporaries, write_json
 
+_REMEDY = "delete {} to write the split afresh"
+
 
 @dataclass(frozen=True)
 class SplitLayout:
@@ -85,8 +87,7 @@ class SplitLayout:
     @property
     def shared(self) -> dict[str, Any]:
         """What all splits of the data set have in common, as JSON."""
-        tokenizer = {} if self.tokenizer is None else {"tokenizer": dict(self.tokenizer)}
-        return {**schema_entry(self.spec), **tokenizer}
+        return schema_entry(self.spec) | ({"tokenizer": dict(self.tokenizer)} if self.tokenizer else {})
 
     @property
     def own(self) -> dict[str, Any]:
@@ -115,14 +116,11 @@ def finished_episodes(layout: SplitLayout) -> int:
 
 
 def read_entries(layout: SplitLayout) -> dict[int, dict[str, Any]]:
-    """Returns the index entries of all finished shards whose file exists with the size it was written with.
-
-    Raises:
-      DataError: the entry of a shard is damaged.
-    """
+    """Returns the index entries of all finished shards that `is_written`. Raises DataError if one is damaged."""
     entries = {}
     for path in sorted(layout.progress_directory.glob("[0-9]*.json")):
-        number, entry = int(path.stem), _read(path, {**SHARD, "episodes": [EPISODE]})
+        entry = read_form(path, {**SHARD, "episodes": [EPISODE]}, _REMEDY.format(path.parent))
+        number = int(path.stem)
         if entry["file"] != layout.path(number).name:
             raise DataError(f"{path} is damaged (file is {entry['file']!r}): delete {path.parent}")
         if is_written(layout.directory, entry):
@@ -132,14 +130,8 @@ def read_entries(layout: SplitLayout) -> dict[int, dict[str, Any]]:
 
 def read_layouts(directory: Path) -> dict[str, dict[str, Any]]:
     """Returns the contents of the layouts of all unfinished splits, by split. Raises DataError if one is damaged."""
-    paths = sorted(directory.glob("*.progress/plan.json"))
-    return {
-        path.parent.name.removesuffix(".progress"): _read(path, {**SCHEMA, "format": int}) for path in paths
-    }
-
-
-def _read(path: Path, form: dict[str, Any]) -> dict[str, Any]:
-    return read_form(path, form, f"delete {path.parent} to write the split afresh")
+    paths, form = sorted(directory.glob("*.progress/plan.json")), {**SCHEMA, "format": int}
+    return {path.parent.stem: read_form(path, form, _REMEDY.format(path.parent)) for path in paths}
 
 
 def is_written(directory: Path, entry: dict[str, Any]) -> bool:
@@ -159,10 +151,7 @@ def record_shard(layout: SplitLayout, number: int, entry: dict[str, Any]) -> Non
 def claim(layout: SplitLayout, number: int, wait: bool) -> Iterator[bool]:
     """Holds a shard for writing. Yields False if it is finished already, or another process holds it.
 
-    Args:
-      layout: of the split.
-      number: of the shard.
-      wait: whether to wait for another process that holds it, until that one finishes the shard or dies.
+    With `wait`, such a process is waited for until it finishes the shard or dies.
     """
     try:
         lock = FileLock(layout.progress_directory / f"{number:05d}.claim", math.inf if wait else 0.0)
@@ -186,11 +175,7 @@ def entries_of_index(entry: dict[str, Any]) -> dict[int, dict[str, Any]]:
 
 
 def index_of_entries(split: str, shards: list[dict[str, Any]]) -> dict[str, Any]:
-    """Returns the index entries of a split's shards and, in order, of all its episodes.
-
-    Raises:
-      DataError: two episodes have the same id.
-    """
+    """Returns the index entries of a split's shards and of all its episodes. Raises DataError if two have the same id."""
     episodes = [
         {"id": episode["id"], "shard": number, **{key: episode[key] for key in EPISODE}}
         for number, shard in enumerate(shards)

@@ -14,21 +14,14 @@ from rad_jax.files import write_bytes
 
 
 def write_tfds_metadata(directory: Path, spec: EpisodeSpec, splits: dict[str, Any]) -> None:
-    """Replaces `features.json` and `dataset_info.json`.
-
-    Args:
-      directory: the data set.
-      spec: its schema.
-      splits: entries of the index, by split, that the files are to describe.
-    """
+    """Replaces `features.json` and `dataset_info.json` of a data set; `splits` are the entries of its index."""
     import tensorflow_datasets as tfds
 
     def feature(shape: tuple[int | None, ...], dtype: str) -> tfds.features.Tensor:
         return tfds.features.Tensor(shape=shape, dtype=np.dtype(dtype), encoding="bytes")
 
     features = {name: feature((None, *shape), dtype) for name, (shape, dtype) in spec.arrays.items()}
-    whole = {**spec.statics, **BOOKKEEPING}
-    features |= {name: feature(shape, dtype) for name, (shape, dtype) in whole.items()}
+    features |= {name: feature(*form) for name, form in {**spec.statics, **BOOKKEEPING}.items()}
     features["episode_id"] = tfds.features.Text()
     template = tfds.core.ShardedFileTemplate(
         data_dir=directory, dataset_name=spec.name, filetype_suffix="array_record"

@@ -42,11 +42,8 @@ def write_split(
 
     Args:
       directory: the data set; made if it is missing. All its splits have the same arrays, statics and chunk.
-      split: e.g. "train".
-      spec: the schema, and the `info` of this split.
+      split, spec, num_episodes, episodes_per_shard: see `SplitLayout`.
       make_episodes: see `MakeEpisodes`.
-      num_episodes: episodes of the split.
-      episodes_per_shard: episodes of a shard file; the last shard has the rest.
       progress: called as (episodes done, num_episodes) at the start and after every episode.
 
     Raises:
@@ -108,17 +105,11 @@ def begin(layout: SplitLayout) -> None:
 
 
 def write_shard(layout: SplitLayout, number: int, make_episodes: MakeEpisodes, *, wait: bool = False) -> bool:
-    """Writes one shard of a split that was begun, unless it is finished.
+    """Writes one shard of a split that was begun, unless it is finished; returns whether this call wrote it.
 
     Args:
-      layout: of the split.
-      number: of the shard.
-      make_episodes: see `MakeEpisodes`.
       wait: if another process is writing the shard, whether to wait for it (and write the shard here if it dies), or to leave
         the shard to it.
-
-    Returns:
-      Whether this call wrote it.
 
     Raises:
       DataError: an episode does not fit the schema. Nothing of the shard remains.
@@ -144,7 +135,7 @@ def finish(layout: SplitLayout) -> bool:
             return True
         entries = shards.read_entries(layout)
         if len(entries) < layout.num_shards:
-            missing = next(n for n in range(layout.num_shards) if n not in entries)
+            missing = min(set(range(layout.num_shards)) - entries.keys())
             raise DataError(
                 f"shard {layout.path(missing)} was written and is missing or has another size now: "
                 "run the command that writes the data set again"

@@ -12,7 +12,7 @@ import logging
 import os
 import pathlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -31,9 +31,8 @@ from rad_jax.runs.manifest import DamagedCheckpoint, Manifest, ManifestHandler, 
 
 log = logging.getLogger(__name__)
 
-UNFINISHED = "*.orbax-checkpoint-tmp*"
 DISCARDED = "discarded"
-NO_STEP = -1
+NO_STEP = -1  # as a number, because one process tells the others
 
 
 class CheckpointError(UserError, RuntimeError):
@@ -58,13 +57,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         """
         self.directory = pathlib.Path(directory).absolute()
         self._saving: int | None = None
-        if jax.process_index() == 0:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            for leftover in self.directory.glob(UNFINISHED):
-                shutil.rmtree(leftover)
-            self._discard()
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices(f"{self.directory} is clean")
+        self._discard()
         rules = [policies.LatestN(config.keep)]
         if config.keep_every:
             rules.append(policies.EveryNSteps(config.keep_every))
@@ -78,6 +71,7 @@ class Checkpoints(contextlib.AbstractContextManager):
             preservation_policy=policies.AnyPreservationPolicy(rules),
             # Deletes by renaming first: a process killed meanwhile must not leave half a step under a step's name.
             todelete_subdir=DISCARDED,
+            cleanup_tmp_directories=True,
         )
         absl_logging.get_absl_logger().addFilter(_without_traceback)
         self._manager = ocp.CheckpointManager(self.directory, options=options, handler_registry=handlers)
@@ -102,10 +96,8 @@ class Checkpoints(contextlib.AbstractContextManager):
             state=ocp.args.PyTreeSave(names.nested(leaves)), manifest=ManifestSave(content)
         )
         self._saving = step
-        try:
+        with self._failures():
             self._manager.save(step, args=arguments, force=True)
-        except Exception as error:
-            raise self._failure(error) from error
 
     def restore(self, target: Any) -> tuple[Any, Manifest] | None:
         """The newest intact state and its manifest, or None if there is no checkpoint yet.
@@ -113,8 +105,8 @@ class Checkpoints(contextlib.AbstractContextManager):
         A newer step that is damaged is renamed, with a warning, because the run will save that step again.
 
         Args:
-          target: a tree with the structure of the state, of arrays or of `jax.ShapeDtypeStruct` with shardings; its devices
-            need not be those that the state was saved from.
+          target: a tree like the state, of arrays or of `jax.ShapeDtypeStruct` with shardings; its devices need not be those
+            that the state was saved from.
 
         Raises:
           CheckpointMismatch: the stored state has other leaves, shapes or dtypes.
@@ -128,7 +120,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         if step == NO_STEP:
             return None
         content = manifest.read(self.directory / str(step))
-        wanted = {name: _as_struct(leaf) for name, leaf in names.named_leaves(target).items()}
+        wanted = names.named_leaves(target)
         self._refuse_another_model(content, wanted)
         tree = names.nested(wanted)
         arguments = ocp.args.PyTreeRestore(
@@ -140,10 +132,8 @@ class Checkpoints(contextlib.AbstractContextManager):
 
     def wait(self) -> None:
         """Blocks until the last save is complete; raises `CheckpointError` if it failed."""
-        try:
+        with self._failures():
             self._manager.wait_until_finished()
-        except Exception as error:
-            raise self._failure(error) from error
 
     def close(self) -> None:
         """Waits for the last save and closes; raises `CheckpointError` if it failed and that was not raised before."""
@@ -156,9 +146,8 @@ class Checkpoints(contextlib.AbstractContextManager):
     def __exit__(self, *_: Any) -> None:
         self.close()
 
-    def _refuse_another_model(self, content: Manifest, wanted: dict[str, jax.ShapeDtypeStruct]) -> None:
-        here = {name: (leaf.shape, leaf.dtype.name) for name, leaf in wanted.items()}
-        there = content.leaves
+    def _refuse_another_model(self, content: Manifest, wanted: dict[str, Any]) -> None:
+        here, there = {name: (leaf.shape, leaf.dtype.name) for name, leaf in wanted.items()}, content.leaves
         differing = [name for name in {**here, **there} if here.get(name) != there.get(name)]
         if differing:
             name = min(differing, key=lambda name: not name.startswith("params/"))
@@ -172,13 +161,16 @@ class Checkpoints(contextlib.AbstractContextManager):
                 f"{expected} here{more}; use the configuration it was made with, or another --workdir"
             )
 
-    def _failure(self, error: Exception) -> CheckpointError:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if len(reason) > 300:  # long file names come first, the system's own message last
-            reason = f"{reason[:120]} ... {reason[-150:]}"
-        return CheckpointError(
-            f"checkpoint {self._saving} could not be written to {self.directory}: {reason}"
-        )
+    @contextlib.contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            if len(reason) > 300:  # long file names come first, the system's own message last
+                reason = f"{reason[:120]} ... {reason[-150:]}"
+            message = f"checkpoint {self._saving} could not be written to {self.directory}: {reason}"
+            raise CheckpointError(message) from error
 
     def _discard(self) -> None:
         if jax.process_index() == 0:
@@ -228,11 +220,6 @@ def _set_aside(path: pathlib.Path) -> str:
         aside = aside.with_name(aside.name + "+")
     path.rename(aside)
     return f"set aside as {aside.name}"
-
-
-def _as_struct(leaf: Any) -> jax.ShapeDtypeStruct:
-    sharding = getattr(leaf, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:

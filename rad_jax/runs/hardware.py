@@ -18,9 +18,7 @@ def hardware() -> str:
     every = os.cpu_count()
     mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else every
     count = f"{mine} CPU core{'' if mine == 1 else 's'}"
-    return (
-        f"{count} ({platform.machine()})" if mine == every else f"{count} of {every} ({platform.machine()})"
-    )
+    return f"{count}{'' if mine == every else f' of {every}'} ({platform.machine()})"
 
 
 def peak_memory() -> dict[str, int]:

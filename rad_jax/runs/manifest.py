@@ -46,10 +46,7 @@ class Manifest:
 
 
 def read(step_directory: pathlib.Path, contents: bool = False) -> Manifest:
-    """The manifest of a step, after checking that its files exist with the right sizes.
-
-    Args:
-      contents: compare the bytes of the files with their checksums as well, as `verify` does.
+    """The manifest of a step, after checking that its files exist with the right sizes and, on demand, with their contents.
 
     Raises:
       DamagedCheckpoint: a file is missing or is another one, or the manifest is unreadable.

@@ -88,9 +88,8 @@ def open_model(
 ) -> TrainedModel:
     """The model that parameters belong to, with its tokenizer.
 
-    Raises:
-      WeightsError: the parameters are not those of the configuration; the error begins with ``where``.
-      TokenizerError: the tokenizer's file is missing, or is another tokenizer's.
+    Raises `WeightsError`, which begins with ``where``, if the parameters are not those of the configuration, or
+    `TokenizerError` if the tokenizer's file is missing or another tokenizer's.
     """
     arrays = match(arrays, parameter_shapes(config.model), where)
     params = nested({name: jnp.asarray(array) for name, array in arrays.items()})

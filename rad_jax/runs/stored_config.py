@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rad_jax.config import Config, ConfigError, config_from_json, diff_configs, override
+from rad_jax.config import Config, ConfigError, config_from_json, decay_begin, diff_configs, override
 from rad_jax.config.messages import show_value
 from rad_jax.runs.manifest import saved_steps
 from rad_jax.runs.trained_on import FILE as TRAINED_ON
@@ -81,9 +81,11 @@ def check_same_run(config: Config, workdir: Path, trained_on: TrainedOn | None =
     if config.train.steps > run.train.steps:
         newest = max(saved_steps(workdir / "checkpoints"), default=0)
         if has_decayed(run, newest):
+            begin = decay_begin(run.optimizer, run.train)
             raise ConfigError(
                 f"train.steps={config.train.steps}: {workdir} holds a run with {run.train.steps} at step {newest}, whose "
-                f"learning rate decays (optimizer.decay={run.optimizer.decay}); choose another --workdir"
+                f"learning rate decays since step {begin:g} (optimizer.decay={run.optimizer.decay}); "
+                "choose another --workdir"
             )
         free += ("train.steps",)
     refuse_changes(config, run, workdir, free=free)
@@ -91,9 +93,8 @@ def check_same_run(config: Config, workdir: Path, trained_on: TrainedOn | None =
 
 def has_decayed(config: Config, step: int) -> bool:
     """Whether a run with more ``train.steps`` would have had another learning rate before it reached ``step``."""
-    optimizer = config.optimizer
-    start = max(optimizer.warmup, optimizer.decay_start * config.train.steps)
-    return optimizer.decay != "constant" and step - 1 > start  # the last step taken has the index step - 1
+    # The last step taken has the index step - 1.
+    return config.optimizer.decay != "constant" and step - 1 > decay_begin(config.optimizer, config.train)
 
 
 def refuse_changes(

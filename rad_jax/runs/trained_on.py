@@ -106,11 +106,10 @@ def read_record(text: str | bytes, expected: str, **kinds: type | UnionType) -> 
         raise ValueError(f"not of format {expected}")
     values = {name: content.get(name) for name in kinds}
     size = content.get("frame_size")
-    known = isinstance(size, list) and [type(length) for length in size] == [int, int]
-    wrong = [name for name, kind in kinds.items() if not isinstance(values[name], kind)]
-    if wrong or not (known or size is None):
-        raise ValueError(f"{wrong or 'frame_size'} of another kind")
-    return values | {"frame_size": tuple(size) if known else None}
+    known = size is None or (isinstance(size, list) and [type(length) for length in size] == [int, int])
+    if not known or not all(isinstance(values[name], kind) for name, kind in kinds.items()):
+        raise ValueError("an entry of another kind")
+    return values | {"frame_size": size and tuple(size)}
 
 
 def is_file_name(name: str) -> bool:
@@ -121,8 +120,7 @@ def is_file_name(name: str) -> bool:
 def copy_tokenizer(trained_on: TrainedOn, directory: Path) -> str | None:
     """Copies the tokenizer's file into a directory and returns the name of the copy.
 
-    None if there is no usable copy: the file is larger than `SMALL`, or it is a network that cannot be read without the
-    ``config.json`` beside it.
+    None if the file is larger than `SMALL`, or a network that cannot be read without the ``config.json`` beside it.
     """
     source = trained_on.file
     if source.stat().st_size > SMALL:
@@ -171,6 +169,6 @@ def _words(value: Any) -> str:
 def _frame_size(episodes: Episodes) -> tuple[int, int] | None:
     """As `frame_size`; None for latents that do not say how large their frames were, which can be trained on."""
     try:
-        return tuple(frame_size(episodes))
+        return frame_size(episodes)
     except DataError:
         return None

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rad_jax import tokenizer as tokenizers
-from rad_jax.config import Config, ConfigError, override
+from rad_jax.config import Config, ConfigError, flatten, override
 from rad_jax.data import Episodes
 from rad_jax.data.condition import condition_dim
 from rad_jax.data.reader import check_latents
@@ -44,11 +44,9 @@ def open_training_run(config: Config) -> TrainingRun:
     latent = shapes["latents"][0] if "latents" in shapes else tokenizer.latent_shape(*shapes["frames"][0][:2])
     dim = condition_dim(episodes.spec, config.data)
     sizes = {"model.latent": tuple(latent), "model.action_dim": dim}
-    for key, given in (("model.latent", config.model.latent), ("model.action_dim", config.model.action_dim)):
-        if given not in (None, sizes[key]):
-            raise ConfigError(
-                f"{key}={given}: {config.data.path} has {sizes[key]}; leave it open with {key}=none"
-            )
+    for key, found in sizes.items():
+        if (given := flatten(config)[key]) not in (None, found):
+            raise ConfigError(f"{key}={given}: {config.data.path} has {found}; leave it open with {key}=none")
     config = override(config, sizes)
     return TrainingRun(config, episodes, tokenizer, RAD(config.model))
 
@@ -59,15 +57,13 @@ def open_tokenizer(config: Config, episodes: Episodes) -> Tokenizer:
     Raises:
       ConfigError: the configuration names a tokenizer of another kind. TokenizerError: its file is missing or another's.
     """
-    recorded = episodes.tokenizer or {}
-    name = recorded.get("name", config.tokenizer.name)
-    if name != config.tokenizer.name:
+    name, recorded = config.tokenizer.name, episodes.tokenizer
+    if recorded and recorded["name"] != name:
         raise ConfigError(
-            f"tokenizer.name={config.tokenizer.name}: {config.data.path} belongs to {name} "
-            f"{recorded['fingerprint'][:12]}; a model works with the tokenizer of its data"
+            f"tokenizer.name={name}: {config.data.path} belongs to {recorded['name']} {recorded['fingerprint'][:12]}; "
+            "a model works with the tokenizer of its data"
         )
-    file = tokenizer_file(config, episodes)
-    return tokenizers.load(config.tokenizer.name, file, recorded.get("fingerprint"))
+    return tokenizers.load(name, tokenizer_file(config, episodes), recorded and recorded["fingerprint"])
 
 
 def tokenizer_file(config: Config, episodes: Episodes) -> Path:

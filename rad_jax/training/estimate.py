@@ -28,8 +28,7 @@ class StepEstimate(NamedTuple):
 
     base: int
     branch: int
-    devices: int
-    device_kind: str
+    devices: str
     state: int
     batch: int
     temporary: int
@@ -40,7 +39,7 @@ class StepEstimate(NamedTuple):
         rows = [
             ("parameters of the base", f"{self.base / 1e6:.1f} M"),
             ("parameters of the memory", f"{self.branch / 1e6:.1f} M"),
-            ("devices", f"{self.devices} x {self.device_kind}"),
+            ("devices", self.devices),
             ("train state per device", f"{self.state / GIB:.2f} GiB"),
             ("batch per device", f"{self.batch / GIB:.2f} GiB"),
             ("temporary memory per device", f"{self.temporary / GIB:.2f} GiB"),
@@ -80,8 +79,7 @@ def estimate_step(config: Config) -> StepEstimate:
     return StepEstimate(
         base=count_parameters(state.params) - branch,
         branch=branch,
-        devices=mesh.size,
-        device_kind=mesh.devices.flat[0].device_kind,
+        devices=f"{mesh.size} x {mesh.devices.flat[0].device_kind}",
         state=held,
         batch=given - held,
         temporary=memory.temp_size_in_bytes,

@@ -3,7 +3,6 @@
 One call of the optimiser is one optimiser step: gradients that are accumulated over parts of a batch are averaged before.
 """
 
-from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -11,31 +10,24 @@ import jax.numpy as jnp
 import optax
 
 from rad_jax.axes import Array, Float, Int, PyTree
-from rad_jax.config import OptimizerConfig, TrainConfig
+from rad_jax.config import OptimizerConfig, TrainConfig, decay_begin
 from rad_jax.model import names
 
 
 def learning_rate(
-    config: OptimizerConfig, train: TrainConfig
-) -> Callable[[int | Int[Array, ""]], Float[Array, ""]]:
-    """The schedule: optimiser step (0 is the first) -> learning rate.
+    config: OptimizerConfig, train: TrainConfig, step: int | Int[Array, ""]
+) -> Float[Array, ""]:
+    """The learning rate of an optimiser step (0 is the first).
 
     Linear warm-up over `config.warmup` steps; step 0 already moves, at 1/warmup of the peak. Then the peak, and from
     `config.decay_start * train.steps` (not before the warm-up ends) down to zero at `train.steps`, along a line or half a
     cosine; "constant" stays at the peak.
     """
-    start = max(config.warmup, config.decay_start * train.steps)
-
-    def rate(step: int | Int[Array, ""]) -> Float[Array, ""]:
-        step = jnp.asarray(step, jnp.float32)
-        warm = jnp.minimum((step + 1) / max(config.warmup, 1), 1.0)
-        done = jnp.clip((step - start) / max(train.steps - start, 1), 0.0, 1.0)
-        left = {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1.0 + jnp.cos(jnp.pi * done))}[
-            config.decay
-        ]
-        return config.learning_rate * warm * left
-
-    return rate
+    start, step = decay_begin(config, train), jnp.asarray(step, jnp.float32)
+    warm = jnp.minimum((step + 1) / max(config.warmup, 1), 1.0)
+    done = jnp.clip((step - start) / max(train.steps - start, 1), 0.0, 1.0)
+    left = {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1.0 + jnp.cos(jnp.pi * done))}
+    return config.learning_rate * warm * left[config.decay]
 
 
 def is_decayed(name: str) -> bool:
@@ -60,7 +52,7 @@ def make(config: OptimizerConfig, train: TrainConfig) -> optax.GradientTransform
     adamw = optax.chain(
         optax.clip_by_global_norm(config.clip),
         optax.adamw(
-            learning_rate(config, train),
+            partial(learning_rate, config, train),
             b1=config.b1,
             b2=config.b2,
             weight_decay=config.weight_decay,

@@ -118,7 +118,7 @@ def train_step(
     totals = jax.tree.map(lambda total, x: jnp.where(fresh, 0, total) + x, state.totals, now)
     count = state.step % config.train.log_every + 1
     metrics = {name: total / count for name, total in totals.items()}
-    metrics["learning_rate"] = optimizer.learning_rate(config.optimizer, config.train)(state.step)
+    metrics["learning_rate"] = optimizer.learning_rate(config.optimizer, config.train, state.step)
     new = TrainState(state.step + 1, params, opt, ema, totals)
     with jax.named_scope("finite"):
         # The parameters too: a learning rate that is too large spoils them after a loss and a gradient that are finite.

@@ -243,8 +243,8 @@ def test_a_failed_save_is_raised_by_the_next_or_by_close(tmp_path, monkeypatch, 
     monkeypatch.undo()
     with Checkpoints(tmp_path / "c", config()) as again:
         assert again.restore(make_state())[1].step == 1
-        assert sorted(p.name for p in (tmp_path / "c").iterdir()) == ["1"]
         again.save(2, make_state(2), {})
+    assert sorted(p.name for p in (tmp_path / "c").iterdir()) == ["1", "2"]
 
 
 def run(program, *arguments, **environment):

@@ -102,14 +102,15 @@ def test_a_run_is_extended_if_no_step_would_have_had_another_learning_rate(decay
 
     config, workdir = run(step, optimizer__decay=decay, optimizer__decay_start=start)
     extended = override(config, {"train.steps": 48})
-    rates = [learning_rate(one.optimizer, one.train) for one in (config, extended)]
-    assert all(rates[0](index) == rates[1](index) for index in range(step)) == allowed
+    rates = [[learning_rate(one.optimizer, one.train, i) for i in range(step)] for one in (config, extended)]
+    assert (rates[0] == rates[1]) == allowed
     if allowed:
         return check_same_run(extended, workdir)
     with pytest.raises(ConfigError) as info:
         check_same_run(extended, workdir)
     line = str(info.value)
-    assert "train.steps=48" in line and f"optimizer.decay={decay}" in line and len(line.splitlines()) == 1
+    facts = "train.steps=48", f"optimizer.decay={decay}", f"since step {max(4, 24 * start):g} "
+    assert all(fact in line for fact in facts) and len(line.splitlines()) == 1
 
 
 def test_a_run_is_not_shortened_and_no_other_key_is_freed_by_an_extension(run):

@@ -4,9 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from rad_jax.config import config_from_dict, override
+from rad_jax.config import override
 from rad_jax.training.estimate import estimate_step, matrix_flops
-from tests.toy_model import SETTINGS
 
 
 def test_products_in_loops_count_as_often_as_they_run():
@@ -30,8 +29,9 @@ def test_products_in_loops_count_as_often_as_they_run():
 
 
 @pytest.fixture(scope="module")
-def estimates():
-    base = config_from_dict(SETTINGS)
+def estimates(toy):
+    # The program of a run on latents, which `test_latent_data` trains.
+    base = toy.config(changes={"model.latent": (2, 2, 8), "model.action_dim": 6})
     return estimate_step(base), estimate_step(override(base, {"train.freeze": "base"}))
 
 
@@ -40,10 +40,10 @@ def test_sizes_of_a_small_model(estimates):
     d, gates = 16, 64
     branch = (d + 8) * gates + d * gates + gates + (3 * d * d + 3 * d) + (8 * d + 8)
     assert estimate.branch == 2 * branch
-    assert estimate.devices == 1 and estimate.device_kind == "cpu"
+    assert estimate.devices == "1 x cpu"
     # Parameters, two moments and the average, all float32, and a few scalars.
     assert 0 <= estimate.state - 4 * 4 * (estimate.base + estimate.branch) < 100
-    assert estimate.batch == 2 * 8 * (2 * 4 * 4 * 3 + 4 * 3)
+    assert estimate.batch == 8 * 12 * (2 * 2 * 2 * 8 + 4 * 6)
     assert estimate.peak >= estimate.state + estimate.temporary > estimate.state > 0
 
 

@@ -1,6 +1,7 @@
 """The optimiser against AdamW written out in float64, and what a frozen parameter costs."""
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +48,7 @@ def literal_adamw(config, train, names, steps):
     for t in range(steps):
         g = {n: np.asarray(x, np.float64) for n, x in named_leaves(gradients(t)).items() if n in names}
         norm = math.sqrt(sum((x**2).sum() for x in g.values()))
-        rate = float(optimizer.learning_rate(config, train)(t))
+        rate = float(optimizer.learning_rate(config, train, t))
         for n in g:
             x = g[n] * min(1.0, config.clip / norm)
             m[n] = config.b1 * m[n] + (1 - config.b1) * x
@@ -94,7 +95,7 @@ def test_frozen_parameters_do_not_move_have_no_moments_and_do_not_count_in_the_n
 @pytest.mark.parametrize("decay", ["constant", "linear", "cosine"])
 def test_schedule(decay):
     config, train = settings(learning_rate=2.0, warmup=4, decay=decay, decay_start=0.4), TrainConfig(steps=20)
-    rate = optimizer.learning_rate(config, train)
+    rate = partial(optimizer.learning_rate, config, train)
     for step in range(25):
         done = min(max((step - 8) / 12, 0), 1)
         left = {"constant": 1, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[decay]
@@ -103,14 +104,14 @@ def test_schedule(decay):
 
 
 def test_decay_waits_for_the_warm_up_and_a_warm_up_is_not_needed():
-    late = optimizer.learning_rate(
-        settings(learning_rate=1.0, warmup=10, decay="linear"), TrainConfig(steps=20)
+    late = partial(
+        optimizer.learning_rate, settings(learning_rate=1.0, warmup=10, decay="linear"), TrainConfig(steps=20)
     )
     assert float(late(9)) == float(late(10)) == 1.0 and float(late(15)) == pytest.approx(0.5)
-    at_once = optimizer.learning_rate(settings(learning_rate=1.0, warmup=0), TrainConfig(steps=20))
+    at_once = partial(optimizer.learning_rate, settings(learning_rate=1.0, warmup=0), TrainConfig(steps=20))
     assert float(at_once(0)) == 1.0
-    longer = optimizer.learning_rate(
-        settings(learning_rate=1.0, warmup=50, decay="cosine"), TrainConfig(steps=20)
+    longer = partial(
+        optimizer.learning_rate, settings(learning_rate=1.0, warmup=50, decay="cosine"), TrainConfig(steps=20)
     )
     assert float(longer(19)) == pytest.approx(0.4)
 

@@ -61,7 +61,7 @@ def test_one_device():
 
 
 def test_eight_devices():
-    """Meshes, and where the clips of a batch are; `test_loop` trains on eight devices."""
+    """Meshes, and where the clips of a batch are; `test_loop` trains on four devices."""
     program = """
         import jax, numpy as np
         from jax.sharding import AxisType, PartitionSpec as P
