@@ -1,6 +1,7 @@
 """The whole Minecraft path on a CPU in less than a minute: it shows that everything works, and learns next to nothing.
 
     python -m rad_jax.main --config experiments/minecraft_debug.py
+    python -m rad_jax.main --config experiments/minecraft_debug.py --mode evaluate
 
 Hardware: 2 CPU cores. Time, nothing cached: training 29.9 s, evaluation 17.7 s. Metric: none worth a look after 40 steps.
 

@@ -5,7 +5,7 @@
 Hardware, time and metric: not run at full size. A step of lstm-f takes 18 TFLOP, the 4,000 steps 73 PFLOP: 12 minutes at
 100 TFLOP/s (counted, not timed).
 
-The first command makes the data: random walks like those of VRAG's collector, laps of polygons, ways out and back, and
+It makes its data: random walks like those of VRAG's collector, laps of polygons, ways out and back, and
 rotations in place, each in a world of its own, written as VRAG's pairs of mp4 and npz and read as such. The model is evaluated
 on rotations; --mode compare adds polygons (loop) and the way back (return). Every table has a row for the perfect map.
 

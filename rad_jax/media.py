@@ -114,11 +114,6 @@ def encode_picture(picture: Picture, kind: str = "png") -> bytes:
     return file.getvalue()
 
 
-def write_png(path: Path | str, picture: Picture) -> None:
-    """Write a picture as PNG in one step."""
-    write_bytes(path, encode_picture(picture))
-
-
 def data_uri(data: bytes, kind: str) -> str:
     """Bytes as an address that a page can hold itself; ``kind`` is a media type such as "image/png"."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -9,7 +9,7 @@ import numpy as np
 
 from rad_jax import media
 from rad_jax.comparison.costs import Costs, read_costs
-from rad_jax.comparison.runs import Comparison, Run
+from rad_jax.comparison.runs import Comparison
 from rad_jax.comparison.tables import COMPARED, make_tables
 from rad_jax.comparison.text import verdict
 from rad_jax.config import diff_configs
@@ -154,7 +154,11 @@ def _panel(comparison: Comparison, scores: Scores, metric: str) -> Panel:
     def curve(name: str, style: Mapping[str, Any], scaled: str) -> Curve:
         return Curve(name, frame_values(scores.rows[name], metric), None, style, scaled)
 
-    variants = [curve(run.name, _style(run), "all") for run in comparison.variants]
+    variants = []
+    for run in comparison.variants:
+        width = 2.6 if run.memory == "none" else 1.9
+        style = {"color": MEMORY_COLOURS[run.memory], "linestyle": DASHES[run.mode], "linewidth": width}
+        variants.append(curve(run.name, style, "all"))
     names = [name for name, row in scores.rows.items() if row["kind"] == "floor"]
     # A floor's median sets the scale: its first frame, nearly a copy of the last given one, would squeeze the rest.
     floors = [
@@ -164,11 +168,6 @@ def _panel(comparison: Comparison, scores: Scores, metric: str) -> Panel:
     context = scores.metrics_spec["context_frames"]
     first = context + 1 if isinstance(context, int) else 1
     return Panel(f"{METRICS[metric].heading}: {scores.name}", variants + floors, context, first)
-
-
-def _style(run: Run) -> dict[str, Any]:
-    width = 2.6 if run.memory == "none" else 1.9
-    return {"color": MEMORY_COLOURS[run.memory], "linestyle": DASHES[run.mode], "linewidth": width}
 
 
 def video(comparison: Comparison, episode: EpisodeFrames, fps: int | float) -> bytes:

@@ -54,18 +54,17 @@ def spans_of(episodes: Episodes, config: Config) -> list[Span]:
 
 def model_predictions(trained: TrainedModel, episodes: Episodes, padded: Span) -> Iterator[Prediction]:
     """What a model predicts, in a row of its name, for every clip of a set; ``padded``: see `predict_each`."""
-    config, model, params, tokenizer = trained.config, trained.model, trained.params, trained.tokenizer
+    config = trained.config
 
     def read(index: int) -> Clip:
-        return read_clip(episodes, index, config, tokenizer)
+        return read_clip(episodes, index, config, trained.tokenizer)
 
     def named(predicted: tuple[int, Clip, Video]) -> Prediction:
         index, clip, frames = predicted
         return index, clip, {config.name: frames}
 
     spans, batch = spans_of(episodes, config), config.evaluate.batch
-    predictions = predict_each(model, params, tokenizer, config, read, spans, batch, padded)
-    return map(named, predictions)
+    return map(named, predict_each(trained, trained.params, read, spans, batch, padded))
 
 
 def bound_predictions(tokenizer: Tokenizer, episodes: Episodes, config: Config) -> Iterator[Prediction]:

@@ -19,7 +19,7 @@ from rad_jax.metrics.forgetting import HISTOGRAM_BINS, decimation
 from rad_jax.metrics.image import PSNR_CAP_DB, SSIM_K, SSIM_SIGMA, SSIM_WINDOW
 from rad_jax.metrics.lpips import VERSION as LPIPS_VERSION
 from rad_jax.metrics.lpips import Lpips
-from rad_jax.metrics.video import REDUCTION, WITH_WEIGHTS, Video, VideoScore, score_video, steps
+from rad_jax.metrics.video import REDUCTION, Video, VideoScore, score_video, steps
 from rad_jax.rollout.predict import Clip
 
 # Index, clip, and by row the predicted frames, uint8 or floats that are clipped to [0, 1].
@@ -100,8 +100,11 @@ def _check(where: str, frames: np.ndarray, truth: np.ndarray) -> None:
 
 def metrics_spec(convention: Mapping[str, Any], videos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """How the numbers were computed, which is stored with them: the `convention`, and the lengths of the videos."""
-    lengths = {name: [video[name] for video in videos] for name in ("context_frames", "predicted_frames")}
-    ranges = {name: _range(values) for name, values in lengths.items()}
+    ranges = {}
+    for name in ("context_frames", "predicted_frames"):
+        lengths = [int(video[name]) for video in videos]
+        low, high = min(lengths), max(lengths)
+        ranges[name] = low if low == high else [low, high]
     return {**convention, **ranges, "videos": len(videos)}
 
 
@@ -141,12 +144,7 @@ def convention(size: tuple[int, int], ground_truth: str, weights: Lpips | None) 
         "sharpness": {"of": "laplacian energy, predicted / true"},
         "motion": {"of": "mean |frame difference|, predicted / true"},
         "lpips": lpips,
-        "reduce_frames": REDUCTION if weights is None else REDUCTION | WITH_WEIGHTS,
+        "reduce_frames": {name: how for name, how in REDUCTION.items() if weights or name != "lpips"},
         "reduce_videos": "mean; standard error over videos; differences paired by video",
         "reduce_per_frame": "over the videos that are long enough: mean, median where frames are reduced by it or by ratio",
     }
-
-
-def _range(values: Sequence[int]) -> int | list[int]:
-    low, high = int(min(values)), int(max(values))
-    return low if low == high else [low, high]

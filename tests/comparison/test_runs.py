@@ -6,6 +6,7 @@ import pytest
 
 from rad_jax.comparison.runs import expand, list_runs
 from rad_jax.config import NAMES
+from tests.config.refusals import assert_refused
 
 QUICKSTART = "experiments/quickstart.py"
 MEMORIES = [name for name in NAMES if name != "none"]
@@ -74,3 +75,17 @@ def test_table_5_trains_lstm_f_on_the_other_frames():
     comparison = list_runs(QUICKSTART, "lstm-f", ["memory.frames=noised"])
     assert comparison.frames == {"clean": "lstm-f-clean", "noised": "lstm-f"}
     assert comparison.run("lstm-f-clean").config.memory.frames == "clean"
+
+
+@pytest.mark.parametrize(
+    ("experiment", "variants", "overrides", "words"),
+    [
+        (QUICKSTART, "df,lstm-x", [], "lstm-f?"),
+        (QUICKSTART, " , ", [], "--variants ' , '"),
+        (f"{QUICKSTART}:lstm-f", None, [], f"--config {QUICKSTART}:lstm-f"),
+        (QUICKSTART, None, ["memory.kind=lstm"], "memory.kind=lstm"),
+        (QUICKSTART, "lstm-s9", [], "memory.stride=9"),
+    ],
+)
+def test_what_cannot_be_is_one_line(experiment, variants, overrides, words):
+    assert_refused(list_runs, experiment, variants, overrides, words=[words], lines=1)

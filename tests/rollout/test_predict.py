@@ -25,7 +25,7 @@ def strided(toy):
 @pytest.fixture(scope="module")
 def predictions(strided):
     trained, clips = strided
-    return predict(trained.model, trained.params, trained.tokenizer, trained.config, clips, BATCH)
+    return predict(trained, trained.params, clips, BATCH)
 
 
 def test_videos_of_different_lengths_are_predicted_as_each_by_itself(strided, predictions):
@@ -66,9 +66,8 @@ def test_more_padding_changes_nothing_and_clips_are_read_with_their_batch(stride
     spans = [clip.span for clip in clips]
     assert longest(spans).context == 36
     padded = Span(longest(spans).context + 5, longest(spans).future + 3)
-    arguments = trained.model, trained.params, trained.tokenizer, trained.config
     seen = []
-    for index, _, frames in predict_each(*arguments, reader, spans, BATCH, padded):
+    for index, _, frames in predict_each(trained, trained.params, reader, spans, BATCH, padded):
         seen.append((index, *read))
         assert frames.shape == predictions[index].shape
         np.testing.assert_allclose(frames, predictions[index], atol=1e-4)
@@ -85,7 +84,7 @@ def test_no_clip_starts_from_the_noise_of_a_training_step(strided, monkeypatch):
         return state, jnp.zeros((len(keys), actions.shape[1], *trained.model.config.latent))
 
     monkeypatch.setattr(rollout, "generate", generate)
-    predict(trained.model, trained.params, trained.tokenizer, trained.config, clips, BATCH)
+    predict(trained, trained.params, clips, BATCH)
     root = jax.random.key(trained.config.seed)
     training = [
         jax.random.key_data(jax.random.fold_in(key, step)).tolist()

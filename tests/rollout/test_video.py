@@ -59,7 +59,7 @@ def names_of(actions, names) -> str:
 def test_own_actions_names_and_a_file_lead_to_the_same_walk(walk, toy, mazes, tmp_path):
     trained = load_trained(toy.written())
     clip = read_clip(mazes, 0, trained.config, trained.tokenizer)
-    (expected,) = predict(trained.model, trained.params, trained.tokenizer, trained.config, [clip], 1)
+    (expected,) = predict(trained, trained.params, [clip], 1)
     expected = np.concatenate([clip.frames[:CONTEXT], media.to_uint8(expected)])
 
     own = walk()

@@ -113,7 +113,7 @@ def test_evaluation_on_latents_alone_says_that_its_truth_is_decoded(encoded, wor
     trained = load_trained(workdir)
     raw, stored = Episodes(toy.mazes, "test"), Episodes(encoded / "alone", "test")
     clips = [read_clip(stored, index, trained.config, trained.tokenizer) for index in range(3)]
-    predictions = predict(trained.model, trained.params, trained.tokenizer, trained.config, clips, 2)
+    predictions = predict(trained, trained.params, clips, 2)
     for index, (clip, prediction) in enumerate(zip(clips, predictions, strict=True)):
         latents = np.float32(stored.read(index)["latents"])
         decoded = np.clip(np.asarray(trained.tokenizer.decode(latents)), 0, 1)

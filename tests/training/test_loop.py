@@ -125,7 +125,7 @@ def test_a_second_process_on_a_work_directory_is_refused_and_changes_nothing(int
 def test_samples_show_truth_above_prediction(toy, monkeypatch, tmp_path):
     """With negatives in place of predictions, because those of a model that hardly learned look like anything."""
 
-    def negatives(model, params, tokenizer, config, clips, batch):
+    def negatives(run, params, clips, batch):
         return [1 - clip.frames[clip.context :] / np.float32(255) for clip in clips]
 
     assert [video.name for video in (toy.trained / "samples").iterdir()] == [f"{STEPS:08d}.mp4"]
