@@ -5,9 +5,9 @@
 Hardware, time and metric: not run at full size. A step of lstm-f takes 18 TFLOP, the 4,000 steps 73 PFLOP: 12 minutes at
 100 TFLOP/s (counted, not timed).
 
-It makes its data: random walks like those of VRAG's collector, laps of polygons, ways out and back, and
-rotations in place, each in a world of its own, written as VRAG's pairs of mp4 and npz and read as such. The model is evaluated
-on rotations; --mode compare adds polygons (loop) and the way back (return). Every table has a row for the perfect map.
+The command makes the data: random walks like those of VRAG's collector, laps of polygons, ways out and back, and rotations in
+place, each in a world of its own, written as VRAG's pairs of mp4 and npz and read as such. --mode evaluate makes and scores
+rotations; --mode compare adds polygons (loop) and the way back (return). Every table has a row for the perfect map.
 
 A whole turn has 18 steps. The paper's window of 20 holds it, so rotating in place asks nothing of a memory there; here the
 window is 8 frames. The model is conditioned on action and pose, which is the position relative to the start of the episode and

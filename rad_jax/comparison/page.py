@@ -19,7 +19,7 @@ from rad_jax.evaluation.evaluate import provenance, shown_episodes
 from rad_jax.evaluation.stored import read_figure3, read_set
 from rad_jax.files import write_bytes
 from rad_jax.reports.episodes import EpisodeFrames
-from rad_jax.reports.figures import MEMORY_COLOURS, Curve, Panel, draw_panels, figure3, frame_values
+from rad_jax.reports.figures import MEMORY_COLOURS, Line, Panel, draw_panels, figure3
 from rad_jax.reports.page import Drawing, write_page
 from rad_jax.reports.statistics import Scores
 from rad_jax.reports.tables import Table, to_csv, to_markdown, to_text, write_csv
@@ -146,28 +146,28 @@ def figure6(comparison: Comparison, sets: Sequence[Scores]) -> bytes:
     Returns:
         The bytes of a PNG.
     """
-    panels = [[_panel(comparison, scores, metric) for metric in COMPARED] for scores in sets]
-    return draw_panels(panels, (13.0, 5 * len(sets) + 1.1))
-
-
-def _panel(comparison: Comparison, scores: Scores, metric: str) -> Panel:
-    def curve(name: str, style: Mapping[str, Any], scaled: str) -> Curve:
-        return Curve(name, frame_values(scores.rows[name], metric), None, style, scaled)
-
-    variants = []
+    variants = {}
     for run in comparison.variants:
         width = 2.6 if run.memory == "none" else 1.9
         style = {"color": MEMORY_COLOURS[run.memory], "linestyle": DASHES[run.mode], "linewidth": width}
-        variants.append(curve(run.name, style, "all"))
-    names = [name for name, row in scores.rows.items() if row["kind"] == "floor"]
-    # A floor's median sets the scale: its first frame, nearly a copy of the last given one, would squeeze the rest.
-    floors = [
-        curve(name, {"color": FLOOR, "linewidth": 1.1, "linestyle": dashes, "zorder": 1.5}, "median")
-        for name, dashes in zip(names, itertools.cycle(FLOOR_DASHES), strict=False)
-    ]
-    context = scores.metrics_spec["context_frames"]
-    first = context + 1 if isinstance(context, int) else 1
-    return Panel(f"{METRICS[metric].heading}: {scores.name}", variants + floors, context, first)
+        variants[run.name] = Line(style)
+    panels = []
+    for scores in sets:
+        names = [name for name, row in scores.rows.items() if row["kind"] == "floor"]
+        # A floor's median sets the scale: its first frame, nearly a copy of the last given one, would squeeze the rest.
+        floors = {
+            name: Line({"color": FLOOR, "linewidth": 1.1, "linestyle": dashes, "zorder": 1.5}, "median")
+            for name, dashes in zip(names, itertools.cycle(FLOOR_DASHES), strict=False)
+        }
+        context = scores.metrics_spec["context_frames"]
+        first = context + 1 if isinstance(context, int) else 1
+        panels.append(
+            [
+                Panel(f"{METRICS[metric].heading}: {scores.name}", scores, metric, variants | floors, first)
+                for metric in COMPARED
+            ]
+        )
+    return draw_panels(panels, (13.0, 5 * len(sets) + 1.1))
 
 
 def video(comparison: Comparison, episode: EpisodeFrames, fps: int | float) -> bytes:
