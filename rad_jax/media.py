@@ -32,7 +32,7 @@ SHEET_HEIGHT = 96  # and smaller frames of a contact sheet to this
 
 
 class MediaError(UserError, ValueError):
-    """Frames that cannot be shown, or a file that holds no video."""
+    """Frames that cannot be shown."""
 
 
 def to_uint8(frames: np.ndarray) -> np.ndarray:
@@ -83,20 +83,6 @@ def encode_video(frames: np.ndarray, fps: int | float) -> bytes:
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
         return Path(file.name).read_bytes()
-
-
-def read_video(path: Path | str) -> Frames:
-    """All frames of a video file.
-
-    Raises:
-        MediaError: the file is missing or holds no readable video.
-    """
-    try:
-        with av.open(str(path)) as container:
-            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    except (av.FFmpegError, IndexError, OSError) as error:
-        raise MediaError(f"{path}: not a readable video ({error})") from error
-    return np.stack(frames)
 
 
 def check_frames(frames: np.ndarray) -> None:

@@ -1,6 +1,7 @@
 """What is scored on an evaluation set, predicted clip by clip: a model, and the floors, ceilings and oracle beside it."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -55,9 +56,7 @@ def spans_of(episodes: Episodes, config: Config) -> list[Span]:
 def model_predictions(trained: TrainedModel, episodes: Episodes, padded: Span) -> Iterator[Prediction]:
     """What a model predicts, in a row of its name, for every clip of a set; ``padded``: see `predict_each`."""
     config = trained.config
-
-    def read(index: int) -> Clip:
-        return read_clip(episodes, index, config, trained.tokenizer)
+    read = partial(read_clip, episodes, config=config, tokenizer=trained.tokenizer)
 
     def named(predicted: tuple[int, Clip, Video]) -> Prediction:
         index, clip, frames = predicted

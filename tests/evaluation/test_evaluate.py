@@ -10,13 +10,13 @@ import pytest
 from rad_jax.data import Episodes
 from rad_jax.evaluation import scores
 from rad_jax.main import main
-from rad_jax.media import read_video
 from rad_jax.metrics import ssim
 from rad_jax.rollout.predict import predict, read_clip
 from rad_jax.runs.checkpoints import Checkpoints
 from rad_jax.runs.restore import load_trained
 from rad_jax.runs.training_run import open_training_run
 from tests.toy_run import STEPS, read_state
+from tests.videos import read_video
 
 MODEL, TWIN = "lstm-f", "df (no memory)"
 

@@ -8,11 +8,11 @@ import pytest
 from rad_jax import media
 from rad_jax.data import DataError, Episodes
 from rad_jax.main import main
-from rad_jax.media import read_video
 from rad_jax.rollout import video
 from rad_jax.rollout.predict import predict, read_clip
 from rad_jax.rollout.video import read_script
 from rad_jax.runs.restore import load_trained
+from tests.videos import read_video
 
 CONTEXT, FUTURE = (
     36,

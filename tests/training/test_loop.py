@@ -18,7 +18,6 @@ import pytest
 from rad_jax.config import ConfigError, config_from_json
 from rad_jax.data import DataError
 from rad_jax.main import main
-from rad_jax.media import read_video
 from rad_jax.model.names import named_leaves
 from rad_jax.runs import stored_config
 from rad_jax.runs.manifest import saved_steps
@@ -37,6 +36,7 @@ from tests.toy_run import (
     stop_during,
     wait_for,
 )
+from tests.videos import read_video
 
 # Allowed values, by which parameters overflow before the first checkpoint.
 DESTRUCTIVE = {
