@@ -34,7 +34,9 @@ def test_videos_of_different_lengths_are_predicted_as_each_by_itself(strided, pr
     model, config = trained.model, trained.config
     assert [clip.context for clip in clips] == [36, 33, 34]
     assert [rollout.frames_in_window(model, clip.context) for clip in clips] == [2, 3, 2]  # two batches
-    for place, (clip, prediction) in enumerate(zip(clips, predictions, strict=True)):
+    assert len(predictions) == 3
+    for place in (1, 2):  # one of each batch
+        clip, prediction = clips[place], predictions[place]
         assert prediction.shape == clip.frames[clip.context :].shape and prediction.dtype == np.float32
         latents = trained.tokenizer.encode(clip.frames[: clip.context] / np.float32(255))
         state = rollout.start(
