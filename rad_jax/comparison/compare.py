@@ -23,7 +23,7 @@ from rad_jax.comparison.runs import Comparison, Run, check_same_runs, list_runs
 from rad_jax.data import Episodes
 from rad_jax.evaluation.evaluate import FOLDER as EVALUATION
 from rad_jax.evaluation.evaluate import write_evaluation
-from rad_jax.evaluation.predictors import clip_count, spans_of
+from rad_jax.evaluation.scores import clip_count, spans_of
 from rad_jax.evaluation.stored import bounds_keys, is_current, is_intact, newest_step, run_keys
 from rad_jax.files import WorkdirInUse, WorkdirLock
 from rad_jax.rollout.predict import read_clip

@@ -23,7 +23,7 @@ import jax
 from rad_jax import media
 from rad_jax.config import Config, ConfigError, DataConfig
 from rad_jax.data import Episodes
-from rad_jax.evaluation.predictors import clip_count
+from rad_jax.evaluation.scores import clip_count
 from rad_jax.evaluation.stored import Runs, read_set, read_shown, score_bounds, score_run
 from rad_jax.files import write_bytes
 from rad_jax.reports.episodes import EpisodeFrames

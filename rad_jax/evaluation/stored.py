@@ -25,15 +25,19 @@ from rad_jax.data import Episodes
 from rad_jax.data.index import FILE as INDEX
 from rad_jax.data.reader import frame_size
 from rad_jax.evaluation.effective_attention import EffectiveAttention, of_clip
-from rad_jax.evaluation.predictors import (
+from rad_jax.evaluation.scores import (
     BOUNDS,
+    Prediction,
     Predictor,
+    TrueSteps,
     bound_predictions,
     clip_count,
+    convention,
+    metrics_spec,
     model_predictions,
+    score_clips,
     spans_of,
 )
-from rad_jax.evaluation.scores import Prediction, TrueSteps, convention, metrics_spec, score_clips
 from rad_jax.files import write_bytes
 from rad_jax.metrics.lpips import open_lpips
 from rad_jax.metrics.video import Video, VideoScore

@@ -116,10 +116,13 @@ def view_episode(episode: EpisodeFrames, video: str) -> EpisodeView:
         )
         for first in range(0, len(truth), length)
     ]
+    # About 64 px; frames up to 96 px are enlarged by a whole factor, so that all their pixels look alike.
+    height = truth.shape[1]
+    height = height * max(1, round(64 / height)) if height <= 96 else 96
     return EpisodeView(
         title=episode.title,
         video=video,
-        height=_display_height(truth.shape[1]),
+        height=height,
         context=_picture(context[shown]),
         context_frames=len(context),
         context_shown=len(shown),
@@ -133,8 +136,3 @@ def _picture(frames: UInt8[np.ndarray, "k H W 3"]) -> str:
     kind = "webp" if height <= 128 else "jpeg"  # lossless where it is affordable
     picture = media.filmstrip(frames, gap=max(1, height // 32))
     return media.data_uri(media.encode_picture(picture, kind), f"image/{kind}")
-
-
-def _display_height(height: int) -> int:
-    """About 64 px; frames up to 96 px are enlarged by a whole factor, so that all their pixels look alike."""
-    return height * max(1, round(64 / height)) if height <= 96 else 96

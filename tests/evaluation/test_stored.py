@@ -9,7 +9,7 @@ import pytest
 
 from rad_jax.comparison import worker
 from rad_jax.data import Episodes
-from rad_jax.evaluation import predictors
+from rad_jax.evaluation import scores
 from rad_jax.evaluation.stored import (
     bounds_keys,
     is_current,
@@ -122,32 +122,19 @@ def test_bounds_depend_on_the_tokenizer_and_not_on_a_run(scored, toy):
     assert not is_current(scored.parent / "bounds", bounds_keys(config, "0" * 64, sets))
 
 
-def test_what_is_scored_is_not_scored_again(scored, toy, capsys):
-    path = scored / "scores" / "return.json"
-    before = path.stat().st_mtime_ns
-    assert worker.main(["run", *toy.arguments(scored)]) == 0
-    assert capsys.readouterr().out == "return: scored before\n" and path.stat().st_mtime_ns == before
-
-
 def test_only_one_batch_of_clips_is_in_memory(toy, tmp_path, monkeypatch):
     """However many there are: a clip is read with its batch, and let go of when it is scored."""
     workdir, alive, others = shutil.copytree(toy.written("lstm-f"), tmp_path / "run", ignore=UNSCORED), [], []
-    read_clip = predictors.read_clip
+    read_clip = scores.read_clip
 
-    def read(*arguments):
+    def read(*arguments, **named):
         others.append(sum(frames() is not None for frames in alive))
-        clip = read_clip(*arguments)
+        clip = read_clip(*arguments, **named)
         alive.append(weakref.ref(clip.frames))
         return clip
 
-    monkeypatch.setattr(predictors, "read_clip", read)
+    monkeypatch.setattr(scores, "read_clip", read)
     settings = {"evaluate__figure3": False}  # two clips in a batch
     assert worker.main(["run", *toy.arguments(workdir, **settings)]) == 0
     assert worker.main(["bounds", *toy.arguments(tmp_path / "bounds", **settings)]) == 0
     assert others == [0, 1, 0] + [0, 0, 0]
-
-
-def test_a_missing_run_is_one_line(toy, tmp_path, capsys):
-    assert worker.main(["run", *toy.arguments(tmp_path / "none")]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: {tmp_path / 'none'} holds no run") and list(tmp_path.iterdir()) == []

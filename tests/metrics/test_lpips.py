@@ -1,6 +1,5 @@
 """LPIPS against its definition written out in PyTorch, on random weights that were converted; its place in an evaluation."""
 
-import json
 import sys
 
 import jax
@@ -140,11 +139,6 @@ def test_wrong_images_are_refused(converted, net, a, b, message):
         lpips(a, b, converted[net][3])
 
 
-def test_the_two_nets_have_other_fingerprints(converted):
-    alex, vgg = (converted[net][3] for net in ("alex", "vgg"))
-    assert (alex.net, vgg.net) == ("alex", "vgg") and alex.fingerprint != vgg.fingerprint
-
-
 @pytest.mark.parametrize(
     ("backbone", "heads", "message"),
     [
@@ -212,17 +206,6 @@ def test_with_weights_it_is_scored_like_the_others(converted, small_blocks):
     assert "LPIPS: alex, version 0.1, on [-1,1]." in text.convention(found.metrics_spec)
     table = to_text(report_tables(found, "m")[0])
     assert f"{row['mean']['lpips']:.3f}" in table and "n/a" not in table
-
-
-def test_without_weights_it_is_absent_and_said_to_be():
-    truth = [images(3, 16, 16)]
-    found = scores_of({"m": Predicted("model", truth)}, truth, [1])
-    assert (
-        "lpips" not in json.dumps(found.rows) and "lpips" not in video.score_video(truth[0], truth[0]).video
-    )
-    assert found.metrics_spec["lpips"] == {"status": "absent: no weights"}
-    table = to_text(report_tables(found, "m")[0])
-    assert "LPIPS" in table and "n/a" in table
 
 
 def test_an_evaluation_refuses_weights_before_it_works(toy, converted, tmp_path, capsys):

@@ -115,9 +115,3 @@ def test_a_context_must_leave_frames_to_predict(strided, toy):
     for context in (0, len(clips[0].frames)):
         with pytest.raises(DataError, match=f"context of {context} .* {len(clips[0].frames)} "):
             read_clip(episodes, 0, trained.config, trained.tokenizer, context=context)
-
-
-def test_training_episodes_have_no_context_of_their_own(strided, toy):
-    rooms = Episodes(toy.rooms, "train")
-    with pytest.raises(DataError, match="not made for evaluation"):
-        read_clip(rooms, 0, strided[0].config, strided[0].tokenizer)
