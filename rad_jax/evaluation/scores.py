@@ -73,7 +73,7 @@ def spans_of(episodes: Episodes, config: Config) -> list[Span]:
     return [span_of(episodes, index) for index in range(clip_count(episodes, config))]
 
 
-def model_predictions(trained: TrainedModel, episodes: Episodes, padded: Span) -> Iterator[Prediction]:
+def model_predictions(trained: TrainedModel, padded: Span, episodes: Episodes) -> Iterator[Prediction]:
     """What a model predicts, in a row of its name, for every clip of a set; ``padded``: see `predict_each`."""
     config = trained.config
     read = partial(read_clip, episodes, config=config, tokenizer=trained.tokenizer)
@@ -86,7 +86,7 @@ def model_predictions(trained: TrainedModel, episodes: Episodes, padded: Span) -
     return map(named, predict_each(trained, trained.params, read, spans, batch, padded))
 
 
-def bound_predictions(tokenizer: Tokenizer, episodes: Episodes, config: Config) -> Iterator[Prediction]:
+def bound_predictions(tokenizer: Tokenizer, config: Config, episodes: Episodes) -> Iterator[Prediction]:
     """What `BOUNDS` predict for every clip of a set, as far as its data allow."""
 
     def predict(index: int) -> Prediction:
@@ -160,20 +160,16 @@ def _score_clip(
         true_steps[index] = steps(truth)
     scores = {}
     for name, frames in rows.items():
-        _check(f"row {name!r}, video {clip.name!r}", frames, truth)
+        where = f"row {name!r}, video {clip.name!r}"
+        if frames.shape != truth.shape:
+            raise ScoreError(f"{where}: shape {frames.shape}, expected that of the truth, {truth.shape}")
+        if frames.dtype != np.uint8 and not np.all(np.isfinite(frames)):
+            frame = int(np.argmin(np.isfinite(frames).all(axis=(1, 2, 3))))
+            raise ScoreError(f"{where}: predicted frame {frame} holds values that are not finite")
         scores[name] = score_video(frames, truth, true_steps[index], weights)
     video = {"name": clip.name, "context_frames": clip.context, "predicted_frames": len(truth)}
     kept = {name: to_uint8(frames) for name, frames in rows.items()} if index < shown else {}
     return ScoredClip(index, video, scores, kept)
-
-
-def _check(where: str, frames: np.ndarray, truth: np.ndarray) -> None:
-    """Raises `ScoreError` unless a prediction is finite and has the shape of the truth."""
-    if frames.shape != truth.shape:
-        raise ScoreError(f"{where}: shape {frames.shape}, expected that of the truth, {truth.shape}")
-    if frames.dtype != np.uint8 and not np.all(np.isfinite(frames)):
-        frame = int(np.argmin(np.isfinite(frames).all(axis=(1, 2, 3))))
-        raise ScoreError(f"{where}: predicted frame {frame} holds values that are not finite")
 
 
 def metrics_spec(convention: Mapping[str, Any], videos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

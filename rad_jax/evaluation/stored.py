@@ -14,6 +14,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +86,8 @@ def score_run(
     size = sum(leaf.size for leaf in jax.tree.leaves(trained.params))
     about = {"steps": trained.step, "parameters": size}
     predictors = {config.name: Predictor("model", f"{trained.step:,} steps")}
-    for name, episodes in sets.items():
-        predictions = model_predictions(trained, episodes, padded)
-        _update(folder, name, keys[name], predictors, predictions, config, episodes, about, true_steps)
+    predict = partial(model_predictions, trained, padded)
+    _update(folder, sets, keys, predictors, predict, config, about, true_steps)
 
 
 def score_bounds(
@@ -99,9 +99,8 @@ def score_bounds(
 ) -> None:
     """Scores on evaluation sets what needs no run: floors, the tokenizer's round trip, and oracles. See `score_run`."""
     keys = bounds_keys(config, tokenizer.fingerprint, sets)
-    for name, episodes in sets.items():
-        predictions = bound_predictions(tokenizer, episodes, config)
-        _update(folder, name, keys[name], BOUNDS, predictions, config, episodes, {}, true_steps)
+    predict = partial(bound_predictions, tokenizer, config)
+    _update(folder, sets, keys, BOUNDS, predict, config, {}, true_steps)
 
 
 def measure_figure3(trained: TrainedModel, workdir: Path, name: str, episodes: Episodes) -> None:
@@ -226,41 +225,42 @@ def _sha256(path: Path) -> str:
 
 def _update(
     folder: Path,
-    name: str,
-    key: Key,
+    sets: Mapping[str, Episodes],
+    keys: Mapping[str, Key],
     predictors: Mapping[str, Predictor],
-    predictions: Iterable[Prediction],
+    predict: Callable[[Episodes], Iterable[Prediction]],
     config: Config,
-    episodes: Episodes,
     about: Mapping[str, Any],
     true_steps: dict[str, TrueSteps],
 ) -> None:
-    """Scores what some predictors predict on a set and stores the scores, unless they are stored under this key."""
-    if is_current(folder, {name: key}):
-        print(f"{name}: scored before", flush=True)
-        return
-    began = time.monotonic()
-    weights = open_lpips(config.evaluate, frame_size(episodes))
-    clips = score_clips(predictions, weights, key.get("shown", 0), true_steps.setdefault(name, {}))
-    rows = {}
-    for row in clips[0].scores:
-        scores = [clip.scores[row] for clip in clips]
-        videos = [{"video": score.video, "frames": score.frames} for score in scores]
-        rows[row] = {**predictors[row]._asdict(), "videos": videos}
-        print(f"{name}: {row}: PSNR {np.mean([score.video['psnr'] for score in scores]):.2f}", flush=True)
-    if "shown" in key:
-        file = io.BytesIO()
-        np.savez_compressed(file, **{str(clip.index): clip.shown[row] for clip in clips if clip.shown})
-        write_bytes(_path(folder, name, "npz"), file.getvalue())
-    videos = [clip.video for clip in clips]
-    content = {
-        "key": key,
-        "metrics_spec": metrics_spec(key["metrics"], videos),
-        "videos": videos,
-        "rows": rows,
-        "about": {"hardware": hardware(), "seconds": round(time.monotonic() - began, 1), **about},
-    }
-    _write_json(folder, name, content)
+    """Scores what some predictors predict on sets and stores the scores, unless they are stored under these keys."""
+    for name, episodes in sets.items():
+        key = keys[name]
+        if is_current(folder, {name: key}):
+            print(f"{name}: scored before", flush=True)
+            continue
+        began = time.monotonic()
+        weights = open_lpips(config.evaluate, frame_size(episodes))
+        clips = score_clips(predict(episodes), weights, key.get("shown", 0), true_steps.setdefault(name, {}))
+        rows = {}
+        for row in clips[0].scores:
+            scores = [clip.scores[row] for clip in clips]
+            videos = [{"video": score.video, "frames": score.frames} for score in scores]
+            rows[row] = {**predictors[row]._asdict(), "videos": videos}
+            print(f"{name}: {row}: PSNR {np.mean([score.video['psnr'] for score in scores]):.2f}", flush=True)
+        if "shown" in key:
+            file = io.BytesIO()
+            np.savez_compressed(file, **{str(clip.index): clip.shown[row] for clip in clips if clip.shown})
+            write_bytes(_path(folder, name, "npz"), file.getvalue())
+        videos = [clip.video for clip in clips]
+        content = {
+            "key": key,
+            "metrics_spec": metrics_spec(key["metrics"], videos),
+            "videos": videos,
+            "rows": rows,
+            "about": {"hardware": hardware(), "seconds": round(time.monotonic() - began, 1), **about},
+        }
+        _write_json(folder, name, content)
 
 
 def _from_json(video: Mapping[str, Any]) -> VideoScore:
