@@ -17,7 +17,6 @@ from rad_jax.config.messages import did_you_mean, nearest
 
 MEMORIES = tuple(name for name in NAMES if name != "none")
 VARIANT = re.compile(rf"df|({'|'.join(MEMORIES)})-(f|c|s([1-9]\d{{0,5}}))")
-DEFAULT_VARIANT = "lstm-f"
 FIT = "python -m data_prep.fit_tokenizer --data {path}"
 
 # Sizes that experiments share.
@@ -71,7 +70,7 @@ def set_variant(config: ConfigDict, variant: str | None) -> ConfigDict:
     Raises:
       ConfigError: there is no such variant; names the nearest.
     """
-    variant = variant or DEFAULT_VARIANT
+    variant = variant or "lstm-f"
     if not (match := VARIANT.fullmatch(variant)):
         raise ConfigError(
             f"variant {variant!r}: expected df or <memory>-f, <memory>-c, <memory>-sN (stride N) with a memory of "

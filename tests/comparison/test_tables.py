@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from rad_jax.comparison.costs import Costs
-from rad_jax.comparison.page import markdown
+from rad_jax.comparison.page import markdown, verdict
 from rad_jax.comparison.runs import list_runs
 from rad_jax.comparison.tables import make_tables
-from rad_jax.comparison.text import verdict
 from rad_jax.evaluation.scores import convention, metrics_spec
 from rad_jax.metrics.video import REDUCTION, VideoScore
 from rad_jax.reports.statistics import Scores, summarise
