@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import timing
 from rad_jax.config import DataConfig
 from rad_jax.data import Episode, Episodes, EpisodeSpec, write_split
 from rad_jax.data.windows import Windows, train_batches, train_dataset
@@ -72,15 +73,13 @@ def measure(label: str, read: Callable[[], int], seconds: float) -> None:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path)
-    for name, value in (("episodes", 100), ("frames", 1200), ("clip", 100), ("batch", 8)):
-        parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--per-shard", type=int, default=12, help="episodes of a shard: 12 are 256 MiB")
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--core", type=int, help="the core to be bound to (the first one allowed)")
     parser.add_argument("--cold", action="store_true")
-    options = parser.parse_args()
+    options = timing.options(__doc__, parser, episodes=100, frames=1200, clip=100, batch=8)
     core = min(os.sched_getaffinity(0)) if options.core is None else options.core
     os.sched_setaffinity(0, {core})
     with tempfile.TemporaryDirectory() as scratch:

@@ -16,7 +16,8 @@ import numpy as np
 
 from data_prep.common.command import Parser, positive, run
 from rad_jax.data import DataError, Episodes
-from rad_jax.media import contact_sheet, side_by_side, write_png, write_video
+from rad_jax.files import write_bytes
+from rad_jax.media import contact_sheet, encode_picture, side_by_side, write_video
 
 PROGRAM = "look"
 _FPS = 10.0  # of data sets that do not say theirs
@@ -48,7 +49,7 @@ def _write_all(options: argparse.Namespace) -> None:
         sheet, video = (out / f"{episodes.ids[number]}{suffix}" for suffix in (".png", ".mp4"))
         shown = np.arange(0, len(frames), -(-len(frames) // options.frames))
         labels = [_label(episodes, episode, t) for t in shown]
-        write_png(sheet, contact_sheet(frames[shown], labels, columns=12))
+        write_bytes(sheet, encode_picture(contact_sheet(frames[shown], labels, columns=12)))
         if "oracle" in episode:
             n_context = int(episodes.static(number)["n_context"])
             frames = side_by_side({"truth": frames, "perfect map": episode["oracle"]}, n_context)

@@ -16,8 +16,7 @@ from rad_jax.config import NAMES, Config, ConfigError, window_starts
 from rad_jax.config.messages import did_you_mean, nearest
 
 MEMORIES = tuple(name for name in NAMES if name != "none")
-VARIANT = re.compile(rf"({'|'.join(MEMORIES)})-(f|c|s[1-9]\d{{0,5}})")
-DEFAULT_VARIANT = "lstm-f"
+VARIANT = re.compile(rf"df|({'|'.join(MEMORIES)})-(f|c|s([1-9]\d{{0,5}}))")
 FIT = "python -m data_prep.fit_tokenizer --data {path}"
 
 # Sizes that experiments share.
@@ -71,10 +70,18 @@ def set_variant(config: ConfigDict, variant: str | None) -> ConfigDict:
     Raises:
       ConfigError: there is no such variant; names the nearest.
     """
-    variant = variant or DEFAULT_VARIANT
+    variant = variant or "lstm-f"
+    if not (match := VARIANT.fullmatch(variant)):
+        raise ConfigError(
+            f"variant {variant!r}: expected df or <memory>-f, <memory>-c, <memory>-sN (stride N) with a memory of "
+            + ", ".join(MEMORIES)
+            + did_you_mean(nearest(variant, variants()))
+        )
     memory, train = config.memory, config.train
-    memory.kind, stride, memory.window = parse_variant(variant, config.model.window)
-    memory.stride = stride
+    kind, mode, number = match.groups()
+    stride = config.model.window if mode == "c" else int(number or 1)
+    memory.kind, memory.stride = kind or "none", stride
+    memory.window = "shared" if mode in (None, "f") else "rollout"
     memory.prefetch_segment = round_down(memory.prefetch_segment, stride)
     memory.bptt_frames = round_down(memory.bptt_frames, memory.prefetch_segment)
     starts = len(window_starts(config.data.clip, config.model.window, stride, train.first_start))
@@ -82,22 +89,6 @@ def set_variant(config: ConfigDict, variant: str | None) -> ConfigDict:
     train.windows = round_down(min(train.windows, starts), max(train.window_batch, 1))
     config.name = f"{config.name}:{variant}"
     return config
-
-
-def parse_variant(variant: str, window: int) -> tuple[str, int, str]:
-    """``memory.kind``, ``memory.stride`` and ``memory.window`` of a variant."""
-    if variant == "df":
-        return "none", 1, "shared"
-    if match := VARIANT.fullmatch(variant):
-        kind, mode = match.groups()
-        if mode == "f":
-            return kind, 1, "shared"
-        return kind, window if mode == "c" else int(mode[1:]), "rollout"
-    raise ConfigError(
-        f"variant {variant!r}: expected df or <memory>-f, <memory>-c, <memory>-sN (stride N) with a memory of "
-        + ", ".join(MEMORIES)
-        + did_you_mean(nearest(variant, variants()))
-    )
 
 
 def variants(stride: int = 10) -> list[str]:

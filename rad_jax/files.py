@@ -206,11 +206,11 @@ class WorkdirLock(FileLock):
         in the directory has changed.
     """
 
-    def __init__(self, workdir: str | os.PathLike):
+    def __init__(self, workdir: str | os.PathLike, timeout: float = 0.0):
         workdir = Path(workdir)
         workdir.mkdir(parents=True, exist_ok=True)
         try:
-            super().__init__(workdir / ".lock")
+            super().__init__(workdir / ".lock", timeout)
         except Locked as error:
             raise WorkdirInUse(
                 f"{workdir} is in use by {error.owner}; wait for it, stop it, or choose another --workdir"

@@ -32,7 +32,7 @@ SHEET_HEIGHT = 96  # and smaller frames of a contact sheet to this
 
 
 class MediaError(UserError, ValueError):
-    """Frames that cannot be shown, or a file that holds no video."""
+    """Frames that cannot be shown."""
 
 
 def to_uint8(frames: np.ndarray) -> np.ndarray:
@@ -85,20 +85,6 @@ def encode_video(frames: np.ndarray, fps: int | float) -> bytes:
         return Path(file.name).read_bytes()
 
 
-def read_video(path: Path | str) -> Frames:
-    """All frames of a video file.
-
-    Raises:
-        MediaError: the file is missing or holds no readable video.
-    """
-    try:
-        with av.open(str(path)) as container:
-            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    except (av.FFmpegError, IndexError, OSError) as error:
-        raise MediaError(f"{path}: not a readable video ({error})") from error
-    return np.stack(frames)
-
-
 def check_frames(frames: np.ndarray) -> None:
     """Raise MediaError unless ``frames`` is (t, H, W, 3) uint8 with at least one frame."""
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
@@ -112,11 +98,6 @@ def encode_picture(picture: Picture, kind: str = "png") -> bytes:
     options = {"webp": {"lossless": True}, "jpeg": {"quality": 88}}.get(kind, {})
     Image.fromarray(picture).save(file, kind, **options)
     return file.getvalue()
-
-
-def write_png(path: Path | str, picture: Picture) -> None:
-    """Write a picture as PNG in one step."""
-    write_bytes(path, encode_picture(picture))
 
 
 def data_uri(data: bytes, kind: str) -> str:

@@ -10,30 +10,21 @@ finished is not done again. A comparison of one model with its twin without memo
 """
 
 import dataclasses
-import itertools
+import math
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
 
-from rad_jax.comparison.jobs import Command, Job, interrupted_by_signals, is_on_cpu, places, run_jobs
+from rad_jax.comparison.jobs import is_on_cpu, places, run_jobs
 from rad_jax.comparison.page import FOLDER, write
 from rad_jax.comparison.runs import Comparison, Run, check_same_runs, list_runs
 from rad_jax.data import Episodes
 from rad_jax.evaluation.evaluate import FOLDER as EVALUATION
 from rad_jax.evaluation.evaluate import write_evaluation
-from rad_jax.evaluation.predictors import clip_count, spans_of
-from rad_jax.evaluation.stored import (
-    FIGURE3,
-    bounds_key,
-    figure3_key,
-    is_current,
-    is_intact,
-    newest_step,
-    run_key,
-)
+from rad_jax.evaluation.scores import clip_count, spans_of
+from rad_jax.evaluation.stored import bounds_keys, is_current, is_intact, newest_step, run_keys
 from rad_jax.files import WorkdirInUse, WorkdirLock
 from rad_jax.rollout.predict import read_clip
 from rad_jax.runs.datasets import open_sets
@@ -73,75 +64,58 @@ def compare(
         environment = QUICK_TO_COMPILE if on_cpu else {}
         if cache := jax.config.jax_compilation_cache_dir:
             environment = environment | {"JAX_COMPILATION_CACHE_DIR": cache}
-        jobs = _jobs(comparison, workdir, sets, tokenizer.fingerprint, environment)
+        jobs = unfinished_jobs(comparison, workdir, sets, tokenizer.fingerprint)
         slots = places(len(jobs), on_cpu)
-        print(_overview(comparison, sets, jobs, slots), flush=True)
-        with interrupted_by_signals():
-            run_jobs(jobs, slots)
+        print(_overview(comparison, sets, list(jobs), slots), flush=True)
+        run_jobs(jobs, slots, environment)
         page = write(comparison, workdir, sets, tokenizer)
         if len(comparison.variants) == 2 and comparison.baseline:
             print(f"report: {_write_twins(comparison, workdir, sets, tokenizer).resolve()}", flush=True)
     return page
 
 
-def _jobs(
-    comparison: Comparison,
-    workdir: Path,
-    sets: Mapping[str, Episodes],
-    tokenizer: str,
-    environment: Mapping[str, str],
-) -> list[Job]:
-    """The jobs that are not finished: for every run its training and scoring, and the scoring of floors and ceilings."""
+def unfinished_jobs(
+    comparison: Comparison, workdir: Path, sets: Mapping[str, Episodes], tokenizer: str
+) -> dict[str, dict[str, list[str]]]:
+    """What is left to do: of every run its training and scoring, and the scoring of floors and ceilings.
 
-    def command(what: str, run: Run, directory: Path, *program: str) -> Command:
-        arguments = [*run.arguments, "--workdir", str(directory)]
-        return Command(what, [sys.executable, "-m", *program, *arguments], environment)
+    Returns:
+      Name of the job -> what a command does ("training" or "scoring") -> the command.
+    """
 
-    first = comparison.runs[0]
-    keys = {name: bounds_key(first.config, tokenizer, episodes) for name, episodes in sets.items()}
-    jobs = []
+    def command(run: Run, directory: Path, *program: str) -> list[str]:
+        return [sys.executable, "-m", *program, *run.arguments, "--workdir", str(directory)]
+
+    jobs = {}
     for run in comparison.runs:
-        directory, commands = workdir / run.name, []
+        directory, steps, commands = workdir / run.name, run.config.train.steps, {}
         if directory.exists():
             _wait_until_free(directory)
-        steps = run.config.train.steps
         trained = newest_step(directory) == steps
-        if trained and _is_scored(run, directory, sets):
+        if trained and is_current(directory, run_keys(run.config, directory, steps, sets)):
             continue
         if not trained or not is_intact(directory, steps):
-            commands.append(command("training", run, directory, "rad_jax.main"))
-        commands.append(command("scoring", run, directory, WORKER, "run"))
-        jobs.append(Job(run.name, commands))
+            commands["training"] = command(run, directory, "rad_jax.main")
+        jobs[run.name] = commands | {"scoring": command(run, directory, WORKER, "run")}
     # Last: it is the shortest job, so that no core waits for it at the end.
-    if not all(is_current(workdir / FOLDER, name, key) for name, key in keys.items()):
-        jobs.append(Job("bounds", [command("scoring", first, workdir / FOLDER, WORKER, "bounds")]))
+    first, directory = comparison.runs[0], workdir / FOLDER
+    if not is_current(directory, bounds_keys(first.config, tokenizer, sets)):
+        jobs["bounds"] = {"scoring": command(first, directory, WORKER, "bounds")}
     return jobs
-
-
-def _is_scored(run: Run, directory: Path, sets: Mapping[str, Episodes]) -> bool:
-    step = run.config.train.steps
-    keys = {name: run_key(run.config, directory, step, episodes) for name, episodes in sets.items()}
-    if run.config.evaluate.figure3:
-        name, episodes = next(iter(sets.items()))
-        keys[name + FIGURE3] = figure3_key(directory, step, episodes)
-    return all(is_current(directory, name, key) for name, key in keys.items())
 
 
 def _wait_until_free(directory: Path) -> None:
     """Waits for trainings of a comparison that was killed (SIGKILL): they end when they print their next line."""
-    for attempt in itertools.count():
-        try:
-            return WorkdirLock(directory).close()
-        except WorkdirInUse as error:
-            if attempt == 0:
-                print(f"waiting: {error}", flush=True)
-            time.sleep(0.5)
+    try:
+        WorkdirLock(directory).close()
+    except WorkdirInUse as error:
+        print(f"waiting: {error}", flush=True)
+        WorkdirLock(directory, math.inf).close()
 
 
-def _overview(comparison: Comparison, sets: Mapping[str, Episodes], jobs: Sequence[Job], slots: int) -> str:
+def _overview(comparison: Comparison, sets: Mapping[str, Episodes], jobs: Sequence[str], slots: int) -> str:
     """What is about to run, in two or three lines."""
-    left = {job.name: job for job in jobs}
-    done = [run.name for run in comparison.runs if run.name not in left]
+    done = [run.name for run in comparison.runs if run.name not in jobs]
     config = comparison.runs[0].config
     scored = ", ".join(f"{name} ({clip_count(episodes, config)} episodes)" for name, episodes in sets.items())
     runs = f"{len(comparison.runs)} runs of {config.train.steps} steps ({len(comparison.variants)} variants)"
@@ -149,7 +123,7 @@ def _overview(comparison: Comparison, sets: Mapping[str, Episodes], jobs: Sequen
     if done:
         lines.append(f"finished before: {', '.join(done)}")
     if jobs:
-        lines.append(f"to do: {', '.join(left)}; {slots} at a time")
+        lines.append(f"to do: {', '.join(jobs)}; {slots} at a time")
     return "\n".join(lines)
 
 

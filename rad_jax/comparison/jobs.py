@@ -14,7 +14,6 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from queue import SimpleQueue
 
 from rad_jax.errors import UserError
@@ -23,47 +22,32 @@ PATIENCE = 60.0  # seconds in which a process can save its work before it is kil
 LAST_LINES = 12
 
 
-@dataclass(frozen=True)
-class Command:
-    """A command line.
-
-    Attributes:
-        what: a word for what it does ("training").
-        argv: program and arguments.
-        environment: variables that are set for it unless they are set already.
-    """
-
-    what: str
-    argv: Sequence[str]
-    environment: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Job:
-    """Commands that run one after another."""
-
-    name: str
-    commands: Sequence[Command]
+# By name of a job its commands, which run one after another: a word for what each does ("training"), program and arguments.
+Jobs = Mapping[str, Mapping[str, Sequence[str]]]
 
 
 class JobFailed(UserError, RuntimeError):
     """Commands ended with a nonzero status; the message has the names of their jobs and their last lines."""
 
 
-def run_jobs(jobs: Sequence[Job], slots: int) -> None:
+def run_jobs(jobs: Jobs, slots: int, environment: Mapping[str, str]) -> None:
     """Runs all jobs, ``slots`` of them at a time, each on its share of the cores. Prints when a command starts and ends.
 
-    Once a command has failed nothing more is started, but the commands that are running finish.
+    Once a command has failed nothing more is started, but the commands that are running finish. SIGINT, SIGTERM and SIGHUP
+    ask all running commands to end; then they raise KeyboardInterrupt.
+
+    Args:
+      environment: variables that are set for the commands unless they are set already.
 
     Raises:
-      JobFailed: names what failed. An interrupt asks all running commands to end, and goes on.
+      JobFailed: names what failed.
     """
-    runner = _Runner(slots)
-    width = max((len(job.name) for job in jobs), default=0)
-    with ThreadPoolExecutor(slots) as pool:
+    runner = _Runner(slots, environment)
+    width = max(map(len, jobs), default=0)
+    with _interrupted_by_signals(), ThreadPoolExecutor(slots) as pool:
         futures = [
-            pool.submit(runner.run, job, f"[{number}/{len(jobs)}] {job.name}", f"{job.name:>{width}} | ")
-            for number, job in enumerate(jobs, 1)
+            pool.submit(runner.run, name, commands, f"[{number}/{len(jobs)}]", f"{name:>{width}} | ")
+            for number, (name, commands) in enumerate(jobs.items(), 1)
         ]
         try:
             for future in futures:
@@ -78,8 +62,11 @@ def run_jobs(jobs: Sequence[Job], slots: int) -> None:
 class _Runner:
     """What the threads that run jobs share: the slots, the running processes, and whether to start another."""
 
-    def __init__(self, slots: int):
+    def __init__(self, slots: int, environment: Mapping[str, str]):
         self.failures: list[str] = []
+        # Processes that share an accelerator must not each reserve most of its memory.
+        defaults = {"PYTHONUNBUFFERED": "1", "XLA_PYTHON_CLIENT_PREALLOCATE": "false", **environment}
+        self._environment = {**defaults, **os.environ}
         self._free: SimpleQueue[set[int]] = SimpleQueue()
         for slot in range(slots):
             self._free.put(share_of_cores(slot, slots))
@@ -87,24 +74,39 @@ class _Runner:
         self._stopped = False
         self._lock = threading.Lock()  # of the two above: nothing starts once the processes were asked to end
 
-    def run(self, job: Job, label: str, prefix: str) -> None:
+    def run(self, name: str, commands: Mapping[str, Sequence[str]], number: str, prefix: str) -> None:
         """Runs the commands of a job on the cores of a free slot, unless one of any job fails."""
         cores = self._free.get()
         try:
-            for command in job.commands:
+            for what, command in commands.items():
                 with self._lock:
                     if self._stopped:
                         return
-                    process = _start(command, cores)
+                    process = self._start(command, cores)
                     self._running.add(process)
-                failure = _follow(process, f"{label}: {command.what}", prefix)
+                failure = _follow(process, f"{number} {name}: {what}", prefix)
                 with self._lock:
                     self._running.remove(process)
                     self._stopped = self._stopped or bool(failure)
                 if failure:
-                    self.failures.append(f"{job.name}: {command.what} {failure}")
+                    self.failures.append(f"{name}: {what} {failure}")
         finally:
             self._free.put(cores)
+
+    def _start(self, command: Sequence[str], cores: set[int]) -> subprocess.Popen:
+        """Starts a process on ``cores``; on any if empty."""
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=self._environment,
+            start_new_session=True,  # else an interrupt from the keyboard would reach it twice, once through us
+        )
+        if cores:
+            os.sched_setaffinity(process.pid, cores)
+        return process
 
     def end(self) -> None:
         """Asks all processes to end, and kills those that have not done so after `PATIENCE` or a second interrupt."""
@@ -119,24 +121,6 @@ class _Runner:
                 process.wait(max(0.0, deadline - time.monotonic()))
             except (subprocess.TimeoutExpired, KeyboardInterrupt):
                 process.kill()
-
-
-def _start(command: Command, cores: set[int]) -> subprocess.Popen:
-    """Starts a process on ``cores``; on any if empty."""
-    # Processes that share an accelerator must not each reserve most of its memory.
-    defaults = {"PYTHONUNBUFFERED": "1", "XLA_PYTHON_CLIENT_PREALLOCATE": "false", **command.environment}
-    process = subprocess.Popen(
-        command.argv,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env={**defaults, **os.environ},
-        start_new_session=True,  # else an interrupt from the keyboard would reach it twice, once through us
-    )
-    if cores:
-        os.sched_setaffinity(process.pid, cores)
-    return process
 
 
 def _follow(process: subprocess.Popen, label: str, prefix: str) -> str:
@@ -154,17 +138,14 @@ def _follow(process: subprocess.Popen, label: str, prefix: str) -> str:
 
 
 @contextlib.contextmanager
-def interrupted_by_signals() -> Iterator[None]:
-    """Makes SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does, so that they too end the processes of the block."""
-
-    old = {
-        ending: signal.signal(ending, signal.default_int_handler)
-        for ending in (signal.SIGTERM, signal.SIGHUP)
-    }
+def _interrupted_by_signals() -> Iterator[None]:
+    """Makes SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does."""
+    endings = signal.SIGTERM, signal.SIGHUP
+    old = [signal.signal(ending, signal.default_int_handler) for ending in endings]
     try:
         yield
     finally:
-        for ending, handler in old.items():
+        for ending, handler in zip(endings, old):
             signal.signal(ending, handler)
 
 

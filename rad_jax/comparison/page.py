@@ -1,4 +1,4 @@
-"""What a comparison writes: tables, figures, videos side by side, and the pages that show them, HTML and Markdown."""
+"""What a comparison writes: tables, figures, videos, a verdict in words, and the pages that show them, HTML and Markdown."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -9,9 +9,8 @@ import numpy as np
 
 from rad_jax import media
 from rad_jax.comparison.costs import Costs, read_costs
-from rad_jax.comparison.runs import Comparison, Run
+from rad_jax.comparison.runs import Comparison
 from rad_jax.comparison.tables import COMPARED, make_tables
-from rad_jax.comparison.text import verdict
 from rad_jax.config import diff_configs
 from rad_jax.config.messages import show_value
 from rad_jax.data import Episodes
@@ -19,11 +18,11 @@ from rad_jax.evaluation.evaluate import provenance, shown_episodes
 from rad_jax.evaluation.stored import read_figure3, read_set
 from rad_jax.files import write_bytes
 from rad_jax.reports.episodes import EpisodeFrames
-from rad_jax.reports.figures import MEMORY_COLOURS, Curve, Panel, draw_panels, figure3, frame_values
+from rad_jax.reports.figures import MEMORY_COLOURS, Line, Panel, draw_panels, figure3
 from rad_jax.reports.page import Drawing, write_page
 from rad_jax.reports.statistics import Scores
 from rad_jax.reports.tables import Table, to_csv, to_markdown, to_text, write_csv
-from rad_jax.reports.text import METRICS
+from rad_jax.reports.text import METRICS, error_text, number, side
 from rad_jax.tokenizer import Tokenizer
 
 FOLDER = "comparison"
@@ -31,6 +30,7 @@ CELL = 128  # height of a frame in the videos, px; they have many columns
 COLUMNS = 6  # at most, in one row of a video
 DASHES = {"": "-", "f": "-", "c": "--", "s": ":"}  # by mode of the window
 FLOOR, FLOOR_DASHES = "#a4abb6", ("-", (0, (1, 1.5)))
+SIDES = {"above": "better", "below": "worse", "equal": "the same within two standard errors"}
 
 FIGURE6 = (
     "Figure 6",
@@ -96,6 +96,43 @@ def write(comparison: Comparison, workdir: Path, sets: Mapping[str, Episodes], t
     return directory / "index.html"
 
 
+def verdict(comparison: Comparison, scores: Scores) -> str:
+    """Names the best variant, and compares it with no memory, all variants with the best floor, and frame- with chunk-wise."""
+    names, baseline, floor = (
+        [run.name for run in comparison.variants],
+        comparison.baseline,
+        scores.best_floor(),
+    )
+    best = max(names, key=scores.psnr)
+    sentences = [
+        f"{scores.name}: of {len(names)} variants {best} has the highest PSNR, {number(scores.psnr(best))} dB."
+    ]
+    if baseline and baseline.name == best:
+        sentences.append("It has no memory: on this set memory does not pay.")
+    elif baseline:
+        gap = scores.difference(best, baseline.name)
+        error = error_text(gap["standard_error"])
+        words = " ".join(filter(None, [number(gap["mean"], sign=True), error, "dB"]))
+        sentences.append(f"That is {words} against no memory ({baseline.name}).")
+    if floor:
+        above = [name for name in names if side(scores.difference(name, floor)) == "above"]
+        few = f": {', '.join(above)}" if 0 < len(above) <= 4 else ""
+        clearly = " by more than two standard errors" if len(scores.videos) > 1 else ""
+        sentences.append(
+            f"The best trivial predictor, {floor}, has {number(scores.psnr(floor))} dB; {len(above)} of "
+            f"{len(names)} variants are above it{clearly}{few}."
+        )
+    found = {where: [] for where in SIDES}
+    for memory in comparison.memories:
+        frame, chunk = comparison.find(memory, "f"), comparison.find(memory, "c")
+        if frame and chunk:
+            found[side(scores.difference(frame.name, chunk.name))].append(memory)
+    phrases = [f"{SIDES[where]} for {', '.join(memories)}" for where, memories in found.items() if memories]
+    if phrases:
+        sentences.append(f"Frame-wise against chunk-wise, PSNR is {'; '.join(phrases)}.")
+    return " ".join(sentences)
+
+
 def _long_rows(results: Sequence[Scores]) -> list[list]:
     """Every number of every episode, one per line."""
     lines = [["set", "episode", "context frames", "predicted frames", "row", "metric", "value"]]
@@ -146,29 +183,28 @@ def figure6(comparison: Comparison, sets: Sequence[Scores]) -> bytes:
     Returns:
         The bytes of a PNG.
     """
-    panels = [[_panel(comparison, scores, metric) for metric in COMPARED] for scores in sets]
+    variants = {}
+    for run in comparison.variants:
+        width = 2.6 if run.memory == "none" else 1.9
+        style = {"color": MEMORY_COLOURS[run.memory], "linestyle": DASHES[run.mode], "linewidth": width}
+        variants[run.name] = Line(style)
+    panels = []
+    for scores in sets:
+        names = [name for name, row in scores.rows.items() if row["kind"] == "floor"]
+        # A floor's median sets the scale: its first frame, nearly a copy of the last given one, would squeeze the rest.
+        floors = {
+            name: Line({"color": FLOOR, "linewidth": 1.1, "linestyle": dashes, "zorder": 1.5}, "median")
+            for name, dashes in zip(names, itertools.cycle(FLOOR_DASHES), strict=False)
+        }
+        context = scores.metrics_spec["context_frames"]
+        first = context + 1 if isinstance(context, int) else 1
+        panels.append(
+            [
+                Panel(f"{METRICS[metric].heading}: {scores.name}", scores, metric, variants | floors, first)
+                for metric in COMPARED
+            ]
+        )
     return draw_panels(panels, (13.0, 5 * len(sets) + 1.1))
-
-
-def _panel(comparison: Comparison, scores: Scores, metric: str) -> Panel:
-    def curve(name: str, style: Mapping[str, Any], scaled: str) -> Curve:
-        return Curve(name, frame_values(scores.rows[name], metric), None, style, scaled)
-
-    variants = [curve(run.name, _style(run), "all") for run in comparison.variants]
-    names = [name for name, row in scores.rows.items() if row["kind"] == "floor"]
-    # A floor's median sets the scale: its first frame, nearly a copy of the last given one, would squeeze the rest.
-    floors = [
-        curve(name, {"color": FLOOR, "linewidth": 1.1, "linestyle": dashes, "zorder": 1.5}, "median")
-        for name, dashes in zip(names, itertools.cycle(FLOOR_DASHES), strict=False)
-    ]
-    context = scores.metrics_spec["context_frames"]
-    first = context + 1 if isinstance(context, int) else 1
-    return Panel(f"{METRICS[metric].heading}: {scores.name}", variants + floors, context, first)
-
-
-def _style(run: Run) -> dict[str, Any]:
-    width = 2.6 if run.memory == "none" else 1.9
-    return {"color": MEMORY_COLOURS[run.memory], "linestyle": DASHES[run.mode], "linewidth": width}
 
 
 def video(comparison: Comparison, episode: EpisodeFrames, fps: int | float) -> bytes:

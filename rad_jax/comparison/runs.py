@@ -1,12 +1,11 @@
 """Which runs a comparison consists of: the variants, and what the paper's Tables 4 and 5 add to them."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rad_jax.config import NAMES, Config, ConfigError, load_config
-from rad_jax.runs.stored_config import check_same_run, read_config
+from rad_jax.config import NAMES, Config, ConfigError, load_config, override
+from rad_jax.runs.stored_config import FILE, check_same_run, read_config
 from rad_jax.runs.trained_on import TrainedOn
 
 ALL = "all"
@@ -157,8 +156,7 @@ def check_same_runs(comparison: Comparison, workdir: Path, trained_on: TrainedOn
     """Raises `ConfigError` if a folder of ``workdir`` holds a run whose numbers another configuration made."""
     for run in comparison.runs:
         directory = workdir / run.name
-        if (directory / "config.json").exists():
-            found = read_config(directory)
-            sizes = {"latent": found.model.latent, "action_dim": found.model.action_dim}
-            model = dataclasses.replace(run.config.model, **sizes)
-            check_same_run(dataclasses.replace(run.config, model=model), directory, trained_on)
+        if (directory / FILE).exists():
+            model = read_config(directory).model
+            sizes = {"model.latent": model.latent, "model.action_dim": model.action_dim}
+            check_same_run(override(run.config, sizes), directory, trained_on)

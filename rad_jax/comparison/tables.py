@@ -3,7 +3,7 @@
 There is one table of scores for every evaluation set. All of its rows cover the same episodes, so every difference is paired.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rad_jax.comparison.costs import Costs
 from rad_jax.comparison.runs import Comparison
@@ -36,11 +36,10 @@ def make_tables(comparison: Comparison, sets: Sequence[Scores], costs: Mapping[s
 
 def score_table(comparison: Comparison, scores: Scores) -> Table:
     """Table 1: every variant, floors, ceilings and the oracle, and the difference of each to the model without memory."""
-    names, baseline = _names(comparison, scores), comparison.baseline
-    heads, columns = _heads(comparison, scores, names), _scored(scores, names)
-    if baseline:
-        columns += _against(scores, [(name, baseline.name) for name in names], baseline.name)
-    return _table(comparison, scores, "table1", "Table 1:", heads, columns)
+    names = _names(comparison, scores)
+    other = comparison.baseline.name if comparison.baseline else ""
+    columns = _compared(scores, [(name, other) for name in names], other)
+    return _table(comparison, scores, "table1", "Table 1:", _heads(comparison, scores, names), columns)
 
 
 def memory_table(comparison: Comparison, scores: Scores) -> Table:
@@ -97,8 +96,7 @@ def action_table(comparison: Comparison, scores: Scores) -> Table:
         heads += [_head(comparison, name, f"{memory}-c") for name in (without, with_action)]
         if comparison.run(without).ablation and comparison.run(with_action).ablation:
             about.append(f"{memory} has standard gates in both rows: slot gates are functions of the action.")
-    choices = Column("action", ["N", "Y"] * len(comparison.action))
-    columns = [choices, *_scored(scores, [name for name, _ in pairs]), *_against(scores, pairs, "N")]
+    columns = [Column("action", ["N", "Y"] * len(comparison.action)), *_compared(scores, pairs, "N")]
     title = "Table 4: the action in the memory,"
     return _table(comparison, scores, "table4", title, heads, columns, " ".join(about))
 
@@ -107,8 +105,7 @@ def frames_table(comparison: Comparison, scores: Scores) -> Table:
     """Table 5: what enters the memory of lstm-f in training, noised or clean frames."""
     runs = {frames: comparison.frames[frames] for frames in ("noised", "clean") if comparison.frames}
     heads = [_head(comparison, name, f"{name}: {frames}") for frames, name in runs.items()]
-    pairs = [(name, runs["noised"]) for name in runs.values()]
-    columns = [*_scored(scores, runs.values()), *_against(scores, pairs, "noised")]
+    columns = _compared(scores, [(name, runs["noised"]) for name in runs.values()], "noised")
     about = "What the memory of lstm-f sees of earlier frames in training (memory.frames)."
     title = "Table 5: the frames that enter the memory,"
     return _table(comparison, scores, "table5", title, heads, columns, about)
@@ -123,9 +120,8 @@ def stride_table(comparison: Comparison, scores: Scores) -> Table:
         for run in sorted(runs, key=lambda run: -run.config.memory.stride):
             strides.append(run.config.memory.stride)
             pairs.append((run.name, one.name if one else None))
-    names = [name for name, _ in pairs]
-    heads = [_head(comparison, name) for name in names]
-    columns = [Column("stride", strides), *_scored(scores, names), *_against(scores, pairs, "stride 1")]
+    heads = [_head(comparison, name) for name, _ in pairs]
+    columns = [Column("stride", strides), *_compared(scores, pairs, "stride 1")]
     about = f"By how many of the {comparison.runs[0].config.model.window} frames of a window it slides."
     return _table(comparison, scores, "strides", "Strides:", heads, columns, about)
 
@@ -175,9 +171,7 @@ def _head(comparison: Comparison, name: str, label: str = "") -> Head:
     return Head(label or name, colour=MEMORY_COLOURS[comparison.run(name).memory])
 
 
-def _scored(scores: Scores, names: Iterable[str]) -> list[Column]:
-    return [measured(scores, metric, names) for metric in SCORES]
-
-
-def _against(scores: Scores, pairs: Sequence[tuple[str, str | None]], other: str) -> list[Column]:
-    return [difference(scores, metric, pairs, other) for metric in COMPARED]
+def _compared(scores: Scores, pairs: Sequence[tuple[str, str | None]], other: str) -> list[Column]:
+    """What the first row of every pair scored and, unless ``other`` is empty, how far it is from the second."""
+    columns = [measured(scores, metric, [first for first, _ in pairs]) for metric in SCORES]
+    return columns + [difference(scores, metric, pairs, other) for metric in COMPARED if other]

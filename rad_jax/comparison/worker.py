@@ -29,7 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, overrides = parser.parse_known_args(arguments)
     try:
         config = load_config(options.config, [text.removeprefix("--config.") for text in overrides])
-        {"run": run, "bounds": bounds}[options.job](config, options.workdir)
+        if options.job == "run":
+            run(config, options.workdir)
+        else:
+            tokenizer = open_training_run(config).tokenizer
+            score_bounds(config, tokenizer, open_sets(config.evaluate), options.workdir, {})
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.status
@@ -50,12 +54,6 @@ def run(config: Config, workdir: Path) -> None:
     score_run(trained, workdir, sets, workdir, {})
     if config.evaluate.figure3:
         measure_figure3(trained, workdir, *next(iter(sets.items())))
-
-
-def bounds(config: Config, workdir: Path) -> None:
-    """Scores on all evaluation sets what needs no run."""
-    config, _, tokenizer, _ = open_training_run(config)
-    score_bounds(config, tokenizer, open_sets(config.evaluate), workdir, {})
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ from einops import rearrange
 
 from rad_jax.arrays import fit, window_of
 from rad_jax.axes import Array, Float, Int, Key, PyTree
-from rad_jax.config import Config, DiffusionConfig
+from rad_jax.config import DiffusionConfig
 from rad_jax.model import RAD
 from rad_jax.rollout.predict import Clip
-from rad_jax.tokenizer import Tokenizer
+from rad_jax.runs.restore import TrainedModel
 
 INFLUENCE = 3  # purpose of the key, beside those of training and generation
 DIRECTIONS = 4
@@ -35,11 +35,10 @@ class EffectiveAttention(NamedTuple):
     influence: Float[Array | np.ndarray, "k t"]
 
 
-def of_clip(
-    model: RAD, params: PyTree, tokenizer: Tokenizer, config: Config, clip: Clip
-) -> EffectiveAttention:
+def of_clip(trained: TrainedModel, clip: Clip) -> EffectiveAttention:
     """`effective_attention` in one evaluation clip, of `ROWS` of the frames after its context."""
-    latents = clip.encoded(tokenizer)[None].astype(config.model.state_dtype)
+    config, model, params = trained.config, trained.model, trained.params
+    latents = clip.encoded(trained.tokenizer)[None].astype(config.model.state_dtype)
     predicted = np.unique(np.linspace(clip.context, len(clip.frames) - 1, ROWS).round().astype(int))
     actions = jnp.asarray(clip.actions)[None]
     key = jax.random.fold_in(jax.random.key(config.seed), INFLUENCE)

@@ -23,7 +23,7 @@ import jax
 from rad_jax import media
 from rad_jax.config import Config, ConfigError, DataConfig
 from rad_jax.data import Episodes
-from rad_jax.evaluation.predictors import clip_count
+from rad_jax.evaluation.scores import clip_count
 from rad_jax.evaluation.stored import Runs, read_set, read_shown, score_bounds, score_run
 from rad_jax.files import write_bytes
 from rad_jax.reports.episodes import EpisodeFrames
@@ -67,21 +67,17 @@ def evaluate(config: Config, workdir: Path, baseline: Path | None = None) -> Pat
         )
     sets = open_sets(dataclasses.replace(config.evaluate, more=""))
     directory = workdir / FOLDER
-    runs, true_steps = {variant(config): (workdir, "model")}, {}
+    # Rows are named by what is behind the experiment's name: the variant.
+    runs, true_steps = {config.name.rpartition(":")[2]: (workdir, "model")}, {}
     score_run(trained, workdir, sets, workdir, true_steps)
     if twin:
         same = dataclasses.replace(twin.config, sample=config.sample, evaluate=config.evaluate)
         suffix = "no memory" if same.memory.kind == "none" else "baseline"
-        runs[f"{variant(same)} ({suffix})"] = directory / "baseline", "baseline"
+        runs[f"{same.name.rpartition(':')[2]} ({suffix})"] = directory / "baseline", "baseline"
         score_run(twin._replace(config=same), baseline, sets, directory / "baseline", true_steps)
     score_bounds(config, trained.tokenizer, sets, directory, true_steps)
     ((name, episodes),) = sets.items()
     return write_evaluation(directory, config, runs, directory, name, episodes, trained.tokenizer)
-
-
-def variant(config: Config) -> str:
-    """The part of a run's name behind the experiment's."""
-    return config.name.rpartition(":")[2]
 
 
 def write_evaluation(

@@ -7,22 +7,28 @@ paired by video. Beside the model stand trivial predictors (floors) and bounds (
 means nothing: one constant frame scores 18 dB in a maze.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from rad_jax.axes import Float
+from rad_jax.config import Config
+from rad_jax.data import Episodes
 from rad_jax.errors import UserError
 from rad_jax.media import to_uint8
 from rad_jax.metrics.forgetting import HISTOGRAM_BINS, decimation
 from rad_jax.metrics.image import PSNR_CAP_DB, SSIM_K, SSIM_SIGMA, SSIM_WINDOW
 from rad_jax.metrics.lpips import VERSION as LPIPS_VERSION
 from rad_jax.metrics.lpips import Lpips
-from rad_jax.metrics.video import REDUCTION, WITH_WEIGHTS, Video, VideoScore, score_video, steps
-from rad_jax.rollout.predict import Clip
+from rad_jax.metrics.video import REDUCTION, Video, VideoScore, score_video, steps, unit_range
+from rad_jax.rollout.predict import Clip, Span, predict_each, read_clip, span_of
+from rad_jax.runs.restore import TrainedModel
+from rad_jax.tokenizer import Tokenizer
 
-# Index, clip, and by row the predicted frames, uint8 or floats that are clipped to [0, 1].
+# Index, clip, and by row the predicted frames, uint8 or floats that are clipped to [0, 1]. Whatever makes and takes them keeps
+# no reference to a clip while the next one is made: it uses `map`, not loop variables.
 Prediction = tuple[int, Clip, Mapping[str, Video]]
 # By index of a clip the `rad_jax.metrics.video.steps` of its true frames.
 TrueSteps = dict[int, Mapping[str, np.ndarray]]
@@ -30,6 +36,79 @@ TrueSteps = dict[int, Mapping[str, np.ndarray]]
 
 class ScoreError(UserError, ValueError):
     """A prediction that cannot be scored against the truth."""
+
+
+class Predictor(NamedTuple):
+    """What stands behind a row of the tables.
+
+    Attributes:
+        kind: "model", "floor", "ceiling" (tokenizer round trip) or "oracle" (perfect map).
+        note: a few words that the report shows below the name.
+    """
+
+    kind: str
+    note: str = ""
+
+
+# Those that need no model.
+BOUNDS = {
+    "repeat last": Predictor("floor"),
+    "mean context": Predictor("floor"),
+    "tokenizer round trip": Predictor("ceiling"),
+    "perfect map": Predictor("oracle", "rendered from the nearest context position"),
+}
+
+
+def clip_count(episodes: Episodes, config: Config) -> int:
+    """How many episodes of a set are evaluated: the first `evaluate.videos`, or all."""
+    return min(config.evaluate.videos or len(episodes), len(episodes))
+
+
+def spans_of(episodes: Episodes, config: Config) -> list[Span]:
+    """The lengths of the episodes that are evaluated, without reading their frames.
+
+    Raises:
+      DataError: the set was not made for evaluation.
+    """
+    return [span_of(episodes, index) for index in range(clip_count(episodes, config))]
+
+
+def model_predictions(trained: TrainedModel, padded: Span, episodes: Episodes) -> Iterator[Prediction]:
+    """What a model predicts, in a row of its name, for every clip of a set; ``padded``: see `predict_each`."""
+    config = trained.config
+    read = partial(read_clip, episodes, config=config, tokenizer=trained.tokenizer)
+
+    def named(predicted: tuple[int, Clip, Video]) -> Prediction:
+        index, clip, frames = predicted
+        return index, clip, {config.name: frames}
+
+    spans, batch = spans_of(episodes, config), config.evaluate.batch
+    return map(named, predict_each(trained, trained.params, read, spans, batch, padded))
+
+
+def bound_predictions(tokenizer: Tokenizer, config: Config, episodes: Episodes) -> Iterator[Prediction]:
+    """What `BOUNDS` predict for every clip of a set, as far as its data allow."""
+
+    def predict(index: int) -> Prediction:
+        clip = read_clip(episodes, index, config, tokenizer)
+        context, truth = np.split(clip.frames, [clip.context])
+        rows = floors(context, len(truth))
+        if "frames" in episodes.spec.arrays:  # else the truth is itself decoded by the tokenizer
+            latents = tokenizer.encode(truth.astype(np.float32) / 255)
+            rows["tokenizer round trip"] = np.asarray(tokenizer.decode(latents))
+        if "oracle" in episodes.spec.arrays:
+            oracle = episodes.read(index, clip.context, len(clip.frames), ["oracle"])
+            rows["perfect map"] = oracle["oracle"]
+        return index, clip, rows
+
+    return map(predict, range(clip_count(episodes, config)))
+
+
+def floors(context: Video, frames: int) -> dict[str, Float[np.ndarray, "_ H W 3"]]:
+    """Trivial predictions of ``frames`` frames from the context alone, float32 in [0, 1]."""
+    context = unit_range(context)
+    predictions = {"repeat last": context[-1], "mean context": context.mean(axis=0)}
+    return {name: np.repeat(frame[None], frames, axis=0) for name, frame in predictions.items()}
 
 
 class ScoredClip(NamedTuple):
@@ -69,7 +148,6 @@ def score_clips(
         ScoreError: a prediction has another shape than the truth or is not finite; names row, video and frame.
     """
     score = partial(_score_clip, weights, shown, {} if true_steps is None else true_steps)
-    # `map` keeps no reference to a clip while the next one is being predicted; a loop variable would.
     return sorted(map(score, predictions), key=lambda clip: clip.index)
 
 
@@ -82,26 +160,25 @@ def _score_clip(
         true_steps[index] = steps(truth)
     scores = {}
     for name, frames in rows.items():
-        _check(f"row {name!r}, video {clip.name!r}", frames, truth)
+        where = f"row {name!r}, video {clip.name!r}"
+        if frames.shape != truth.shape:
+            raise ScoreError(f"{where}: shape {frames.shape}, expected that of the truth, {truth.shape}")
+        if frames.dtype != np.uint8 and not np.all(np.isfinite(frames)):
+            frame = int(np.argmin(np.isfinite(frames).all(axis=(1, 2, 3))))
+            raise ScoreError(f"{where}: predicted frame {frame} holds values that are not finite")
         scores[name] = score_video(frames, truth, true_steps[index], weights)
     video = {"name": clip.name, "context_frames": clip.context, "predicted_frames": len(truth)}
     kept = {name: to_uint8(frames) for name, frames in rows.items()} if index < shown else {}
     return ScoredClip(index, video, scores, kept)
 
 
-def _check(where: str, frames: np.ndarray, truth: np.ndarray) -> None:
-    """Raises `ScoreError` unless a prediction is finite and has the shape of the truth."""
-    if frames.shape != truth.shape:
-        raise ScoreError(f"{where}: shape {frames.shape}, expected that of the truth, {truth.shape}")
-    if frames.dtype != np.uint8 and not np.all(np.isfinite(frames)):
-        frame = int(np.argmin(np.isfinite(frames).all(axis=(1, 2, 3))))
-        raise ScoreError(f"{where}: predicted frame {frame} holds values that are not finite")
-
-
 def metrics_spec(convention: Mapping[str, Any], videos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """How the numbers were computed, which is stored with them: the `convention`, and the lengths of the videos."""
-    lengths = {name: [video[name] for video in videos] for name in ("context_frames", "predicted_frames")}
-    ranges = {name: _range(values) for name, values in lengths.items()}
+    ranges = {}
+    for name in ("context_frames", "predicted_frames"):
+        lengths = [int(video[name]) for video in videos]
+        low, high = min(lengths), max(lengths)
+        ranges[name] = low if low == high else [low, high]
     return {**convention, **ranges, "videos": len(videos)}
 
 
@@ -141,12 +218,7 @@ def convention(size: tuple[int, int], ground_truth: str, weights: Lpips | None) 
         "sharpness": {"of": "laplacian energy, predicted / true"},
         "motion": {"of": "mean |frame difference|, predicted / true"},
         "lpips": lpips,
-        "reduce_frames": REDUCTION if weights is None else REDUCTION | WITH_WEIGHTS,
+        "reduce_frames": {name: how for name, how in REDUCTION.items() if weights or name != "lpips"},
         "reduce_videos": "mean; standard error over videos; differences paired by video",
         "reduce_per_frame": "over the videos that are long enough: mean, median where frames are reduced by it or by ratio",
     }
-
-
-def _range(values: Sequence[int]) -> int | list[int]:
-    low, high = int(min(values)), int(max(values))
-    return low if low == high else [low, high]

@@ -14,6 +14,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,19 @@ from rad_jax.data import Episodes
 from rad_jax.data.index import FILE as INDEX
 from rad_jax.data.reader import frame_size
 from rad_jax.evaluation.effective_attention import EffectiveAttention, of_clip
-from rad_jax.evaluation.predictors import (
+from rad_jax.evaluation.scores import (
     BOUNDS,
+    Prediction,
     Predictor,
+    TrueSteps,
     bound_predictions,
     clip_count,
+    convention,
+    metrics_spec,
     model_predictions,
+    score_clips,
     spans_of,
 )
-from rad_jax.evaluation.scores import Prediction, TrueSteps, convention, metrics_spec, score_clips
 from rad_jax.files import write_bytes
 from rad_jax.metrics.lpips import open_lpips
 from rad_jax.metrics.video import Video, VideoScore
@@ -50,6 +55,7 @@ FORMAT = 4
 FOLDER = "scores"
 FIGURE3 = ".figure3"  # behind the name of a set
 
+Key = Mapping[str, Any]
 # By name of a row the folder with the scores of a run, and the kind of the row: "model" or "baseline".
 Runs = Mapping[str, tuple[Path, str]]
 
@@ -74,15 +80,14 @@ def score_run(
     config = trained.config
     for episodes in sets.values():
         check_evaluation_set(episodes, trained.trained_on, config.data.condition)
-    keys = {name: run_key(config, workdir, trained.step, episodes) for name, episodes in sets.items()}
+    keys = run_keys(config, workdir, trained.step, sets)
     # Clips of all sets are padded to one length, so that the rollout compiles once.
     padded = longest(span for episodes in sets.values() for span in spans_of(episodes, config))
     size = sum(leaf.size for leaf in jax.tree.leaves(trained.params))
     about = {"steps": trained.step, "parameters": size}
     predictors = {config.name: Predictor("model", f"{trained.step:,} steps")}
-    for name, episodes in sets.items():
-        predictions = model_predictions(trained, episodes, padded)
-        _update(folder, name, keys[name], predictors, predictions, config, episodes, about, true_steps)
+    predict = partial(model_predictions, trained, padded)
+    _update(folder, sets, keys, predictors, predict, config, about, true_steps)
 
 
 def score_bounds(
@@ -93,49 +98,43 @@ def score_bounds(
     true_steps: dict[str, TrueSteps],
 ) -> None:
     """Scores on evaluation sets what needs no run: floors, the tokenizer's round trip, and oracles. See `score_run`."""
-    for name, episodes in sets.items():
-        key = bounds_key(config, tokenizer.fingerprint, episodes)
-        predictions = bound_predictions(tokenizer, episodes, config)
-        _update(folder, name, key, BOUNDS, predictions, config, episodes, {}, true_steps)
+    keys = bounds_keys(config, tokenizer.fingerprint, sets)
+    predict = partial(bound_predictions, tokenizer, config)
+    _update(folder, sets, keys, BOUNDS, predict, config, {}, true_steps)
 
 
 def measure_figure3(trained: TrainedModel, workdir: Path, name: str, episodes: Episodes) -> None:
     """Measures which frames the predicted frames of a set's first clip see, if that was not done before."""
-    key = figure3_key(workdir, trained.step, episodes)
-    if is_current(workdir, name + FIGURE3, key):
+    key = _figure3_key(workdir, trained.step, episodes)
+    if is_current(workdir, {name + FIGURE3: key}):
         return
     clip = read_clip(episodes, 0, trained.config, trained.tokenizer)
-    measured = of_clip(trained.model, trained.params, trained.tokenizer, trained.config, clip)
-    _write_json(workdir, name + FIGURE3, {"key": key, **measured._asdict()})
+    _write_json(workdir, name + FIGURE3, {"key": key, **of_clip(trained, clip)._asdict()})
 
 
-def run_key(config: Config, workdir: Path, step: int, episodes: Episodes) -> dict[str, Any]:
-    """What the scores of a checkpoint of the run in ``workdir`` depend on."""
-    return _key(config, episodes) | {
+def run_keys(config: Config, workdir: Path, step: int, sets: Mapping[str, Episodes]) -> dict[str, Key]:
+    """By set what the scores of a checkpoint of the run in ``workdir`` depend on, and what its Figure 3 does."""
+    sampler = {"steps": config.sample.steps, "seed": read_config(workdir).seed}
+    own = {
         "checkpoint": _checkpoint(workdir, step),
-        "sampler": {"steps": config.sample.steps, "seed": read_config(workdir).seed},
+        "sampler": sampler,
         "shown": config.evaluate.side_by_side,
     }
+    keys = {name: _key(config, episodes) | own for name, episodes in sets.items()}
+    if config.evaluate.figure3:
+        name, episodes = next(iter(sets.items()))
+        keys[name + FIGURE3] = _figure3_key(workdir, step, episodes)
+    return keys
 
 
-def bounds_key(config: Config, tokenizer: str, episodes: Episodes) -> dict[str, Any]:
-    """What floors, ceilings and oracles depend on; ``tokenizer`` is its fingerprint."""
-    return _key(config, episodes) | {"tokenizer": tokenizer}
-
-
-def figure3_key(workdir: Path, step: int, episodes: Episodes) -> dict[str, Any]:
-    """What the influence of frames depends on."""
-    return {
-        "format": FORMAT,
-        "episodes": {"index": _index(episodes), "split": episodes.split},
-        "checkpoint": _checkpoint(workdir, step),
-    }
+def bounds_keys(config: Config, tokenizer: str, sets: Mapping[str, Episodes]) -> dict[str, Key]:
+    """By set what floors, ceilings and oracles depend on; ``tokenizer`` is its fingerprint."""
+    return {name: _key(config, episodes) | {"tokenizer": tokenizer} for name, episodes in sets.items()}
 
 
 def newest_step(workdir: Path) -> int | None:
     """The newest finished checkpoint of a run whose files are all there; None if it has none."""
-    names = (directory.name for directory in (workdir / "checkpoints").glob("[0-9]*"))
-    steps = sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+    steps = reversed(manifest.saved_steps(workdir / "checkpoints"))
     return next((step for step in steps if is_intact(workdir, step, manifest.read)), None)
 
 
@@ -147,13 +146,16 @@ def is_intact(workdir: Path, step: int, read: Callable[[Path], manifest.Manifest
         return False
 
 
-def is_current(folder: Path, name: str, key: Mapping[str, Any]) -> bool:
-    """Whether scores on a set are stored under this key."""
-    try:
-        stored = json.loads(_path(folder, name).read_text())["key"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return stored == jsonable(key) and ("shown" not in key or _path(folder, name, "npz").exists())
+def is_current(folder: Path, keys: Mapping[str, Key]) -> bool:
+    """Whether everything that depends on these keys is stored under them."""
+    for name, key in keys.items():
+        try:
+            stored = json.loads(_path(folder, name).read_text())["key"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        if stored != jsonable(key) or ("shown" in key and not _path(folder, name, "npz").exists()):
+            return False
+    return True
 
 
 def read_set(name: str, episodes: Episodes, runs: Runs, bounds: Path) -> Scores:
@@ -191,12 +193,12 @@ def read_figure3(folder: Path, name: str) -> EffectiveAttention:
     return EffectiveAttention(*(np.array(content[field]) for field in EffectiveAttention._fields))
 
 
-def _key(config: Config, episodes: Episodes) -> dict[str, Any]:
+def _key(config: Config, episodes: Episodes) -> Key:
     size = frame_size(episodes)
     return {
         "format": FORMAT,
         "episodes": {
-            "index": _index(episodes),
+            "index": _sha256(episodes.directory / INDEX),
             "split": episodes.split,
             "videos": clip_count(episodes, config),
         },
@@ -204,52 +206,61 @@ def _key(config: Config, episodes: Episodes) -> dict[str, Any]:
     }
 
 
-def _index(episodes: Episodes) -> str:
-    return hashlib.sha256((episodes.directory / INDEX).read_bytes()).hexdigest()
+def _figure3_key(workdir: Path, step: int, episodes: Episodes) -> Key:
+    return {
+        "format": FORMAT,
+        "episodes": {"index": _sha256(episodes.directory / INDEX), "split": episodes.split},
+        "checkpoint": _checkpoint(workdir, step),
+    }
 
 
 def _checkpoint(workdir: Path, step: int) -> dict[str, Any]:
-    content = (workdir / "checkpoints" / str(step) / manifest.FILE).read_bytes()
-    return {"step": step, "manifest": hashlib.sha256(content).hexdigest()}
+    directory = workdir / "checkpoints" / str(step)
+    return {"step": step, "manifest": _sha256(directory / manifest.FILE)}
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _update(
     folder: Path,
-    name: str,
-    key: Mapping[str, Any],
+    sets: Mapping[str, Episodes],
+    keys: Mapping[str, Key],
     predictors: Mapping[str, Predictor],
-    predictions: Iterable[Prediction],
+    predict: Callable[[Episodes], Iterable[Prediction]],
     config: Config,
-    episodes: Episodes,
     about: Mapping[str, Any],
     true_steps: dict[str, TrueSteps],
 ) -> None:
-    """Scores what some predictors predict on a set and stores the scores, unless they are stored under this key."""
-    if is_current(folder, name, key):
-        print(f"{name}: scored before", flush=True)
-        return
-    began = time.monotonic()
-    weights = open_lpips(config.evaluate, frame_size(episodes))
-    clips = score_clips(predictions, weights, key.get("shown", 0), true_steps.setdefault(name, {}))
-    rows = {}
-    for row in clips[0].scores:
-        scores = [clip.scores[row] for clip in clips]
-        videos = [{"video": score.video, "frames": score.frames} for score in scores]
-        rows[row] = {**predictors[row]._asdict(), "videos": videos}
-        print(f"{name}: {row}: PSNR {np.mean([score.video['psnr'] for score in scores]):.2f}", flush=True)
-    if "shown" in key:
-        file = io.BytesIO()
-        np.savez_compressed(file, **{str(clip.index): clip.shown[row] for clip in clips if clip.shown})
-        write_bytes(_path(folder, name, "npz"), file.getvalue())
-    videos = [clip.video for clip in clips]
-    content = {
-        "key": key,
-        "metrics_spec": metrics_spec(key["metrics"], videos),
-        "videos": videos,
-        "rows": rows,
-        "about": {"hardware": hardware(), "seconds": round(time.monotonic() - began, 1), **about},
-    }
-    _write_json(folder, name, content)
+    """Scores what some predictors predict on sets and stores the scores, unless they are stored under these keys."""
+    for name, episodes in sets.items():
+        key = keys[name]
+        if is_current(folder, {name: key}):
+            print(f"{name}: scored before", flush=True)
+            continue
+        began = time.monotonic()
+        weights = open_lpips(config.evaluate, frame_size(episodes))
+        clips = score_clips(predict(episodes), weights, key.get("shown", 0), true_steps.setdefault(name, {}))
+        rows = {}
+        for row in clips[0].scores:
+            scores = [clip.scores[row] for clip in clips]
+            videos = [{"video": score.video, "frames": score.frames} for score in scores]
+            rows[row] = {**predictors[row]._asdict(), "videos": videos}
+            print(f"{name}: {row}: PSNR {np.mean([score.video['psnr'] for score in scores]):.2f}", flush=True)
+        if "shown" in key:
+            file = io.BytesIO()
+            np.savez_compressed(file, **{str(clip.index): clip.shown[row] for clip in clips if clip.shown})
+            write_bytes(_path(folder, name, "npz"), file.getvalue())
+        videos = [clip.video for clip in clips]
+        content = {
+            "key": key,
+            "metrics_spec": metrics_spec(key["metrics"], videos),
+            "videos": videos,
+            "rows": rows,
+            "about": {"hardware": hardware(), "seconds": round(time.monotonic() - began, 1), **about},
+        }
+        _write_json(folder, name, content)
 
 
 def _from_json(video: Mapping[str, Any]) -> VideoScore:

@@ -38,8 +38,7 @@ def coarse_psnr(prediction: Images, truth: Images) -> Float[Array, "*b"]:
     Raises:
         ImageError: wrong shapes or types, or a side shorter than 8 px.
     """
-    prediction, truth = float_images(prediction, truth)
-    return psnr(_decimate(prediction), _decimate(truth))
+    return psnr(*map(_decimate, float_images(prediction, truth)))
 
 
 def decimation(height: int, width: int) -> int:

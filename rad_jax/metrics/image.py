@@ -52,11 +52,7 @@ def psnr(a: Images, b: Images) -> Float[Array, "*b"]:
         ImageError: other shapes, or values that are not floats.
     """
     a, b = float_images(a, b)
-    return psnr_of_error(jnp.mean(jnp.square(a - b), axis=(-3, -2, -1)))
-
-
-def psnr_of_error(squared_error: Float[Array, "*b"]) -> Float[Array, "*b"]:
-    """Decibels of a mean squared error at data range 1, capped."""
+    squared_error = jnp.mean(jnp.square(a - b), axis=(-3, -2, -1))
     return -10.0 * jnp.log10(jnp.maximum(squared_error, 10 ** (-PSNR_CAP_DB / 10)))
 
 

@@ -5,7 +5,6 @@ over the image and added up over five layers. The weights are learned ones and h
 Their file is made by ``python -m data_prep.convert_lpips`` from what torchvision and the authors publish.
 """
 
-import dataclasses
 import functools
 import os
 from typing import NamedTuple
@@ -14,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from flax import struct
 
 from rad_jax.arrays import apply_in_chunks, fingerprint
 from rad_jax.axes import Array, Float, PyTree
@@ -44,13 +44,11 @@ class Net(NamedTuple):
 
 
 _ALEXNET = (
-    *((0, 64, 11, 4, 2), "tap", "pool"),
-    *((3, 192, 5, 1, 2), "tap", "pool"),
+    *((0, 64, 11, 4, 2), "tap", "pool", (3, 192, 5, 1, 2), "tap", "pool"),
     *((6, 384), "tap", (8, 256), "tap", (10, 256), "tap"),
 )
 _VGG16 = (
-    *((0, 64), (2, 64), "tap", "pool"),
-    *((5, 128), (7, 128), "tap", "pool"),
+    *((0, 64), (2, 64), "tap", "pool", (5, 128), (7, 128), "tap", "pool"),
     *((10, 256), (12, 256), (14, 256), "tap", "pool"),
     *((17, 512), (19, 512), (21, 512), "tap", "pool"),
     *((24, 512), (26, 512), (28, 512), "tap"),
@@ -58,16 +56,12 @@ _VGG16 = (
 NETS = {"alex": Net(_ALEXNET, pool=3, smallest=31), "vgg": Net(_VGG16, pool=2, smallest=16)}
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["params"], meta_fields=["net", "fingerprint"]
-)
-@dataclasses.dataclass(frozen=True, eq=False)
-class Lpips:
+class Lpips(struct.PyTreeNode):
     """The weights of LPIPS: ``net`` is "alex" or "vgg". A pytree, to be handed to compiled functions as an argument."""
 
-    net: str
+    net: str = struct.field(pytree_node=False)
     params: PyTree
-    fingerprint: str
+    fingerprint: str = struct.field(pytree_node=False)
 
     def check(self, height: int, width: int) -> None:
         """Raises `ImageError` if images are smaller than the network takes."""

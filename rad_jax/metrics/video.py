@@ -30,7 +30,7 @@ Steps = dict[str, Num[np.ndarray, " t"]]
 BLOCK = 32  # frames per call of a compiled function
 FLAT = 1e-7  # below this Laplacian energy of a true frame, or change of a true step, there is nothing to divide by
 
-# Every metric that needs no weights, and how its values per frame are reduced to one number per video.
+# Every metric in the order of all files, and how its values per frame are reduced to one number per video.
 REDUCTION = {
     "psnr": "mean",
     "ssim": "mean",
@@ -40,8 +40,8 @@ REDUCTION = {
     "yaw_error": "mean",
     "sharpness": "median",
     "motion": "ratio of means",
+    "lpips": "mean",  # absent from scores that were computed without its weights
 }
-WITH_WEIGHTS = {"lpips": "mean"}  # absent from scores that were computed without its weights
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def score_video(
     metrics["retrieval_error"] = np.abs(nearest - np.arange(len(truth)))
     metrics["yaw_error"] = np.abs(predicted_steps["shift"] - truth_steps["shift"])
     metrics["motion"] = np.divide(change, truth_change, out=undefined, where=moved)
-    reduction = {metric: how for metric, how in (REDUCTION | WITH_WEIGHTS).items() if metric in metrics}
+    reduction = {metric: how for metric, how in REDUCTION.items() if metric in metrics}
     frames = {metric: metrics[metric].astype(np.float64) for metric in reduction}
     frames["yaw_error"][0] = frames["motion"][0] = np.nan
     video = {metric: reduce(frames[metric], how) for metric, how in reduction.items()}

@@ -1,6 +1,7 @@
 """Episodes on a page: a video of each, and every predicted frame as a picture below the true one."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -42,13 +43,6 @@ class EpisodeFrames(NamedTuple):
         return {"truth": self.frames} | predicted
 
 
-class FrameRange(NamedTuple):
-    """Consecutive predicted frames: their indices from 1, and one picture of all of them for every row."""
-
-    indices: Sequence[int]
-    pictures: Sequence[str]
-
-
 @dataclasses.dataclass(frozen=True)
 class EpisodeView:
     """An episode as the page shows it. Videos and pictures are data URIs, or paths relative to the page.
@@ -60,7 +54,8 @@ class EpisodeView:
         context: picture of the context; empty if left out.
         context_frames: how many there were, of which ``context_shown`` are in the picture.
         psnr: name of a row -> its mean PSNR in dB; None for the truth.
-        ranges: all predicted frames; empty if left out.
+        ranges: all predicted frames; empty if left out. Of each range of them their indices, from 1, and one picture of all
+            of them for every row.
     """
 
     title: str
@@ -70,12 +65,12 @@ class EpisodeView:
     context_frames: int
     context_shown: int
     psnr: Mapping[str, float | None]
-    ranges: Sequence[FrameRange]
+    ranges: Sequence[tuple[range, Sequence[str]]]
 
     @property
     def size(self) -> int:
         """Bytes that it takes on the page."""
-        pictures = [picture for frames in self.ranges for picture in frames.pictures]
+        pictures = itertools.chain(*(pictures for _, pictures in self.ranges))
         return sum(map(len, [self.video, self.context, *pictures]))
 
 
@@ -115,16 +110,19 @@ def view_episode(episode: EpisodeFrames, video: str) -> EpisodeView:
     }
     length = math.ceil(len(truth) / math.ceil(len(truth) / FRAMES_ABREAST))
     ranges = [
-        FrameRange(
+        (
             range(first + 1, min(first + length, len(truth)) + 1),
             [_picture(frames[first : first + length]) for frames in rows.values()],
         )
         for first in range(0, len(truth), length)
     ]
+    # About 64 px; frames up to 96 px are enlarged by a whole factor, so that all their pixels look alike.
+    height = truth.shape[1]
+    height = height * max(1, round(64 / height)) if height <= 96 else 96
     return EpisodeView(
         title=episode.title,
         video=video,
-        height=_display_height(truth.shape[1]),
+        height=height,
         context=_picture(context[shown]),
         context_frames=len(context),
         context_shown=len(shown),
@@ -138,8 +136,3 @@ def _picture(frames: UInt8[np.ndarray, "k H W 3"]) -> str:
     kind = "webp" if height <= 128 else "jpeg"  # lossless where it is affordable
     picture = media.filmstrip(frames, gap=max(1, height // 32))
     return media.data_uri(media.encode_picture(picture, kind), f"image/{kind}")
-
-
-def _display_height(height: int) -> int:
-    """About 64 px; frames up to 96 px are enlarged by a whole factor, so that all their pixels look alike."""
-    return height * max(1, round(64 / height)) if height <= 96 else 96

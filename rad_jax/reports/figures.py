@@ -8,8 +8,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib.axes
 import numpy as np
@@ -37,40 +36,38 @@ MEMORY_COLOURS = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(NAMES
 WEAKEST = 1e-4  # of a row's largest influence; Figure 3 leaves weaker ones white
 
 
-@dataclass(frozen=True)
-class Curve:
-    """A named line: one value for every predicted frame, NaN where it is undefined.
+class Line(NamedTuple):
+    """How a row is drawn.
 
     Attributes:
-        name: in the legend.
-        values: by index of the predicted frame.
-        errors: half the width of a band around the values; None for no band.
         style: keyword arguments of matplotlib's ``plot``.
         scaled: what has to fit into the panel: "all" values, their "median" or "none".
+        label: in the legend; empty for the name of the row.
     """
 
-    name: str
-    values: Float[np.ndarray, "t"]
-    errors: Float[np.ndarray, "t"] | None
     style: Mapping[str, Any]
     scaled: str = "all"
+    label: str = ""
 
 
-@dataclass(frozen=True)
-class Panel:
-    """Curves in one pair of axes.
+class Panel(NamedTuple):
+    """A metric of some rows by index of the predicted frame, in one pair of axes.
 
     Attributes:
         title: what is drawn, with its unit.
-        curves: from back to front.
-        context: frames before the first predicted one, [low, high] where episodes differ.
+        scores: of all rows.
+        metric: a name in `METRICS`.
+        lines: name of a row -> how it is drawn, from back to front.
         first: index of the first predicted frame on the axis.
+        bands: whether a band of one standard error surrounds every line.
     """
 
     title: str
-    curves: Sequence[Curve]
-    context: int | list[int]
+    scores: Scores
+    metric: str
+    lines: Mapping[str, Line]
     first: int = 1
+    bands: bool = False
 
 
 def draw_panels(panels: Sequence[Sequence[Panel]], size: tuple[float, float]) -> bytes:
@@ -87,17 +84,14 @@ def draw_panels(panels: Sequence[Sequence[Panel]], size: tuple[float, float]) ->
 
 def curves(scores: Scores) -> bytes:
     """A PNG of PSNR, SSIM and common colours by index of the predicted frame, with bands of one standard error."""
-    styles = _row_styles(scores.rows)
     panels = []
     for metric in ("psnr", "ssim", "histogram_intersection"):
-        lines = []
-        for name, row in scores.rows.items():
+        lines = {}
+        for name, style in _row_styles(scores.rows).items():
             exact = scores.psnr(name) > EXACT_DB
-            label = f"{name} (above the scale)" if exact else name
             scaled = "none" if exact and metric == "psnr" else "all"
-            errors = np.array(row["per_frame"][metric]["standard_error"], float)
-            lines.append(Curve(label, frame_values(row, metric), errors, styles[name], scaled))
-        panels.append(Panel(METRICS[metric].heading, lines, scores.metrics_spec["context_frames"]))
+            lines[name] = Line(style, scaled, f"{name} (above the scale)" if exact else "")
+        panels.append(Panel(METRICS[metric].heading, scores, metric, lines, bands=True))
     return draw_panels([panels], (12.0, 4.6))
 
 
@@ -118,11 +112,6 @@ def _row_styles(rows: Mapping[str, Row]) -> dict[str, dict[str, Any]]:
             "markersize": 4,
         }
     return styles
-
-
-def frame_values(row: Row, metric: str) -> Float[np.ndarray, "t"]:
-    """A metric of a row by index of the predicted frame, NaN where it is undefined."""
-    return np.array(row["per_frame"][metric]["value"], float)
 
 
 def figure3(
@@ -163,14 +152,18 @@ def figure3(
 
 
 def _draw_panel(ax: matplotlib.axes.Axes, panel: Panel) -> None:
-    for curve in panel.curves:
-        frames = panel.first + np.arange(len(curve.values))
-        ax.plot(frames, curve.values, label=_plain(curve.name), **curve.style)
-        if curve.errors is not None:
-            low, high = curve.values - curve.errors, curve.values + curve.errors
-            ax.fill_between(frames, low, high, color=curve.style["color"], alpha=0.15, linewidth=0)
-    _set_scale(ax, panel.curves)
-    _mark_context(ax, panel)
+    drawn = []
+    for name, line in panel.lines.items():
+        curve = panel.scores.rows[name]["per_frame"][panel.metric]
+        values, errors = (np.array(curve[key], float) for key in ("value", "standard_error"))
+        frames = panel.first + np.arange(len(values))
+        ax.plot(frames, values, label=_plain(line.label or name), **line.style)
+        if panel.bands:
+            band = {"color": line.style["color"], "alpha": 0.15, "linewidth": 0}
+            ax.fill_between(frames, values - errors, values + errors, **band)
+        drawn.append((values, line.scaled))
+    _set_scale(ax, drawn)
+    _mark_context(ax, panel, max(len(values) for values, _ in drawn))
     ax.set_title(_plain(panel.title), loc="left", fontsize=12, fontweight="bold", color=INK)
     ax.set_xlabel("frame" if panel.first > 1 else "predicted frame", fontsize=10, color=SOFT)
     ax.grid(axis="y", color=GRID, linewidth=0.8)
@@ -178,26 +171,27 @@ def _draw_panel(ax: matplotlib.axes.Axes, panel: Panel) -> None:
     ax.tick_params(colors=SOFT, length=0)
 
 
-def _set_scale(ax: matplotlib.axes.Axes, curves: Sequence[Curve]) -> None:
+def _set_scale(ax: matplotlib.axes.Axes, drawn: Sequence[tuple[Float[np.ndarray, "_"], str]]) -> None:
     """Limits of the panel; matplotlib's own where everything has to fit, bands included."""
-    if all(curve.scaled == "all" for curve in curves):
+    if all(scaled == "all" for _, scaled in drawn):
         return
-    values = [curve.values[np.isfinite(curve.values)] for curve in curves if curve.scaled == "all"]
-    middles = [curve.values[np.isfinite(curve.values)] for curve in curves if curve.scaled == "median"]
-    shown = np.concatenate([*values, *([np.median(middle)] for middle in middles if len(middle))])
+    finite = [(values[np.isfinite(values)], scaled) for values, scaled in drawn]
+    shown = [values for values, scaled in finite if scaled == "all"]
+    shown += [[np.median(values)] for values, scaled in finite if scaled == "median" and len(values)]
+    shown = np.concatenate(shown)
     if len(shown):
         margin = 0.06 * (shown.max() - shown.min()) or 1.0
         ax.set_ylim(shown.min() - margin, shown.max() + margin)
 
 
-def _mark_context(ax: matplotlib.axes.Axes, panel: Panel) -> None:
-    """A grey field where the context ends, and a line at the first predicted frame."""
-    first, frames = panel.first, max(len(curve.values) for curve in panel.curves)
+def _mark_context(ax: matplotlib.axes.Axes, panel: Panel, frames: int) -> None:
+    """A grey field where the context ends, and a line at the first of the predicted frames."""
+    first = panel.first
     left = first - max(1.0, 0.13 * frames)
     ax.set_xlim(left, first + frames - 1 + max(0.3, 0.02 * frames))
     ax.axvspan(left, first, color=FIELD, linewidth=0)
     ax.axvline(first, color="#9aa1ac", linewidth=1)
-    words = f"context\n({counted(panel.context, 'frame')})"
+    words = f"context\n({counted(panel.scores.metrics_spec['context_frames'], 'frame')})"
     style = {"rotation": 90, "ha": "center", "va": "center", "fontsize": 9, "color": FAINT}
     ax.text((left + first) / 2, 0.5, words, transform=ax.get_xaxis_transform(), **style)
     ax.set_xticks(first + _ticks(frames, 6))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rad_jax.axes import Float
-from rad_jax.metrics.video import REDUCTION, WITH_WEIGHTS, VideoScore, reduce
+from rad_jax.metrics.video import REDUCTION, VideoScore, reduce
 
 Row = Mapping[str, Any]
 
@@ -58,7 +58,7 @@ def summarise(kind: str, note: str, videos: Sequence[VideoScore]) -> dict[str, A
         ``kind``, ``note``, ``mean``, ``standard_error``, ``per_video``, and ``per_frame``: value, standard error and count by
         index of the predicted frame.
     """
-    reduction = {m: how for m, how in (REDUCTION | WITH_WEIGHTS).items() if m in videos[0].video}
+    reduction = {metric: how for metric, how in REDUCTION.items() if metric in videos[0].video}
     per_video = {metric: np.array([score.video[metric] for score in videos]) for metric in reduction}
     over_videos = {metric: _over_videos(values) for metric, values in per_video.items()}
     squared_errors = 10 ** (-np.concatenate([score.frames["psnr"] for score in videos]) / 10)

@@ -15,7 +15,8 @@ from rad_jax.data import DataError, Episodes
 from rad_jax.data.condition import condition_arrays, condition_features
 from rad_jax.data.reader import check_latents
 from rad_jax.media import to_uint8
-from rad_jax.model import RAD
+from rad_jax.runs.restore import TrainedModel
+from rad_jax.runs.training_run import TrainingRun
 from rad_jax.tokenizer import Tokenizer
 
 # Folded into the seed. Training folds in another purpose, so no evaluation clip starts from the noise of a training step.
@@ -103,21 +104,17 @@ def truth_of(episodes: Episodes) -> str:
 
 
 def predict(
-    model: RAD, params: PyTree, tokenizer: Tokenizer, config: Config, clips: Sequence[Clip], batch: int
+    run: TrainedModel | TrainingRun, params: PyTree, clips: Sequence[Clip], batch: int
 ) -> list[Float[np.ndarray, "t H W 3"]]:
     """`predict_each` for clips that are in memory already; returns their predictions in order."""
     spans = [clip.span for clip in clips]
-    predictions = predict_each(
-        model, params, tokenizer, config, clips.__getitem__, spans, batch, longest(spans)
-    )
+    predictions = predict_each(run, params, clips.__getitem__, spans, batch, longest(spans))
     return [frames for _, _, frames in sorted(predictions, key=lambda predicted: predicted[0])]
 
 
 def predict_each(
-    model: RAD,
+    run: TrainedModel | TrainingRun,
     params: PyTree,
-    tokenizer: Tokenizer,
-    config: Config,
     read: Callable[[int], Clip],
     spans: Sequence[Span],
     batch: int,
@@ -132,6 +129,7 @@ def predict_each(
     depend on the batch, so models with different strides, whose batches differ, start from the same noise.
 
     Args:
+      run: its model, configuration and tokenizer are used.
       read: the clip of an index, called once for every index just before its batch is generated.
       spans: of all clips.
       batch: how many clips to generate together.
@@ -141,6 +139,7 @@ def predict_each(
     Yields:
       Index, clip and predicted frames, float32 in [0, 1]: one clip at a time, batch after batch.
     """
+    config, model, tokenizer = run.config, run.model, run.tokenizer
     alike: dict[int, list[int]] = {}
     for index, span in enumerate(spans):
         alike.setdefault(rollout.frames_in_window(model, span.context), []).append(index)

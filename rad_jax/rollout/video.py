@@ -35,17 +35,17 @@ def rollout_video(config: Config, workdir: Path, episode: int = 0, script: str =
     """
     trained = load_trained(workdir, config)
     preview = dataclasses.replace(trained.config.tokenizer, preview=config.tokenizer.preview)
-    tokenizer = open_preview(preview, trained.tokenizer)
+    trained = trained._replace(tokenizer=open_preview(preview, trained.tokenizer))
     config = trained.config
     episodes = open_episodes(config.evaluate)
     check_evaluation_set(episodes, trained.trained_on, config.data.condition)
     if not 0 <= episode < len(episodes):
         raise DataError(f"--episode {episode}: {episodes} has episodes 0..{len(episodes) - 1}")
-    clip = read_clip(episodes, episode, config, tokenizer)
+    clip = read_clip(episodes, episode, config, trained.tokenizer)
     if script != "episode":
         future = read_script(script, episodes.spec, config)
         clip = clip._replace(actions=np.concatenate([clip.actions[: clip.context], future]))
-    (prediction,) = predict(trained.model, trained.params, tokenizer, config, [clip], 1)
+    (prediction,) = predict(trained, trained.params, [clip], 1)
     context = clip.frames[: clip.context]
     columns = {"prediction": np.concatenate([context, media.to_uint8(prediction)])}
     if script == "episode":

@@ -17,14 +17,13 @@ def sample_frames(run: TrainingRun, params: PyTree) -> UInt8[np.ndarray, "t H W 
 
     ``run.tokenizer`` decodes the predictions; it may be a fast preview of the run's own (`open_preview`).
     """
-    config, episodes, tokenizer, model = run
-    length = config.data.clip
+    length = run.config.data.clip
     context = max(1, int(CONTEXT * length))
     clips = [
-        read_clip(episodes, index, config, tokenizer, context, stop=length)
-        for index in range(min(VIDEOS, len(episodes)))
+        read_clip(run.episodes, index, run.config, run.tokenizer, context, stop=length)
+        for index in range(min(VIDEOS, len(run.episodes)))
     ]
-    predictions = predict(model, params, tokenizer, config, clips, len(clips))
+    predictions = predict(run, params, clips, len(clips))
     columns = []
     for clip, prediction in zip(clips, predictions, strict=True):
         predicted = np.concatenate([clip.frames[: clip.context], media.to_uint8(prediction)])

@@ -11,8 +11,12 @@ import sys
 import numpy as np
 import pytest
 
+from rad_jax.comparison import compare
+from rad_jax.comparison.runs import list_runs
 from rad_jax.evaluation.stored import read_scores
 from rad_jax.main import main
+from rad_jax.runs.datasets import open_sets
+from rad_jax.runs.training_run import open_training_run
 from tests.reports.parsed_page import ParsedPage
 from tests.toy_run import EXPERIMENT, ROOT, wait_for
 
@@ -25,6 +29,7 @@ def arguments(toy, workdir, *more, variants="df,lstm-f", **changes):
         "train__steps": STEPS,
         "train__log_every": 1,
         "evaluate__more": f"again={toy.mazes}",
+        "evaluate__side_by_side": 1,
     } | changes
     command = toy.arguments(
         workdir, "--mode", "compare", "--variants", variants, "--no-ablations", *more, **settings
@@ -39,6 +44,12 @@ def compared(toy, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("compared") / "runs"
     assert main(arguments(toy, workdir)) == 0
     return workdir
+
+
+@pytest.fixture(autouse=True)
+def known_to_be_on_cpu(monkeypatch):
+    """Only the fixture above starts a process to find it out."""
+    monkeypatch.setattr(compare, "is_on_cpu", lambda: True)
 
 
 def times(workdir):
@@ -59,20 +70,25 @@ def test_what_is_written(compared):
     }
     pages = {"index.html", "comparison.md", "figure3.png", "figure6.png"}
     assert names == {*per_set, *pages, "table3.csv", "episodes.csv", "videos", "scores"}
-    assert len(list((compared / "comparison" / "videos").iterdir())) == 4  # evaluate.side_by_side, two sets
+    videos = {path.name for path in (compared / "comparison" / "videos").iterdir()}
+    assert videos == {"return-00.mp4", "again-00.mp4"}  # evaluate.side_by_side is 1
     assert {path.name for path in compared.iterdir()} == {"comparison", *VARIANTS, ".lock"}
     assert not list(compared.rglob("*.tmp"))
 
 
 def test_a_model_and_its_twin_have_the_report_of_an_evaluation(compared, toy, capsys, tmp_path):
-    """The same numbers as that of the command that evaluates one of them against the other."""
+    """The same numbers as that of the command that evaluates one of them against the other, by the same scores."""
     directory = compared / "lstm-f" / "evaluation"
     names = {path.name for path in directory.iterdir()}
     assert names == {"curves.png", "metrics.json", "report.html", "videos"}
     run, twin = (shutil.copytree(compared / name, tmp_path / name) for name in ("lstm-f", "df"))
     shutil.rmtree(run / "evaluation")
+    for scored, folder in (("df", "evaluation/baseline"), ("comparison", "evaluation")):
+        shutil.copytree(compared / scored / "scores", run / folder / "scores")
     command = ["--mode", "evaluate", "--baseline", str(twin)]
-    assert main(toy.arguments(run, *command, train__steps=STEPS, train__log_every=1)) == 0
+    same = {"train__steps": STEPS, "train__log_every": 1, "evaluate__side_by_side": 1}
+    assert main(toy.arguments(run, *command, **same)) == 0
+    assert capsys.readouterr().out.count("return: scored before") == 3
     expected = json.loads((directory / "metrics.json").read_text())
     assert json.loads((run / "evaluation" / "metrics.json").read_text()) == expected
     assert list(expected["rows"])[:2] == ["lstm-f", "df (no memory)"]
@@ -121,6 +137,9 @@ def test_costs_were_measured_in_training(compared):
         assert 0 < float(line["s per training step"]) < 60
         assert int(line["peak memory, MiB"]) > 100 and line["of the"] == "process"
         assert "CPU core" in line["hardware"]
+    lines = [json.loads(line) for line in (compared / "df" / "metrics.jsonl").read_text().splitlines()]
+    assert ["time/seconds_per_step" in line for line in lines] == [False, *[True] * (STEPS - 1)]
+    assert all(line["time/peak_bytes_process"] > 2**26 for line in lines)
 
 
 def test_the_same_set_under_two_names_scores_alike(compared):
@@ -129,45 +148,57 @@ def test_the_same_set_under_two_names_scores_alike(compared):
         assert first.rows == second.rows
 
 
-def test_what_is_finished_is_not_done_again(compared, toy, capsys):
-    before = times(compared)
-    (compared / "comparison" / "table9-return.csv").write_text("of another comparison")
-    assert main(arguments(toy, compared)) == 0
+def test_a_failing_run_is_named_and_what_is_finished_is_not_done_again(
+    compared, toy, tmp_path, capsys, monkeypatch
+):
+    workdir = shutil.copytree(compared, tmp_path / "runs")
+    (workdir / "lstm-f" / "scores").rename(tmp_path / "aside")
+    with monkeypatch.context() as patch:
+        patch.setattr(compare, "WORKER", "rad_jax.comparison.nowhere")
+        assert main(arguments(toy, workdir)) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: lstm-f: scoring ended with status 1; its last lines:\n    ")
+    assert "[1/1] lstm-f: scoring FAILED" in captured.out and "finished before: df" in captured.out
+
+    (tmp_path / "aside").rename(workdir / "lstm-f" / "scores")
+    before = times(workdir)
+    (workdir / "comparison" / "table9-return.csv").write_text("of another comparison")
+    assert main(arguments(toy, workdir)) == 0
     out = capsys.readouterr().out
     assert "finished before: df, lstm-f" in out and "to do" not in out
     assert "Table 1: return" in out and "index.html" in out
-    assert times(compared) == before
-    assert not (compared / "comparison" / "table9-return.csv").exists()
+    assert times(workdir) == before
+    assert not (workdir / "comparison" / "table9-return.csv").exists()
 
 
-def test_another_sampler_is_scored_again_but_not_trained_again(compared, toy, tmp_path):
-    workdir = tmp_path / "runs"
-    shutil.copytree(compared, workdir)
-    before = times(workdir)
-    assert main(arguments(toy, workdir, variants="df", sample__steps=1, evaluate__more="")) == 0
-    changed = {name for name, time in times(workdir).items() if before[name] != time}
-    assert changed == {"df/scores/return.json", "df/scores/return.npz"}
+def test_only_what_has_changed_is_done_again(compared, toy, tmp_path):
+    workdir = shutil.copytree(compared, tmp_path / "runs")
 
+    def jobs(**changes):
+        words = [word.partition("--config.")[2] for word in arguments(toy, workdir, **changes)]
+        comparison = list_runs(str(EXPERIMENT), "df", [*filter(None, words)], ablations=False)
+        run = open_training_run(comparison.runs[0].config)
+        sets, tokenizer = open_sets(run.config.evaluate), run.tokenizer.fingerprint
+        left = compare.unfinished_jobs(comparison, workdir, sets, tokenizer)
+        return {name: list(commands) for name, commands in left.items()}
 
-def test_a_failing_run_is_named_and_goes_on_later(compared, toy, tmp_path, capsys):
-    workdir = tmp_path / "runs"
-    shutil.copytree(compared, workdir)
-    checkpoints = workdir / "lstm-f" / "checkpoints"
-    checkpoints.rename(workdir / "aside")
-    checkpoints.write_text("a file where a folder should be")
-    assert main(arguments(toy, workdir)) == 1
-    captured = capsys.readouterr()
-    assert captured.err.startswith("error: lstm-f: training ended with status 1; its last lines:\n    ")
-    assert "[1/1] lstm-f: training FAILED" in captured.out and "finished before: df" in captured.out
-    checkpoints.unlink()
-    (workdir / "aside").rename(checkpoints)
-    assert main(arguments(toy, workdir)) == 0
+    assert jobs() == jobs(evaluate__more="", evaluate__batch=1) == {}
+    assert jobs(sample__steps=1) == {"df": ["scoring"]}
+    assert jobs(evaluate__videos=1) == {"df": ["scoring"], "bounds": ["scoring"]}
+    assert jobs(train__steps=STEPS + 1) == {"df": ["training", "scoring"]}
+    files = (workdir / "df" / "checkpoints" / str(STEPS) / "state").rglob("*")
+    file = max(files, key=lambda path: path.stat().st_size)
+    file.write_bytes(file.read_bytes()[::-1])
+    assert jobs(sample__steps=1) == {"df": ["training", "scoring"]}
+    (workdir / "df" / "scores" / "return.figure3.json").unlink()
+    assert jobs() == {"df": ["training", "scoring"]}
 
 
 def test_killed_at_any_moment_the_same_command_goes_on(compared, toy, tmp_path):
     """Killed (SIGKILL) while a run trains: the same numbers come out, to the bit, and no step is done twice."""
     workdir = tmp_path / "runs"
-    options = arguments(toy, workdir, variants="df", checkpoint__every=1)
+    shutil.copytree(compared / "comparison" / "scores", workdir / "comparison" / "scores")
+    options = arguments(toy, workdir, variants="df", checkpoint__every=1, evaluate__more="")
     process = subprocess.Popen(
         [sys.executable, "-m", "rad_jax.main", *options],
         cwd=ROOT,
@@ -178,9 +209,7 @@ def test_killed_at_any_moment_the_same_command_goes_on(compared, toy, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert main(options) == 0
-    for name in ("df", "comparison"):
-        for found in ("return", "again"):
-            assert read_scores(workdir / name, found).rows == read_scores(compared / name, found).rows
+    assert read_scores(workdir / "df", "return").rows == read_scores(compared / "df", "return").rows
     lines = (workdir / "df" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(1, STEPS + 1))
     assert not list(workdir.rglob("*.tmp"))
@@ -189,8 +218,7 @@ def test_killed_at_any_moment_the_same_command_goes_on(compared, toy, tmp_path):
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--variants", "df,lstm-x"], "did you mean lstm-f?"),
-        (["--config.evaluate.more=x"], "expected NAME=DIRECTORY"),
+        (["--variants", "df,lstm-x"], "lstm-f?"),
         (["--distributed"], "--distributed"),
     ],
 )

@@ -58,11 +58,3 @@ def test_costs_are_medians_and_peaks_of_what_was_logged(toy, tmp_path):
     (workdir / "metrics.jsonl").write_text('{"step": 2}\n')
     nothing = read_costs(workdir, STEPS)
     assert (nothing.step_seconds, nothing.peak_bytes) == (None, None)
-
-
-def test_training_records_them(toy):
-    lines = [json.loads(line) for line in (toy.trained / "metrics.jsonl").read_text().splitlines()]
-    assert ["time/seconds_per_step" in line for line in lines] == [False] + [True] * (len(lines) - 1)
-    assert all(line["time/peak_bytes_process"] > 2**26 for line in lines)
-    costs = read_costs(toy.trained, STEPS)
-    assert "CPU core" in costs.hardware and costs.peak_of == "process"

@@ -8,16 +8,21 @@ import time
 
 import pytest
 
-from rad_jax.comparison.jobs import Command, Job, JobFailed, is_on_cpu, places, run_jobs, share_of_cores
+from rad_jax.comparison.jobs import JobFailed, is_on_cpu, places, run_jobs, share_of_cores
 
 
-def job(name, *codes):
-    return Job(name, [Command(f"part {i}", [sys.executable, "-c", code], {}) for i, code in enumerate(codes)])
+def run(slots, **jobs):
+    """Runs jobs whose commands are these programs."""
+    parts = {
+        name: {f"part {i}": [sys.executable, "-c", code] for i, code in enumerate(codes)}
+        for name, codes in jobs.items()
+    }
+    run_jobs(parts, slots, {"COLOUR": "blue"})
 
 
 def test_lines_are_marked_and_all_jobs_run(capsys):
-    run_jobs([job("df", "print('one')"), job("lstm-f", "print('two')")], 2)
-    assert {"    df | one", "lstm-f | two"} <= set(capsys.readouterr().out.splitlines())
+    run(2, df=["print('one')"], lstm_f=["import os; print(os.environ['COLOUR'])"])
+    assert {"    df | one", "lstm_f | blue"} <= set(capsys.readouterr().out.splitlines())
 
 
 def test_jobs_in_two_slots_run_at_the_same_time(tmp_path):
@@ -27,14 +32,13 @@ def test_jobs_in_two_slots_run_at_the_same_time(tmp_path):
         "while not (here / {2!r}).exists(): time.sleep(0.01)"
     )
     there = str(tmp_path)
-    run_jobs([job("a", code.format(there, "a", "b")), job("b", code.format(there, "b", "a"))], 2)
+    run(2, a=[code.format(there, "a", "b")], b=[code.format(there, "b", "a")])
 
 
 def test_one_slot_runs_one_after_another_and_a_job_is_a_chain(tmp_path, capsys):
     log = tmp_path / "log"
     code = f"file = open({str(log)!r}, 'a'); file.write({{!r}})"
-    jobs = [job(name, *(code.format(f"{name}{i} ") for i in range(2))) for name in "abc"]
-    run_jobs(jobs, 1)
+    run(1, **{name: [code.format(f"{name}{i} ") for i in range(2)] for name in "abc"})
     assert log.read_text() == "a0 a1 b0 b1 c0 c1 "
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "[1/3] a: part 0" and said[1].startswith("[1/3] a: part 0 done after ")
@@ -47,7 +51,7 @@ def test_a_failure_is_named_with_its_last_lines_and_the_others_finish(tmp_path, 
     good = f"import time, pathlib; time.sleep(1.5); pathlib.Path({str(done)!r}).touch()"
     touch = f"import pathlib; pathlib.Path({str(later)!r}).touch()"
     with pytest.raises(JobFailed) as caught:
-        run_jobs([job("bad", bad, touch), job("good", good, touch), job("next", touch)], 2)
+        run(2, bad=[bad, touch], good=[good, touch], next=[touch])
     lines = str(caught.value).splitlines()
     assert lines[0] == "bad: part 0 ended with status 3; its last lines:"
     assert [line.strip() for line in lines[1:]] == ["line one", "out of memory"]
@@ -62,8 +66,7 @@ def test_an_interrupt_ends_the_jobs(ending, tmp_path, root):
         "import signal, sys; from rad_jax.comparison.jobs import *\n"
         # Of a shell's background job, as this suite may be, children inherit that interrupts are ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "with interrupted_by_signals():\n"
-        f"    run_jobs([Job('a', [Command('wait', [sys.executable, '-c', {inner!r}], {{}})])], 1)"
+        f"run_jobs({{'a': {{'wait': [sys.executable, '-c', {inner!r}]}}}}, 1, {{}})"
     )
     process = subprocess.Popen([sys.executable, "-c", outer], cwd=root, stderr=subprocess.DEVNULL)
     while not (pid.exists() and pid.read_text()):
@@ -84,7 +87,7 @@ def test_cores_are_shared_out():
 def test_a_job_sees_its_cores_alone(capsys):
     code = "import os; print(sorted(os.sched_getaffinity(0)))"
     # The affinity is set right after the start: a moment later it holds.
-    run_jobs([job("a", f"import time; time.sleep(0.3); {code}")], len(os.sched_getaffinity(0)))
+    run(len(os.sched_getaffinity(0)), a=[f"import time; time.sleep(0.3); {code}"])
     assert f"a | {[min(os.sched_getaffinity(0))]}\n" in capsys.readouterr().out
 
 

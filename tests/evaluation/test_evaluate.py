@@ -1,5 +1,7 @@
 """An evaluation from two runs to numbers and a page, and what is said when something for it is missing."""
 
+import contextlib
+import io
 import json
 import shutil
 
@@ -10,25 +12,25 @@ import pytest
 from rad_jax.data import Episodes
 from rad_jax.evaluation import scores
 from rad_jax.main import main
-from rad_jax.media import read_video
 from rad_jax.metrics import ssim
 from rad_jax.rollout.predict import predict, read_clip
 from rad_jax.runs.checkpoints import Checkpoints
 from rad_jax.runs.restore import load_trained
 from rad_jax.runs.training_run import open_training_run
 from tests.toy_run import STEPS, read_state
+from tests.videos import read_video
 
 MODEL, TWIN = "lstm-f", "df (no memory)"
 
 
 @pytest.fixture(scope="module")
 def evaluated(toy, tmp_path_factory):
-    """A model and its twin on three mazes; returns the work directory and metrics.json."""
+    """A model and its twin on three mazes; returns the work directory, metrics.json, and what was printed."""
     workdir = tmp_path_factory.mktemp("evaluated") / "run"
     shutil.copytree(toy.written("lstm-f"), workdir)
     arguments = toy.arguments(workdir, "--mode", "evaluate", "--baseline", str(toy.written("df")))
-    measured, steps = [], scores.steps
-    with pytest.MonkeyPatch.context() as patch:
+    measured, steps, printed = [], scores.steps, io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
         patch.setattr(scores, "steps", lambda video: measured.append(len(video)) or steps(video))
         assert main(arguments) == 0
     # Motion of the true videos, three of them: once for the model, its twin and all bounds.
@@ -38,11 +40,11 @@ def evaluated(toy, tmp_path_factory):
         raise AssertionError(f"{name} is not JSON")
 
     text = (workdir / "evaluation" / "metrics.json").read_text()
-    return workdir, json.loads(text, parse_constant=refuse)
+    return workdir, json.loads(text, parse_constant=refuse), printed.getvalue()
 
 
 def test_every_row_and_every_file_is_there(evaluated, toy):
-    workdir, metrics = evaluated
+    workdir, metrics, _ = evaluated
     kinds = {name: row["kind"] for name, row in metrics["rows"].items()}
     bounds = {"repeat last": "floor", "mean context": "floor", "tokenizer round trip": "ceiling"}
     assert kinds == {MODEL: "model", TWIN: "baseline", **bounds, "perfect map": "oracle"}
@@ -63,6 +65,17 @@ def test_every_row_and_every_file_is_there(evaluated, toy):
     assert {len(read_video(video)) for video in videos} == lengths
 
 
+def test_the_table_is_printed_and_says_once_that_lpips_is_absent(evaluated):
+    _, metrics, printed = evaluated
+    assert printed.count("no weights") == 1 and "evaluate.lpips=FILE" in printed
+    (heads,) = (line.split() for line in printed.splitlines() if "psnr-1/8" in line)
+    (cells,) = (line.split() for line in printed.splitlines() if line.startswith(f"{MODEL} "))
+    row = dict(zip(heads, cells[1:], strict=True))
+    mean = metrics["rows"][MODEL]["mean"]
+    assert row["psnr"] == f"{mean['psnr']:.2f}" and row["psnr-1/8"] == f"{mean['psnr_coarse']:.2f}"
+    assert row["lpips"] == "n/a"
+
+
 def psnr(prediction, truth):
     """By the formula, in float64: frames (t, H, W, 3) in [0, 1] -> (t,)."""
     error = np.square(np.clip(np.float64(prediction), 0, 1) - np.float64(truth)).mean((1, 2, 3))
@@ -71,14 +84,13 @@ def psnr(prediction, truth):
 
 def test_the_numbers_are_those_of_the_predictions(evaluated, toy):
     """One video again from the frames that are predicted, by formulas written here."""
-    workdir, metrics = evaluated
+    workdir, metrics, _ = evaluated
     episodes, video = Episodes(toy.mazes, "test"), 1
     found = {}
     for name, run in ((MODEL, workdir), (TWIN, toy.written("df"))):
         trained = load_trained(run)
         clips = [read_clip(episodes, index, trained.config, trained.tokenizer) for index in range(3)]
-        parts = trained.model, trained.params, trained.tokenizer, trained.config
-        found[name] = predict(*parts, clips, 2)[video]
+        found[name] = predict(trained, trained.params, clips, 2)[video]
     whole = episodes.read(video)
     frames, oracle = np.float64(whole["frames"]) / 255, np.float64(whole["oracle"]) / 255
     context, truth = frames[:33], frames[33:]
@@ -101,14 +113,12 @@ def test_the_numbers_are_those_of_the_predictions(evaluated, toy):
 
 
 def test_what_is_evaluated_is_the_average_of_the_last_checkpoint(toy):
-    parts = open_training_run(toy.config())
-    for workdir in (toy.trained, toy.written()):
-        trained = load_trained(workdir)
-        state, step = read_state(workdir, parts)
-        assert trained.step == step == STEPS
-        chex.assert_trees_all_equal(trained.params, state.ema)
-        with pytest.raises(AssertionError):
-            chex.assert_trees_all_equal(state.params, state.ema)
+    trained = load_trained(toy.written())
+    state, step = read_state(toy.written(), open_training_run(toy.config()))
+    assert trained.step == step == STEPS
+    chex.assert_trees_all_equal(trained.params, state.ema)
+    with pytest.raises(AssertionError):
+        chex.assert_trees_all_equal(state.params, state.ema)
 
 
 def errors_of(arguments, capsys) -> tuple[int, list[str]]:

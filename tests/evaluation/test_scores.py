@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from rad_jax import metrics
-from rad_jax.evaluation.predictors import floors
-from rad_jax.evaluation.scores import ScoreError, score_clips
+from rad_jax.evaluation.scores import ScoreError, floors, score_clips
 from rad_jax.metrics import video as video_metrics
 from rad_jax.metrics.video import score_video
 from rad_jax.rollout.predict import Clip

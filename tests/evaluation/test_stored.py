@@ -9,16 +9,15 @@ import pytest
 
 from rad_jax.comparison import worker
 from rad_jax.data import Episodes
-from rad_jax.evaluation import predictors
+from rad_jax.evaluation import scores
 from rad_jax.evaluation.stored import (
-    bounds_key,
-    figure3_key,
+    bounds_keys,
     is_current,
     is_intact,
     newest_step,
     read_scores,
     read_shown,
-    run_key,
+    run_keys,
 )
 from rad_jax.media import to_uint8
 from rad_jax.reports.statistics import jsonable
@@ -45,7 +44,7 @@ def test_the_scores_are_those_of_the_predictions(scored, toy):
     trained = load_trained(scored)
     episodes = Episodes(toy.mazes, "test")
     clips = [read_clip(episodes, index, trained.config, trained.tokenizer) for index in range(3)]
-    predictions = predict(trained.model, trained.params, trained.tokenizer, trained.config, clips, 2)
+    predictions = predict(trained, trained.params, clips, 2)
     found = read_scores(scored, "return")
     assert [video["name"] for video in found.videos] == episodes.ids
     ((name, row),) = found.rows.items()
@@ -63,16 +62,16 @@ def test_the_key_is_what_the_numbers_depend_on(scored, toy, tmp_path):
     shutil.copytree(scored, workdir)
     episodes = Episodes(toy.mazes, "test")
 
-    def current(changes=None, episodes=episodes):
-        config = toy.config("lstm-f", changes or {})
-        return is_current(workdir, "return", run_key(config, workdir, STEPS, episodes))
+    def current(changes=None, episodes=episodes, name="return"):
+        config = toy.config("lstm-f", {"evaluate.figure3": False} | (changes or {}))
+        return is_current(workdir, run_keys(config, workdir, STEPS, {name: episodes}))
 
     assert current()
     assert current({"evaluate.batch": 1, "evaluate.fps": 9})  # no number depends on them
     assert not current({"sample.steps": 1})
     assert not current({"evaluate.videos": 2})
     assert not current({"evaluate.side_by_side": 1})
-    assert not is_current(workdir, "loop", run_key(toy.config(), workdir, STEPS, episodes))
+    assert not current(name="loop")
     moved = tmp_path / "moved"
     shutil.copytree(toy.mazes, moved)
     assert current({"evaluate.path": str(moved)}, Episodes(moved, "test"))
@@ -80,8 +79,9 @@ def test_the_key_is_what_the_numbers_depend_on(scored, toy, tmp_path):
     index["splits"]["test"]["episodes"][0]["crc"] += 1
     (moved / "index.json").write_text(json.dumps(index))
     assert not current({"evaluate.path": str(moved)}, Episodes(moved, "test"))
-    assert is_current(workdir, "return.figure3", figure3_key(workdir, STEPS, episodes))
-    assert not is_current(workdir, "return.figure3", figure3_key(workdir, STEPS, Episodes(moved, "test")))
+    for found, expected in ((episodes, True), (Episodes(moved, "test"), False)):
+        keys = run_keys(toy.config(), workdir, STEPS, {"return": found})
+        assert is_current(workdir, {"return.figure3": keys["return.figure3"]}) is expected
     (workdir / "scores" / "return.npz").rename(tmp_path / "aside")
     assert not current()
     (tmp_path / "aside").rename(workdir / "scores" / "return.npz")
@@ -100,8 +100,8 @@ def test_another_checkpoint_is_another_key_and_a_damaged_one_is_not_scored(score
     with Checkpoints(workdir / "checkpoints", parts.config.checkpoint) as checkpoints:
         checkpoints.save(STEPS + 1, state, {"tokenizer": tokenizer})
     assert newest_step(workdir) == STEPS + 1 and is_intact(workdir, STEPS + 1)
-    key = run_key(toy.config(), workdir, STEPS + 1, Episodes(toy.mazes, "test"))
-    assert not is_current(workdir, "return", key)
+    keys = run_keys(toy.config(), workdir, STEPS + 1, {"return": Episodes(toy.mazes, "test")})
+    assert not any(is_current(workdir, {name: key}) for name, key in keys.items())
     files = (workdir / "checkpoints" / str(STEPS + 1) / "state").rglob("*")
     file = max(files, key=lambda path: path.stat().st_size)
     content = bytearray(file.read_bytes())
@@ -115,39 +115,26 @@ def test_another_checkpoint_is_another_key_and_a_damaged_one_is_not_scored(score
 
 
 def test_bounds_depend_on_the_tokenizer_and_not_on_a_run(scored, toy):
-    config, episodes = toy.config("df"), Episodes(toy.mazes, "test")
-    key = bounds_key(config, open_training_run(config).tokenizer.fingerprint, episodes)
-    assert jsonable(key) == key
-    assert is_current(scored.parent / "bounds", "return", key)
-    assert not is_current(scored.parent / "bounds", "return", bounds_key(config, "0" * 64, episodes))
-
-
-def test_what_is_scored_is_not_scored_again(scored, toy, capsys):
-    path = scored / "scores" / "return.json"
-    before = path.stat().st_mtime_ns
-    assert worker.main(["run", *toy.arguments(scored)]) == 0
-    assert capsys.readouterr().out == "return: scored before\n" and path.stat().st_mtime_ns == before
+    config, sets = toy.config("df"), {"return": Episodes(toy.mazes, "test")}
+    keys = bounds_keys(config, open_training_run(config).tokenizer.fingerprint, sets)
+    assert jsonable(keys) == keys
+    assert is_current(scored.parent / "bounds", keys)
+    assert not is_current(scored.parent / "bounds", bounds_keys(config, "0" * 64, sets))
 
 
 def test_only_one_batch_of_clips_is_in_memory(toy, tmp_path, monkeypatch):
     """However many there are: a clip is read with its batch, and let go of when it is scored."""
-    workdir, alive, most = shutil.copytree(toy.written("lstm-f"), tmp_path / "run", ignore=UNSCORED), [], [0]
-    read_clip = predictors.read_clip
+    workdir, alive, others = shutil.copytree(toy.written("lstm-f"), tmp_path / "run", ignore=UNSCORED), [], []
+    read_clip = scores.read_clip
 
-    def read(*arguments):
-        most.append(sum(frames() is not None for frames in alive))
-        clip = read_clip(*arguments)
+    def read(*arguments, **named):
+        others.append(sum(frames() is not None for frames in alive))
+        clip = read_clip(*arguments, **named)
         alive.append(weakref.ref(clip.frames))
         return clip
 
-    monkeypatch.setattr(predictors, "read_clip", read)
-    settings = {"evaluate__batch": 1, "evaluate__figure3": False}
+    monkeypatch.setattr(scores, "read_clip", read)
+    settings = {"evaluate__figure3": False}  # two clips in a batch
     assert worker.main(["run", *toy.arguments(workdir, **settings)]) == 0
     assert worker.main(["bounds", *toy.arguments(tmp_path / "bounds", **settings)]) == 0
-    assert len(alive) == 6 and max(most) == 0
-
-
-def test_a_missing_run_is_one_line(toy, tmp_path, capsys):
-    assert worker.main(["run", *toy.arguments(tmp_path / "none")]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: {tmp_path / 'none'} holds no run") and list(tmp_path.iterdir()) == []
+    assert others == [0, 1, 0] + [0, 0, 0]

@@ -15,7 +15,10 @@ STEPS = 2
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory, root):
-    """A run of two steps on three short recordings, evaluated on one; its commands run in this process."""
+    """A run of two steps on three short recordings, evaluated on one; its commands run in this process.
+
+    Without a memory, which costs most of the time and is trained by other tests.
+    """
     directory = tmp_path_factory.mktemp("debug")
 
     def run_command(command: str) -> None:
@@ -26,7 +29,7 @@ def workdir(tmp_path_factory, root):
 
     shorter = {"12": "3", "4": "1", "61": "30"}  # episodes, frames
     options = [
-        *("--config", str(root / "experiments/minecraft_debug.py"), "--workdir", str(directory / "run")),
+        *("--config", f"{root}/experiments/minecraft_debug.py:df", "--workdir", str(directory / "run")),
         *(f"--config.data.path={directory / 'train'}", "--config.data.auto_make=true"),
         *(f"--config.evaluate.path={directory / 'test'}", "--config.evaluate.auto_make=true"),
         f"--config.train.steps={STEPS}",
@@ -54,7 +57,7 @@ def test_the_report_holds_model_floors_and_ceilings(workdir):
     lines = [json.loads(line) for line in (workdir / "run/metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == STEPS
     rows = json.loads((workdir / "run/evaluation/metrics.json").read_text())["rows"]
-    assert list(rows) == ["lstm-f", "repeat last", "mean context", "tokenizer round trip", "perfect map"]
+    assert list(rows) == ["df", "repeat last", "mean context", "tokenizer round trip", "perfect map"]
     # The map is perfect in a rotation: only the codec stands between it and the truth.
     assert rows["perfect map"]["mean"]["psnr"] > 35 > rows["mean context"]["mean"]["psnr"] + 10
     assert (workdir / "run/evaluation/report.html").exists()

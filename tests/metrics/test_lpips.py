@@ -1,7 +1,5 @@
 """LPIPS against its definition written out in PyTorch, on random weights that were converted; its place in an evaluation."""
 
-import json
-import shutil
 import sys
 
 import jax
@@ -141,11 +139,6 @@ def test_wrong_images_are_refused(converted, net, a, b, message):
         lpips(a, b, converted[net][3])
 
 
-def test_the_two_nets_have_other_fingerprints(converted):
-    alex, vgg = (converted[net][3] for net in ("alex", "vgg"))
-    assert (alex.net, vgg.net) == ("alex", "vgg") and alex.fingerprint != vgg.fingerprint
-
-
 @pytest.mark.parametrize(
     ("backbone", "heads", "message"),
     [
@@ -215,32 +208,13 @@ def test_with_weights_it_is_scored_like_the_others(converted, small_blocks):
     assert f"{row['mean']['lpips']:.3f}" in table and "n/a" not in table
 
 
-def test_without_weights_it_is_absent_and_said_to_be():
-    truth = [images(3, 16, 16)]
-    found = scores_of({"m": Predicted("model", truth)}, truth, [1])
-    assert (
-        "lpips" not in json.dumps(found.rows) and "lpips" not in video.score_video(truth[0], truth[0]).video
-    )
-    assert found.metrics_spec["lpips"] == {"status": "absent: no weights"}
-    table = to_text(report_tables(found, "m")[0])
-    assert "LPIPS" in table and "n/a" in table
-
-
-def test_an_evaluation_says_once_that_it_is_absent_and_refuses_weights_before_it_works(
-    toy, converted, tmp_path, capsys
-):
-    workdir = shutil.copytree(toy.written("df"), tmp_path / "run")
-    few = {"variant": "df", "evaluate__videos": 1, "evaluate__side_by_side": 0}
-    assert main(toy.arguments(workdir, "--mode", "evaluate", **few)) == 0
-    printed = capsys.readouterr().out
-    assert printed.count("no weights") == 1 and "evaluate.lpips=FILE" in printed
-    head, *lines = (line for line in printed.splitlines() if "psnr" in line or line.startswith("df "))
-    assert head.split()[2] == "lpips" and lines[0].split()[3] == "n/a"
+def test_an_evaluation_refuses_weights_before_it_works(toy, converted, tmp_path, capsys):
+    workdir = toy.written("df")
     for path, message in (
         (converted["alex"][2], "16 x 16 pixels: LPIPS on alex needs at least 31 x 31"),
         (tmp_path / "none.safetensors", "none.safetensors"),
     ):
-        wrong = toy.arguments(workdir, **few, evaluate__lpips=str(path))
+        wrong = toy.arguments(workdir, variant="df", evaluate__lpips=str(path))
         for command in ((main, "--mode", "evaluate"), (worker.main, "run"), (worker.main, "bounds")):
             program, *words = command
             assert program([*words, *wrong]) == 2

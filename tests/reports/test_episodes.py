@@ -20,12 +20,13 @@ VIDEO = b"video" * 2000
 def test_pictures_hold_the_frames():
     episode = rooms()[1][0]
     view = view_episode(episode, "video.mp4")
-    (frames,) = view.ranges
+    ((indices, pictures),) = view.ranges
     context, truth = np.split(episode.frames, [episode.context])
     expected = [context, truth, *episode.predictions.values()]
-    for picture, shown in zip((view.context, *frames.pictures), expected, strict=True):
+    for picture, shown in zip((view.context, *pictures), expected, strict=True):
         decoded = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture.split(",")[1]))))
         np.testing.assert_array_equal(decoded, media.filmstrip(shown))
+    assert list(indices) == list(range(1, len(truth) + 1))
     assert list(view.psnr) == ["truth", "lstm-f", NASTY] and view.psnr["truth"] is None
     error = np.square((np.float64(episode.predictions["lstm-f"]) - truth) / 255).mean((1, 2, 3))
     assert view.psnr["lstm-f"] == pytest.approx((-10 * np.log10(error)).mean(), abs=1e-3)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rad_jax.reports.figures import COLOURS, MEMORY_COLOURS, Curve, Panel, curves, draw_panels, figure3
+from rad_jax.reports.figures import COLOURS, MEMORY_COLOURS, Line, Panel, curves, draw_panels, figure3
 from tests.reports.rooms import lone_model, rooms
 
 
@@ -55,8 +55,8 @@ def test_dollars_in_a_name_make_no_formula(draw, monkeypatch):
         matplotlib.figure.Figure, "savefig", lambda self, *a, **k: figures.append(self) or save(self, *a, **k)
     )
     if draw == "curves":
-        line = Curve(name, np.ones(3), None, {"color": "#000000"})
-        draw_panels([[Panel(name, [line], context=2)]], (4.0, 3.0))
+        line = Line({"color": "#000000"}, label=name)
+        draw_panels([[Panel(name, rooms()[0], "psnr", {"lstm-f": line})]], (4.0, 3.0))
     else:
         figure3_of(name)
     texts = figures[0].findobj(lambda artist: isinstance(artist, matplotlib.text.Text))

@@ -13,6 +13,7 @@ from rad_jax.evaluation.evaluate import report_tables
 from rad_jax.reports import page, text
 from tests.reports.parsed_page import ParsedPage
 from tests.reports.rooms import NASTY, lone_model, rooms
+from tests.videos import read_video
 
 DRAWING = page.Drawing(
     "curves.png", "Curves", NASTY, "caption", media.encode_picture(rooms()[1][0].frames[0])
@@ -47,7 +48,7 @@ def test_everything_is_written(written):
     path, _ = written
     names = sorted(str(p.relative_to(path.parent)) for p in path.parent.rglob("*.*"))
     assert names == ["curves.png", "report.html", "videos/00.mp4", "videos/01.mp4"]
-    assert media.read_video(path.parent / "videos" / "00.mp4").shape[0] == 5 + 7
+    assert read_video(path.parent / "videos" / "00.mp4").shape[0] == 5 + 7
     Image.open(path.parent / "curves.png").verify()
 
 

@@ -8,11 +8,11 @@ import pytest
 from rad_jax import media
 from rad_jax.data import DataError, Episodes
 from rad_jax.main import main
-from rad_jax.media import read_video
 from rad_jax.rollout import video
 from rad_jax.rollout.predict import predict, read_clip
 from rad_jax.rollout.video import read_script
 from rad_jax.runs.restore import load_trained
+from tests.videos import read_video
 
 CONTEXT, FUTURE = (
     36,
@@ -59,7 +59,7 @@ def names_of(actions, names) -> str:
 def test_own_actions_names_and_a_file_lead_to_the_same_walk(walk, toy, mazes, tmp_path):
     trained = load_trained(toy.written())
     clip = read_clip(mazes, 0, trained.config, trained.tokenizer)
-    (expected,) = predict(trained.model, trained.params, trained.tokenizer, trained.config, [clip], 1)
+    (expected,) = predict(trained, trained.params, [clip], 1)
     expected = np.concatenate([clip.frames[:CONTEXT], media.to_uint8(expected)])
 
     own = walk()

@@ -16,7 +16,7 @@ from rad_jax.data import DataError, Episodes, record_tokenizer
 from rad_jax.data.reader import frame_size
 from rad_jax.evaluation.stored import read_figure3, read_scores
 from rad_jax.main import main
-from rad_jax.media import read_video, to_uint8
+from rad_jax.media import to_uint8
 from rad_jax.rollout.predict import predict, read_clip, truth_of
 from rad_jax.runs.restore import load_trained
 from rad_jax.runs.training_run import open_training_run
@@ -24,6 +24,7 @@ from rad_jax.tokenizer import patch_pca
 from rad_jax.training.loop import open_batches
 from rad_jax.training.step import latents_of
 from tests.toy_run import SAVED, SETTINGS, read_metrics, silence
+from tests.videos import read_video
 
 MODEL = "lstm-f"
 
@@ -113,7 +114,7 @@ def test_evaluation_on_latents_alone_says_that_its_truth_is_decoded(encoded, wor
     trained = load_trained(workdir)
     raw, stored = Episodes(toy.mazes, "test"), Episodes(encoded / "alone", "test")
     clips = [read_clip(stored, index, trained.config, trained.tokenizer) for index in range(3)]
-    predictions = predict(trained.model, trained.params, trained.tokenizer, trained.config, clips, 2)
+    predictions = predict(trained, trained.params, clips, 2)
     for index, (clip, prediction) in enumerate(zip(clips, predictions, strict=True)):
         latents = np.float32(stored.read(index)["latents"])
         decoded = np.clip(np.asarray(trained.tokenizer.decode(latents)), 0, 1)

@@ -18,9 +18,9 @@ import pytest
 from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
 
-from rad_jax import media
 from rad_jax.training import log
 from rad_jax.training.log import Progress, Writer
+from tests.videos import read_video
 
 
 def lines(workdir):
@@ -79,7 +79,7 @@ def test_videos(tmp_path):
     gif = Image.open(io.BytesIO(moving.encoded_image_string))
     assert (gif.format, gif.n_frames, gif.info["duration"]) == ("GIF", 5, 100)
     np.testing.assert_array_equal(np.asarray(gif.convert("RGB")).shape, (8, 12, 3))
-    assert len(media.read_video(tmp_path / "walk" / "00000004.mp4")) == 5
+    assert len(read_video(tmp_path / "walk" / "00000004.mp4")) == 5
 
 
 def test_a_restart_drops_what_was_ahead_of_the_checkpoint(tmp_path):

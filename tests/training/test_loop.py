@@ -20,7 +20,6 @@ import pytest
 from rad_jax.config import ConfigError, config_from_json
 from rad_jax.data import DataError
 from rad_jax.main import main
-from rad_jax.media import read_video
 from rad_jax.model.names import named_leaves
 from rad_jax.runs import stored_config
 from rad_jax.runs.manifest import saved_steps
@@ -38,6 +37,7 @@ from tests.toy_run import (
     read_state,
     stop_during,
 )
+from tests.videos import read_video
 
 
 class Interrupted(NamedTuple):
@@ -137,7 +137,7 @@ def test_a_second_process_on_a_work_directory_is_refused_and_changes_nothing(int
 def test_samples_show_truth_above_prediction(toy, monkeypatch, tmp_path):
     """With negatives in place of predictions, because those of a model that hardly learned look like anything."""
 
-    def negatives(model, params, tokenizer, config, clips, batch):
+    def negatives(run, params, clips, batch):
         return [1 - clip.frames[clip.context :] / np.float32(255) for clip in clips]
 
     parts = open_training_run(toy.config())

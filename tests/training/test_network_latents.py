@@ -15,7 +15,7 @@ from rad_jax.comparison import worker
 from rad_jax.config import ConfigError
 from rad_jax.data import Episodes
 from rad_jax.main import main
-from rad_jax.media import read_video, to_uint8
+from rad_jax.media import to_uint8
 from rad_jax.rollout import video
 from rad_jax.runs import stored_config
 from rad_jax.runs.export import export, load_pretrained
@@ -25,6 +25,7 @@ from rad_jax.training import samples, sharding
 from rad_jax.training.log import Writer
 from tests.tokenizer.random_weights import save_sd_vae, save_taesd
 from tests.toy_run import SETTINGS, read_state, silence
+from tests.videos import read_video
 
 VARIANT, STEPS = "df", 4
 CONTEXT, CLIP = int(0.6 * SETTINGS["data.clip"]), SETTINGS["data.clip"]

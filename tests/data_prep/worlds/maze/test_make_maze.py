@@ -8,9 +8,9 @@ from data_prep import look, make_maze
 from data_prep.worlds.maze.dataset import make_episodes
 from data_prep.worlds.maze.recipe import Recipe
 from rad_jax.data import Episodes
-from rad_jax.media import read_video
 from tests.data_prep import commands
 from tests.data_prep.commands import contents
+from tests.videos import read_video
 
 ROOM = ["--protocol", "rotate", "--room", "--pixels", "16"]
 
