@@ -8,7 +8,6 @@ import argparse
 import functools
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing import current_process
 from pathlib import Path
@@ -107,7 +106,7 @@ def encode_shards(jobs: Sequence[Job], share: int, of: int, workers: int) -> Non
       UserError: see `encode_shard`, or a process died; finished shards stay.
     """
     total = sum(job.layout.num_episodes for job in jobs)
-    with closing(ProgressBar("encoding")) as bar, Pool(workers) as pool:
+    with ProgressBar("encoding") as bar, Pool(workers) as pool:
 
         def show() -> None:
             bar(sum(finished_episodes(job.layout) for job in jobs), total)

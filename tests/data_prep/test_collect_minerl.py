@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from data_prep import collect_minerl
-from data_prep.collect_minerl import MineRL, Seen
+from data_prep.collect_minerl import MineRL
 from data_prep.recordings import find, frames, read
-from data_prep.worlds.voxel.motion import Action
+from data_prep.worlds.voxel import episodes
+from data_prep.worlds.voxel.motion import Action, Seen
 from tests.data_prep import commands
 from tests.data_prep.recordings import format_files as files
 
@@ -35,7 +36,7 @@ class Game:
         return self._seen(), self.episode in self.deaths and self.t == 4
 
     def _seen(self) -> Seen:
-        return Seen(files.bars(self.t), self.x, 64.0, self.z, self.yaw)
+        return Seen(self.x, 64.0, self.z, self.yaw, files.bars(self.t))
 
 
 def run(out, *options, game=None) -> int:
@@ -75,7 +76,7 @@ def test_recordings_that_are_there_are_kept_and_half_pairs_made_again(tmp_path, 
 def test_actions_of_another_recording_are_never_left_beside_a_new_video(tmp_path, monkeypatch):
     assert run(tmp_path, "--episodes", 1) == 0
     (tmp_path / "0/000000.mp4").unlink()
-    monkeypatch.setattr(collect_minerl, "write_bytes", Mock(side_effect=OSError("the disk is full")))
+    monkeypatch.setattr(episodes, "write_bytes", Mock(side_effect=OSError("the disk is full")))
     assert run(tmp_path, "--episodes", 1) == 2
     assert not (tmp_path / "0/000000.npz").exists()
 
@@ -119,7 +120,7 @@ def test_actions_reach_minerl_in_its_own_terms():
             return seen, 0.0, True, {}
 
     game = MineRL(Gym())
-    assert game.reset()[1:] == (1, 2, 3, -4)
+    assert game.reset()[:4] == (1, 2, 3, -4)
     assert game.step(Action(forward=1, jump=1, turn=-1))[1] is True
     assert {name: asked[0][name].tolist() for name in asked[0]} == {
         "forward": 1, "back": 0, "jump": 1, "camera": [0.0, -20.0],

@@ -4,10 +4,11 @@ from functools import partial
 
 import numpy as np
 
-from data_prep.worlds.luanti.engine import Engine, Seen
+from data_prep.worlds.luanti.engine import Engine
 from data_prep.worlds.luanti.recipe import Recipe
 from data_prep.worlds.voxel import policy
 from data_prep.worlds.voxel.episodes import VoxelEpisode
+from data_prep.worlds.voxel.motion import Seen
 from data_prep.worlds.voxel.protocols import draw_actions, follow
 from data_prep.worlds.walks import NoWalkError, first_walk
 

@@ -6,11 +6,11 @@ import math
 import numpy as np
 import pytest
 
-from data_prep.common.recipe_checks import RecipeError
 from data_prep.worlds.maze.motion import FORWARD_ACTIONS, State
 from data_prep.worlds.maze.protocols import draw_walk
 from data_prep.worlds.maze.recipe import Recipe
 from data_prep.worlds.maze.world import maze_world
+from data_prep.worlds.recipe import RecipeError
 
 RECIPES = {
     "train": Recipe("train", frames=200),

@@ -24,7 +24,9 @@ def installed(monkeypatch):
     """The packages are there, as far as their metadata say."""
     monkeypatch.setattr(package, "version", PINS.__getitem__)
     monkeypatch.setattr(ctypes.util, "find_library", lambda name: f"lib{name}.so")
-    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    for name in ("MUJOCO_GL", "LP_NUM_THREADS"):
+        monkeypatch.setenv(name, "")  # so that it is as before at the end
+        monkeypatch.delenv(name)
 
 
 run = partial(commands.run, make_memory_maze.main)
@@ -105,12 +107,13 @@ def test_the_writer_loads_neither_mujoco_nor_jax(root):
     assert done.stdout.strip() == "[]"
 
 
-def test_a_process_draws_with_one_thread_unless_told_otherwise(monkeypatch):
+def test_a_process_draws_with_one_thread_unless_told_otherwise(installed, monkeypatch, tmp_path):
+    monkeypatch.setattr(make_memory_maze.episodes, "write", lambda *arguments: None)
     for told in (None, "3"):
         monkeypatch.setenv("LP_NUM_THREADS", told or "")
         if told is None:
             monkeypatch.delenv("LP_NUM_THREADS")
-        make_memory_maze.limit_threads()
+        assert run("--out", tmp_path, *TRAIN.split()) == 0
         assert os.environ["LP_NUM_THREADS"] == (told or "1")
 
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from data_prep.common.recipe_checks import RecipeError
 from data_prep.worlds.maze.episodes import episode_spec
 from data_prep.worlds.maze.recipe import Recipe
 from data_prep.worlds.memory_maze.recipe import EPISODE_FRAMES, MemoryMazeRecipe
+from data_prep.worlds.recipe import RecipeError
 
 
 @pytest.mark.parametrize("size", EPISODE_FRAMES)

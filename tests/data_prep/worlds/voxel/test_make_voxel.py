@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from data_prep import make_voxel, recordings
+from data_prep.make_voxel import make_episode
 from data_prep.recordings.actions import ACTIONS
 from data_prep.recordings.video import scale
-from data_prep.worlds.voxel.episodes import make_episode
 from data_prep.worlds.voxel.recipe import Recipe
 from rad_jax.files import FileLock
 from tests.data_prep import commands
