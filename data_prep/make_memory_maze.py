@@ -84,8 +84,7 @@ def default_count() -> int:
 def _available_bytes() -> float:
     """Free memory of this machine, or of the container if that is less."""
     lines = Path("/proc/meminfo").read_text().splitlines()
-    meminfo = {name: int(value.split()[0]) * 1024 for name, value in (line.split(":") for line in lines)}
-    available = meminfo["MemAvailable"]
+    available = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
     limit, used = (Path("/sys/fs/cgroup", name) for name in ("memory.max", "memory.current"))
     if limit.exists() and limit.read_text().strip() != "max":
         available = min(available, int(limit.read_text()) - int(used.read_text()))

@@ -2,7 +2,6 @@
 
 import argparse
 import hashlib
-import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -82,9 +81,10 @@ def divide(
     recordings = usable(recordings, lambda each: _too_short(options, each))
     of_all = common([each.traits for each in recordings]) if recordings else None
     recordings = usable(recordings, lambda each: misfit(each.traits, of_all))
-    known = {each.id: each.traits.pose for each in recordings}
-    columns = dict.fromkeys(itertools.chain.from_iterable(known.values()))  # a dict keeps their order
-    lacking = {name: [column for column in columns if column not in own] for name, own in known.items()}
+    columns = dict.fromkeys(
+        name for each in recordings for name in each.traits.pose
+    )  # a dict keeps their order
+    lacking = {each.id: [name for name in columns if name not in each.traits.pose] for each in recordings}
     if options.split != TRAIN:
         recordings = usable(recordings, lambda each: _no_evaluation(options, each))
     chosen, problem = _choose(options, recordings, len(results))
