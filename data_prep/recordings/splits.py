@@ -81,9 +81,7 @@ def divide(
     recordings = usable(recordings, lambda each: _too_short(options, each))
     of_all = common([each.traits for each in recordings]) if recordings else None
     recordings = usable(recordings, lambda each: misfit(each.traits, of_all))
-    columns = dict.fromkeys(
-        name for each in recordings for name in each.traits.pose
-    )  # a dict keeps their order
+    columns = dict.fromkeys(name for each in recordings for name in each.traits.pose)  # in order
     lacking = {each.id: [name for name in columns if name not in each.traits.pose] for each in recordings}
     if options.split != TRAIN:
         recordings = usable(recordings, lambda each: _no_evaluation(options, each))
@@ -93,8 +91,8 @@ def divide(
         info, evaluated = _info(options, split, members), split != TRAIN
         spec = episode_spec(source(options.format), of_all, context=evaluated, info=info)
         parts = [_evaluated_part(options, each) if evaluated else (each.num_frames, None) for each in members]
-        recordings = [Chosen(candidates[each.id], each, *part) for each, part in zip(members, parts)]
-        splits.append(Split(directory, split, spec, recordings))
+        chosen_parts = [Chosen(candidates[each.id], each, *part) for each, part in zip(members, parts)]
+        splits.append(Split(directory, split, spec, chosen_parts))
     without_pose = {name: unknown for name, unknown in lacking.items() if unknown}
     return Division(splits, dict(sorted(skipped.items())), without_pose, problem)
 

@@ -63,11 +63,14 @@ def test_what_is_recorded_is_read_as_it_was_played(policy, tmp_path):
 
 def test_recordings_that_are_there_are_kept_and_half_pairs_made_again(tmp_path, capsys):
     assert run(tmp_path, "--episodes", 3) == 0
+    whole = commands.contents(tmp_path)
     (tmp_path / "0/000001.npz").unlink()
-    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("00000[02]*")}
+    (tmp_path / "0/000002.mp4").unlink()
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("000000*")}
     assert run(tmp_path, "--episodes", 3) == 0
-    assert "1 new episodes" in capsys.readouterr().out and len(GAMES[0].actions) == 19
-    assert all(path.stat().st_mtime_ns == time for path, time in kept.items()) and len(kept) == 4
+    assert "2 new episodes" in capsys.readouterr().out and len(GAMES[0].actions) == 2 * 19
+    assert all(path.stat().st_mtime_ns == time for path, time in kept.items()) and len(kept) == 2
+    assert commands.contents(tmp_path).keys() == whole.keys()
     assert run(tmp_path, "--episodes", 3) == 0
     assert not GAMES, "a game was opened for nothing"
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]

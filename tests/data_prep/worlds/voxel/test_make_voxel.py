@@ -91,16 +91,6 @@ def test_the_oracle_of_a_way_back_is_near_the_truth_and_not_it():
     assert 40 > psnr(episode.oracle[n:], episode.frames[n:]) > seen_before + 3
 
 
-@pytest.mark.parametrize("lost", ["000001.mp4", "000001.npz"])
-def test_half_a_pair_is_written_again(lost, tmp_path):
-    job = ["--protocol", "rotate", "--split", "train", "--size", "16x16", "--frames", "20", "--episodes", "2"]
-    assert run("--out", tmp_path, *job) == 0
-    before = contents(tmp_path)
-    (tmp_path / "0" / lost).unlink()
-    assert run("--out", tmp_path, *job) == 0
-    assert contents(tmp_path) == before
-
-
 def test_two_processes_do_not_write_the_same_episodes(tmp_path, capsys):
     (tmp_path / "0").mkdir()
     with FileLock(tmp_path / "0/.lock"):
