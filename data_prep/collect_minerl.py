@@ -15,41 +15,28 @@ in which the player dies is recorded again. The same command resumes a run that 
 
 import argparse
 import contextlib
-import io
 import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import av
 import numpy as np
-from jaxtyping import UInt8
+from av.video.reformatter import Interpolation
 
 from data_prep.common.command import Parser, at_least, natural, positive, run, size
 from data_prep.common.pool import Pool
-from data_prep.worlds.voxel.motion import TURN_DEGREES, Action
+from data_prep.worlds.voxel.episodes import Frame, missing, write_pair
+from data_prep.worlds.voxel.motion import TURN_DEGREES, Action, Seen
 from data_prep.worlds.voxel.policy import random_actions, random_pattern, random_side, rotation
 from rad_jax.data import DataError
-from rad_jax.files import replacing, write_bytes
 
-PROGRAM, FPS = "collect_minerl", 20
+PROGRAM = "collect_minerl"
 POLICIES = ("random", "pattern", "rotate")
 _TRIES = 10  # recordings of an episode that ends early, before the command gives up
 _BIT_RATE = 8_000_000  # per second; about what mp4v takes for 640x360
-
-
-class Seen(NamedTuple):
-    """A frame, and the place of the player in blocks and its yaw in degrees, clockwise."""
-
-    frame: UInt8[np.ndarray, "H W 3"]
-    x: float
-    y: float
-    z: float
-    yaw: float
 
 
 class MineRL:
@@ -71,7 +58,7 @@ class MineRL:
 
     def _seen(self, observation: Mapping[str, Any]) -> Seen:
         place = observation["location_stats"]
-        return Seen(observation["pov"], *(float(place[name]) for name in ("xpos", "ypos", "zpos", "yaw")))
+        return Seen(*(float(place[name]) for name in ("xpos", "ypos", "zpos", "yaw")), observation["pov"])
 
 
 OpenGame = Callable[[argparse.Namespace], MineRL]
@@ -118,20 +105,20 @@ def record_worker(options: argparse.Namespace, open_game: OpenGame, worker: int)
     """
     directory = options.out / str(worker)
     share = options.episodes // options.workers + (worker < options.episodes % options.workers)
-    missing = [index for index in range(share) if not all(path.exists() for path in _paths(directory, index))]
-    if not missing:
+    unwritten = missing(directory, range(share))
+    if not unwritten:
         return 0
     directory.mkdir(parents=True, exist_ok=True)
     game = open_game(options)
-    for index in missing:
+    for index in unwritten:
         for attempt in range(_TRIES):
             rng = np.random.default_rng((options.seed, worker, index, attempt))
             with contextlib.suppress(_EndedEarly):
-                record(game, policy_actions(options, rng), options.frames, *_paths(directory, index))
+                record(game, policy_actions(options, rng), options.frames, directory, index)
                 break
         else:
             raise DataError(f"{directory}: episode {index} was over too early {_TRIES} times")
-    return len(missing)
+    return len(unwritten)
 
 
 def policy_actions(options: argparse.Namespace, rng: np.random.Generator) -> Iterator[Action]:
@@ -145,31 +132,20 @@ class _EndedEarly(Exception):
     """An episode was over before it had all its frames."""
 
 
-def record(game: MineRL, actions: Iterator[Action], frames: int, video: Path, arrays: Path) -> None:
+def record(game: MineRL, actions: Iterator[Action], frames: int, directory: Path, index: int) -> None:
     """Records one episode, frame by frame; both files or none. Raises `_EndedEarly`."""
     rows = [np.zeros(8, np.float32)]  # nothing led to the first frame, and VRAG says nothing of its pose
-    with replacing(video) as temporary:
-        with av.open(str(temporary), "w", format="mp4") as container:
-            seen = game.reset()
-            stream = container.add_stream("mpeg4", rate=Fraction(FPS))
-            stream.height, stream.width = seen.frame.shape[:2]
-            stream.pix_fmt, stream.bit_rate = "yuv420p", _BIT_RATE
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(seen.frame, format="rgb24")))
-            for action in itertools.islice(actions, frames - 1):
-                seen, over = game.step(action)
-                rows.append(np.array([*action, *seen[1:]], np.float32))
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(seen.frame, format="rgb24")))
-                if over and len(rows) < frames:
-                    raise _EndedEarly
-            container.mux(stream.encode(None))
-        arrays.unlink(missing_ok=True)  # of a pair that was half written
-    content = io.BytesIO()
-    np.savez_compressed(content, actions=np.stack(rows))
-    write_bytes(arrays, content.getvalue())
 
+    def play() -> Iterator[Frame]:
+        yield game.reset().frame
+        for action in itertools.islice(actions, frames - 1):
+            seen, over = game.step(action)
+            rows.append(np.array([*action, *seen[:4]], np.float32))
+            yield seen.frame
+            if over and len(rows) < frames:
+                raise _EndedEarly
 
-def _paths(directory: Path, index: int) -> tuple[Path, Path]:
-    return directory / f"{index:06d}.mp4", directory / f"{index:06d}.npz"
+    write_pair(directory, index, play(), {"actions": rows}, {"b": _BIT_RATE}, Interpolation.BILINEAR)
 
 
 def open_minerl(options: argparse.Namespace) -> MineRL:

@@ -17,7 +17,6 @@ import argparse
 import shutil
 import sys
 from collections.abc import Sequence
-from contextlib import closing
 from functools import partial
 
 import numpy as np
@@ -28,7 +27,6 @@ from data_prep.common.progress_bar import ProgressBar
 from data_prep.recordings import conversion
 from data_prep.recordings.conversion import PROGRAM
 from data_prep.recordings.splits import Chosen, Split
-from data_prep.recordings.survey import journal_held
 from rad_jax.data import DataError, Episode, EpisodeSpec, write_split
 
 _SHARD_BYTES, _SHARD_EPISODES = 2**27, 1024
@@ -42,9 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def convert(options: argparse.Namespace) -> None:
     """Check, report, write; see the module's text. Raises `DataError`, `BadRecording` or `OSError`."""
-    candidates = conversion.find_recordings(options)
-    with journal_held(options.dst, wait=False), Pool(min(options.workers, len(candidates))) as pool:
-        for split in conversion.check_recordings(options, candidates, pool):
+    with conversion.checked_recordings(options, wait=False) as (splits, pool):
+        for split in splits:
             _write(split, options, pool)
 
 
@@ -61,7 +58,7 @@ def _write(split: Split, options: argparse.Namespace, pool: Pool) -> None:
             "encode the recordings into latents at once (data_prep.encode_latents)"
         )
     fitting = max(_SHARD_BYTES // (frame * max(each.length for each in split.recordings)), 1)
-    with closing(ProgressBar(f"{directory} {split.split}")) as bar:
+    with ProgressBar(f"{directory} {split.split}") as bar:
         write_split(
             directory,
             split.split,

@@ -65,7 +65,7 @@ def make_jobs(options: argparse.Namespace) -> list[Job]:
         raise DataError("--dst: latents need a directory of their own, expected another one than --src")
     if options.format:
         tokenizer, weights = open_tokenizer(options, None)
-        sources = recorded_sources(options.recordings, options.workers)
+        sources = recorded_sources(options.recordings)
     else:
         index = load_index(options.src)
         if index is None:
@@ -154,6 +154,7 @@ def parse(program: str, description: str | None, arguments: Sequence[str] | None
         if len(options.split or ()) > 1:
             parser.error("argument --split: recordings become one split, and test episodes")
         shared = ["--format", options.format, "--src", options.src, "--dst", options.dst]
+        shared += ["--workers", str(options.workers)]
         shared += ["--split", *options.split] if options.split else []
         options.recordings = conversion.parser(program).parse_args([*map(os.fspath, shared), *rest])
     elif rest:

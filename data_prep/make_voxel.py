@@ -16,9 +16,12 @@ from functools import partial
 
 from data_prep.common.command import run
 from data_prep.worlds.recipe import recipe_from
-from data_prep.worlds.voxel.episodes import make_episode, new_parser, write
+from data_prep.worlds.voxel.episodes import VoxelEpisode, new_parser, write
 from data_prep.worlds.voxel.protocols import draw_walk
 from data_prep.worlds.voxel.recipe import Recipe
+from data_prep.worlds.voxel.render import render, scene
+from data_prep.worlds.voxel.terrain import offset
+from data_prep.worlds.walks import oracle_poses
 
 PROGRAM = "make_voxel"
 
@@ -37,6 +40,21 @@ def _make(options: argparse.Namespace) -> None:
     recipe = recipe_from(options, Recipe)
     draw_walk(recipe, options.first)  # a recipe that has no walks is refused before anything is written
     write(options, recipe, make_episode)
+
+
+def make_episode(recipe: Recipe, index: int) -> VoxelEpisode:
+    """An episode: a function of the recipe and its index alone.
+
+    Raises:
+      RecipeError: no world has a walk of the protocol.
+    """
+    world, walk = draw_walk(recipe, index)
+    sizes = {"height": recipe.height, "width": recipe.width, "supersample": recipe.supersample}
+    look = partial(render, scene(world), **sizes)
+    oracle = None
+    if walk.n_context is not None:
+        oracle = look(oracle_poses(walk.pose, walk.n_context, 3, offset))
+    return VoxelEpisode(walk, look(walk.pose), oracle)
 
 
 if __name__ == "__main__":

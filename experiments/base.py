@@ -21,6 +21,7 @@ FIT = "python -m data_prep.fit_tokenizer --data {path}"
 
 # Sizes that experiments share.
 TWO_CORES = {
+    "data.auto_make": True,
     "model.depth": 2,
     "model.mlp_ratio": 2.0,
     "model.context_level": 1,
@@ -28,14 +29,26 @@ TWO_CORES = {
     "diffusion.schedule": "cosine",
     "diffusion.levels": 100,
     "train.windows": 4,
+    "evaluate.auto_make": True,
+}
+SLOTS = {"memory.gates": "slots", "memory.gate_init": 0.5}  # where no pretrained base is to be protected
+MAZES_ON_TWO_CORES = {
+    **TWO_CORES,
+    **SLOTS,
+    "data.condition": "action+pose",
+    "model.heads": 4,
+    "memory.action_width": 32,
+    "diffusion.shift": 0.4,
+    "diffusion.weighting": "uniform",
+    "optimizer.weight_decay": 0.01,
+    "optimizer.decay": "linear",
 }
 ONE_GPU = {
+    **SLOTS,
     "data.threads": 8,
     "model.width": 384,
     "model.depth": 8,
     "model.heads": 6,
-    "memory.gates": "slots",
-    "memory.gate_init": 0.5,  # no pretrained base to protect
     "train.steps": 4000,
     "train.batch": 16,
     "train.windows": 16,

@@ -23,7 +23,6 @@ SETTINGS = {
     **base.TWO_CORES,
     "data.path": "datasets/minecraft_debug",
     "data.make": f"{VOXEL} --protocol train --episodes 12 --frames 61 && {CONVERT} && {base.FIT}",
-    "data.auto_make": True,
     "data.clip": 24,
     "model.width": 32,
     "model.heads": 2,
@@ -43,7 +42,6 @@ SETTINGS = {
     "sample.steps": 4,
     "evaluate.path": "datasets/minecraft_debug_test",
     "evaluate.make": f"{ROTATE} && {CONVERT} --split test --pattern rotate --context 22",
-    "evaluate.auto_make": True,
     "evaluate.side_by_side": 2,
     "evaluate.fps": 20,
 }

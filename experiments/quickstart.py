@@ -18,33 +18,22 @@ from experiments import base
 ROOMS = "python -m data_prep.make_maze --out {path} --protocol rotate --room --pixels 32 --supersample 2"
 
 SETTINGS = {
-    **base.TWO_CORES,
+    **base.MAZES_ON_TWO_CORES,
     "data.path": "datasets/quickstart",
     "data.make": f"{ROOMS} --episodes 4096 && {base.FIT} --decoder-steps 600",
-    "data.auto_make": True,
-    "data.condition": "action+pose",
     "data.heading_harmonics": 4,
     "data.clip": 24,  # a whole episode: one turn that shows the room, then random turns
     "model.width": 96,
-    "model.heads": 4,
     "model.window": 4,  # a third of a turn
-    "memory.action_width": 32,
-    "memory.gates": "slots",
-    "memory.gate_init": 0.5,
-    "diffusion.shift": 0.4,
-    "diffusion.weighting": "uniform",
     "train.steps": 2600,
     "train.batch": 16,
     "train.first_start": 10,  # before that there is little to remember
     "train.ema": 0.99,
     "optimizer.learning_rate": 2e-3,
-    "optimizer.weight_decay": 0.01,
     "optimizer.warmup": 50,
-    "optimizer.decay": "linear",
     "sample.steps": 8,
     "evaluate.path": "datasets/quickstart_test",
     "evaluate.make": f"{ROOMS} --split test --episodes 64",
-    "evaluate.auto_make": True,
     "evaluate.batch": 64,
 }
 

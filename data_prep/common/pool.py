@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import TypeVar
@@ -22,21 +23,16 @@ Item, Result = TypeVar("Item"), TypeVar("Result")
 _AHEAD = 2  # results per process that may wait for the reader, which bounds the memory they take
 
 
-class Pool:
-    """Processes, to be used as a context manager. Leaving it with an error ends what still runs.
+class Pool(AbstractContextManager):
+    """So many processes; a single one is this process itself. Leaving it with an error ends what still runs."""
 
-    Args:
-      workers: number of processes. One worker without an initializer is this process itself.
-      initializer: called first in each process.
-    """
-
-    def __init__(self, workers: int, initializer: Callable[[], None] | None = None):
+    def __init__(self, workers: int):
         self._ahead = _AHEAD * workers
         self._executor = None
-        if workers > 1 or initializer is not None:
+        if workers > 1:
             context = multiprocessing.get_context("spawn")
             receiving, self._lifeline = context.Pipe(duplex=False)
-            self._executor = ProcessPoolExecutor(workers, context, _start_worker, (receiving, initializer))
+            self._executor = ProcessPoolExecutor(workers, context, _end_with_owner, (receiving,))
 
     def map(self, task: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
         """Yields `task` of every item, in order. See `lookahead`."""
@@ -88,9 +84,6 @@ class Pool:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def __enter__(self) -> "Pool":
-        return self
-
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         if self._executor is None:
             return
@@ -100,7 +93,7 @@ class Pool:
         self._executor.shutdown(cancel_futures=True)
 
 
-def _start_worker(lifeline: Connection, initializer: Callable[[], None] | None) -> None:
+def _end_with_owner(lifeline: Connection) -> None:
     """Runs first in a new process. The other end of the lifeline closes when the pool is left, or its process dies."""
 
     def end() -> None:
@@ -108,5 +101,3 @@ def _start_worker(lifeline: Connection, initializer: Callable[[], None] | None) 
         os._exit(1)
 
     threading.Thread(target=end, daemon=True).start()
-    if initializer is not None:
-        initializer()

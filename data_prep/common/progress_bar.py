@@ -1,9 +1,11 @@
 """A progress bar over episodes."""
 
+from contextlib import AbstractContextManager
+
 from tqdm import tqdm
 
 
-class ProgressBar:
+class ProgressBar(AbstractContextManager):
     """Opens at the first report, so that a refused job shows none. Episodes of an earlier run do not count for the rate."""
 
     def __init__(self, label: str):
@@ -18,7 +20,6 @@ class ProgressBar:
             )
         self._bar.update(done - self._bar.n)
 
-    def close(self) -> None:
-        """Ends the line of the bar, if there is one."""
+    def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             self._bar.close()

@@ -7,19 +7,20 @@ know nothing of each other. One that dies gives its shard back.
 import argparse
 import functools
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import current_process
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Float16, UInt8
 
 from data_prep.common.pool import Pool
 from data_prep.common.progress_bar import ProgressBar
-from data_prep.latents.encoder import encode_frames
-from data_prep.latents.source import Source
+from data_prep.latents.source import Frames, Source
 from rad_jax import tokenizer as tokenizers
 from rad_jax.data import Episode, EpisodeSpec
 from rad_jax.data.shards import SplitLayout, finished_episodes, finished_shards
@@ -107,7 +108,7 @@ def encode_shards(jobs: Sequence[Job], share: int, of: int, workers: int) -> Non
       UserError: see `encode_shard`, or a process died; finished shards stay.
     """
     total = sum(job.layout.num_episodes for job in jobs)
-    with closing(ProgressBar("encoding")) as bar, Pool(workers) as pool:
+    with ProgressBar("encoding") as bar, Pool(workers) as pool:
 
         def show() -> None:
             bar(sum(finished_episodes(job.layout) for job in jobs), total)
@@ -163,6 +164,47 @@ def encode_episode(job: Job, index: int, tokenizer: Tokenizer, devices: Sequence
         chunks = list(chunks)
     latents = np.concatenate(list(encode_frames(tokenizer, chunks, job.batch, devices)))
     return episode | {"latents": latents} | ({"frames": np.concatenate(chunks)} if keep_frames else {})
+
+
+def encode_frames(
+    tokenizer: Tokenizer, chunks: Iterable[Frames], batch: int, devices: Sequence[jax.Device]
+) -> Iterator[Float16[np.ndarray, "t rows cols ch"]]:
+    """Yields the latents of consecutive chunks of frames, ``batch`` frames at a time.
+
+    All batches have one size (the last one is padded), so the encoder compiles once, and a latent does not depend on the
+    lengths of the chunks. The next batch is read while one is encoded.
+    """
+    sharding = NamedSharding(Mesh(np.asarray(devices), ("batch",)), PartitionSpec("batch"))
+    encoding = []
+    for frames in rebatch(chunks, batch):
+        padded = np.concatenate([frames, np.repeat(frames[-1:], batch - len(frames), axis=0)])
+        images = _unit(jax.device_put(padded, sharding))
+        encoding.append((tokenizer.encode(images).astype(jnp.float16), len(frames)))
+        if len(encoding) == 2:
+            yield _fetch(*encoding.pop(0))
+    if encoding:
+        yield _fetch(*encoding.pop())
+
+
+@jax.jit
+def _unit(frames: UInt8[Array, "t H W 3"]) -> Float[Array, "t H W 3"]:
+    return frames.astype(jnp.float32) / 255
+
+
+def _fetch(latents: jax.Array, count: int) -> Float16[np.ndarray, "t rows cols ch"]:
+    return np.asarray(latents)[:count]
+
+
+def rebatch(chunks: Iterable[Frames], batch: int) -> Iterator[Frames]:
+    """Yields the same frames, ``batch`` at a time; the last batch may be shorter."""
+    rest = None
+    for chunk in chunks:
+        rest = chunk if rest is None else np.concatenate([rest, chunk])
+        while len(rest) >= batch:
+            yield rest[:batch]
+            rest = rest[batch:]
+    if rest is not None and len(rest):
+        yield rest
 
 
 def local_devices(workers: int) -> list[jax.Device]:

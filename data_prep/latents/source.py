@@ -15,10 +15,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from data_prep.common.pool import Pool
 from data_prep.recordings import conversion
 from data_prep.recordings.splits import Split
-from data_prep.recordings.survey import journal_held
 from rad_jax.data import DataError, Episode, Episodes, EpisodeSpec
 
 Frames = UInt8[np.ndarray, "t H W 3"]
@@ -87,7 +85,7 @@ def _read_stored(episodes: Episodes, number: int) -> tuple[Episode, Iterator[Fra
     return episode, frames()
 
 
-def recorded_sources(options: argparse.Namespace, workers: int) -> list[tuple[Path, Source]]:
+def recorded_sources(options: argparse.Namespace) -> list[tuple[Path, Source]]:
     """Checks all recordings and divides them into splits; returns each with the directory of its latents.
 
     Prints and reports which recordings are skipped, and why. The digest of a split is a hash of its recordings' names, numbers
@@ -95,27 +93,20 @@ def recorded_sources(options: argparse.Namespace, workers: int) -> list[tuple[Pa
 
     Args:
       options: of `data_prep.convert`.
-      workers: processes that check.
 
     Raises:
       DataError: there are no such recordings, or none of them can be used.
     """
-    candidates = conversion.find_recordings(options)
-    # One host checks, the others read what it found.
-    with journal_held(options.dst, wait=True), Pool(min(workers, len(candidates))) as pool:
-        splits = conversion.check_recordings(options, candidates, pool)
-    return [(split.directory, _recorded_source(options, split)) for split in splits]
-
-
-def _recorded_source(options: argparse.Namespace, split: Split) -> Source:
-    return Source(
-        split.split,
-        spec=split.spec,
-        num_episodes=len(split.recordings),
-        num_frames=split.num_frames,
-        digest=split.spec.info["recordings"],
-        read=partial(_read_recorded, options, split),
-    )
+    sources = []
+    with conversion.checked_recordings(options, wait=True) as (
+        splits,
+        _,
+    ):  # one host checks, others read its journal
+        for split in splits:
+            read = partial(_read_recorded, options, split)
+            size, digest = (len(split.recordings), split.num_frames), split.spec.info["recordings"]
+            sources.append((split.directory, Source(split.split, split.spec, *size, digest, read)))
+    return sources
 
 
 def _read_recorded(

@@ -7,7 +7,7 @@ what they do (issue #35): 15, cameraX, turns up and down, 16, cameraY, left and 
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float, Num
 from numpy.typing import ArrayLike
 
 ACTIONS = (
@@ -24,21 +24,16 @@ HALF_BINS = 40  # bins on either side of no turn, of half a "degree" each on the
 MU = 2.7
 
 
-def camera_bin(degrees: ArrayLike) -> Int[np.ndarray, "..."]:
-    """The bins, 0 to 80, of turns in degrees; a turn beyond 20 degrees is in the last one."""
-    share = np.clip(np.asarray(degrees, np.float64), -LARGEST_TURN, LARGEST_TURN) / LARGEST_TURN
-    compressed = np.sign(share) * np.log1p(MU * np.abs(share)) / np.log1p(MU)
-    return np.round((compressed + 1) * HALF_BINS).astype(np.int64)
-
-
 def bin_value(bins: ArrayLike) -> Float[np.ndarray, "..."]:
     """The entries of the action vector for bins 0 to 80: -1 to 1, float32."""
     return ((np.asarray(bins) - HALF_BINS) / HALF_BINS).astype(np.float32)
 
 
 def camera_value(degrees: ArrayLike) -> Float[np.ndarray, "..."]:
-    """The entries of the action vector for turns in degrees."""
-    return bin_value(camera_bin(degrees))
+    """The entries of the action vector for turns in degrees; a turn beyond 20 degrees is in the last bin."""
+    share = np.clip(np.asarray(degrees, np.float64), -LARGEST_TURN, LARGEST_TURN) / LARGEST_TURN
+    compressed = np.sign(share) * np.log1p(MU * np.abs(share)) / np.log1p(MU)
+    return bin_value(np.round((compressed + 1) * HALF_BINS))
 
 
 def camera_degrees(value: ArrayLike) -> Float[np.ndarray, "..."]:

@@ -5,18 +5,18 @@
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from data_prep.common.command import Parser, natural, positive, size
 from data_prep.common.pool import Pool
 from data_prep.common.progress_bar import ProgressBar
-from data_prep.recordings import FORMATS, BadRecording, Candidate, find, frames, read, source
+from data_prep.recordings import FORMATS, BadRecording, find, frames, read, source
 from data_prep.recordings.episode import episode_without_frames
 from data_prep.recordings.patterns import KINDS
 from data_prep.recordings.splits import TRAIN, Chosen, Division, Split, divide
-from data_prep.recordings.survey import Found, survey
+from data_prep.recordings.survey import Found, journal_held, survey
 from data_prep.recordings.video import FrameChunks
 from rad_jax.data import DataError, Episode, EpisodeSpec
 from rad_jax.data.index import load_index
@@ -28,31 +28,33 @@ _NAMED = 20  # recordings that are named on the screen
 _LARGEST_SIDE = 4096
 
 
-def find_recordings(options: argparse.Namespace) -> dict[str, Candidate]:
-    """What could be recordings, by id. Raises `DataError` if there is nothing, or options contradict each other."""
+@contextmanager
+def checked_recordings(options: argparse.Namespace, *, wait: bool) -> Iterator[tuple[Sequence[Split], Pool]]:
+    """Checks all recordings; gives the splits that they become, and the processes that checked them, to use further.
+
+    Prints and reports what is left out. Until the end of the context no other process converts into the directory.
+
+    Args:
+      options: of `parser`.
+      wait: whether another process that holds the directory is waited for.
+
+    Raises:
+      DataError: there are no recordings, none can be used, or too few for the options; options contradict each other; or
+        another process holds the directory.
+    """
     _check(options)
     candidates = {candidate.id: candidate for candidate in find(options.format, options.src)}
     if not candidates:
         files = ", ".join(f"*{ending}" for ending in source(options.format).endings)
         raise DataError(f"no recordings of format {options.format} below {options.src}: expected {files}")
-    return candidates
-
-
-def check_recordings(
-    options: argparse.Namespace, candidates: Mapping[str, Candidate], pool: Pool
-) -> Sequence[Split]:
-    """The splits that recordings become; prints and reports what is left out. The journal must be held.
-
-    Raises:
-      DataError: no recording can be used, or too few for the options.
-    """
-    with closing(ProgressBar(f"{options.src}: checking")) as bar:
-        results = survey(candidates, options, pool, bar)
-    division = divide(options, candidates, results)
-    _report(options, results, division)
-    if division.problem:
-        raise DataError(f"{division.problem}; see {options.dst / REPORT}")
-    return division.splits
+    with journal_held(options.dst, wait), Pool(min(options.workers, len(candidates))) as pool:
+        with ProgressBar(f"{options.src}: checking") as bar:
+            results = survey(candidates, options, pool, bar)
+        division = divide(options, candidates, results)
+        _report(options, results, division)
+        if division.problem:
+            raise DataError(f"{division.problem}; see {options.dst / REPORT}")
+        yield division.splits, pool
 
 
 def _report(options: argparse.Namespace, results: Mapping[str, Found | str], division: Division) -> None:

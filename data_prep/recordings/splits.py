@@ -2,10 +2,9 @@
 
 import argparse
 import hashlib
-import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -74,38 +73,35 @@ def divide(
     """Divide the recordings of a survey into splits, by the options of `data_prep.recordings.conversion.parser`."""
     skipped = {name: reason for name, reason in results.items() if isinstance(reason, str)}
 
-    def usable(recordings: Sequence[Chosen], defect: Callable[[Chosen], str]) -> list[Chosen]:
-        skipped.update({each.found.id: reason for each in recordings if (reason := defect(each))})
-        return [each for each in recordings if each.found.id not in skipped]
+    def usable(recordings: Sequence[Found], defect: Callable[[Found], str]) -> list[Found]:
+        skipped.update({each.id: reason for each in recordings if (reason := defect(each))})
+        return [each for each in recordings if each.id not in skipped]
 
-    all_found = [found for found in results.values() if isinstance(found, Found)]
-    recordings = [_for_evaluation(options, candidates[found.id], found) for found in all_found]
-    recordings = usable(recordings, lambda each: _too_short(options, each.found))
-    of_all = common([each.found.traits for each in recordings]) if recordings else None
-    recordings = usable(recordings, lambda each: misfit(each.found.traits, of_all))
-    known = {each.found.id: each.found.traits.pose for each in recordings}
-    columns = dict.fromkeys(itertools.chain.from_iterable(known.values()))  # a dict keeps their order
-    lacking = {name: [column for column in columns if column not in own] for name, own in known.items()}
+    recordings = [found for found in results.values() if isinstance(found, Found)]
+    recordings = usable(recordings, lambda each: _too_short(options, each))
+    of_all = common([each.traits for each in recordings]) if recordings else None
+    recordings = usable(recordings, lambda each: misfit(each.traits, of_all))
+    columns = dict.fromkeys(name for each in recordings for name in each.traits.pose)  # in order
+    lacking = {each.id: [name for name in columns if name not in each.traits.pose] for each in recordings}
     if options.split != TRAIN:
         recordings = usable(recordings, lambda each: _no_evaluation(options, each))
     chosen, problem = _choose(options, recordings, len(results))
     splits = []
     for directory, split, members in chosen:
-        about = _info(options, split, [each.found for each in members])
-        spec = episode_spec(source(options.format), of_all, context=split != TRAIN, info=about)
-        if split == TRAIN:
-            members = [replace(each, length=each.found.num_frames, n_context=None) for each in members]
-        splits.append(Split(directory, split, spec, members))
+        info, evaluated = _info(options, split, members), split != TRAIN
+        spec = episode_spec(source(options.format), of_all, context=evaluated, info=info)
+        parts = [_evaluated_part(options, each) if evaluated else (each.num_frames, None) for each in members]
+        chosen_parts = [Chosen(candidates[each.id], each, *part) for each, part in zip(members, parts)]
+        splits.append(Split(directory, split, spec, chosen_parts))
     without_pose = {name: unknown for name, unknown in lacking.items() if unknown}
     return Division(splits, dict(sorted(skipped.items())), without_pose, problem)
 
 
-def _for_evaluation(options: argparse.Namespace, candidate: Candidate, found: Found) -> Chosen:
+def _evaluated_part(options: argparse.Namespace, found: Found) -> tuple[int, int]:
+    """How many frames of a recording are evaluated, and how many of these are given."""
     length = min(found.num_frames, options.test_frames or found.num_frames)
     stated = found.pattern_context if options.pattern else found.n_context
-    return Chosen(
-        candidate, found, length, options.context or stated or max(1, round(CONTEXT_SHARE * length))
-    )
+    return length, options.context or stated or max(1, round(CONTEXT_SHARE * length))
 
 
 def _too_short(options: argparse.Namespace, found: Found) -> str:
@@ -114,19 +110,19 @@ def _too_short(options: argparse.Namespace, found: Found) -> str:
     return f"{found.num_frames} frames, fewer than --min-frames {options.min_frames}"
 
 
-def _no_evaluation(options: argparse.Namespace, each: Chosen) -> str:
+def _no_evaluation(options: argparse.Namespace, found: Found) -> str:
     """Why a recording cannot be evaluated; empty if it can."""
-    pattern = each.found.pattern
-    if options.pattern and pattern != options.pattern:
-        return f"its pattern is {pattern or 'none that is known'}, wanted {options.pattern}"
-    if each.n_context >= each.length:
-        return f"a context of {each.n_context} among {each.length} frames leaves nothing to predict"
+    if options.pattern and found.pattern != options.pattern:
+        return f"its pattern is {found.pattern or 'none that is known'}, wanted {options.pattern}"
+    length, n_context = _evaluated_part(options, found)
+    if n_context >= length:
+        return f"a context of {n_context} among {length} frames leaves nothing to predict"
     return ""
 
 
 def _choose(
-    options: argparse.Namespace, usable: list[Chosen], total: int
-) -> tuple[list[tuple[Path, str, list[Chosen]]], str]:
+    options: argparse.Namespace, usable: list[Found], total: int
+) -> tuple[list[tuple[Path, str, list[Found]]], str]:
     """Directory, name and recordings of every split, or what is wrong."""
     if not usable:
         return [], f"none of {total} recordings can be used"
@@ -137,8 +133,8 @@ def _choose(
     if not 0 < count <= len(able):
         return [], f"{count} test episodes: {len(able)} of {total} recordings can be evaluated"
     testing = able[-count:]
-    names = {each.found.id for each in testing}
-    training = [each for each in usable if each.found.id not in names]
+    names = {each.id for each in testing}
+    training = [each for each in usable if each.id not in names]
     if not training:
         return [], f"{count} test episodes of {len(usable)} leave none to train on: give --split test for all"
     return [(options.dst, TRAIN, training), (options.test_dst, TEST, testing)], ""

@@ -5,7 +5,7 @@ which protocols it is for (`option`); the checks, the options of the commands an
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from types import NoneType
@@ -14,12 +14,28 @@ from typing import Any, ClassVar, TypeVar, get_args
 import numpy as np
 
 from data_prep.common.command import Parser, positive
-from data_prep.common.recipe_checks import RecipeError, expect_between, expect_one_of
+from rad_jax.errors import UserError
 
 # The places in these tuples seed the random generators of episodes, so their order stays. Splits share no world.
 PROTOCOLS = ("train", "rotate", "loop", "return")
 SPLITS = ("train", "test", "validation")
 CONTEXT_SHARE = 0.6  # of the frames of an evaluation
+
+
+class RecipeError(UserError, ValueError):
+    """A recipe that cannot be followed; the message names the field, its value and what is expected."""
+
+
+def expect_one_of(name: str, value: object, allowed: Iterable[object]) -> None:
+    """Raises `RecipeError` unless the value is one of those allowed."""
+    if value not in allowed:
+        raise RecipeError(f"{name}: {value!r} is unknown, expected one of {', '.join(map(str, allowed))}")
+
+
+def expect_between(name: str, value: float, low: float, high: float) -> None:
+    """Raises `RecipeError` unless ``low`` <= ``value`` <= ``high``."""
+    if not low <= value <= high:
+        raise RecipeError(f"{name}: {value} is out of range, expected {low} to {high}")
 
 
 def option(
@@ -40,8 +56,13 @@ def option(
         recipe that inherits the field, it is no option of the command.
       evaluations_only: whether it has a meaning in evaluations alone.
     """
-    about = {"meaning": meaning, "between": between, "protocols": protocols}
-    return field(default=default, metadata=about | {"evaluations_only": evaluations_only})
+    about = {
+        "meaning": meaning,
+        "between": between,
+        "protocols": protocols,
+        "evaluations_only": evaluations_only,
+    }
+    return field(default=default, metadata=about)
 
 
 @dataclass(frozen=True)

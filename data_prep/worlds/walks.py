@@ -6,8 +6,7 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Float
 
-from data_prep.common.recipe_checks import RecipeError
-from data_prep.worlds.recipe import EpisodeRecipe
+from data_prep.worlds.recipe import EpisodeRecipe, RecipeError
 
 World, Walk = TypeVar("World"), TypeVar("Walk")
 

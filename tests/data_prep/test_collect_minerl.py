@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from data_prep import collect_minerl
-from data_prep.collect_minerl import MineRL, Seen
+from data_prep.collect_minerl import MineRL
 from data_prep.recordings import find, frames, read
-from data_prep.worlds.voxel.motion import Action
+from data_prep.worlds.voxel import episodes
+from data_prep.worlds.voxel.motion import Action, Seen
 from tests.data_prep import commands
 from tests.data_prep.recordings import format_files as files
 
@@ -35,7 +36,7 @@ class Game:
         return self._seen(), self.episode in self.deaths and self.t == 4
 
     def _seen(self) -> Seen:
-        return Seen(files.bars(self.t), self.x, 64.0, self.z, self.yaw)
+        return Seen(self.x, 64.0, self.z, self.yaw, files.bars(self.t))
 
 
 def run(out, *options, game=None) -> int:
@@ -62,11 +63,14 @@ def test_what_is_recorded_is_read_as_it_was_played(policy, tmp_path):
 
 def test_recordings_that_are_there_are_kept_and_half_pairs_made_again(tmp_path, capsys):
     assert run(tmp_path, "--episodes", 3) == 0
+    whole = commands.contents(tmp_path)
     (tmp_path / "0/000001.npz").unlink()
-    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("00000[02]*")}
+    (tmp_path / "0/000002.mp4").unlink()
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("000000*")}
     assert run(tmp_path, "--episodes", 3) == 0
-    assert "1 new episodes" in capsys.readouterr().out and len(GAMES[0].actions) == 19
-    assert all(path.stat().st_mtime_ns == time for path, time in kept.items()) and len(kept) == 4
+    assert "2 new episodes" in capsys.readouterr().out and len(GAMES[0].actions) == 2 * 19
+    assert all(path.stat().st_mtime_ns == time for path, time in kept.items()) and len(kept) == 2
+    assert commands.contents(tmp_path).keys() == whole.keys()
     assert run(tmp_path, "--episodes", 3) == 0
     assert not GAMES, "a game was opened for nothing"
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
@@ -75,7 +79,7 @@ def test_recordings_that_are_there_are_kept_and_half_pairs_made_again(tmp_path, 
 def test_actions_of_another_recording_are_never_left_beside_a_new_video(tmp_path, monkeypatch):
     assert run(tmp_path, "--episodes", 1) == 0
     (tmp_path / "0/000000.mp4").unlink()
-    monkeypatch.setattr(collect_minerl, "write_bytes", Mock(side_effect=OSError("the disk is full")))
+    monkeypatch.setattr(episodes, "write_bytes", Mock(side_effect=OSError("the disk is full")))
     assert run(tmp_path, "--episodes", 1) == 2
     assert not (tmp_path / "0/000000.npz").exists()
 
@@ -119,7 +123,7 @@ def test_actions_reach_minerl_in_its_own_terms():
             return seen, 0.0, True, {}
 
     game = MineRL(Gym())
-    assert game.reset()[1:] == (1, 2, 3, -4)
+    assert game.reset()[:4] == (1, 2, 3, -4)
     assert game.step(Action(forward=1, jump=1, turn=-1))[1] is True
     assert {name: asked[0][name].tolist() for name in asked[0]} == {
         "forward": 1, "back": 0, "jump": 1, "camera": [0.0, -20.0],

@@ -19,7 +19,7 @@ from einops import rearrange
 
 from data_prep import encode_latents
 from data_prep.latents import job
-from data_prep.latents.encoder import encode_frames, rebatch
+from data_prep.latents.job import encode_frames, rebatch
 from data_prep.latents.source import split_source
 from rad_jax import tokenizer as tokenizers
 from rad_jax.data import Episodes

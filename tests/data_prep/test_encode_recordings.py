@@ -66,7 +66,7 @@ def test_encoding_recordings_is_converting_and_encoding(recordings, tmp_path, ca
 
 def test_frames_that_an_evaluation_leaves_out_do_not_count(recordings, tmp_path):
     job = f"--format vrag --src {recordings}/vrag --dst {tmp_path}/d --size 24x16 --test-episodes 1 --test-frames 12"
-    sources = [source for _, source in recorded_sources(conversion.parser().parse_args(job.split()), 1)]
+    sources = [source for _, source in recorded_sources(conversion.parser().parse_args(job.split()))]
     assert [source.num_frames for source in sources] == [25 + 41, 12]
     assert sum(map(len, sources[1].read(0)[1])) == 12
 

@@ -35,11 +35,6 @@ def read(candidate: Candidate) -> Recording:
             goal = row.object("goal")
             if max(abs(goal.number("x") - x[0]), abs(goal.number("z") - z[0])) > _FAR:
                 context = t + 1
-    return Recording(
-        candidate,
-        SOURCE,
-        actions=actions,
-        camera_deg=camera,
-        pose=np.stack([x, y, z, 180 - np.degrees(yaw), -np.degrees(pitch)], 1),
-        n_context=context if 0 < context < len(rows) else None,
-    )
+    pose = np.stack([x, y, z, 180 - np.degrees(yaw), -np.degrees(pitch)], 1)
+    n_context = context if 0 < context < len(rows) else None
+    return Recording(candidate, SOURCE, actions, pose, camera, n_context=n_context)

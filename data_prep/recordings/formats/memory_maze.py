@@ -33,17 +33,11 @@ def read(candidate: Candidate) -> Recording:
         if (np.abs(np.linalg.norm(direction, axis=1) - 1) > _UNIT).any():
             raise BadRecording(arrays.path, "agent_dir of another length", "unit vectors")
         pose = np.concatenate([position, direction], 1).astype(np.float32).astype(np.float64)
-    extras = (name for name in PER_FRAME if name in arrays)
-    return Recording(
-        candidate,
-        SOURCE,
-        actions=_actions(arrays, frames),
-        pose=pose,
-        video_frames=frames,
-        n_context=arrays.n_context(),
-        arrays={name: arrays.get(name, "iuf", (frames, ...)).astype(np.float32) for name in extras},
-        statics={n: _constant(arrays, n, frames).astype(t) for n, t in CONSTANT.items() if n in arrays},
-    )
+    there = [name for name in PER_FRAME if name in arrays]
+    others = {name: arrays.get(name, "iuf", (frames, ...)).astype(np.float32) for name in there}
+    statics = {n: _constant(arrays, n, frames).astype(t) for n, t in CONSTANT.items() if n in arrays}
+    facts = {"video_frames": frames, "n_context": arrays.n_context(), "arrays": others, "statics": statics}
+    return Recording(candidate, SOURCE, _actions(arrays, frames), pose, **facts)
 
 
 def frames(recording: Recording, size: tuple[int, int] | None = None) -> FrameChunks:

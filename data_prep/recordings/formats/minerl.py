@@ -40,13 +40,6 @@ def read(candidate: Candidate) -> Recording:
     if video_frames < steps + 1:
         found = f"true_video_frame_count is {video_frames} for {steps} steps"
         raise BadRecording(metadata.path, found, f"at least {steps + 1}")
-    return Recording(
-        candidate,
-        SOURCE,
-        actions=led_to(vectors(buttons, camera)),
-        camera_deg=led_to(camera),
-        pose=unknown_pose(steps + 1),
-        first_frame=video_frames - steps - 1,
-        repeat_last=True,
-        notes=notes,
-    )
+    facts = {"first_frame": video_frames - steps - 1, "repeat_last": True, "notes": notes}
+    actions, camera = led_to(vectors(buttons, camera)), led_to(camera)
+    return Recording(candidate, SOURCE, actions, unknown_pose(steps + 1), camera, **facts)

@@ -27,13 +27,8 @@ def read(candidate: Candidate) -> Recording:
         name = candidate.file(DICTS).name
         raise BadRecording(candidate.file(VECTORS), f"other actions than {name} has", "the same")
     actions = led_to(found[0])
-    return Recording(
-        candidate,
-        SOURCE,
-        actions=actions,
-        camera_deg=camera_degrees(actions[:, [PITCH, YAW]]),
-        pose=unknown_pose(len(actions)),
-    )
+    camera = camera_degrees(actions[:, [PITCH, YAW]])
+    return Recording(candidate, SOURCE, actions, unknown_pose(len(actions)), camera)
 
 
 def _rows(path: Path, ending: str) -> Float32[np.ndarray, "rows 25"]:

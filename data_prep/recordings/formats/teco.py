@@ -21,10 +21,5 @@ def read(candidate: Candidate) -> Recording:
         raise BadRecording(path, "actions with other values", "0 at the start, then 1, 2 or 3")
     camera = np.zeros((len(rows), 2), np.float32)
     camera[:, 1] = LARGEST_TURN * ((rows == RIGHT).astype(np.float32) - (rows == LEFT))
-    return Recording(
-        candidate,
-        SOURCE,
-        actions=vectors({"forward": rows == FORWARD, "jump": rows != START}, camera),
-        camera_deg=camera,
-        pose=unknown_pose(len(rows)),
-    )
+    actions = vectors({"forward": rows == FORWARD, "jump": rows != START}, camera)
+    return Recording(candidate, SOURCE, actions, unknown_pose(len(rows)), camera)

@@ -74,15 +74,9 @@ def read(candidate: Candidate) -> Recording:
     pose = [
         [np.nan if row.content.get(name) is None else row.number(name) for name in _STATE] for row in rows
     ]
-    return Recording(
-        candidate,
-        SOURCE,
-        actions=led_to(vectors(pressed, camera))[:-1],
-        camera_deg=led_to(camera)[:-1],
-        pose=np.array(pose),
-        cursor=cursor,
-        notes=(f"{nulls} lines in which mouse or keyboard is null",) if nulls else (),
-    )
+    actions, camera = led_to(vectors(pressed, camera))[:-1], led_to(camera)[:-1]
+    notes = (f"{nulls} lines in which mouse or keyboard is null",) if nulls else ()
+    return Recording(candidate, SOURCE, actions, np.array(pose), camera, cursor=cursor, notes=notes)
 
 
 def _device(row: JsonObject, name: str) -> JsonObject | None:

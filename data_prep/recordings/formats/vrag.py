@@ -35,12 +35,6 @@ def read(candidate: Candidate) -> Recording:
         pose[1:, :4] = rows[1:, 4:]
     if "pose" in arrays:
         pose = arrays.get("pose", "f", (frames, len(POSE))).astype(np.float64)
-    return Recording(
-        candidate,
-        SOURCE,
-        actions=vectors(dict(zip(KEYS, keys.T, strict=True)), camera),
-        camera_deg=camera,
-        pose=pose,
-        n_context=arrays.n_context(),
-        arrays={"oracle": arrays.images("oracle", frames)} if "oracle" in arrays else {},
-    )
+    actions = vectors(dict(zip(KEYS, keys.T, strict=True)), camera)
+    oracle = {"oracle": arrays.images("oracle", frames)} if "oracle" in arrays else {}
+    return Recording(candidate, SOURCE, actions, pose, camera, n_context=arrays.n_context(), arrays=oracle)

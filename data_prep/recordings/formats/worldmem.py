@@ -58,12 +58,7 @@ def read(candidate: Candidate) -> Recording:
     if np.ptp(pose[:, 1]) >= HEIGHT_RANGE:
         found = f"a height that changes by {np.ptp(pose[:, 1]):.2f}"
         raise BadRecording(arrays.path, found, "less than 2 blocks")
+    actions = vectors({name: np.isin(rows[:, c], values) for name, (c, values) in BUTTONS.items()}, camera)
     other = int(np.isin(rows[:, 5], (4, 5)).sum())
-    return Recording(
-        candidate,
-        SOURCE,
-        actions=vectors({name: np.isin(rows[:, c], values) for name, (c, values) in BUTTONS.items()}, camera),
-        camera_deg=camera,
-        pose=pose,
-        notes=(f"{other} frames of crafting or equipping, which the action vector lacks",) if other else (),
-    )
+    notes = (f"{other} frames of crafting or equipping, which the action vector lacks",) if other else ()
+    return Recording(candidate, SOURCE, actions, pose, camera, notes=notes)

@@ -7,8 +7,9 @@ picture with four bytes per pixel, blue first.
 import contextlib
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from einops import rearrange
@@ -19,6 +20,7 @@ from rad_jax.errors import UserError
 _HEADER_WORDS = 25
 _SIZE, _WIDTH, _HEIGHT, _BITS, _LINE, _COLOURS = 0, 4, 5, 11, 12, 19  # words of the header
 _COLOUR_BYTES = 12
+_END_SECONDS = 30
 
 
 class LuantiError(UserError, RuntimeError):
@@ -45,6 +47,22 @@ def open_screen(path: Path, width: int, height: int) -> UInt8[np.ndarray, "H W 3
 
 
 @contextlib.contextmanager
+def running(command: Sequence[str | Path], log: Path, **options: Any) -> Iterator[subprocess.Popen]:
+    """Runs a program until the end of the context. Its messages go to a file, the options to `subprocess.Popen`."""
+    with open(log, "wb") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, **options)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextlib.contextmanager
 def virtual_display(
     directory: Path, width: int, height: int
 ) -> Iterator[tuple[str, UInt8[np.ndarray, "H W 3"]]]:
@@ -57,16 +75,10 @@ def virtual_display(
     command = ["Xvfb", "-displayfd", str(writer), "-screen", "0", f"{width}x{height}x24"]
     command += ["-fbdir", str(directory), "-nolisten", "tcp"]
     log = directory / "xvfb.log"
-    with open(log, "wb") as output:
-        process = subprocess.Popen(command, pass_fds=[writer], stdout=output, stderr=output)
-    os.close(writer)
-    try:
-        with open(reader) as answer:
-            # Xvfb takes a free number, and writes it when the display is ready.
-            number = answer.readline().strip()
+    with open(reader) as answer, running(command, log, pass_fds=[writer]):
+        os.close(writer)
+        # Xvfb takes a free number, and writes it when the display is ready.
+        number = answer.readline().strip()
         if not number:
             raise LuantiError(f"Xvfb did not start, see {log}")
         yield f":{number}", open_screen(directory / "Xvfb_screen0", width, height)
-    finally:
-        process.terminate()
-        process.wait()

@@ -1,41 +1,24 @@
 """The engine as a process: one action in, one pose and the frame that shows it out."""
 
-import contextlib
 import os
 import select
 import shutil
 import socket
-import subprocess
 import time
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
 
-from data_prep.worlds.luanti.display import LuantiError, virtual_display
+from data_prep.worlds.luanti.display import LuantiError, running, virtual_display
 from data_prep.worlds.luanti.world import GAME, make_home
-from data_prep.worlds.voxel.motion import Action
+from data_prep.worlds.voxel.motion import Action, Seen
 
 PROGRAMS = ("luanti", "minetest")  # the newer name first
-_ANSWER_SECONDS, _END_SECONDS = 210, 30  # the first answer comes after the start
+_ANSWER_SECONDS = 210  # the first answer comes after the start
 
 
-class Seen(NamedTuple):
-    """What one action led to.
-
-    x, y, z, yaw: of the feet, in blocks, and in degrees; in Minecraft's directions.
-    frame:        what is on the screen.
-    """
-
-    x: float
-    y: float
-    z: float
-    yaw: float
-    frame: UInt8[np.ndarray, "H W 3"]
-
-
-class Engine:
+class Engine(AbstractContextManager):
     """A running engine with a world of its own; use it as a context manager.
 
     Args:
@@ -57,17 +40,13 @@ class Engine:
             os.mkfifo(pipe)
         self._log = home / "engine.log"
         self._count, self._text = 0, b""
-        with contextlib.ExitStack() as stack:  # ends what has started if the rest does not start
+        with ExitStack() as stack:  # ends what has started if the rest does not start
             display, self._picture = stack.enter_context(virtual_display(home, width, height))
             environment = os.environ | {"HOME": str(home), "DISPLAY": display, "LIBGL_ALWAYS_SOFTWARE": "1"}
             environment |= {"RAD_IN": str(actions), "RAD_OUT": str(poses)}
             command = [program, "--config", settings, "--go", "--world", world, "--gameid", GAME]
             command += ["--name", "agent", "--port", str(_free_port())]
-            with open(self._log, "wb") as log:
-                self._process = subprocess.Popen(
-                    command, env=environment, cwd=home, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-                )
-            stack.callback(_end, self._process)
+            self._process = stack.enter_context(running(command, self._log, env=environment, cwd=home))
             # For reading and writing, so that neither side waits for the other to open them. Closed first: an engine that
             # waits for an action must read the end of them before it can end.
             self._actions, self._answers = (os.open(pipe, os.O_RDWR) for pipe in (actions, poses))
@@ -107,21 +86,9 @@ class Engine:
         line, _, self._text = self._text.partition(b"\n")
         return line.decode()
 
-    def __enter__(self) -> "Engine":
-        return self
-
     def __exit__(self, *error: object) -> None:
         """Ends the engine, which saves its world, then its display."""
         self._running.close()
-
-
-def _end(process: subprocess.Popen) -> None:
-    process.terminate()
-    try:
-        process.wait(_END_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def expect_installed() -> str:

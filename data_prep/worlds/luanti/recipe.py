@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from data_prep.common.recipe_checks import RecipeError
-from data_prep.worlds.recipe import option
+from data_prep.worlds.recipe import RecipeError, option
 from data_prep.worlds.voxel import recipe as voxel
 
 _SMALLEST = 64  # pixels of a side

@@ -4,10 +4,11 @@ from functools import partial
 
 import numpy as np
 
-from data_prep.worlds.luanti.engine import Engine, Seen
+from data_prep.worlds.luanti.engine import Engine
 from data_prep.worlds.luanti.recipe import Recipe
 from data_prep.worlds.voxel import policy
 from data_prep.worlds.voxel.episodes import VoxelEpisode
+from data_prep.worlds.voxel.motion import Seen
 from data_prep.worlds.voxel.protocols import draw_actions, follow
 from data_prep.worlds.walks import NoWalkError, first_walk
 
@@ -28,12 +29,10 @@ def record(recipe: Recipe, index: int, engine: Engine) -> VoxelEpisode:
       LuantiError: the engine failed.
       RecipeError: no place was found for the episode.
     """
-    _, episode = first_walk(recipe, index, _random_place, partial(_episode_at, engine), _PLACES)
+    _, episode = first_walk(
+        recipe, index, lambda rng: int(rng.integers(2**31)), partial(_episode_at, engine), _PLACES
+    )
     return episode
-
-
-def _random_place(rng: np.random.Generator) -> int:
-    return int(rng.integers(2**31))
 
 
 def _episode_at(engine: Engine, rng: np.random.Generator, place: int, recipe: Recipe) -> VoxelEpisode:
@@ -60,15 +59,13 @@ def _wait_for_terrain(engine: Engine) -> tuple[bool, Seen]:
     """
     before, repeated = None, 0
     for _ in range(_REVOLUTIONS):
-        views = []
-        for action in policy.rotation(1):
-            seen = engine.step(action)
-            views.append(seen.frame)
+        revolution = [engine.step(action) for action in policy.rotation(1)]
+        views = [seen.frame for seen in revolution]
         repeated = repeated + 1 if before is not None and np.array_equal(views, before) else 0
         if repeated == _REPEATED:
-            return True, seen
+            return True, revolution[-1]
         before = views
-    return False, seen
+    return False, revolution[-1]
 
 
 def _repeats(episode: VoxelEpisode) -> bool:

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Callable, Iterable
-from contextlib import closing
 from dataclasses import fields
 
 import numpy as np
@@ -61,7 +60,7 @@ def write(
     """
     spec = episode_spec(recipe, command=recorded_command(program, recipe, options.episodes))
     in_shard = max(_SHARD_BYTES // recipe.episode_bytes, 1)
-    with closing(ProgressBar(f"{options.out} {recipe.split}")) as bar:
+    with ProgressBar(f"{options.out} {recipe.split}") as bar:
         write_split(
             options.out,
             recipe.split,

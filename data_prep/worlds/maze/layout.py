@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int
 
-from data_prep.common.recipe_checks import RecipeError
+from data_prep.worlds.recipe import RecipeError
 
 SMALLEST_SIZE, LARGEST_SIZE = 3, 31
 _ROOM_TRIES = 60

@@ -12,7 +12,6 @@ An environment has no walk if no path was found, or if the walk is not of min_fr
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -130,12 +129,10 @@ def draw_walk(
       RecipeError: no environment has such a walk.
     """
 
-    new_environment = new_environment or partial(_ray_cast_maze, recipe)
-    return first_walk(recipe, index, new_environment, _WALKS[recipe.protocol], _WORLDS)
+    def ray_cast_maze(rng: np.random.Generator) -> RayCastMaze:
+        return RayCastMaze(rng, room_world(rng) if recipe.room else maze_world(rng, recipe.size))
 
-
-def _ray_cast_maze(recipe: Recipe, rng: np.random.Generator) -> RayCastMaze:
-    return RayCastMaze(rng, room_world(rng) if recipe.room else maze_world(rng, recipe.size))
+    return first_walk(recipe, index, new_environment or ray_cast_maze, _WALKS[recipe.protocol], _WORLDS)
 
 
 def _train_walk(rng: np.random.Generator, environment: Environment, recipe: Recipe) -> Walk:

@@ -5,11 +5,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from data_prep.common.recipe_checks import RecipeError, expect_between
 from data_prep.worlds.maze.layout import LARGEST_SIZE, rules_for
 from data_prep.worlds.maze.motion import TURN_DEGREES
 from data_prep.worlds.maze.world import ROOM_SIZE
-from data_prep.worlds.recipe import CONTEXT_SHARE, SPLITS, EpisodeRecipe, option
+from data_prep.worlds.recipe import CONTEXT_SHARE, SPLITS, EpisodeRecipe, RecipeError, expect_between, option
 
 LAPS = ("return", "loop")  # protocols whose walks vary in length
 _DEFAULT_FRAMES = 1001

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from data_prep.common.recipe_checks import RecipeError, expect_between, expect_one_of
 from data_prep.worlds.maze.recipe import LAPS, Recipe
-from data_prep.worlds.recipe import option
+from data_prep.worlds.recipe import RecipeError, expect_between, expect_one_of, option
 
 # Size of the maze -> frames of a whole episode: the one before the first action, and one after each.
 EPISODE_FRAMES = {9: 1001, 11: 2001, 13: 3001, 15: 4001}

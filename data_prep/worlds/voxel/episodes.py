@@ -1,4 +1,4 @@
-"""From a recipe to episodes: a world, a walk through it, its frames; and their files in VRAG's layout, whole or not at all.
+"""Files of episodes in VRAG's layout, whole or not at all, whoever made the frames; and the commands' way to write them.
 
     DIR/WORKER/000000.mp4   mpeg4 ("mp4v"), 20 frames per second
     DIR/WORKER/000000.npz   actions float32 (T+1, 8): forward, back, jump, turn (-1, 0, 1: 20 degrees to the right),
@@ -12,10 +12,8 @@ complete.
 
 import argparse
 import io
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,23 +21,23 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation
 from jaxtyping import UInt8
+from numpy.typing import ArrayLike
 
 from data_prep.common.command import Parser, natural
 from data_prep.common.progress_bar import ProgressBar
-from data_prep.common.recipe_checks import RecipeError
 from data_prep.worlds import recipe as recipes
+from data_prep.worlds.recipe import RecipeError
 from data_prep.worlds.voxel.motion import STEPS_PER_SECOND
-from data_prep.worlds.voxel.protocols import Walk, draw_walk
+from data_prep.worlds.voxel.protocols import Walk
 from data_prep.worlds.voxel.recipe import Recipe
-from data_prep.worlds.voxel.render import render, scene
-from data_prep.worlds.voxel.terrain import offset
-from data_prep.worlds.walks import oracle_poses
 from rad_jax.data import DataError
 from rad_jax.data.shards import refuse_change
 from rad_jax.files import FileLock, Locked, read_json, remove_temporaries, replacing, write_bytes, write_json
 
 _LAMBDA = 118  # FFmpeg's unit of quality per step of the quantiser
 _KEYFRAMES = 20  # frames from one keyframe to the next
+
+Frame = UInt8[np.ndarray, "H W 3"]
 
 
 class VoxelEpisode(NamedTuple):
@@ -48,22 +46,6 @@ class VoxelEpisode(NamedTuple):
     walk: Walk
     frames: UInt8[np.ndarray, "t H W 3"]
     oracle: UInt8[np.ndarray, "t H W 3"] | None
-
-
-def make_episode(recipe: Recipe, index: int) -> VoxelEpisode:
-    """An episode: a function of the recipe and its index alone.
-
-    Raises:
-      RecipeError: no world has a walk of the protocol.
-    """
-    world, walk = draw_walk(recipe, index)
-    look = partial(
-        render, scene(world), height=recipe.height, width=recipe.width, supersample=recipe.supersample
-    )
-    oracle = None
-    if walk.n_context is not None:
-        oracle = look(oracle_poses(walk.pose, walk.n_context, 3, offset))
-    return VoxelEpisode(walk, look(walk.pose), oracle)
 
 
 def new_parser(program: str, description: str | None, kind: type[Recipe]) -> Parser:
@@ -96,14 +78,14 @@ def write(options: argparse.Namespace, recipe: Recipe, make: Callable[[Recipe, i
         lock = FileLock(directory / ".lock")
     except Locked as error:
         raise DataError(f"{error.owner} is writing to {directory}: give each a --worker of its own") from None
-    with lock, closing(ProgressBar(f"{directory} {recipe.protocol}")) as bar:
+    with lock, ProgressBar(f"{directory} {recipe.protocol}") as bar:
         if lock.exclusive:
             remove_temporaries(directory, "*")
         _claim(directory / "recipe.json", recipe)
-        missing = [i for i in indices if not all(path.exists() for path in _paths(directory, i))]
-        written = len(indices) - len(missing)
+        unwritten = missing(directory, indices)
+        written = len(indices) - len(unwritten)
         bar(written, len(indices))
-        for done, index in enumerate(missing, written + 1):
+        for done, index in enumerate(unwritten, written + 1):
             write_episode(directory, index, make(recipe, index), recipe.quality)
             bar(done, len(indices))
 
@@ -124,9 +106,6 @@ def _claim(path: Path, recipe: Recipe) -> None:
 
 def write_episode(directory: Path, index: int, episode: VoxelEpisode, quality: int) -> None:
     """Writes both files of an episode. ``quality`` is the quantiser, 1 (best) to 31."""
-    video, file = _paths(directory, index)
-    with replacing(video) as temporary:
-        _encode_video(temporary, episode.frames, quality)
     walk = episode.walk
     rows = np.concatenate([walk.action, walk.pose], axis=1).astype(np.float32)
     rows[0] = 0
@@ -136,28 +115,52 @@ def write_episode(directory: Path, index: int, episode: VoxelEpisode, quality: i
         arrays["n_context"] = np.int32(walk.n_context)
     if episode.oracle is not None:
         arrays["oracle"] = episode.oracle
+    codec = {"flags": "+bitexact", "g": _KEYFRAMES, "qmin": quality, "qmax": quality, "b": "100M"}
+    codec |= {"lmin": _LAMBDA * quality, "lmax": _LAMBDA * quality}
+    codec["threads"] = 1  # the bytes are the same on every machine
+    write_pair(directory, index, episode.frames, arrays, codec, Interpolation.AREA)
+
+
+def write_pair(
+    directory: Path,
+    index: int,
+    frames: Iterable[Frame],
+    arrays: Mapping[str, ArrayLike],
+    codec: Mapping[str, object],
+    interpolation: Interpolation,
+) -> None:
+    """Writes the files of an episode; what iterating over the frames raises leaves none of them.
+
+    Args:
+      directory: the worker's.
+      index: number of the episode.
+      frames: all of one size, with even sides.
+      arrays: of the npz. They are stored after the last frame, so making the frames may fill them.
+      codec: FFmpeg's options of mpeg4.
+      interpolation: by which the resolution of colour is halved (yuv420p).
+    """
+    video, file = _paths(directory, index)
+    with replacing(video) as temporary:
+        with av.open(str(temporary), "w", format="mp4") as container:
+            options = {name: str(value) for name, value in codec.items()}
+            stream = container.add_stream("mpeg4", rate=Fraction(STEPS_PER_SECOND), options=options)
+            stream.pix_fmt = "yuv420p"
+            for number, image in enumerate(frames):
+                if number == 0:
+                    stream.height, stream.width = image.shape[:2]
+                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+                container.mux(stream.encode(frame.reformat(format="yuv420p", interpolation=interpolation)))
+            container.mux(stream.encode(None))
+        file.unlink(missing_ok=True)  # of a pair that was half written
     content = io.BytesIO()
     np.savez_compressed(content, **arrays)
     write_bytes(file, content.getvalue())
 
 
+def missing(directory: Path, indices: Iterable[int]) -> list[int]:
+    """The episodes of which a file is missing."""
+    return [index for index in indices if not all(path.exists() for path in _paths(directory, index))]
+
+
 def _paths(directory: Path, index: int) -> tuple[Path, Path]:
     return directory / f"{index:06d}.mp4", directory / f"{index:06d}.npz"
-
-
-def _encode_video(path: Path, frames: UInt8[np.ndarray, "t H W 3"], quality: int) -> None:
-    """Writes frames as mp4 with the codec mpeg4, which halves the resolution of colour (yuv420p)."""
-    with av.open(str(path), "w", format="mp4") as container:
-        lagrangian = str(_LAMBDA * quality)
-        options = {"flags": "+bitexact", "qmin": str(quality), "qmax": str(quality)}
-        options |= {"lmin": lagrangian, "lmax": lagrangian, "b": "100M"}
-        stream = container.add_stream("mpeg4", rate=Fraction(STEPS_PER_SECOND), options=options)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        stream.codec_context.gop_size = _KEYFRAMES
-        stream.codec_context.thread_count = 1  # the bytes are the same on every machine
-        for image in frames:
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame = frame.reformat(format="yuv420p", interpolation=Interpolation.AREA)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))

@@ -14,7 +14,7 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 
 STEPS_PER_SECOND = 20
 TURN_DEGREES = 20
@@ -47,6 +47,16 @@ class State(NamedTuple):
     z: float
     yaw: int
     rising: float = 0.0
+
+
+class Seen(NamedTuple):
+    """What a game shows: position of the feet in blocks, yaw in degrees, and the frame on the screen."""
+
+    x: float
+    y: float
+    z: float
+    yaw: float
+    frame: UInt8[np.ndarray, "H W 3"]
 
 
 def step(state: State, action: Action, obstacles: Bool[np.ndarray, "x y z"]) -> State:

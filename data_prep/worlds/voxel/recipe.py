@@ -4,8 +4,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from data_prep.common.recipe_checks import RecipeError, expect_between
-from data_prep.worlds.recipe import CONTEXT_SHARE, EpisodeRecipe, option
+from data_prep.worlds.recipe import CONTEXT_SHARE, EpisodeRecipe, RecipeError, expect_between, option
 from data_prep.worlds.voxel.policy import HALF_TURN, SHORTEST_LOOP
 
 SHORTEST_CONTEXT = {"rotate": 1, "loop": SHORTEST_LOOP + 1, "return": HALF_TURN + 2}

@@ -68,20 +68,10 @@ def test_the_next_range_is_begun_before_it_is_asked_for_but_not_everything(pool,
     assert [*results(range(1, 4)), *results(range(6, 9))] == [1, 2, 3, 6, 7, 8]
 
 
-def test_one_worker_is_this_process_unless_it_has_an_initializer():
+def test_one_worker_is_this_process():
     with Pool(1) as pool:
         assert list(pool.map(slow_square, [3])) == [(9, os.getpid())]
         assert [square for square, _ in pool.lookahead(slow_square, [1, 2, 3])(range(1, 3))] == [4, 9]
-    with Pool(1, set_variable) as pool:
-        assert list(pool.map(variable_was_set, [0])) == [True]
-
-
-def set_variable() -> None:
-    os.environ["SET_BY"] = str(os.getpid())
-
-
-def variable_was_set(number: int) -> bool:
-    return os.environ.get("SET_BY") == str(os.getpid())
 
 
 def interrupt_myself(number: int) -> int:

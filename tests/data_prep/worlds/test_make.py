@@ -41,12 +41,10 @@ def test_a_killed_run_continues_to_the_same_bytes(program, tmp_path, root):
     [
         ("make_maze", "--protocol train --size 8 --episodes 1"),
         ("make_maze", "--protocol train --episodes 0"),
-        ("make_maze", "--protocol train --episodes many"),
         ("make_maze", "--protocol train --episodes 1 --shard-episodes 0"),
         ("make_maze", "--protocol rotate --room --size 5 --episodes 1"),
         ("make_maze", "--protocol return --size 5 --episodes 1 --min-frames 20 --max-frames 20"),
         ("make_voxel", "--protocol spin --episodes 1"),
-        ("make_voxel", "--protocol train --episodes 0"),
         ("make_voxel", "--protocol train --episodes 1 --first -1"),
         ("make_voxel", "--protocol train --episodes 2 --first 999999"),
         ("make_voxel", "--protocol train --episodes 1 --worker a/b"),

@@ -2,10 +2,9 @@
 
 import pytest
 
-from data_prep.common.recipe_checks import RecipeError
 from data_prep.worlds.maze.recipe import Recipe as Maze
 from data_prep.worlds.memory_maze.recipe import MemoryMazeRecipe as MemoryMaze
-from data_prep.worlds.recipe import PROTOCOLS, new_parser, recipe_from
+from data_prep.worlds.recipe import PROTOCOLS, RecipeError, new_parser, recipe_from
 from data_prep.worlds.voxel.recipe import Recipe as Voxel
 
 ROTATE_TEST = {"protocol": "rotate", "split": "test"}

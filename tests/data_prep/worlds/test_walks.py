@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from data_prep.common.recipe_checks import RecipeError
 from data_prep.worlds.maze.recipe import Recipe
+from data_prep.worlds.recipe import RecipeError
 from data_prep.worlds.voxel.terrain import SIZE, offset
 from data_prep.worlds.walks import NoWalkError, first_walk, oracle_poses, training_rotation
 

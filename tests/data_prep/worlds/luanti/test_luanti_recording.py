@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from data_prep import make_luanti
-from data_prep.common.recipe_checks import RecipeError
 from data_prep.worlds.luanti import engine as engine_module
 from data_prep.worlds.luanti.display import LuantiError, open_screen
-from data_prep.worlds.luanti.engine import Engine, Seen
+from data_prep.worlds.luanti.engine import Engine
 from data_prep.worlds.luanti.recipe import Recipe
 from data_prep.worlds.luanti.session import record
 from data_prep.worlds.luanti.world import make_home
+from data_prep.worlds.recipe import RecipeError
 from data_prep.worlds.voxel.episodes import write_episode
-from data_prep.worlds.voxel.motion import WALK, Action
+from data_prep.worlds.voxel.motion import WALK, Action, Seen
 from tests.data_prep import commands
 
 # Stand-ins for the two programs. The display writes one screen and its number; the engine answers, and misbehaves on

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from data_prep import look, make_maze
-from data_prep.worlds.maze.dataset import make_episodes
+from data_prep.make_maze import make_episodes
 from data_prep.worlds.maze.recipe import Recipe
 from rad_jax.data import Episodes
 from tests.data_prep import commands

@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 
-from data_prep.common.recipe_checks import RecipeError
 from data_prep.worlds.maze.motion import FORWARD_ACTIONS, State
 from data_prep.worlds.maze.protocols import draw_walk
 from data_prep.worlds.maze.recipe import Recipe
@@ -59,31 +58,6 @@ def test_a_walk_is_what_the_environment_did(protocol):
     last = (ghost.state.x, ghost.state.y, math.cos(ghost.state.heading), math.sin(ghost.state.heading))
     assert walk.pose[-1] == pytest.approx(last, abs=1e-6)
     assert len({(int(x), int(y)) for x, y in walk.pose[:, :2]}) > 5 or protocol == "rotate", "it got nowhere"
-
-
-def test_an_environment_without_a_walk_is_replaced_and_at_last_reported(monkeypatch):
-    made = []
-
-    class Stuck(Ghost):
-        """Nobody gets anywhere in the first two."""
-
-        def __init__(self, rng):
-            super().__init__(rng)
-            made.append(self)
-
-        def act(self, action: int) -> float:
-            before = self.state
-            reward = super().act(action)
-            if self in made[:2]:
-                self.state = State(before.x, before.y, self.state.heading)
-            return reward
-
-    environment, _ = draw_walk(RECIPES["return"], 5, Stuck)
-    assert environment is made[-1] and len(made) > 2
-    monkeypatch.setattr("data_prep.worlds.maze.protocols._WORLDS", 2)
-    made.clear()
-    with pytest.raises(RecipeError, match="episode 5, protocol return: 2 tries"):
-        draw_walk(RECIPES["return"], 5, Stuck)
 
 
 def test_exact_turns_are_poses_and_move_nobody():

@@ -4,14 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from data_prep.common.recipe_checks import RecipeError
 from data_prep.worlds.maze.episodes import episode_spec
 from data_prep.worlds.maze.recipe import Recipe
 from data_prep.worlds.memory_maze.recipe import EPISODE_FRAMES, MemoryMazeRecipe
+from data_prep.worlds.recipe import RecipeError
 
 
-@pytest.mark.parametrize("size", EPISODE_FRAMES)
-@pytest.mark.parametrize("protocol", ["train", "return", "loop", "rotate"])
+@pytest.mark.parametrize(("size", "protocol"), [*zip(EPISODE_FRAMES, ("train", "return", "loop", "rotate"))])
 def test_episodes_have_the_schema_of_the_ray_cast_maze(size, protocol):
     options = {"protocol": protocol, "split": "train" if protocol == "train" else "test", "size": size}
     ours, theirs = episode_spec(MemoryMazeRecipe(**options)), episode_spec(Recipe(**options))

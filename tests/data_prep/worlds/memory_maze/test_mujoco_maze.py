@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from data_prep import make_memory_maze
+from data_prep.make_memory_maze import make_episode
 from data_prep.worlds.maze.episodes import episode_spec, write
 from data_prep.worlds.maze.layout import neighbours
 from data_prep.worlds.maze.motion import FORWARD, FORWARD_LEFT, LEFT, NOOP, RIGHT, State
 from data_prep.worlds.maze.protocols import draw_walk
-from data_prep.worlds.memory_maze.dataset import make_episode
 from data_prep.worlds.memory_maze.package import MemoryMazeError, load_tasks
 from data_prep.worlds.memory_maze.recipe import MemoryMazeRecipe
 from rad_jax.data import Episodes

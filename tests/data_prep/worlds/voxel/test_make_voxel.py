@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from data_prep import make_voxel, recordings
+from data_prep.make_voxel import make_episode
 from data_prep.recordings.actions import ACTIONS
 from data_prep.recordings.video import scale
-from data_prep.worlds.voxel.episodes import make_episode
 from data_prep.worlds.voxel.recipe import Recipe
 from rad_jax.files import FileLock
 from tests.data_prep import commands
@@ -89,16 +89,6 @@ def test_the_oracle_of_a_way_back_is_near_the_truth_and_not_it():
     assert np.array_equal(episode.oracle[:n], episode.frames[:n])
     seen_before = psnr(episode.frames[: 100 - n], episode.frames[n:])
     assert 40 > psnr(episode.oracle[n:], episode.frames[n:]) > seen_before + 3
-
-
-@pytest.mark.parametrize("lost", ["000001.mp4", "000001.npz"])
-def test_half_a_pair_is_written_again(lost, tmp_path):
-    job = ["--protocol", "rotate", "--split", "train", "--size", "16x16", "--frames", "20", "--episodes", "2"]
-    assert run("--out", tmp_path, *job) == 0
-    before = contents(tmp_path)
-    (tmp_path / "0" / lost).unlink()
-    assert run("--out", tmp_path, *job) == 0
-    assert contents(tmp_path) == before
 
 
 def test_two_processes_do_not_write_the_same_episodes(tmp_path, capsys):

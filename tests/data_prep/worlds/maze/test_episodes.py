@@ -6,8 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from data_prep.worlds.maze import dataset, render
-from data_prep.worlds.maze.dataset import make_episodes
+from data_prep import make_maze
+from data_prep.make_maze import make_episodes
+from data_prep.worlds.maze import render
 from data_prep.worlds.maze.episodes import episode_spec
 from data_prep.worlds.maze.protocols import draw_walk
 from data_prep.worlds.maze.recipe import Recipe
@@ -43,7 +44,7 @@ def test_an_episode_depends_on_its_index_alone(recipe, monkeypatch):
     together = list(make_episodes(recipe, range(3)))
     alone = [episode for index in range(3) for episode in make_episodes(recipe, range(index, index + 1))]
     assert all(map(equal, together, alone))
-    monkeypatch.setattr(dataset, "_RENDERED_BYTES", 20_000)  # one or two episodes at a time
+    monkeypatch.setattr(make_maze, "_RENDERED_BYTES", 20_000)  # one or two episodes at a time
     assert all(map(equal, together, make_episodes(recipe, range(3))))
     assert not any(equal(together[i], together[j]) for i in range(3) for j in range(i))
 
