@@ -126,7 +126,7 @@ def test_without_locks_a_working_directory_is_refused_and_others_are_warned_abou
             FileLock(tmp_path / "a")
         assert error.value.errno == number
         return
-    with pytest.warns(UserWarning, match="has no locks"), FileLock(tmp_path / "a") as lock:
+    with pytest.warns(UserWarning, match=str(tmp_path)), FileLock(tmp_path / "a") as lock:
         assert not lock.exclusive
     with warnings.catch_warnings(action="error"), FileLock(tmp_path / "b") as lock:
         assert not lock.exclusive

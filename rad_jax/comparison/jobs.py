@@ -66,7 +66,14 @@ class _Runner:
         self.failures: list[str] = []
         # Processes that share an accelerator must not each reserve most of its memory.
         defaults = {"PYTHONUNBUFFERED": "1", "XLA_PYTHON_CLIENT_PREALLOCATE": "false", **environment}
-        self._environment = {**defaults, **os.environ}
+        self._options = {
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+            "text": True,
+            "errors": "replace",
+            "env": {**defaults, **os.environ},
+            "start_new_session": True,  # else an interrupt from the keyboard would reach it twice, once through us
+        }
         self._free: SimpleQueue[set[int]] = SimpleQueue()
         for slot in range(slots):
             self._free.put(share_of_cores(slot, slots))
@@ -82,7 +89,9 @@ class _Runner:
                 with self._lock:
                     if self._stopped:
                         return
-                    process = self._start(command, cores)
+                    process = subprocess.Popen(command, **self._options)
+                    if cores:
+                        os.sched_setaffinity(process.pid, cores)
                     self._running.add(process)
                 failure = _follow(process, f"{number} {name}: {what}", prefix)
                 with self._lock:
@@ -92,21 +101,6 @@ class _Runner:
                     self.failures.append(f"{name}: {what} {failure}")
         finally:
             self._free.put(cores)
-
-    def _start(self, command: Sequence[str], cores: set[int]) -> subprocess.Popen:
-        """Starts a process on ``cores``; on any if empty."""
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            env=self._environment,
-            start_new_session=True,  # else an interrupt from the keyboard would reach it twice, once through us
-        )
-        if cores:
-            os.sched_setaffinity(process.pid, cores)
-        return process
 
     def end(self) -> None:
         """Asks all processes to end, and kills those that have not done so after `PATIENCE` or a second interrupt."""

@@ -36,16 +36,15 @@ def make_tables(comparison: Comparison, sets: Sequence[Scores], costs: Mapping[s
 
 def score_table(comparison: Comparison, scores: Scores) -> Table:
     """Table 1: every variant, floors, ceilings and the oracle, and the difference of each to the model without memory."""
-    names = _names(comparison, scores)
-    other = comparison.baseline.name if comparison.baseline else ""
-    columns = _compared(scores, [(name, other) for name in names], other)
-    return _table(comparison, scores, "table1", "Table 1:", _heads(comparison, scores, names), columns)
+    heads, other = _heads(comparison, scores), comparison.baseline.name if comparison.baseline else ""
+    columns = _compared(scores, [(head.name, other) for head in heads], other)
+    return _table(comparison, scores, "table1", "Table 1:", heads, columns)
 
 
 def memory_table(comparison: Comparison, scores: Scores) -> Table:
     """The metrics that distinguish "forgot" from "drifted", which need no weights."""
-    names = _names(comparison, scores)
-    heads, columns = _heads(comparison, scores, names), memory_columns(scores, names)
+    heads = _heads(comparison, scores)
+    columns = memory_columns(scores, [head.name for head in heads])
     return _table(comparison, scores, "memory", "Forgotten, or drifted?", heads, columns)
 
 
@@ -53,10 +52,9 @@ def pair_table(comparison: Comparison, scores: Scores) -> Table:
     """Frame-wise against chunk-wise, and both against no memory, for every memory."""
     pairs = []
     for memory in comparison.memories:
-        frame, chunk = comparison.find(memory, "f"), comparison.find(memory, "c")
-        for first, second in ((frame, chunk), (frame, comparison.baseline), (chunk, comparison.baseline)):
-            if first and second:
-                pairs.append((first.name, second.name))
+        frame, chunk, none = comparison.find(memory, "f"), comparison.find(memory, "c"), comparison.baseline
+        three = (frame, chunk), (frame, none), (chunk, none)
+        pairs += [(first.name, second.name) for first, second in three if first and second]
     heads = [_head(comparison, first, f"{first} \u2212 {second}") for first, second in pairs]
     columns = [difference(scores, metric, pairs) for metric in PAIRED]
     title, about = "Frame-wise, chunk-wise, no memory:", "First minus second, episode by episode."
@@ -150,18 +148,13 @@ def _table(
     return Table(f"{name}-{scores.name}", f"{title} {scores.name}", heads, columns, caption.strip())
 
 
-def _names(comparison: Comparison, scores: Scores) -> list[str]:
-    """The variants, then the rows that are no runs."""
-    others = (name for name in scores.rows if not comparison.run(name))
-    return [*(run.name for run in comparison.variants), *others]
-
-
-def _heads(comparison: Comparison, scores: Scores, names: Sequence[str]) -> list[Head]:
-    """Heads that say what kind of row each is."""
+def _heads(comparison: Comparison, scores: Scores) -> list[Head]:
+    """Heads of the variants, then of the rows that are no runs, which say what kind of row each is."""
+    colours = {run.name: MEMORY_COLOURS[run.memory] for run in comparison.variants}
     heads = []
-    for name in names:
-        run, kind, note = comparison.run(name), scores.rows[name]["kind"], scores.rows[name]["note"]
-        colour = MEMORY_COLOURS[run.memory] if run else COLOURS[kind]
+    for name in [*colours, *(name for name in scores.rows if not comparison.run(name))]:
+        kind, note = scores.rows[name]["kind"], scores.rows[name]["note"]
+        colour = colours.get(name, COLOURS[kind])
         heads.append(Head(name, KINDS.get(kind, kind), note if kind == "oracle" else "", colour))
     return heads
 

@@ -22,6 +22,7 @@ from rad_jax.data.index import EPISODE, SCHEMA, SHARD, read_form, schema_entry
 from rad_jax.data.spec import DataError, EpisodeSpec, check_name
 from rad_jax.files import FileLock, Locked, remove_temporaries, write_json
 
+LAYOUT = "plan.json"
 _REMEDY = "delete {} to write the split afresh"
 
 
@@ -76,10 +77,6 @@ class SplitLayout:
         """Exists as long as the split is unfinished; see the module."""
         return self.directory / f"{self.split}.progress"
 
-    @property
-    def layout_path(self) -> Path:
-        return self.progress_directory / "plan.json"
-
     def entry_path(self, number: int) -> Path:
         """File whose existence says that a shard is finished."""
         return self.progress_directory / f"{number:05d}.json"
@@ -130,7 +127,7 @@ def read_entries(layout: SplitLayout) -> dict[int, dict[str, Any]]:
 
 def read_layouts(directory: Path) -> dict[str, dict[str, Any]]:
     """Returns the contents of the layouts of all unfinished splits, by split. Raises DataError if one is damaged."""
-    paths, form = sorted(directory.glob("*.progress/plan.json")), {**SCHEMA, "format": int}
+    paths, form = sorted(directory.glob(f"*.progress/{LAYOUT}")), {**SCHEMA, "format": int}
     return {path.parent.stem: read_form(path, form, _REMEDY.format(path.parent)) for path in paths}
 
 

@@ -95,7 +95,7 @@ def begin(layout: SplitLayout) -> None:
             _retire(layout)
             return
         layout.progress_directory.mkdir(exist_ok=True)
-        write_json(layout.layout_path, layout.content)
+        write_json(layout.progress_directory / shards.LAYOUT, layout.content)
         for number in range(layout.num_shards):
             path = layout.entry_path(number)
             if number not in there:

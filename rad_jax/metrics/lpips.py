@@ -72,14 +72,6 @@ class Lpips(struct.PyTreeNode):
             )
 
 
-class Head(nn.Module):
-    """The weights of the channels of one layer, named as the authors name them."""
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "m h w f"]) -> Float[Array, "m h w 1"]:
-        return nn.Conv(1, (1, 1), use_bias=False, name="model_1")(x)
-
-
 class Network(nn.Module):
     """Pairs of images in [0, 1] to their distance."""
 
@@ -96,11 +88,12 @@ class Network(nn.Module):
             elif layer == "tap":
                 unit = x / (jnp.linalg.norm(x, axis=-1, keepdims=True) + 1e-10)
                 difference = jnp.square(unit[: len(a)] - unit[len(a) :])
-                distance += Head(name=f"lin{taps}")(difference).mean((1, 2, 3))
+                head = nn.Conv(1, (1, 1), use_bias=False, name=f"lin{taps}.model.1")
+                distance += head(difference).mean((1, 2, 3))
                 taps += 1
             else:
                 index, channels, size, stride, padding = (*layer, 3, 1, 1)[:5]
-                conv = nn.Conv(channels, (size, size), stride, padding=padding, name=f"features_{index}")
+                conv = nn.Conv(channels, (size, size), stride, padding=padding, name=f"features.{index}")
                 x = nn.relu(conv(x))
         return distance
 

@@ -21,7 +21,7 @@ from rad_jax.rollout.predict import predict, read_clip
 from rad_jax.runs.datasets import open_episodes
 from rad_jax.runs.restore import load_trained
 from rad_jax.runs.trained_on import check_evaluation_set
-from rad_jax.tokenizer.preview import open_preview
+from rad_jax.tokenizer.taesd import open_preview
 
 
 def rollout_video(config: Config, workdir: Path, episode: int = 0, script: str = "episode") -> Path:

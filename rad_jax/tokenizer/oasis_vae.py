@@ -27,51 +27,27 @@ IMAGE, HEADS, WIDTH, PATCH = (360, 640), (16, 16), 1024, 20
 CONFIG = ("input_height", "input_width", "enc_heads", "dec_heads")
 PIXELS_AT_ONCE = 2**22  # 18 images of 360 x 640
 
-Tokens = Float[Array, "m n d"]
-
-
-class Attention(nn.Module):
-    """Full attention over the tokens of an image. Rotary positions apply to the first half of each head's features."""
-
-    heads: int
-    grid: tuple[int, int]
-
-    @nn.compact
-    def __call__(self, x: Tokens) -> Tokens:
-        width = x.shape[-1] // self.heads
-        rows, columns = self.grid
-        angles = spatial_angles(rows, columns, width // 2, max_frequency=float(rows * columns))
-        qkv = nn.Dense(3 * x.shape[-1], name="qkv")(x)
-        q, k, v = rearrange(qkv, "m n (part h e) -> part m h n e", part=3, h=self.heads)
-        q, k = (_half_rotated(y, angles.astype(np.float32)) for y in (q, k))
-        weights = jax.nn.softmax(jnp.einsum("mhqe,mhke->mhqk", q, k) / math.sqrt(width))
-        y = rearrange(jnp.einsum("mhqk,mhke->mhqe", weights, v), "m h n e -> m n (h e)")
-        return nn.Dense(x.shape[-1], name="proj")(y)
-
-
-def _half_rotated(x: Float[Array, "m h n e"], angles: np.ndarray) -> Float[Array, "m h n e"]:
-    half = x.shape[-1] // 2
-    return jnp.concatenate([rotate(x[..., :half], angles), x[..., half:]], -1)
-
-
-class MLP(nn.Module):
-    hidden: int
-
-    @nn.compact
-    def __call__(self, x: Tokens) -> Tokens:
-        h = nn.gelu(nn.Dense(self.hidden, name="fc1")(x), approximate=False)
-        return nn.Dense(x.shape[-1], name="fc2")(h)
-
 
 class Block(nn.Module):
+    """A pre-norm transformer block with full attention over the tokens of an image."""
+
     heads: int
     grid: tuple[int, int]
     hidden: int
 
     @nn.compact
-    def __call__(self, x: Tokens) -> Tokens:
-        x = x + Attention(self.heads, self.grid, name="attn")(_norm("norm1")(x))
-        return x + MLP(self.hidden, name="mlp")(_norm("norm2")(x))
+    def __call__(self, x: Float[Array, "m n d"]) -> Float[Array, "m n d"]:
+        width, (rows, columns) = x.shape[-1] // self.heads, self.grid
+        half = width // 2  # of each head's features: only these turn with the position
+        angles = spatial_angles(rows, columns, half, max_frequency=float(rows * columns)).astype(np.float32)
+        qkv = nn.Dense(3 * x.shape[-1], name="attn.qkv")(_norm("norm1")(x))
+        q, k, v = rearrange(qkv, "m n (part h e) -> part m h n e", part=3, h=self.heads)
+        q, k = (jnp.concatenate([rotate(y[..., :half], angles), y[..., half:]], -1) for y in (q, k))
+        weights = jax.nn.softmax(jnp.einsum("mhqe,mhke->mhqk", q, k) / math.sqrt(width))
+        y = rearrange(jnp.einsum("mhqk,mhke->mhqe", weights, v), "m h n e -> m n (h e)")
+        x = x + nn.Dense(x.shape[-1], name="attn.proj")(y)
+        h = nn.Dense(self.hidden, name="mlp.fc1")(_norm("norm2")(x))
+        return x + nn.Dense(x.shape[-1], name="mlp.fc2")(nn.gelu(h, approximate=False))
 
 
 class PatchEmbed(nn.Module):
@@ -145,14 +121,14 @@ def load(path: str | os.PathLike) -> NetworkTokenizer:
       WeightsError: the file cannot be read, or its tensors are not exactly those of this network.
     """
     path = pathlib.Path(path)
-    tensors = read_tensors(path)
+    # Some files hold tables of positions, which are computed here.
+    tables = "rotary_freqs", "rotary_emb.freqs"
+    tensors = {name: array for name, array in read_tensors(path).items() if not name.endswith(tables)}
     image, heads = _sizes_of_config(path)
     module = _sized(tensors, image, heads, path)
     return NetworkTokenizer.of_weights(
         tensors,
         f"{path} against the ViT-VAE of Oasis",
-        # Tables of positions, which some files hold; we compute them.
-        ignore=lambda name: name.endswith(("rotary_freqs", "rotary_emb.freqs")),
         settings={"image": image, "heads": heads},
         name=NAME,
         module=module,

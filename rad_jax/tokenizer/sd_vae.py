@@ -9,7 +9,7 @@ import itertools
 import math
 import os
 import pathlib
-from typing import Any
+import re
 
 import jax
 import jax.numpy as jnp
@@ -18,13 +18,28 @@ from flax import linen as nn
 
 from rad_jax.axes import Array, Float
 from rad_jax.tokenizer.network import NetworkTokenizer, published_config
-from rad_jax.tokenizer.sd_vae_names import current_names
 from rad_jax.weights.tensors import WeightsError, read_tensors
 
 NAME = "sd_vae"
 CHANNELS, LAYERS, LATENT_CHANNELS, GROUPS, SCALE = (128, 256, 512, 512), 2, 4, 32, 0.18215
 MOST = 8  # levels, and layers of a level, that are looked for: a file may hold any number of names
 PIXELS_AT_ONCE = 2**20  # of 128 features each in the widest layers: half a GiB a tensor
+
+CHECKPOINT_PREFIX = "first_stage_model."
+# Discriminator and perceptual loss; averages that were folded in before publishing.
+NOT_THE_VAE = ("loss.", "model_ema.")
+RENAMED = (
+    (r"\.mid\.block_1\.", ".mid_block.resnets.0."),
+    (r"\.mid\.block_2\.", ".mid_block.resnets.1."),
+    (r"\.mid\.attn_1\.", ".mid_block.attentions.0."),
+    (r"(\.attentions\.0)\.norm\.", r"\1.group_norm."),
+    (r"(\.attentions\.0)\.(q|k|v|query|key|value)\.", lambda m: f"{m[1]}.to_{m[2][0]}."),
+    (r"(\.attentions\.0)\.(?:proj_out|proj_attn)\.", r"\1.to_out.0."),
+    (r"\.(down|up)\.(\d+)\.block\.", r".\1_blocks.\2.resnets."),
+    (r"\.(down|up)\.(\d+)\.(down|up)sample\.", r".\1_blocks.\2.\3samplers.0."),
+    (r"\.nin_shortcut\.", ".conv_shortcut."),
+    (r"^(encoder|decoder)\.norm_out\.", r"\1.conv_norm_out."),
+)
 
 Features = Float[Array, "m _ _ _"]
 
@@ -55,47 +70,8 @@ class Attention(nn.Module):
         h = _norm(self.groups, "group_norm")(x).reshape(m, rows * cols, width)
         q, k, v = (nn.Dense(width, name=name)(h) for name in ("to_q", "to_k", "to_v"))
         weights = jax.nn.softmax(jnp.einsum("mqc,mkc->mqk", q, k) / math.sqrt(width))
-        h = nn.Dense(width, name="to_out_0")(jnp.einsum("mqk,mkc->mqc", weights, v))
+        h = nn.Dense(width, name="to_out.0")(jnp.einsum("mqk,mkc->mqc", weights, v))
         return x + h.reshape(x.shape)
-
-
-class Middle(nn.Module):
-    """The blocks at the lowest resolution."""
-
-    groups: int
-
-    @nn.compact
-    def __call__(self, x: Features) -> Features:
-        x = Resnet(x.shape[-1], self.groups, name="resnets_0")(x)
-        x = Attention(self.groups, name="attentions_0")(x)
-        return Resnet(x.shape[-1], self.groups, name="resnets_1")(x)
-
-
-class Level(nn.Module):
-    """Resnets at one resolution and the step to the next one: "down", "up", or "" for none."""
-
-    channels: int
-    layers: int
-    groups: int
-    step: str
-
-    @nn.compact
-    def __call__(self, x: Features) -> Features:
-        for layer in range(self.layers):
-            x = Resnet(self.channels, self.groups, name=f"resnets_{layer}")(x)
-        return Resample(self.step, name=f"{self.step}samplers_0")(x) if self.step else x
-
-
-class Resample(nn.Module):
-    """Twice the resolution ("up"), or half of it ("down"), for which zeros are added below and to the right alone."""
-
-    step: str
-
-    @nn.compact
-    def __call__(self, x: Features) -> Features:
-        if self.step == "up":
-            return nn.Conv(x.shape[-1], (3, 3), name="conv")(x.repeat(2, axis=1).repeat(2, axis=2))
-        return nn.Conv(x.shape[-1], (3, 3), (2, 2), padding=((0, 1), (0, 1)), name="conv")(x)
 
 
 class Half(nn.Module):
@@ -105,20 +81,34 @@ class Half(nn.Module):
     layers: int
     groups: int
     outputs: int
-    step: str
+    step: str  # "down" or "up", from each level to the next
 
     @nn.compact
     def __call__(self, x: Features) -> Features:
         x = nn.Conv(self.channels[0], (3, 3), name="conv_in")(x)
         if self.step == "up":
-            x = Middle(self.groups, name="mid_block")(x)
+            x = self._middle(x)
         for level, channels in enumerate(self.channels):
-            step = self.step if level < len(self.channels) - 1 else ""
-            x = Level(channels, self.layers, self.groups, step, name=f"{self.step}_blocks_{level}")(x)
+            name = f"{self.step}_blocks.{level}"
+            for layer in range(self.layers):
+                x = Resnet(channels, self.groups, name=f"{name}.resnets.{layer}")(x)
+            if level < len(self.channels) - 1:
+                x = self._resampled(x, f"{name}.{self.step}samplers.0.conv")
         if self.step == "down":
-            x = Middle(self.groups, name="mid_block")(x)
+            x = self._middle(x)
         x = nn.silu(_norm(self.groups, "conv_norm_out")(x))
         return nn.Conv(self.outputs, (3, 3), name="conv_out")(x)
+
+    def _middle(self, x: Features) -> Features:
+        x = Resnet(x.shape[-1], self.groups, name="mid_block.resnets.0")(x)
+        x = Attention(self.groups, name="mid_block.attentions.0")(x)
+        return Resnet(x.shape[-1], self.groups, name="mid_block.resnets.1")(x)
+
+    def _resampled(self, x: Features, name: str) -> Features:
+        if self.step == "up":
+            return nn.Conv(x.shape[-1], (3, 3), name=name)(x.repeat(2, axis=1).repeat(2, axis=2))
+        # Zeros are added below and to the right alone.
+        return nn.Conv(x.shape[-1], (3, 3), (2, 2), padding=((0, 1), (0, 1)), name=name)(x)
 
 
 class AutoencoderKL(nn.Module):
@@ -162,11 +152,11 @@ def load(path: str | os.PathLike) -> NetworkTokenizer:
       WeightsError: the file cannot be read, or its tensors are not exactly those of this network.
     """
     path = pathlib.Path(path)
-    tensors = current_names(read_tensors(path), path)
-    config = _checked_config(path)
-    groups, scale = config.get("norm_num_groups", GROUPS), float(config.get("scaling_factor", SCALE))
+    tensors = _current_names(read_tensors(path), path)
+    published = _groups_and_scale(path)
+    groups, scale = published or (GROUPS, SCALE)
     module = _sized(tensors, groups)
-    if (not config and module.channels != CHANNELS) or any(c % groups for c in module.channels):
+    if (not published and module.channels != CHANNELS) or any(c % groups for c in module.channels):
         raise WeightsError(
             f"{path}: levels of {module.channels} channels, {groups} groups: not the published network; "
             "put the config.json of its diffusers AutoencoderKL, with norm_num_groups and scaling_factor, beside it"
@@ -197,19 +187,17 @@ def _sized(tensors: dict[str, np.ndarray], groups: int) -> AutoencoderKL:
 
     levels = listed("encoder.down_blocks.{}.resnets.0.conv1.weight")
     layers = len(listed("encoder.down_blocks.0.resnets.{}.conv1.weight"))
-    latent = tensors.get("post_quant_conv.bias")
-    if not levels or any(first.ndim != 4 or not first.size for first in levels):
-        return AutoencoderKL()
-    if latent is None or latent.ndim != 1:
+    latent = tensors.get("post_quant_conv.bias", np.zeros(()))
+    if not levels or latent.ndim != 1 or any(first.ndim != 4 or not first.size for first in levels):
         return AutoencoderKL()
     return AutoencoderKL(tuple(len(first) for first in levels), layers, len(latent), groups)
 
 
-def _checked_config(weights: pathlib.Path) -> dict[str, Any]:
-    """Returns the published configuration beside the weights; nothing if there is none of this network."""
+def _groups_and_scale(weights: pathlib.Path) -> tuple[int, float] | None:
+    """Reads them from the published configuration beside the weights; None if there is none of this network."""
     config, path = published_config(weights), weights.with_name("config.json")
     if config.get("_class_name") != "AutoencoderKL":
-        return {}
+        return None
     for name, expected in (("act_fn", "silu"), ("shift_factor", None)):
         if config.get(name, expected) != expected:
             raise WeightsError(f"{path}: {name}={config[name]!r}, expected {expected!r}, Stable Diffusion's")
@@ -217,4 +205,32 @@ def _checked_config(weights: pathlib.Path) -> dict[str, Any]:
     if type(groups) is not int or groups < 1 or type(scale) not in (int, float) or not 0 < scale < math.inf:
         found = f"norm_num_groups={groups!r}, scaling_factor={scale!r}"
         raise WeightsError(f"{path}: {found}: expected two positive numbers")
-    return config
+    return groups, float(scale)
+
+
+def _current_names(tensors: dict[str, np.ndarray], path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Renames the VAE's tensors as in current diffusers. Names of no known layout stay as they are.
+
+    current diffusers       encoder.down_blocks.0.resnets.1.conv1, mid_block.attentions.0.to_q (C, C)
+    diffusers before 0.15   the same, but mid_block.attentions.0.query
+    CompVis / LDM           encoder.down.0.block.1.conv1, mid.attn_1.q (C, C, 1, 1), levels of the decoder from the image
+                            inwards; in a whole Stable Diffusion checkpoint below first_stage_model, beside other networks
+    """
+    inside = [name for name in tensors if name.startswith(CHECKPOINT_PREFIX)]
+    if inside:
+        tensors = {name.removeprefix(CHECKPOINT_PREFIX): tensors[name] for name in inside}
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(NOT_THE_VAE)}
+    levels = [match[1] for name in tensors if (match := re.match(r"decoder\.up\.(\d{1,3})\.", name))]
+    last = max(map(int, levels), default=0)
+    found: dict[str, np.ndarray] = {}
+    for name, tensor in tensors.items():
+        current = re.sub(r"^decoder\.up\.(\d{1,3})\.", lambda m: f"decoder.up.{last - int(m[1])}.", name)
+        for old, new in RENAMED:
+            current = re.sub(old, new, current)
+        if current in found:
+            raise WeightsError(f"{path}: two tensors for {current}: it mixes layouts of the VAE")
+        # The LDM layout writes the projections of attention as convolutions of one pixel.
+        if ".attentions." in current and tensor.ndim == 4 and tensor.shape[2:] == (1, 1):
+            tensor = tensor[:, :, 0, 0]
+        found[current] = tensor
+    return found

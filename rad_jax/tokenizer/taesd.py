@@ -2,8 +2,12 @@
 
 Its latents are the scaled latents of ``sd_vae``, so its own scale is 1, and it decodes what ``sd_vae`` encoded. Encoder and
 decoder have 1.22 M parameters each, in convolutions with ReLU.
+
+On 8 frames of 256 x 256, XLA counts 2.8e11 operations for its decoder and 4.9e12, 17 times as many, for that of Stable
+Diffusion's VAE. Times on a CPU of two cores had the same ratio.
 """
 
+import dataclasses
 import os
 import re
 
@@ -12,9 +16,11 @@ import numpy as np
 from flax import linen as nn
 
 from rad_jax.axes import Array, Float
-from rad_jax.tokenizer.base import TokenizerError
+from rad_jax.config import ConfigError
+from rad_jax.config.sections import TokenizerConfig
+from rad_jax.tokenizer.base import Tokenizer, TokenizerError
 from rad_jax.tokenizer.network import NetworkTokenizer
-from rad_jax.weights.tensors import read_tensors
+from rad_jax.weights.tensors import WeightsError, read_tensors
 
 NAME = "taesd"
 WIDTH, LATENT_CHANNELS, CELL = 64, 4, 8
@@ -71,9 +77,8 @@ class TAESD(nn.Module):
 
     def __call__(self, images: Features) -> Features:
         """Encodes (if it can) and decodes, which touches all parameters."""
-        return self.decode(
-            self.encode(images) if self.encodes else jnp.zeros((1, 1, 1, self.latent_channels))
-        )
+        nothing = jnp.zeros((1, 1, 1, self.latent_channels))
+        return self.decode(self.encode(images) if self.encodes else nothing)
 
     def encode(self, images: Features) -> Features:
         if not self.encodes:
@@ -104,6 +109,27 @@ def load(path: str | os.PathLike) -> NetworkTokenizer:
         channels=channels,
         pixels_at_once=PIXELS_AT_ONCE,
     )
+
+
+def open_preview(config: TokenizerConfig, tokenizer: Tokenizer) -> Tokenizer:
+    """``tokenizer``, decoding with TAESD if ``config.preview`` names its weights: for videos to look at.
+
+    Raises:
+      ConfigError: the file of TAESD cannot be used, or it decodes latents of another shape.
+    """
+    if not config.preview:
+        return tokenizer
+    try:
+        decoder = load(config.preview)
+    except WeightsError as error:
+        raise ConfigError(f"tokenizer.preview={config.preview}: {error}") from None
+    theirs, ours = ((one.channels, one.cell) for one in (decoder, tokenizer))
+    if theirs != ours:
+        raise ConfigError(
+            f"tokenizer.preview={config.preview}: decodes latents of {theirs[0]} channels, {theirs[1]} pixels a side; "
+            f"those of {config.name} have {ours[0]} and {ours[1]}"
+        )
+    return dataclasses.replace(tokenizer, decoder=decoder)
 
 
 def _current_names(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -22,7 +22,7 @@ from rad_jax.runs.stored_config import check_same_run, has_decayed
 from rad_jax.runs.trained_on import TrainedOn
 from rad_jax.runs.training_run import TrainingRun, open_training_run
 from rad_jax.tokenizer import Tokenizer
-from rad_jax.tokenizer.preview import open_preview
+from rad_jax.tokenizer.taesd import open_preview
 from rad_jax.training import sharding
 from rad_jax.training.log import Progress, Writer
 from rad_jax.training.samples import sample_frames

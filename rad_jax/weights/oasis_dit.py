@@ -82,8 +82,9 @@ def convert_oasis_dit(
     """
     prefix = _prefix(tensors)
     tensors = {name.removeprefix(prefix): array for name, array in tensors.items()}
+    tables = {name: tensors.pop(name) for name in list(tensors) if name.endswith(FREQUENCIES)}
     try:
-        config = _config(tensors)
+        config = _config(tensors, tables)
     except ConfigError as error:
         raise WeightsError(f"{where}: sizes that no model has: {error}") from None
     ours = parameter_shapes(config)
@@ -93,9 +94,8 @@ def convert_oasis_dit(
         for name, layers in theirs.items()
         for one in layers
     }
-    what = f"{where}, as the DiT of Open-Oasis"
-    found = match(tensors, shapes, what, ignore=lambda name: name.endswith(FREQUENCIES))
-    _check_frequencies(tensors, config, where)
+    found = match(tensors, shapes, f"{where}, as the DiT of Open-Oasis")
+    _check_frequencies(tables, config, where)
     named = {}
     for name, layers in theirs.items():
         kernels = [_kernel(found.pop(one), where) for one in layers]
@@ -103,7 +103,7 @@ def convert_oasis_dit(
     return config, named
 
 
-def _config(tensors: dict[str, np.ndarray]) -> ModelConfig:
+def _config(tensors: dict[str, np.ndarray], tables: dict[str, np.ndarray]) -> ModelConfig:
     """Reads the sizes from the tensors; for a missing tensor, that of the published model, so that `match` can name it."""
 
     def size(name: str, axis: int, published: str) -> int:
@@ -113,7 +113,7 @@ def _config(tensors: dict[str, np.ndarray]) -> ModelConfig:
     width = size(PATCHES, 0, "width")
     patch = size(PATCHES, 2, "patch")
     layers = {name.split(".")[1] for name in tensors if name.startswith("blocks.")}
-    head_widths = {_head_width(name, array) for name, array in tensors.items() if name.endswith(FREQUENCIES)}
+    head_widths = {max(table.size, 1) * (4 if _is_spatial(name) else 2) for name, table in tables.items()}
     if len(head_widths) > 1:
         raise ConfigError(f"{FREQUENCIES} are of heads of {sorted(head_widths)} features")
     return ModelConfig(
@@ -135,15 +135,9 @@ def _is_spatial(name: str) -> bool:
     return name.endswith(("s_attn." + FREQUENCIES, "spatial_" + FREQUENCIES))
 
 
-def _head_width(name: str, frequencies: np.ndarray) -> int:
-    return max(frequencies.size, 1) * (4 if _is_spatial(name) else 2)
-
-
-def _check_frequencies(tensors: dict[str, np.ndarray], config: ModelConfig, where: str) -> None:
+def _check_frequencies(tables: dict[str, np.ndarray], config: ModelConfig, where: str) -> None:
     """Raises WeightsError unless the tables are those that our model computes, as exactly as their type can hold them."""
-    for name, found in tensors.items():
-        if not name.endswith(FREQUENCIES):
-            continue
+    for name, found in tables.items():
         formula = spatial_frequencies if _is_spatial(name) else temporal_frequencies
         expected = formula(config.width // config.heads)
         exact = (expected.astype(dtype).astype(np.float64) for dtype in ("f4", "f2", jnp.bfloat16))

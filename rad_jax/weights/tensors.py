@@ -9,7 +9,7 @@ import json
 import os
 import pathlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ml_dtypes  # noqa: F401 (teaches NumPy the name bfloat16, which safetensors asks for)
@@ -52,18 +52,14 @@ def read_metadata(path: str | os.PathLike) -> dict[str, str]:
 
 
 def match(
-    tensors: Mapping[str, np.ndarray],
-    shapes: Mapping[str, tuple[int, ...]],
-    what: str,
-    ignore: Callable[[str], bool] = lambda name: False,
+    tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], what: str
 ) -> dict[str, np.ndarray]:
     """Returns exactly the tensors that ``shapes`` names, in its order.
 
     Args:
-      tensors: what a file holds.
+      tensors: what a file holds; each must be needed.
       shapes: what the model needs; each must exist with this shape and a floating-point type.
       what: where the tensors are from and what they are compared with; the error begins with it.
-      ignore: whether a tensor of this name may exist as well; it is left out.
 
     Raises:
       WeightsError: with the numbers of matching, missing, unexpected and wrongly shaped tensors, and the first names of each.
@@ -77,7 +73,7 @@ def match(
             problems["wrong"].append(
                 f"{_shown(name)}: {found.dtype}{list(found.shape)}, expected float32{list(shape)}"
             )
-    problems["unexpected"] = [_shown(name) for name in tensors if name not in shapes and not ignore(name)]
+    problems["unexpected"] = [_shown(name) for name in tensors if name not in shapes]
     if any(problems.values()):
         matching = len(shapes) - len(problems["missing"]) - len(problems["wrong"])
         counts = [f"{matching} of {len(shapes)} tensors match"]

@@ -1,12 +1,15 @@
 """Converts names and layouts of PyTorch's parameters to Linen's, for modules that have the same names in both.
 
-encoder.down_blocks.0.resnets.1.conv1.weight (O, I, h, w)   encoder/down_blocks_0/resnets_1/conv1/kernel (h, w, I, O)
-encoder.0.attn.qkv.weight (O, I)                            encoder_0/attn/qkv/kernel (I, O)
+encoder.down_blocks.0.resnets.1.conv1.weight (O, I, h, w)   encoder/down_blocks.0.resnets.1/conv1/kernel (h, w, I, O)
+encoder.0.attn.qkv.weight (O, I)                            encoder_0/attn.qkv/kernel (I, O)
 encoder.0.norm1.weight (C,)                                 encoder_0/norm1/scale (C,)
+
+A module may be named as several of PyTorch's, with dots, where only the innermost does something. What Linen numbers itself
+(`encoder_0`) is an entry of a list in PyTorch (`encoder.0`).
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -17,9 +20,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from rad_jax.weights.tensors import match
 
-# Permutations of a kernel's axes, by their number; vectors keep theirs.
+# The order in which PyTorch has the axes of a parameter of ours, by their number.
 TO_TORCH = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
-TO_LINEN = {1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}
 
 
 def fill(
@@ -27,7 +29,6 @@ def fill(
     inputs: tuple[tuple[int, ...], ...],
     tensors: Mapping[str, np.ndarray],
     what: str,
-    ignore: Callable[[str], bool] = lambda name: False,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Returns the parameters of ``module`` from PyTorch's tensors; each must exist with the right shape.
 
@@ -36,7 +37,6 @@ def fill(
       inputs: shapes of the module's arguments, which determine the shapes of its parameters.
       tensors: PyTorch's tensors by name.
       what: where the tensors are from and what they are compared with; the error begins with it.
-      ignore: whether a tensor of this name may exist as well; it is left out.
 
     Returns:
       The tree of float32 parameters, and the tensors that it was made of, as float32.
@@ -49,9 +49,11 @@ def fill(
     shapes = {
         _name(path): tuple(leaf.shape[axis] for axis in TO_TORCH[leaf.ndim]) for path, leaf in leaves.items()
     }
-    matching = match(tensors, shapes, what, ignore)
+    matching = match(tensors, shapes, what)
     used = {name: np.asarray(array, np.float32) for name, array in matching.items()}
-    tree = {path: used[_name(path)].transpose(TO_LINEN[leaf.ndim]) for path, leaf in leaves.items()}
+    tree = {
+        path: used[_name(path)].transpose(np.argsort(TO_TORCH[leaf.ndim])) for path, leaf in leaves.items()
+    }
     return unflatten_dict(jax.tree.map(np.ascontiguousarray, tree)), used
 
 

@@ -1,25 +1,14 @@
 """Drawings hold the colours of what they show, write names as they are, and leave matplotlib's settings alone."""
 
-import io
-
 import matplotlib
 import matplotlib.figure
 import matplotlib.text
 import numpy as np
 import pytest
-from PIL import Image
 
 from rad_jax.reports.figures import COLOURS, MEMORY_COLOURS, Line, Panel, curves, draw_panels, figure3
 from tests.reports.rooms import lone_model, rooms
-
-
-def pixels(png):
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
-
-
-def has_colour(picture, colour):
-    wanted = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
-    return np.any(np.all(picture == wanted, axis=-1))
+from tests.videos import has_colour, read_picture
 
 
 def figure3_of(*names):
@@ -29,19 +18,19 @@ def figure3_of(*names):
 
 def test_curves_have_every_kind_of_row():
     before = dict(matplotlib.rcParams)
-    picture = pixels(curves(rooms()[0]))
+    picture = read_picture(curves(rooms()[0]))
     assert dict(matplotlib.rcParams) == before
     for kind, colour in COLOURS.items():
         assert has_colour(picture, colour), kind
 
 
 def test_curves_of_a_single_frame_without_errors():
-    assert has_colour(pixels(curves(lone_model()[0])), COLOURS["model"])
+    assert has_colour(read_picture(curves(lone_model()[0])), COLOURS["model"])
 
 
 def test_figure_3_marks_the_start_of_the_window():
     for models in (2, 4):  # a part of a row, and more than a row of panels
-        picture = pixels(figure3_of(*map(str, range(models))))
+        picture = read_picture(figure3_of(*map(str, range(models))))
         assert has_colour(picture, "#d2335c")
         assert picture.shape[0] > (300 if models <= 3 else 600)
 

@@ -16,9 +16,8 @@ from safetensors.numpy import save_file
 
 from rad_jax import tokenizer as tokenizers
 from rad_jax.data import EpisodeSpec, write_split
-from rad_jax.tokenizer import Tokenizer, TokenizerError
+from rad_jax.tokenizer import TokenizerError
 from rad_jax.tokenizer.network import NetworkTokenizer
-from rad_jax.tokenizer.preview import PreviewTokenizer
 from tests.tokenizer.random_weights import save_sd_vae
 
 
@@ -88,7 +87,7 @@ def test_the_pieces_of_long_videos_share_one_program(vae, monkeypatch):
     from rad_jax.tokenizer import network
 
     sizes, apply = [], network._apply
-    monkeypatch.setattr(network, "_apply", lambda t, x, *rest: sizes.append(x.shape) or apply(t, x, *rest))
+    monkeypatch.setattr(network, "_apply", lambda *given: sizes.append(given[-1].shape) or apply(*given))
     for count in (11, 23, 37):
         vae.encode(images(count))
     assert set(sizes) == {(10, 8, 12, 3)} and len(sizes) == 2 + 3 + 4
@@ -107,7 +106,7 @@ def test_as_an_argument_its_weights_are_no_part_of_the_program(vae):
     x = jnp.asarray(images(2))
     held = sum(leaf.nbytes for leaf in jax.tree.leaves(vae))
     assert held > 5_000
-    for tokenizer in (vae, PreviewTokenizer(vae, vae)):
+    for tokenizer in (vae, dataclasses.replace(vae, decoder=vae)):
         assert constants(lambda t, x: t.decode(t.encode(x)), tokenizer, x) < 500
     assert constants(lambda x: vae.encode(x), x) > held / 4  # what is to be avoided
     found = jax.jit(lambda t, x: t.encode(x))(vae, x)
@@ -156,11 +155,7 @@ def test_neither_are_they_of_the_step_of_a_run_whose_data_are_images(tmp_path, t
 
 def test_a_preview_is_the_tokenizer_but_for_what_it_decodes(vae):
     other = dataclasses.replace(vae, name="other", scale=1.0, fingerprint="11")
-    preview = PreviewTokenizer(vae, other)
-    assert isinstance(preview, Tokenizer)
-    for name in ("name", "scale", "fingerprint"):
-        assert getattr(preview, name) == getattr(vae, name) != getattr(other, name)
-    assert preview.latent_shape(8, 12) == vae.latent_shape(8, 12)
+    preview = dataclasses.replace(vae, decoder=other)
     latents = vae.encode(images(2))
     np.testing.assert_array_equal(preview.encode(images(2)), latents)
     np.testing.assert_array_equal(preview.decode(latents), other.decode(latents))
@@ -181,10 +176,10 @@ def test_differentiates(vae):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda t: t.encode(jnp.zeros((9, 12, 3))), "images of 9 x 12 .* 2 pixels a side, which small"),
-        (lambda t: t.latent_shape(8, 13), "images of 8 x 13"),
+        (lambda t: t.encode(jnp.zeros((9, 12, 3))), "9 x 12 .* 2 pixels .* small"),
+        (lambda t: t.latent_shape(8, 13), "8 x 13"),
         (lambda t: t.encode(jnp.zeros((8, 12, 4))), r"not float32\[8, 12, 4\]"),
-        (lambda t: t.encode(jnp.zeros((8, 12, 3), jnp.uint8)), "floats in .0, 1."),
+        (lambda t: t.encode(jnp.zeros((8, 12, 3), jnp.uint8)), "uint8"),
         (lambda t: t.encode(jnp.zeros((12, 3))), r"not float32\[12, 3\]"),
         (lambda t: t.decode(jnp.zeros((4, 6, 3))), r"4 channels, not shape \[4, 6, 3\]"),
     ],
@@ -192,20 +187,6 @@ def test_differentiates(vae):
 def test_refuses_what_does_not_fit(vae, call, message):
     with pytest.raises(TokenizerError, match=message):
         call(vae)
-
-
-@pytest.mark.parametrize("name", ["sd_vae", "oasis_vae", "taesd"])
-def test_files_that_are_none_are_refused_in_one_or_two_lines(tmp_path, name):
-    for path, content in (
-        ("absent.safetensors", None),
-        ("text.safetensors", b"hello"),
-        ("pickle.pth", b"\x80\x02."),
-    ):
-        if content is not None:
-            (tmp_path / path).write_bytes(content)
-        with pytest.raises(TokenizerError) as info:
-            tokenizers.load(name, tmp_path / path)
-        assert path in str(info.value) and len(str(info.value).splitlines()) <= 2
 
 
 @pytest.mark.parametrize(
@@ -258,7 +239,7 @@ def test_eight_devices():
             found = pieces.encode(split)
             assert found.sharding.spec[0] == ("data", "fsdp"), found.sharding
             (copy,) = pieces._copies.values()
-            assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(copy.params)} == {8}
+            assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(copy)} == {8}
             np.testing.assert_allclose(found, alone, atol=1e-5)
         last = jax.device_put(x, jax.devices()[7])
         on_last = vae.encode(last)

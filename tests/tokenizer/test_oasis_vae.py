@@ -114,7 +114,7 @@ def test_only_images_of_its_size(vae):
         lambda: vae.encode(np.zeros((24, 32, 3), np.float32)),
         lambda: vae.decode(np.zeros((5, 3, 4), np.float32)),
     ):
-        with pytest.raises(TokenizerError, match="takes 24 x 40 and no other size"):
+        with pytest.raises(TokenizerError, match=r"oasis_vae .*24 x 40"):
             call()
 
 
@@ -125,11 +125,11 @@ def test_only_images_of_its_size(vae):
         ({"extra": torch.ones(1)}, CONFIG, "1 unexpected .extra"),
         ({"decoder.3.norm1.weight": torch.ones(64)}, CONFIG, "missing .decoder.3"),
         ({"quant_conv.weight": torch.ones(8, 16)}, CONFIG, "1 wrong .quant_conv.weight"),
-        ({}, CONFIG | {"enc_heads": 3}, "do not go with"),
-        ({}, CONFIG | {"input_width": 41}, "do not go with"),
-        ({}, CONFIG | {"input_width": "40"}, "expected four positive integers"),
-        ({}, {"input_width": 40}, "expected four positive integers"),
-        ({}, None, "put a config.json"),
+        ({}, CONFIG | {"enc_heads": 3}, r"\(3, 4\) heads"),
+        ({}, CONFIG | {"input_width": 41}, r"\(24, 41\)"),
+        ({}, CONFIG | {"input_width": "40"}, "config.json: .*'input_width': '40'"),
+        ({}, {"input_width": 40}, "config.json: .*'input_height': None"),
+        ({}, None, r"\(360, 640\).* config.json .*input_height"),
     ],
 )
 def test_other_weights_are_refused_in_one_or_two_lines(tmp_path, weights, change, config, message):

@@ -103,7 +103,7 @@ def test_shapes_for_any_leading_axes_and_jit(corrected, leading):
     ("call", "message"),
     [
         (lambda t: t.encode(jnp.zeros((20, 16, 3))), "20 x 16 .* 8 pixels"),
-        (lambda t: patch_pca.fit(pictures(), 8, 193), "1 .. 192 channels, not 193"),
+        (lambda t: patch_pca.fit(pictures(), 8, 193), "192 channels, .*193"),
         (lambda t: patch_pca.fit(pictures(), 5, 4), "patches of 5"),
         (lambda t: patch_pca.fit(pictures() / 255, 8, 4), "uint8"),
         (lambda t: patch_pca.fit(pictures()[:0], 8, 4), "uint8 frames"),
@@ -131,13 +131,13 @@ def test_saved_and_loaded_is_the_same(tmp_path, corrected, with_decoder):
 
 def test_loading_by_name(tmp_path):
     patch_pca.fit(pictures(), 8, 5).save(tmp_path / "t.npz")
-    with pytest.raises(TokenizerError, match="no tokenizer is named 'pach_pca'; there are: patch_pca"):
+    with pytest.raises(TokenizerError, match=r"'pach_pca'.* patch_pca"):
         tokenizer.load("pach_pca", tmp_path / "t.npz")
-    with pytest.raises(TokenizerError, match="needs the path"):
+    with pytest.raises(TokenizerError, match=r"tokenizer.path"):
         tokenizer.load("patch_pca")
     with pytest.raises(TokenizerError, match=r"absent\.npz; .*python -m data_prep.fit_tokenizer"):
         tokenizer.load("patch_pca", tmp_path / "absent.npz")
-    with pytest.raises(TokenizerError, match="expected 000000000000; use the tokenizer"):
+    with pytest.raises(TokenizerError, match=r"t.npz .*000000000000"):
         tokenizer.load("patch_pca", tmp_path / "t.npz", fingerprint="0" * 64)
 
 
@@ -191,7 +191,7 @@ def claimed(path):
 def test_a_small_file_of_large_arrays_is_refused_before_they_are_made(tmp_path, write, monkeypatch):
     write(tmp_path / "t.npz")
     monkeypatch.setattr(np, "load", None)
-    with pytest.raises(TokenizerError, match=r"array 'mean.npy' of .* bytes is larger than the file"):
+    with pytest.raises(TokenizerError, match=r"t\.npz .*'mean\.npy' of .* bytes"):
         patch_pca.load(tmp_path / "t.npz")
 
 

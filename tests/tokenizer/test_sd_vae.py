@@ -150,13 +150,13 @@ def without(name):
         (lambda t: t | to_old(t), {}, "two tensors for decoder.mid_block.attentions.0.to_"),
         (lambda t: {"a.weight": torch.ones(2)}, {}, "0 of 248 tensors match; 248 missing"),
         (lambda t: t | {"conv.bias": torch.full((2,), np.nan)}, {}, "NaN"),
-        (lambda t: t, None, "put the config.json"),
+        (lambda t: t, None, r"\(16, 32, 32\) .* config.json .*norm_num_groups"),
         (lambda t: t, {"norm_num_groups": 5}, "5 groups"),
         (lambda t: t, {"norm_num_groups": "8"}, "norm_num_groups='8'"),
         (lambda t: t, {"scaling_factor": 0}, "scaling_factor=0"),
         (lambda t: t, {"act_fn": "relu"}, "act_fn='relu'"),
         (lambda t: t, {"shift_factor": 0.1}, "shift_factor=0.1"),
-        (lambda t: t, {"_class_name": "AutoencoderTiny"}, "put the config.json"),
+        (lambda t: t, {"_class_name": "AutoencoderTiny"}, r"\(16, 32, 32\) .*config.json"),
     ],
 )
 def test_other_weights_are_refused_in_one_or_two_lines(tmp_path, published, change, config, message):
@@ -172,5 +172,5 @@ def test_other_weights_are_refused_in_one_or_two_lines(tmp_path, published, chan
 def test_a_config_that_cannot_be_read_is_named(tmp_path, published, text):
     path = save(tmp_path, published[0].state_dict())
     (tmp_path / "config.json").write_text(text)
-    with pytest.raises(TokenizerError, match=r"config.json cannot be read"):
+    with pytest.raises(TokenizerError, match=r"config\.json"):
         tokenizers.load("sd_vae", path)

@@ -41,7 +41,7 @@ def test_the_decoder_alone_in_the_layout_of_its_author(tmp_path, published):
     latents = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
     np.testing.assert_array_equal(alone.decode(latents), whole.decode(latents))
     assert alone.fingerprint != whole.fingerprint
-    with pytest.raises(TokenizerError, match="decoder alone"):
+    with pytest.raises(TokenizerError, match=r"TAESD.*encode"):
         alone.encode(images(16, 16, 3))
 
 

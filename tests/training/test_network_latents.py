@@ -20,7 +20,7 @@ from rad_jax.rollout import video
 from rad_jax.runs import stored_config
 from rad_jax.runs.export import export, load_pretrained
 from rad_jax.runs.training_run import open_training_run
-from rad_jax.tokenizer.preview import open_preview
+from rad_jax.tokenizer.taesd import open_preview
 from rad_jax.training import samples, sharding
 from rad_jax.training.log import Writer
 from tests.tokenizer.random_weights import save_sd_vae, save_taesd

@@ -16,7 +16,7 @@ from rad_jax.weights.oasis_dit import convert_oasis_dit
 from tests.weights import oasis_torch
 
 torch = oasis_torch.torch
-LATENT, BATCH, FRAMES, STEPS, WINDOW = (4, 6, 16), 2, 5, 10, 5
+LATENT, BATCH, FRAMES, STEPS, WINDOW = (4, 6, 16), 2, 4, 5, 5
 
 
 def test_levels_are_those_of_torch_linspace_for_every_number_of_steps():
