@@ -1,9 +1,30 @@
-"""Metrics of images, of which LPIPS needs weights. How they are averaged: ``rad_jax.reports.statistics``.
+"""Image metrics, of which LPIPS needs weights, and the memory metrics, which need none.
 
-Those that tell a model that forgot from one that drifted: ``rad_jax.metrics.forgetting``.
+How they are averaged: ``rad_jax.reports.statistics``.
 """
 
+from rad_jax.metrics.forgetting import (
+    coarse_psnr,
+    frame_change,
+    histogram_intersection,
+    horizontal_shift,
+    laplacian_energy,
+    nearest_frame,
+)
 from rad_jax.metrics.image import ImageError, psnr, ssim
 from rad_jax.metrics.lpips import Lpips, load_lpips, lpips
 
-__all__ = ["ImageError", "Lpips", "load_lpips", "lpips", "psnr", "ssim"]
+__all__ = [
+    "ImageError",
+    "Lpips",
+    "coarse_psnr",
+    "frame_change",
+    "histogram_intersection",
+    "horizontal_shift",
+    "laplacian_energy",
+    "load_lpips",
+    "lpips",
+    "nearest_frame",
+    "psnr",
+    "ssim",
+]

@@ -6,8 +6,8 @@ import weakref
 import numpy as np
 import pytest
 
+from rad_jax import metrics
 from rad_jax.evaluation.scores import ScoreError, floors, score_clips
-from rad_jax.metrics import forgetting, psnr, ssim
 from rad_jax.metrics import video as video_metrics
 from rad_jax.metrics.video import score_video
 from rad_jax.rollout.predict import Clip
@@ -42,22 +42,22 @@ def test_score_video_is_frame_by_frame():
     score = score_video(prediction, truth)
     clipped = np.clip(prediction, 0, 1)
     pairs = {
-        "psnr": psnr,
-        "ssim": ssim,
-        "psnr_coarse": forgetting.coarse_psnr,
-        "histogram_intersection": forgetting.histogram_intersection,
+        "psnr": metrics.psnr,
+        "ssim": metrics.ssim,
+        "psnr_coarse": metrics.coarse_psnr,
+        "histogram_intersection": metrics.histogram_intersection,
     }
     for name, metric in pairs.items():
         np.testing.assert_allclose(score.frames[name], metric(clipped, truth), rtol=1e-4, atol=1e-5)
         assert score.video[name] == pytest.approx(score.frames[name].mean())
-    sharpness = forgetting.laplacian_energy(clipped) / forgetting.laplacian_energy(truth)
+    sharpness = metrics.laplacian_energy(clipped) / metrics.laplacian_energy(truth)
     assert score.video["sharpness"] == pytest.approx(float(np.median(sharpness)), rel=1e-5)
-    turns = [np.asarray(forgetting.horizontal_shift(v[:-1], v[1:])) for v in (clipped, truth)]
+    turns = [np.asarray(metrics.horizontal_shift(v[:-1], v[1:])) for v in (clipped, truth)]
     np.testing.assert_array_equal(score.frames["yaw_error"][1:], np.abs(turns[0] - turns[1]))
     assert np.isnan(score.frames["yaw_error"][0]) and np.isnan(score.frames["motion"][0])
     change = [np.abs(np.diff(v, axis=0)).mean() for v in (clipped, truth)]
     assert score.video["motion"] == pytest.approx(change[0] / change[1], rel=1e-5)
-    late = np.abs(forgetting.nearest_frame(clipped, truth) - np.arange(len(truth)))
+    late = np.abs(metrics.nearest_frame(clipped, truth) - np.arange(len(truth)))
     assert score.video["retrieval_error"] == np.median(late)
 
 

@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from rad_jax.metrics import ImageError
-from rad_jax.metrics.forgetting import (
+from rad_jax.metrics import (
+    ImageError,
     coarse_psnr,
     frame_change,
     histogram_intersection,
     horizontal_shift,
     laplacian_energy,
     nearest_frame,
+    psnr,
 )
 from rad_jax.metrics.video import score_video
 
@@ -52,6 +53,12 @@ def test_coarse_psnr_is_a_blur_and_a_decimation(size, factor):
     assert float(coarse_psnr(a, b)) == pytest.approx(expected, abs=1e-3)
 
 
+def test_coarse_psnr_forgives_a_small_shift():
+    truth = walk(panorama(0, 1), [0, 8])
+    late = walk(panorama(0, 1), [2, 10])
+    assert np.all(coarse_psnr(late, truth) > psnr(late, truth) + 5)
+
+
 def test_coarse_psnr_refuses_tiny_images():
     with pytest.raises(ImageError, match="7 x 9 pixels: PSNR at 1/8 needs at least 8"):
         coarse_psnr(images(0, 7, 9, 3), images(1, 7, 9, 3))
@@ -84,7 +91,7 @@ def test_frame_change():
     np.testing.assert_allclose(frame_change(a, b), np.abs(a - b).mean(axis=(1, 2, 3)), rtol=1e-5)
 
 
-@pytest.mark.parametrize("shift", [7, -24, 24])
+@pytest.mark.parametrize("shift", [0, 1, -1, 7, -24, 24])
 def test_horizontal_shift_finds_the_shift(shift):
     room = panorama(3, 4) + 0.02 * images(5, 64, 256, 3)
     before, after = walk(room, [100, 100 - shift])
