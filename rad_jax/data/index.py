@@ -12,20 +12,19 @@ of an unfinished split, which consists of the same parts, is a `DataError` that 
 
 import contextlib
 import os
-import reprlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rad_jax.data.spec import DataError, EpisodeSpec, check_file_name, check_name
-from rad_jax.files import FileLock, Locked, read_json, remove_temporaries, write_json
+from rad_jax.files import FileLock, Locked, remove_temporaries, write_json
+from rad_jax.files.json_files import check_form, read_json
 
 FILE = "index.json"
 LOCK = ".lock"
 FORMAT = 1
 PATIENCE = 60.0  # seconds: changing the index takes one or two
 
-# Forms of JSON values: a type (int: a whole number), [form of the items], (form of each item), {key: form}, {"*": of all}.
 _ARRAYS = {"*": ([int], str)}
 SCHEMA = {"name": str, "chunk": int, "arrays": _ARRAYS, "statics": _ARRAYS}
 SHARD = {"file": str, "records": int, "bytes": int, "sha256": str}
@@ -38,44 +37,19 @@ _SPLIT = {
     "shards": [SHARD],
     "episodes": [{"shard": int, **EPISODE}],
 }
-_MOST = 2**53
 
 
 def read_form(path: Path, form: dict[str, Any], remedy: str) -> dict[str, Any]:
-    """Returns the content of a JSON file.
+    """Returns the content of a JSON file that has a form of `rad_jax.files.json_files`.
 
     Raises:
       FileNotFoundError: there is no such file.
-      DataError: it is no JSON, or a field is missing, of another type than `form` says, or a number outside 0 .. 2**53.
+      DataError: it is no JSON, or of another form.
     """
     try:
-        content = read_json(path)
-        _check_form("", content, form)
+        return read_json(path, form)
     except ValueError as error:
         raise DataError(f"{path} is damaged ({error}): {remedy}") from error
-    return content
-
-
-def _check_form(where: str, value: Any, form: Any) -> None:
-    """Raises ValueError, naming the field below `where`, unless a value has a form."""
-    if form is object:
-        return
-    pair = isinstance(form, tuple)
-    kind = form if isinstance(form, type) else list if pair else type(form)
-    fits = type(value) is kind and (kind is not int or 0 <= value <= _MOST)
-    if not fits or (pair and len(value) != len(form)):
-        expected = {int: f"a whole number from 0 to {_MOST}", str: "text", list: "a list", dict: "an object"}
-        words = f"{len(form)} values" if pair else expected[kind]
-        raise ValueError(f"{where or 'its content'} is {reprlib.repr(value)}, expected {words}")
-    if kind is list:
-        for number, item in enumerate(value):
-            _check_form(f"{where}[{number}]", item, form[number if pair else 0])
-    elif isinstance(form, dict):
-        for key, inner in (dict.fromkeys(value, form["*"]) if "*" in form else form).items():
-            field = f"{where}.{ascii(key)[1:-1]}".removeprefix(".")
-            if key not in value:
-                raise ValueError(f"{field} is missing")
-            _check_form(field, value[key], inner)
 
 
 def load_index(directory: str | os.PathLike) -> dict[str, Any] | None:
@@ -93,9 +67,9 @@ def load_index(directory: str | os.PathLike) -> dict[str, Any] | None:
     if (found := index["format"]) != FORMAT:
         raise DataError(f"{path} has format {found}, expected {FORMAT}: write the data set again")
     try:
-        _check_form("", index, {**SCHEMA, "tokenizer": object, "splits": {"*": _SPLIT}})
+        check_form(index, {**SCHEMA, "tokenizer": object, "splits": {"*": _SPLIT}})
         if index["tokenizer"] is not None:
-            _check_form("tokenizer", index["tokenizer"], TOKENIZER)
+            check_form(index["tokenizer"], TOKENIZER, "tokenizer")
         for split in index["splits"]:
             _check_split(index, split)
     except ValueError as error:

@@ -19,7 +19,7 @@ from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from rad_jax.arrays import apply_in_chunks, fingerprint
 from rad_jax.axes import Array, Float, PyTree
-from rad_jax.files import read_json
+from rad_jax.files.json_files import read_json
 from rad_jax.tokenizer.base import Tokenizer, Unchecked
 from rad_jax.weights import torch_layout
 from rad_jax.weights.tensors import WeightsError

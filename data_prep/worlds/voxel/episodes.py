@@ -32,7 +32,8 @@ from data_prep.worlds.voxel.protocols import Walk
 from data_prep.worlds.voxel.recipe import Recipe
 from rad_jax.data import DataError
 from rad_jax.data.shards import refuse_change
-from rad_jax.files import FileLock, Locked, read_json, remove_temporaries, replacing, write_bytes, write_json
+from rad_jax.files import FileLock, Locked, remove_temporaries, replacing, write_bytes, write_json
+from rad_jax.files.json_files import read_json
 
 _LAMBDA = 118  # FFmpeg's unit of quality per step of the quantiser
 _KEYFRAMES = 20  # frames from one keyframe to the next

@@ -24,7 +24,6 @@ from rad_jax.errors import UserError
 
 _CANNOT_LOCK = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 _POLL_SECONDS = 0.05
-_LARGEST_JSON = 2**30
 _warned_devices: set[int] = set()  # file systems about which this process has warned
 
 
@@ -79,25 +78,6 @@ def write_bytes(path: Path | str, data: bytes) -> None:
 def write_json(path: Path | str, content: Any) -> None:
     """Writes a JSON file as `write_bytes` does."""
     write_bytes(path, json.dumps(content, indent=1).encode())
-
-
-def read_json(path: Path | str) -> Any:
-    """Returns what a JSON file says.
-
-    Raises:
-      OSError: it cannot be opened or read.
-      ValueError: it is no JSON in UTF-8, has NaN or an infinity, is nested too deeply, or is larger than 1 GiB.
-    """
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is no number")
-
-    if (size := os.stat(path).st_size) > _LARGEST_JSON:
-        raise ValueError(f"{size} bytes, expected at most {_LARGEST_JSON}")
-    try:
-        return json.loads(Path(path).read_bytes().decode("utf-8"), parse_constant=refuse)
-    except (RecursionError, MemoryError) as error:
-        raise ValueError(f"nested too deeply or too large ({type(error).__name__})") from None
 
 
 def remove_temporaries(directory: Path, name: str) -> None:
