@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rad_jax.comparison.costs import Costs
 from rad_jax.comparison.runs import Comparison
+from rad_jax.evaluation.scores import EMPTIED
 from rad_jax.reports.figures import COLOURS, MEMORY_COLOURS
 from rad_jax.reports.statistics import Scores
-from rad_jax.reports.tables import Column, Head, Table, difference, measured, memory_columns
+from rad_jax.reports.tables import Column, Head, Table, cost_columns, difference, measured, memory_columns
 from rad_jax.reports.text import convention
 
 SCORES = ("psnr", "ssim", "lpips")
@@ -35,10 +36,17 @@ def make_tables(comparison: Comparison, sets: Sequence[Scores], costs: Mapping[s
 
 
 def score_table(comparison: Comparison, scores: Scores) -> Table:
-    """Table 1: every variant, floors, ceilings and the oracle, and the difference of each to the model without memory."""
+    """Table 1: every variant, floors, ceilings and the oracle, their differences to the model without memory, and costs."""
     heads, other = _heads(comparison, scores), comparison.baseline.name if comparison.baseline else ""
-    columns = _compared(scores, [(head.name, other) for head in heads], other)
-    return _table(comparison, scores, "table1", "Table 1:", heads, columns)
+    names = [head.name for head in heads]
+    emptied = [scores.rows.get(f"{name}, {EMPTIED}") for name in names]
+    columns = [
+        *_compared(scores, [(name, other) for name in names], other),
+        Column("PSNR, dB", [row and row["mean"]["psnr"] for row in emptied], note=EMPTIED),
+        *cost_columns(scores, names),
+    ]
+    about = "Memory emptied: the same weights, their memory emptied before the first prediction."
+    return _table(comparison, scores, "table1", "Table 1:", heads, columns, about)
 
 
 def memory_table(comparison: Comparison, scores: Scores) -> Table:
@@ -152,10 +160,13 @@ def _heads(comparison: Comparison, scores: Scores) -> list[Head]:
     """Heads of the variants, then of the rows that are no runs, which say what kind of row each is."""
     colours = {run.name: MEMORY_COLOURS[run.memory] for run in comparison.variants}
     heads = []
-    for name in [*colours, *(name for name in scores.rows if not comparison.run(name))]:
+    others = [
+        name for name, row in scores.rows.items() if row["kind"] not in ("model", "baseline", "emptied")
+    ]
+    for name in [*colours, *others]:
         kind, note = scores.rows[name]["kind"], scores.rows[name]["note"]
         colour = colours.get(name, COLOURS[kind])
-        heads.append(Head(name, KINDS.get(kind, kind), note if kind == "oracle" else "", colour))
+        heads.append(Head(name, KINDS.get(kind, kind), note if kind in ("oracle", "floor") else "", colour))
     return heads
 
 

@@ -26,10 +26,10 @@ def condition_dim(spec: EpisodeSpec, config: DataConfig) -> int:
     Raises:
       DataError: the data set lacks the actions, the pose, or the names of their entries.
     """
-    actions = len(_columns(spec, "actions", "actions", config))
+    actions = len(_columns(spec, "actions", "actions", config.condition))
     if config.condition == "action":
         return actions
-    return actions + len(_position(spec, config)[0]) + 2 * config.heading_harmonics
+    return actions + len(_position(spec)[0]) + 2 * config.heading_harmonics
 
 
 def condition_arrays(config: DataConfig) -> tuple[str, ...]:
@@ -53,19 +53,36 @@ def condition_features(
     actions[..., 0, :] = 0
     if config.condition == "action":
         return actions
-    pose = np.asarray(arrays["pose"], np.float64)
-    columns, factors = _position(spec, config)
+    position, heading = pose_features(spec, arrays["pose"], config.heading_harmonics)
+    return np.concatenate([actions, position, heading], axis=-1, dtype=np.float32)
+
+
+def has_pose(spec: EpisodeSpec) -> bool:
+    """Whether a data set says where its frames were seen from."""
+    return "pose" in spec.arrays and {"pose", "pose_scale"} <= spec.info.keys()
+
+
+def pose_features(
+    spec: EpisodeSpec, pose: Float[np.ndarray, "*b t p"], harmonics: int = 1
+) -> tuple[Float[np.ndarray, "*b t _"], Float[np.ndarray, "*b t _"]]:
+    """The scaled position, and the heading as cos(k h), sin(k h) for k = 1..harmonics, both float64.
+
+    Raises:
+      DataError: see `condition_dim`.
+    """
+    pose = np.asarray(pose, np.float64)
+    columns, factors = _position(spec)
     cos, sin = (pose[..., spec.info["pose"].index(name), None] for name in _HEADING)
-    angles = np.arctan2(sin, cos) * np.arange(1, config.heading_harmonics + 1)
+    angles = np.arctan2(sin, cos) * np.arange(1, harmonics + 1)
     heading = np.stack([np.cos(angles), np.sin(angles)], axis=-1).reshape(*angles.shape[:-1], -1)
-    return np.concatenate([actions, pose[..., columns] * factors, heading], axis=-1, dtype=np.float32)
+    return pose[..., columns] * factors, heading
 
 
-def _columns(spec: EpisodeSpec, array: str, key: str, config: DataConfig) -> list:
+def _columns(spec: EpisodeSpec, array: str, key: str, condition: str = "action+pose") -> list:
     """Returns info[key]. Raises DataError unless it is a list with one entry per column of a per-frame vector."""
     if array not in spec.arrays:
         raise DataError(
-            f"data set {spec.name!r} has no array {array!r}, which data.condition={config.condition} needs"
+            f"data set {spec.name!r} has no array {array!r}, which data.condition={condition} needs"
         )
     shape, names = spec.arrays[array][0], spec.info.get(key)
     if not isinstance(names, list) or (len(names),) != shape:
@@ -74,10 +91,10 @@ def _columns(spec: EpisodeSpec, array: str, key: str, config: DataConfig) -> lis
     return names
 
 
-def _position(spec: EpisodeSpec, config: DataConfig) -> tuple[list[int], np.ndarray]:
+def _position(spec: EpisodeSpec) -> tuple[list[int], np.ndarray]:
     """Returns the columns of "pose" that are positions, and the scale of each."""
-    names = _columns(spec, "pose", "pose", config)
-    factors = np.asarray(_columns(spec, "pose", "pose_scale", config), np.float64)
+    names = _columns(spec, "pose", "pose")
+    factors = np.asarray(_columns(spec, "pose", "pose_scale"), np.float64)
     if not set(_HEADING) <= set(names):
         found = f"info['pose'] is {names!r}"
         raise DataError(f"data set {spec.name!r}: {found}, expected 'cos' and 'sin' among them")

@@ -30,7 +30,16 @@ from rad_jax.reports.episodes import EpisodeFrames
 from rad_jax.reports.figures import COLOURS, curves
 from rad_jax.reports.page import Drawing, write_page
 from rad_jax.reports.statistics import Scores
-from rad_jax.reports.tables import Column, Head, Table, difference, measured, memory_columns, to_text
+from rad_jax.reports.tables import (
+    Column,
+    Head,
+    Table,
+    cost_columns,
+    difference,
+    measured,
+    memory_columns,
+    to_text,
+)
 from rad_jax.reports.text import EXACT_DB, METRICS, cards, convention, verdict
 from rad_jax.rollout.predict import read_clip
 from rad_jax.runs.datasets import open_sets
@@ -143,6 +152,7 @@ def report_tables(scores: Scores, model: str) -> list[Table]:
         difference(scores, "psnr", [(name, model) for name in names], model),
         *(measured(scores, metric, names, note=METRICS[metric].best) for metric in ("ssim", "lpips")),
         Column("PSNR, dB", pooled, METRICS["psnr"].digits, note="pooled"),
+        *cost_columns(scores, names),
     ]
     coarse = scores.metrics_spec["psnr_coarse"]
     caption = (

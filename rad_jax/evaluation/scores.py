@@ -13,19 +13,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rad_jax.axes import Float
+from rad_jax.axes import Float, Int
 from rad_jax.config import Config
 from rad_jax.data import Episodes
+from rad_jax.data.condition import has_pose
 from rad_jax.errors import UserError
 from rad_jax.media import to_uint8
 from rad_jax.metrics.forgetting import HISTOGRAM_BINS, decimation
 from rad_jax.metrics.image import PSNR_CAP_DB, SSIM_K, SSIM_SIGMA, SSIM_WINDOW
 from rad_jax.metrics.lpips import VERSION as LPIPS_VERSION
 from rad_jax.metrics.lpips import Lpips
-from rad_jax.metrics.video import REDUCTION, Video, VideoScore, score_video, steps, unit_range
-from rad_jax.rollout.predict import Clip, Span, predict_each, read_clip, span_of
+from rad_jax.metrics.video import REDUCTION, Video, VideoScore, score_video, steps
+from rad_jax.rollout.predict import Clip, Predicted, Span, predict_each, read_clip, span_of
 from rad_jax.runs.restore import TrainedModel
-from rad_jax.tokenizer import Tokenizer
 
 # Index, clip, and by row the predicted frames, uint8 or floats that are clipped to [0, 1]. Whatever makes and takes them keeps
 # no reference to a clip while the next one is made: it uses `map`, not loop variables.
@@ -38,25 +38,21 @@ class ScoreError(UserError, ValueError):
     """A prediction that cannot be scored against the truth."""
 
 
+# What stands behind the name of a model, in the rows that it fills beside its own.
+EMPTIED = "memory emptied"
+LOOKED_UP = "nearest earlier view by its tokens"
+
+
 class Predictor(NamedTuple):
     """What stands behind a row of the tables.
 
     Attributes:
-        kind: "model", "floor", "ceiling" (tokenizer round trip) or "oracle" (perfect map).
+        kind: "model", "emptied" (a model that lost its memory), "floor", "ceiling" (the tokenizer) or "oracle" (perfect map).
         note: a few words that the report shows below the name.
     """
 
     kind: str
     note: str = ""
-
-
-# Those that need no model.
-BOUNDS = {
-    "repeat last": Predictor("floor"),
-    "mean context": Predictor("floor"),
-    "tokenizer round trip": Predictor("ceiling"),
-    "perfect map": Predictor("oracle", "rendered from the nearest context position"),
-}
 
 
 def clip_count(episodes: Episodes, config: Config) -> int:
@@ -74,41 +70,42 @@ def spans_of(episodes: Episodes, config: Config) -> list[Span]:
 
 
 def model_predictions(trained: TrainedModel, padded: Span, episodes: Episodes) -> Iterator[Prediction]:
-    """What a model predicts, in a row of its name, for every clip of a set; ``padded``: see `predict_each`."""
-    config = trained.config
-    read = partial(read_clip, episodes, config=config, tokenizer=trained.tokenizer)
+    """What a model predicts for every clip of a set, in the rows of `model_rows`; ``padded``: see `predict_each`."""
+    config, tokenizer = trained.config, trained.tokenizer
+    read = partial(read_clip, episodes, config=config, tokenizer=tokenizer)
+    names = list(model_rows(config, trained.step, episodes))
 
-    def named(predicted: tuple[int, Clip, Video]) -> Prediction:
-        index, clip, frames = predicted
-        return index, clip, {config.name: frames}
+    def named(predicted: Predicted) -> Prediction:
+        index, clip, frames, forgotten = predicted
+        rows = {config.name: frames, EMPTIED: forgotten}
+        if LOOKED_UP in names:
+            wanted = np.asarray(tokenizer.encode(frames))
+            given = np.asarray(clip.encoded(tokenizer))[: clip.context]
+            found = nearest(wanted.reshape(len(wanted), -1), given.reshape(len(given), -1))
+            rows[LOOKED_UP] = clip.frames[found]
+        return index, clip, {name: rows[name] for name in names}
 
     spans, batch = spans_of(episodes, config), config.evaluate.batch
-    return map(named, predict_each(trained, trained.params, read, spans, batch, padded))
+    emptied = EMPTIED in names
+    return map(named, predict_each(trained, trained.params, read, spans, batch, padded, emptied))
 
 
-def bound_predictions(tokenizer: Tokenizer, config: Config, episodes: Episodes) -> Iterator[Prediction]:
-    """What `BOUNDS` predict for every clip of a set, as far as its data allow."""
-
-    def predict(index: int) -> Prediction:
-        clip = read_clip(episodes, index, config, tokenizer)
-        context, truth = np.split(clip.frames, [clip.context])
-        rows = floors(context, len(truth))
-        if "frames" in episodes.spec.arrays:  # else the truth is itself decoded by the tokenizer
-            latents = tokenizer.encode(truth.astype(np.float32) / 255)
-            rows["tokenizer round trip"] = np.asarray(tokenizer.decode(latents))
-        if "oracle" in episodes.spec.arrays:
-            oracle = episodes.read(index, clip.context, len(clip.frames), ["oracle"])
-            rows["perfect map"] = oracle["oracle"]
-        return index, clip, rows
-
-    return map(predict, range(clip_count(episodes, config)))
+def model_rows(config: Config, step: int, episodes: Episodes) -> dict[str, Predictor]:
+    """The rows that a model fills: its own; with the memory emptied, if it has one; and a look-up, where no pose is known."""
+    rows = {config.name: Predictor("model", f"{step:,} steps")}
+    if config.memory.kind != "none":
+        rows[EMPTIED] = Predictor(
+            "emptied", "the same weights, the memory emptied before the first prediction"
+        )
+    if not has_pose(episodes.spec):
+        rows[LOOKED_UP] = Predictor("floor", "the context frame whose tokens are nearest to those predicted")
+    return rows
 
 
-def floors(context: Video, frames: int) -> dict[str, Float[np.ndarray, "_ H W 3"]]:
-    """Trivial predictions of ``frames`` frames from the context alone, float32 in [0, 1]."""
-    context = unit_range(context)
-    predictions = {"repeat last": context[-1], "mean context": context.mean(axis=0)}
-    return {name: np.repeat(frame[None], frames, axis=0) for name, frame in predictions.items()}
+def nearest(wanted: Float[np.ndarray, "q f"], given: Float[np.ndarray, "keys f"]) -> Int[np.ndarray, " q"]:
+    """The index of the given vector that is nearest to each wanted one; of equally near ones the last."""
+    distances = np.square(wanted[:, None] - given[None]).sum(axis=-1)
+    return len(given) - 1 - distances[:, ::-1].argmin(axis=1)
 
 
 class ScoredClip(NamedTuple):

@@ -25,17 +25,17 @@ from rad_jax.config import Config
 from rad_jax.data import Episodes
 from rad_jax.data.index import FILE as INDEX
 from rad_jax.data.reader import frame_size
+from rad_jax.evaluation.bounds import BOUNDS, bound_predictions
 from rad_jax.evaluation.effective_attention import EffectiveAttention, of_clip
 from rad_jax.evaluation.scores import (
-    BOUNDS,
     Prediction,
     Predictor,
     TrueSteps,
-    bound_predictions,
     clip_count,
     convention,
     metrics_spec,
     model_predictions,
+    model_rows,
     score_clips,
     spans_of,
 )
@@ -43,6 +43,7 @@ from rad_jax.files import write_bytes
 from rad_jax.metrics.lpips import open_lpips
 from rad_jax.metrics.video import Video, VideoScore
 from rad_jax.reports.statistics import Scores, jsonable, summarise
+from rad_jax.rollout.costs import frame_flops, state_bytes
 from rad_jax.rollout.predict import longest, read_clip, truth_of
 from rad_jax.runs import manifest
 from rad_jax.runs.hardware import hardware
@@ -51,7 +52,7 @@ from rad_jax.runs.stored_config import read_config
 from rad_jax.runs.trained_on import check_evaluation_set
 from rad_jax.tokenizer import Tokenizer
 
-FORMAT = 4
+FORMAT = 5
 FOLDER = "scores"
 FIGURE3 = ".figure3"  # behind the name of a set
 
@@ -84,10 +85,15 @@ def score_run(
     # Clips of all sets are padded to one length, so that the rollout compiles once.
     padded = longest(span for episodes in sets.values() for span in spans_of(episodes, config))
     size = sum(leaf.size for leaf in jax.tree.leaves(trained.params))
-    about = {"steps": trained.step, "parameters": size}
-    predictors = {config.name: Predictor("model", f"{trained.step:,} steps")}
+    about = {
+        "steps": trained.step,
+        "parameters": size,
+        "state_bytes": state_bytes(config.model),
+        "frame_flops": frame_flops(config.model, config.diffusion, config.sample.steps, trained.params),
+    }
+    rows = partial(model_rows, config, trained.step)
     predict = partial(model_predictions, trained, padded)
-    _update(folder, sets, keys, predictors, predict, config, about, true_steps)
+    _update(folder, sets, keys, rows, predict, config, about, true_steps)
 
 
 def score_bounds(
@@ -100,7 +106,7 @@ def score_bounds(
     """Scores on evaluation sets what needs no run: floors, the tokenizer's round trip, and oracles. See `score_run`."""
     keys = bounds_keys(config, tokenizer.fingerprint, sets)
     predict = partial(bound_predictions, tokenizer, config)
-    _update(folder, sets, keys, BOUNDS, predict, config, {}, true_steps)
+    _update(folder, sets, keys, lambda episodes: BOUNDS, predict, config, {}, true_steps)
 
 
 def measure_figure3(trained: TrainedModel, workdir: Path, name: str, episodes: Episodes) -> None:
@@ -164,8 +170,10 @@ def read_set(name: str, episodes: Episodes, runs: Runs, bounds: Path) -> Scores:
     rows, about = {}, {}
     for row, (folder, kind) in runs.items():
         scores = read_scores(folder, name)
-        ((run, summary),) = scores.rows.items()
-        rows[row], about[row] = summary | {"kind": kind}, scores.about[run]
+        for index, (inner, summary) in enumerate(scores.rows.items()):
+            full = f"{row}, {inner}" if index else row  # the first one is the run's own
+            rows[full] = summary | ({} if index else {"kind": kind})
+            about[full] = scores.about[inner]
     protocol = str(episodes.spec.info.get("protocol", Scores.protocol))
     return dataclasses.replace(last, rows=rows | last.rows, about=about | last.about, protocol=protocol)
 
@@ -227,7 +235,7 @@ def _update(
     folder: Path,
     sets: Mapping[str, Episodes],
     keys: Mapping[str, Key],
-    predictors: Mapping[str, Predictor],
+    rows_of: Callable[[Episodes], Mapping[str, Predictor]],
     predict: Callable[[Episodes], Iterable[Prediction]],
     config: Config,
     about: Mapping[str, Any],
@@ -242,7 +250,7 @@ def _update(
         began = time.monotonic()
         weights = open_lpips(config.evaluate, frame_size(episodes))
         clips = score_clips(predict(episodes), weights, key.get("shown", 0), true_steps.setdefault(name, {}))
-        rows = {}
+        predictors, rows = rows_of(episodes), {}
         for row in clips[0].scores:
             scores = [clip.scores[row] for clip in clips]
             videos = [{"video": score.video, "frames": score.frames} for score in scores]

@@ -25,6 +25,7 @@ INK, SOFT, FAINT, GRID, FIELD = "#23262c", "#4a4f58", "#8a919c", "#e6e8ec", "#f1
 COLOURS = {
     "model": "#1d5fd1",
     "baseline": "#d9730d",
+    "emptied": "#b3307f",
     "floor": "#7a828e",
     "ceiling": "#1a8a55",
     "oracle": "#7c4bc4",

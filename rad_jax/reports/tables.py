@@ -143,6 +143,18 @@ def memory_columns(scores: Scores, names: Sequence[str]) -> list[Column]:
     return [measured(scores, metric, names, note=METRICS[metric].best) for metric in MEMORY_METRICS]
 
 
+def cost_columns(scores: Scores, names: Sequence[str]) -> list[Column]:
+    """What the models among some rows cost: bytes of the memory of a video, parameters, matrix products of a frame."""
+    about = [scores.about.get(name, {}) for name in names]
+    units = (("state_bytes", 2**10), ("parameters", 1e6), ("frame_flops", 1e9))
+    state, parameters, flops = ([a.get(key) and a[key] / unit for a in about] for key, unit in units)
+    return [
+        Column("memory of a video, KiB", state, 1),
+        Column("parameters, M", parameters),
+        Column("GFLOP per frame", flops, 3),
+    ]
+
+
 def to_text(table: Table) -> str:
     """Aligned columns, for a terminal."""
     rows = _texts(table)

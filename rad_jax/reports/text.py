@@ -64,6 +64,11 @@ BESIDE = {
         "below": "That is {gap} dB below the baseline, {name}: here its memory does not pay.",
         "equal": "The baseline, {name}, scores the same within two standard errors: no gain can be seen.",
     },
+    "emptied": {
+        "above": "Emptied before the first prediction, its memory is worth {gap} dB less.",
+        "below": "Emptied before the first prediction, its memory does better by {gap} dB: it misleads.",
+        "equal": "Emptied before the first prediction, its memory makes no difference of two standard errors.",
+    },
     "floor": {
         "above": "The best trivial predictor, {name}, is {gap} dB below.",
         "below": "The trivial predictor {name} is {gap} dB better: this is not yet a model of the world.",
@@ -125,7 +130,8 @@ def verdict(scores: Scores, model: str) -> str:
         f"{number(scores.psnr(model))} dB."
     ]
     for name, row in scores.rows.items():
-        if name != model and (row["kind"] == "baseline" or name == floor):
+        own = row["kind"] == "baseline" or (row["kind"] == "emptied" and name.startswith(f"{model}, "))
+        if own or name == floor:
             difference = scores.difference(model, name)
             sentence = BESIDE[row["kind"]][side(difference)]
             sentences.append(sentence.format(gap=number(abs(difference["mean"])), name=name))
@@ -138,7 +144,8 @@ def cards(scores: Scores, model: str) -> list[Card]:
     result = [Card("model", number(scores.psnr(model)), error_text(error), f"PSNR of {model}")]
     floor = scores.best_floor()
     for name, row in scores.rows.items():
-        if name == model or scores.psnr(name) > EXACT_DB or (row["kind"] == "floor" and name != floor):
+        other = row["kind"] in ("floor", "emptied") and name != floor
+        if name == model or other or (row["kind"] != "floor" and scores.psnr(name) > EXACT_DB):
             continue
         difference = scores.difference(model, name)
         what = "best floor" if row["kind"] == "floor" else row["kind"]

@@ -1,5 +1,5 @@
-"""Streaming generation: `start` reads a context, `step` gives the next frame, `generate` many of them."""
+"""Streaming generation: `start` reads a context, `step` and `generate` continue it, `forget` empties its memory."""
 
-from rad_jax.rollout.stream import RolloutState, Window, frames_in_window, generate, start, step
+from rad_jax.rollout.stream import RolloutState, Window, forget, frames_in_window, generate, start, step
 
-__all__ = ["RolloutState", "Window", "frames_in_window", "generate", "start", "step"]
+__all__ = ["RolloutState", "Window", "forget", "frames_in_window", "generate", "start", "step"]

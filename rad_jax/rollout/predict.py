@@ -58,6 +58,22 @@ class Clip(NamedTuple):
         return images if self.latents is not None else tokenizer.encode(images.astype(jnp.float32) / 255)
 
 
+class Predicted(NamedTuple):
+    """What a model makes of a clip.
+
+    Attributes:
+      index: of the clip.
+      clip: what was continued.
+      frames: the predicted frames, in [0, 1].
+      forgotten: the same with the memory emptied before the first of them; None unless it was asked for.
+    """
+
+    index: int
+    clip: Clip
+    frames: Float[np.ndarray, "t H W 3"]
+    forgotten: Float[np.ndarray, "t H W 3"] | None = None
+
+
 def read_clip(
     episodes: Episodes,
     index: int,
@@ -109,7 +125,7 @@ def predict(
     """`predict_each` for clips that are in memory already; returns their predictions in order."""
     spans = [clip.span for clip in clips]
     predictions = predict_each(run, params, clips.__getitem__, spans, batch, longest(spans))
-    return [frames for _, _, frames in sorted(predictions, key=lambda predicted: predicted[0])]
+    return [predicted.frames for predicted in sorted(predictions, key=lambda predicted: predicted.index)]
 
 
 def predict_each(
@@ -119,7 +135,8 @@ def predict_each(
     spans: Sequence[Span],
     batch: int,
     padded: Span,
-) -> Iterator[tuple[int, Clip, Float[np.ndarray, "t H W 3"]]]:
+    forgotten: bool = False,
+) -> Iterator[Predicted]:
     """Generates the frames after each clip's context from its actions.
 
     Only one batch of clips and one prediction are in memory at a time, however many clips there are. Contexts that leave
@@ -135,9 +152,10 @@ def predict_each(
       batch: how many clips to generate together.
       padded: length to which all contexts and futures are padded, at least `longest` of ``spans``. Calls with the same
         ``padded`` and ``batch`` share their compiled functions.
+      forgotten: whether to generate a second time, from the same noise, with the memory emptied after the context.
 
     Yields:
-      Index, clip and predicted frames, float32 in [0, 1]: one clip at a time, batch after batch.
+      One clip at a time, batch after batch.
     """
     config, model, tokenizer = run.config, run.model, run.tokenizer
     alike: dict[int, list[int]] = {}
@@ -163,12 +181,13 @@ def predict_each(
             lengths=np.array([clip.context for clip in together]),
         )
         keys = jax.vmap(partial(jax.random.fold_in, key))(np.array(indices))
-        latents = rollout.generate(state, jnp.asarray(after), keys)[1]
-        del state, contexts, together  # decoding needs their space
+        states = [state, rollout.forget(state)] if forgotten else [state]
+        generated = [rollout.generate(each, jnp.asarray(after), keys)[1] for each in states]
+        del state, states, contexts, together  # decoding needs their space
         # Decoded one by one: the images of a single long video already take gigabytes.
         for row, index in enumerate(group):
-            images = np.asarray(jnp.clip(tokenizer.decode(latents[row]), 0, 1))
-            yield index, clips.pop(index), images[: spans[index].future].copy()
+            videos = (np.asarray(jnp.clip(tokenizer.decode(latents[row]), 0, 1)) for latents in generated)
+            yield Predicted(index, clips.pop(index), *(v[: spans[index].future].copy() for v in videos))
 
 
 def longest(spans: Iterable[Span]) -> Span:

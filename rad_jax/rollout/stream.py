@@ -125,6 +125,18 @@ def _read_context(
     return _make_window(model, params, memory, frames, actions, count)
 
 
+def forget(state: RolloutState) -> RolloutState:
+    """The same rollout with an empty memory: what it can still know is in the frames of its window."""
+    return state.replace(window=_forget(state))
+
+
+@jax.jit
+def _forget(state: RolloutState) -> Window:
+    window = state.window
+    memory = jax.tree.map(jnp.zeros_like, window.cache.memory)
+    return _make_window(state.model, state.params, memory, window.frames, window.actions, window.count)
+
+
 def step(
     state: RolloutState, action: Float[Array, "b a"], key: Key[Array, ""] | Key[Array, "b"]
 ) -> tuple[RolloutState, Float[Array, "b rows cols ch"]]:
@@ -174,27 +186,9 @@ def _next_frame(
     key: Key[Array, ""] | Key[Array, "b"],
 ) -> tuple[Window, Float[Array, "b rows cols ch"]]:
     """The next frame, and the window that it is in; the window of ``rollout`` is not read."""
-    model, params, config = rollout.model, rollout.params, rollout.diffusion
-    levels = jnp.asarray(diffusion.sampler_levels(config, rollout.steps))
-
-    def denoise(frame: Array, level_pair: tuple[Array, Array]) -> tuple[Array, None]:
-        level, next_level = level_pair
-        prediction, _ = model.apply(
-            {"params": params}, frame, level, action, window.cache, window.count, method=RAD.next_frame
-        )
-        return diffusion.ddim_step(config, frame, prediction, level, next_level), None
-
+    model, params = rollout.model, rollout.params
     with jax.named_scope("sampler"):
-        noise = _noise(key, window.frames[:, 0])
-        frame, _ = jax.lax.scan(denoise, noise, (levels[:-1], levels[1:]))
-
-    def append(window: Window) -> Window:
-        """Lets the window's last frame, now clean, be read by the next one."""
-        level = jnp.asarray(model.config.context_level)
-        now = frame, level, action, window.cache, window.count - 1
-        _, cache = model.apply({"params": params}, *now, method=RAD.next_frame)
-        return window._replace(cache=cache)
-
+        frame = sample(rollout, window, action, key)
     full = window.count + 1 == model.config.window
     window = window._replace(
         frames=jax.lax.dynamic_update_slice_in_dim(window.frames, frame[:, None], window.count, 1),
@@ -204,10 +198,44 @@ def _next_frame(
     # Either of two things happens. They are loops of at most one turn, as XLA copies nothing of what a loop leaves alone, but
     # all that a `cond` passes on: the memory is most of a rollout's state, and changes once in ``stride`` frames.
     with jax.named_scope("append"):
-        window = _once(~full, append, window)
+        window = _once(~full, partial(append, model, params, frame, action), window)
     with jax.named_scope("slide"):
-        window = _once(full, partial(_slide, model, params), window)
+        window = _once(full, partial(slide, model, params), window)
     return window, frame
+
+
+def sample(
+    rollout: RolloutState,
+    window: Window,
+    action: Float[Array, "b a"],
+    key: Key[Array, ""] | Key[Array, "b"],
+) -> Float[Array, "b rows cols ch"]:
+    """Denoises the frame after a window in ``rollout.steps`` steps; the window of ``rollout`` is not read."""
+    config = rollout.diffusion
+    levels = jnp.asarray(diffusion.sampler_levels(config, rollout.steps))
+
+    def denoise(frame: Array, level_pair: tuple[Array, Array]) -> tuple[Array, None]:
+        level, next_level = level_pair
+        now = frame, level, action, window.cache, window.count
+        prediction, _ = rollout.model.apply({"params": rollout.params}, *now, method=RAD.next_frame)
+        return diffusion.ddim_step(config, frame, prediction, level, next_level), None
+
+    noise = _noise(key, window.frames[:, 0])
+    return jax.lax.scan(denoise, noise, (levels[:-1], levels[1:]))[0]
+
+
+def append(
+    model: RAD,
+    params: PyTree,
+    frame: Float[Array, "b rows cols ch"],
+    action: Float[Array, "b a"],
+    window: Window,
+) -> Window:
+    """Lets the last frame of a window, now clean, be read by the next one."""
+    level = jnp.asarray(model.config.context_level)
+    now = frame, level, action, window.cache, window.count - 1
+    _, cache = model.apply({"params": params}, *now, method=RAD.next_frame)
+    return window._replace(cache=cache)
 
 
 _step = jax.jit(_next_frame, donate_argnames="window")
@@ -230,7 +258,7 @@ def _noise(
     return jax.vmap(lambda one: jax.random.normal(one, like.shape[1:], like.dtype))(key)
 
 
-def _slide(model: RAD, params: PyTree, window: Window) -> Window:
+def slide(model: RAD, params: PyTree, window: Window) -> Window:
     """Moves the first ``stride`` frames of a full window into the memory; only the rest stays visible to attention."""
     stride = model.config.memory.stride
     first = window.frames[:, :stride], window.actions[:, :stride]

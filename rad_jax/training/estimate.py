@@ -6,16 +6,16 @@ and keeps float32 copies of their operands.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from clu.parameter_overview import count_parameters
-from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from rad_jax.config import Config
 from rad_jax.model import RAD
 from rad_jax.model.names import is_memory, named_leaves
+from rad_jax.rollout.costs import frame_flops, matrix_flops, state_bytes
 from rad_jax.runs.training_run import open_training_run
 from rad_jax.training import sharding
 from rad_jax.training.step import abstract_state, compile_step
@@ -24,7 +24,10 @@ GIB = 2**30
 
 
 class StepEstimate(NamedTuple):
-    """What a step needs: sizes in bytes on one device, and the matrix products over all devices, with what is recomputed."""
+    """What a step needs: sizes in bytes on one device, and the matrix products over all devices, with what is recomputed.
+
+    ``stream`` and ``frame`` are about generation: bytes of the memory of a video, and matrix products of a frame.
+    """
 
     base: int
     branch: int
@@ -34,6 +37,8 @@ class StepEstimate(NamedTuple):
     temporary: int
     peak: int
     flops: int
+    stream: int
+    frame: int
 
     def __str__(self) -> str:
         rows = [
@@ -45,6 +50,8 @@ class StepEstimate(NamedTuple):
             ("temporary memory per device", f"{self.temporary / GIB:.2f} GiB"),
             ("peak per device", f"{self.peak / GIB:.2f} GiB"),
             ("matrix products of a step", f"{self.flops / 1e12:.3g} TFLOP"),
+            ("memory of a generated video", f"{self.stream / 2**20:.3g} MiB"),
+            ("matrix products of its frame", f"{self.frame / 1e9:.3g} GFLOP"),
         ]
         return "\n".join(f"{name:<28} {value}" for name, value in rows)
 
@@ -85,26 +92,6 @@ def estimate_step(config: Config) -> StepEstimate:
         temporary=memory.temp_size_in_bytes,
         peak=given + memory.output_size_in_bytes - memory.alias_size_in_bytes + memory.temp_size_in_bytes,
         flops=matrix_flops(traced.jaxpr),
+        stream=state_bytes(config.model),
+        frame=frame_flops(config.model, config.diffusion, config.sample.steps, state.params),
     )
-
-
-def matrix_flops(jaxpr: Jaxpr | ClosedJaxpr) -> int:
-    """Floating-point operations of all matrix products of a program, those in loops as often as they run.
-
-    A ``while`` loop of unknown length counts once; of a ``cond`` the costliest branch counts.
-    """
-    return sum(_equation_flops(equation) for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns)
-
-
-def _equation_flops(equation: Any) -> int:
-    if equation.primitive.name == "dot_general":
-        (contracted, _), _ = equation.params["dimension_numbers"]
-        left = equation.invars[0].aval.shape
-        return 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[axis] for axis in contracted)
-    inner = [
-        p for value in equation.params.values() for p in (value if isinstance(value, tuple) else [value])
-    ]
-    costs = [matrix_flops(p) for p in inner if isinstance(p, Jaxpr | ClosedJaxpr)]
-    if equation.primitive.name == "cond":
-        return max(costs)
-    return sum(costs) * equation.params.get("length", 1)

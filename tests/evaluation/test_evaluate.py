@@ -46,8 +46,15 @@ def evaluated(toy, tmp_path_factory):
 def test_every_row_and_every_file_is_there(evaluated, toy):
     workdir, metrics, _ = evaluated
     kinds = {name: row["kind"] for name, row in metrics["rows"].items()}
-    bounds = {"repeat last": "floor", "mean context": "floor", "tokenizer round trip": "ceiling"}
-    assert kinds == {MODEL: "model", TWIN: "baseline", **bounds, "perfect map": "oracle"}
+    floors = dict.fromkeys(("repeat last", "mean context", "nearest earlier view"), "floor")
+    ceilings = {"tokenizer round trip": "ceiling", "perfect map": "oracle"}
+    assert kinds == {
+        MODEL: "model",
+        f"{MODEL}, memory emptied": "emptied",
+        TWIN: "baseline",
+        **floors,
+        **ceilings,
+    }
     assert metrics["model"] == MODEL and set(metrics["differences"]) == set(kinds) - {MODEL}
     mazes = Episodes(toy.mazes, "test")
     assert [video["name"] for video in metrics["videos"]] == mazes.ids

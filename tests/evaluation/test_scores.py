@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rad_jax import metrics
-from rad_jax.evaluation.scores import ScoreError, floors, score_clips
+from rad_jax.evaluation.scores import ScoreError, nearest, score_clips
 from rad_jax.metrics import video as video_metrics
 from rad_jax.metrics.video import score_video
 from rad_jax.rollout.predict import Clip
@@ -171,13 +171,6 @@ def test_the_convention_travels_with_the_numbers(table):
     assert (spec["videos"], spec["predicted_frames"], spec["context_frames"]) == (3, [3, 41], [4, 6])
 
 
-def test_floors():
-    context = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3), dtype=np.uint8)
-    made = floors(context, 3)
-    np.testing.assert_allclose(made["repeat last"], np.stack([context[-1]] * 3) / 255, rtol=1e-6)
-    np.testing.assert_allclose(made["mean context"], np.stack([context.mean(axis=0)] * 3) / 255, rtol=1e-5)
-
-
 def test_bad_predictions_are_named():
     truth = videos(0)
     with pytest.raises(ScoreError, match=r"'small'.*'1'.*\(3, 8, 8, 3\)"):
@@ -186,3 +179,9 @@ def test_bad_predictions_are_named():
     broken[7, 0, 0, 0] = np.nan
     with pytest.raises(ScoreError, match=r"'broken'.*'0'.* 7 .*not finite"):
         scores_of({"broken": Predicted("floor", [broken])}, truth[2:], [1])
+
+
+def test_nearest_is_by_distance_and_of_equals_the_last():
+    given = np.array([[0.0, 0], [1, 0], [0, 1], [1, 0]])
+    wanted = np.array([[0.9, 0.1], [-1, -1], [0.1, 2]])
+    np.testing.assert_array_equal(nearest(wanted, given), [3, 0, 2])

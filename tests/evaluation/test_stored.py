@@ -21,6 +21,7 @@ from rad_jax.evaluation.stored import (
 )
 from rad_jax.media import to_uint8
 from rad_jax.reports.statistics import jsonable
+from rad_jax.rollout.costs import state_bytes
 from rad_jax.rollout.predict import predict, read_clip
 from rad_jax.runs.checkpoints import Checkpoints
 from rad_jax.runs.restore import load_trained
@@ -47,8 +48,12 @@ def test_the_scores_are_those_of_the_predictions(scored, toy):
     predictions = predict(trained, trained.params, clips, 2)
     found = read_scores(scored, "return")
     assert [video["name"] for video in found.videos] == episodes.ids
-    ((name, row),) = found.rows.items()
+    name, emptied = found.rows
+    row = found.rows[name]
     assert name == trained.config.name and row["kind"] == "model" and row["note"] == f"{STEPS} steps"
+    assert emptied == "memory emptied" and found.rows[emptied]["kind"] == "emptied"
+    assert found.rows[emptied]["per_video"]["psnr"] != row["per_video"]["psnr"]
+    assert found.about[name]["state_bytes"] == state_bytes(trained.config.model)
     assert row["per_frame"]["yaw_error"]["count"][:2] == [0, 3]  # undefined values survive the file
     shown = read_shown(scored, "return")
     assert len(shown) == 2  # evaluate.side_by_side

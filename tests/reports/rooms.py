@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from rad_jax.evaluation.scores import floors
+from rad_jax.evaluation.bounds import floors
 from rad_jax.media import to_uint8
 from rad_jax.reports.episodes import EpisodeFrames
 from tests.evaluation.toy_scores import Predicted, scores_of

@@ -1,31 +1,9 @@
 """What a step needs, against sizes and products counted by hand."""
 
-import jax
-import jax.numpy as jnp
 import pytest
 
 from rad_jax.config import override
-from rad_jax.training.estimate import estimate_step, matrix_flops
-
-
-def test_products_in_loops_count_as_often_as_they_run():
-    a, b = jnp.zeros((3, 4)), jnp.zeros((4, 4))
-
-    def loop(a, b):
-        return jax.lax.scan(lambda x, _: (x @ b, None), a, length=5)[0]
-
-    once = 2 * 3 * 4 * 4
-    assert matrix_flops(jax.make_jaxpr(loop)(a, b)) == 5 * once
-    assert matrix_flops(jax.make_jaxpr(jax.jit(jax.checkpoint(loop)))(a, b)) == 5 * once
-    batched = jax.make_jaxpr(jax.vmap(loop, (0, None)))(jnp.zeros((7, 3, 4)), b)
-    assert matrix_flops(batched) == 7 * 5 * once
-    # Forward, forward again, and two products backward.
-    gradient = jax.make_jaxpr(
-        jax.grad(lambda a, b: jax.checkpoint(lambda x: jnp.sin(x @ b))(a).sum(), (0, 1))
-    )(a, b)
-    assert matrix_flops(gradient) == 4 * once
-    choice = jax.make_jaxpr(lambda a, b: jax.lax.cond(a.sum() > 0, lambda: a @ b @ b, lambda: a))(a, b)
-    assert matrix_flops(choice) == 2 * once
+from rad_jax.training.estimate import estimate_step
 
 
 @pytest.fixture(scope="module")
@@ -56,4 +34,4 @@ def test_a_frozen_base_needs_no_moments_and_no_gradients_of_weights(estimates):
 def test_it_reads_as_a_table(estimates):
     text = str(estimates[0])
     assert f"{estimates[0].branch / 1e6:.1f} M" in text and "peak per device" in text
-    assert len(text.splitlines()) == 8
+    assert len(text.splitlines()) == 10
