@@ -9,7 +9,7 @@ import pytest
 
 from rad_jax.comparison import worker
 from rad_jax.data import Episodes
-from rad_jax.evaluation import scores
+from rad_jax.evaluation import bounds, scores
 from rad_jax.evaluation.stored import (
     bounds_keys,
     is_current,
@@ -138,7 +138,8 @@ def test_only_one_batch_of_clips_is_in_memory(toy, tmp_path, monkeypatch):
         alive.append(weakref.ref(clip.frames))
         return clip
 
-    monkeypatch.setattr(scores, "read_clip", read)
+    for module in (scores, bounds):
+        monkeypatch.setattr(module, "read_clip", read)
     settings = {"evaluate__figure3": False}  # two clips in a batch
     assert worker.main(["run", *toy.arguments(workdir, **settings)]) == 0
     assert worker.main(["bounds", *toy.arguments(tmp_path / "bounds", **settings)]) == 0

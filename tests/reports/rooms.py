@@ -23,6 +23,7 @@ def rooms(videos=3, context=5, predicted=7):
     trivial = [floors(video[:context], predicted) for video in whole]
     rows = {
         "lstm-f": Predicted("model", good),
+        "lstm-f, memory emptied": Predicted("emptied", [0.5 * t + 0.25 for t in truth]),
         NASTY: Predicted("baseline", bad, "no <b>memory</b>"),
         "repeat last": Predicted("floor", [t["repeat last"] for t in trivial]),
         "mean context": Predicted("floor", [t["mean context"] for t in trivial]),

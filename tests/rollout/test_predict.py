@@ -69,7 +69,8 @@ def test_more_padding_changes_nothing_and_clips_are_read_with_their_batch(stride
     assert longest(spans).context == 36
     padded = Span(longest(spans).context + 5, longest(spans).future + 3)
     seen = []
-    for index, _, frames in predict_each(trained, trained.params, reader, spans, BATCH, padded):
+    for index, _, frames, forgotten in predict_each(trained, trained.params, reader, spans, BATCH, padded):
+        assert forgotten is None
         seen.append((index, *read))
         assert frames.shape == predictions[index].shape
         np.testing.assert_allclose(frames, predictions[index], atol=1e-4)
