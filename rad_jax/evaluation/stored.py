@@ -257,8 +257,8 @@ def _update(
             rows[row] = {**predictors[row]._asdict(), "videos": videos}
             print(f"{name}: {row}: PSNR {np.mean([score.video['psnr'] for score in scores]):.2f}", flush=True)
         if "shown" in key:
-            file = io.BytesIO()
-            np.savez_compressed(file, **{str(clip.index): clip.shown[row] for clip in clips if clip.shown})
+            file, own = io.BytesIO(), next(iter(rows))
+            np.savez_compressed(file, **{str(clip.index): clip.shown[own] for clip in clips if clip.shown})
             write_bytes(_path(folder, name, "npz"), file.getvalue())
         videos = [clip.video for clip in clips]
         content = {
