@@ -69,6 +69,9 @@ class DataConfig(DataSet):
     clip: int = key(100, "frames of a clip (T)", low=1, source="paper: 100 for Minecraft, 1001 for Maze")
     threads: int = key(2, "threads that read and decode episodes", low=1)
     buffer: int = key(8, "batches read ahead", low=1)
+    max_damaged: int = key(
+        0, "damaged episodes, each named, that training goes on without, before the next one ends it", low=0
+    )
 
 
 @dataclasses.dataclass(frozen=True)

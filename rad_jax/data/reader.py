@@ -11,7 +11,7 @@ import numpy as np
 
 from rad_jax.data import example
 from rad_jax.data.index import FILE, load_index, spec_of
-from rad_jax.data.spec import BOOKKEEPING, DataError
+from rad_jax.data.spec import BOOKKEEPING, DamagedRecord, DataError
 
 # Random access: no read-ahead, and a file buffer smaller than a record. The footer of a file holds its index; the default
 # prefetch of 1 MiB per opened file would be half a window.
@@ -64,6 +64,7 @@ class Episodes:
         self.ids = [episode["id"] for episode in self._episodes]
         self.checksums = [shard["sha256"] for shard in self._shards]
         self.lengths = np.array([episode["num_frames"] for episode in self._episodes], np.int64)
+        self._damaged: set[int] = set()  # shards whose hash is wrong, which takes a while to find out
         self._paths = paths = [self.directory / shard["file"] for shard in self._shards]
         for path, shard in zip(paths, self._shards):
             state = f"has {path.stat().st_size} bytes" if path.exists() else "is missing"
@@ -104,7 +105,8 @@ class Episodes:
           name -> (stop - start, ...), newly allocated.
 
         Raises:
-          DataError: no such episode, frames or array; or a record is damaged, or belongs to another data set.
+          DataError: no such episode, frames or array; or an intact shard cannot be read now.
+          DamagedRecord: a record is damaged, or belongs to another data set.
         """
         entry = self._entry(episode)
         length = entry["num_frames"]
@@ -150,15 +152,30 @@ class Episodes:
         with open(self._paths[shard], "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def _unreadable(self, shard: int, record: int, problem: str) -> DataError:
-        """The error of a record. A shard that cannot be read now may be intact, and must not be deleted then."""
+    def _unreadable(self, entry: dict[str, Any], record: int, problem: str, is_read: bool) -> DataError:
+        """The error of a record; no `DamagedRecord` where an intact shard cannot be read now, which must not be deleted then.
+
+        Args:
+          entry: of its episode.
+          record: its number in the shard.
+          problem: what is wrong.
+          is_read: whether the record could be read and its content is wrong, whatever the hash of the shard.
+        """
+        shard, kind = entry["shard"], DamagedRecord
         try:
-            remedy = _KEEP if self._digest(shard) == self.checksums[shard] else _REPAIR
+            intact = shard not in self._damaged and self._digest(shard) == self.checksums[shard]
+            remedy = _KEEP if intact else _REPAIR
+            if not intact:
+                self._damaged.add(shard)
+            elif not is_read:
+                kind = DataError
         except FileNotFoundError:
             remedy = _REPAIR
         except OSError as error:
+            kind = DataError
             remedy = f"the file cannot be opened ({error.strerror}); it may be intact, so keep it"
-        return DataError(f"shard {self._paths[shard]}, record {record}: {problem}; {remedy}")
+        where = f"shard {self._paths[shard]}, record {record}"
+        return kind(f"{where}: {problem} (episode {entry['id']!r}); {remedy}")
 
     def _entry(self, episode: int) -> dict[str, Any]:
         if not 0 <= episode < len(self):
@@ -167,13 +184,13 @@ class Episodes:
 
     def _chunks(self, entry: dict[str, Any], first: int, stop: int) -> Iterator[tuple[int, Fields]]:
         """Yields (number, checked features) of an episode's chunks first..stop-1."""
-        shard, offset = entry["shard"], entry["first_record"]
-        records = self._records(shard, offset + first, offset + stop)
+        offset = entry["first_record"]
+        records = self._records(entry, offset + first, offset + stop)
         for number, record in zip(range(first, stop), records, strict=True):
             try:
                 fields = self._checked(entry, number, record)
             except ValueError as error:
-                raise self._unreadable(shard, offset + number, str(error)) from error
+                raise self._unreadable(entry, offset + number, str(error), True) from error
             yield number, fields
 
     def _checked(self, entry: dict[str, Any], number: int, record: bytes) -> Fields:
@@ -199,7 +216,8 @@ class Episodes:
                 raise ValueError(f"array {name!r} has {found[name]} bytes, expected {expected}")
         return fields
 
-    def _records(self, shard: int, first: int, stop: int) -> list[bytes]:
+    def _records(self, entry: dict[str, Any], first: int, stop: int) -> list[bytes]:
+        shard = entry["shard"]
         try:
             return self._reader(shard).read(first, stop)
         except (RuntimeError, IndexError):
@@ -211,7 +229,7 @@ class Episodes:
                 records += _open(self._paths[shard]).read([record])
             except (RuntimeError, IndexError) as error:
                 reason = str(error).split(";")[0]
-                raise self._unreadable(shard, record, f"cannot be read ({reason})") from error
+                raise self._unreadable(entry, record, f"cannot be read ({reason})", False) from error
         return records
 
 

@@ -39,6 +39,10 @@ class DataError(UserError, ValueError):
     """A data set that is missing, damaged, or not what was asked for; the message says which part and what to do."""
 
 
+class DamagedRecord(DataError):
+    """A record that is not what a writer of the data set writes, or cannot be read for good; names shard, record and episode."""
+
+
 @dataclass(frozen=True)
 class EpisodeSpec:
     """The schema of the episodes of a data set.

@@ -18,6 +18,7 @@ FREE_KEYS = (
     "mesh.",
     "data.threads",
     "data.buffer",
+    "data.max_damaged",
     "data.make",
     "data.auto_make",
     "tokenizer.preview",

@@ -294,6 +294,7 @@ def test_continuing_with_another_value_is_refused_by_name(key, value, old, toy, 
 def test_what_no_number_depends_on_may_change(toy):
     free = {
         "data.threads": 1,
+        "data.max_damaged": 5,
         "checkpoint.keep": 1,
         "evaluate.fps": 9,
         "sample.steps": 3,
