@@ -40,7 +40,7 @@ class DataError(UserError, ValueError):
 
 
 class DamagedRecord(DataError):
-    """A record that is not what a writer of the data set writes, or cannot be read for good; names shard, record and episode."""
+    """A record that is damaged, or not what a writer of the data set writes; the message names shard, record and episode."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""One bad record of a thousand: training stops there, or goes on without its episode, with the same batches in every way to read."""
+"""One bad record of a thousand: training stops there, or goes on without its episode, with the same batches in every way."""
 
 import hashlib
 import json
 import logging
+import shutil
 import threading
 from collections.abc import Iterator
 
@@ -71,11 +72,11 @@ DAMAGES = {
 }
 
 
-def write(directory) -> Episodes:
+def write(directory, count: int = EPISODES) -> Episodes:
     def make(indices: range) -> Iterator[dict[str, np.ndarray]]:
         return map(episode, indices)
 
-    write_split(directory, "train", SPEC, make, EPISODES, episodes_per_shard=EPISODES)
+    write_split(directory, "train", SPEC, make, count, episodes_per_shard=count)
     return Episodes(directory, "train")
 
 
@@ -96,20 +97,32 @@ def batches_of(episodes, allowed, first=0, count=STEPS, threads=2, processes=1):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def written(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("written"))
+
+
+@pytest.fixture(scope="module")
+def whole(written):
     """The batches of a whole data set."""
-    return batches_of(write(tmp_path_factory.mktemp("whole")), 0)
+    return batches_of(written, 0)
+
+
+@pytest.fixture
+def data(written, tmp_path):
+    """The directory of a data set to damage."""
+    return shutil.copytree(written.directory, tmp_path / "data")
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_one_bad_record_of_a_thousand_stops_training_or_costs_its_episode(kind, whole, tmp_path, caplog):
-    write(tmp_path)
-    DAMAGES[kind](tmp_path)
-    episodes = Episodes(tmp_path, "train")
+def test_one_bad_record_of_a_thousand_stops_training_or_costs_its_episode(kind, whole, data, caplog):
+    DAMAGES[kind](data)
+    episodes = Episodes(data, "train")
     named = rf"00000-of-00001, record {RECORD}: .*episode 'train-0000{BAD}'"
     with pytest.raises(DamagedRecord, match=named):
         batches_of(episodes, 0)
-    with pytest.raises(DamagedRecord, match=named):  # what no training reads is never left out: evaluation is an example
+    with pytest.raises(
+        DamagedRecord, match=named
+    ):  # what no training reads is never left out: evaluation is an example
         episodes.read(BAD)
     assert not caplog.records
     found = batches_of(episodes, 1)
@@ -129,28 +142,24 @@ def test_one_bad_record_of_a_thousand_stops_training_or_costs_its_episode(kind, 
     assert replaced >= 2, "the seed draws too few windows of the episode"
 
 
-def test_batches_without_a_damaged_episode_depend_on_seed_and_step_alone(tmp_path):
-    write(tmp_path)
+def test_batches_without_a_damaged_episode_depend_on_seed_and_step_alone(data):
     for record in (RECORD, 20 * 3 + 9, 20 * 41 + 10):
-        flipped(tmp_path, record)
-    episodes = Episodes(tmp_path, "train")
+        flipped(data, record)
+    episodes = Episodes(data, "train")
     expected = batches_of(episodes, 3, threads=1)
     ways = [{"threads": 4}, {"processes": 2}, *({"first": first, "count": 1} for first in (1, 5))]
     for way in ways:
         first, count = way.get("first", 0), way.get("count", STEPS)
-        for found, step in zip(
-            batches_of(episodes, 3, **way), expected[first : first + count], strict=True
-        ):
+        for found, step in zip(batches_of(episodes, 3, **way), expected[first : first + count], strict=True):
             for name in step:
                 np.testing.assert_array_equal(found[name], step[name], strict=True)
 
 
-def test_more_damaged_episodes_than_allowed_end_training_at_the_same_step(tmp_path, caplog):
-    write(tmp_path)
+def test_more_damaged_episodes_than_allowed_end_training_at_the_same_step(data, caplog):
     numbers = (3, 9, BAD, 27, 22)
     for number in numbers:
-        flipped(tmp_path, number * 20 + 10)
-    episodes, ends = Episodes(tmp_path, "train"), set()
+        flipped(data, number * 20 + 10)
+    episodes, ends = Episodes(data, "train"), set()
     order = [n for step in batches_of(episodes, len(numbers)) for n in step["clip_id"][:, 0].tolist()]
     assert not {*order} & {*numbers} and len(caplog.records) == 4, "each is named"
     for threads in (1, 4):
@@ -167,19 +176,16 @@ def test_more_damaged_episodes_than_allowed_end_training_at_the_same_step(tmp_pa
 
 
 def test_a_data_set_with_nothing_but_damage_ends_training(tmp_path):
-    def make(indices: range) -> Iterator[dict[str, np.ndarray]]:
-        return map(episode, indices)
-
-    write_split(tmp_path, "train", SPEC, make, 2, episodes_per_shard=2)
+    write(tmp_path, 2)
     for record in (10, 30):
         flipped(tmp_path, record)
     with pytest.raises(DamagedRecord):
         batches_of(Episodes(tmp_path, "train"), 100)
 
 
-def test_what_is_no_damage_ends_training_whatever_is_allowed(tmp_path, monkeypatch):
+def test_what_is_no_damage_ends_training_whatever_is_allowed(written, monkeypatch):
     """An intact shard that cannot be opened now, and whatever a reading thread raises; no thread waits for ever."""
-    episodes = write(tmp_path)
+    episodes = Episodes(written.directory, "train")
 
     def refuse(path):
         raise RuntimeError("open() failed")
@@ -201,4 +207,3 @@ def test_what_is_no_damage_ends_training_whatever_is_allowed(tmp_path, monkeypat
         for thread in set(threading.enumerate()) - before:
             thread.join(timeout=10)
             assert not thread.is_alive()
-
