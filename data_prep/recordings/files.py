@@ -17,7 +17,9 @@ from data_prep.recordings.recording import BadRecording, Candidate, refusing
 from rad_jax.data import DataError
 
 _LARGEST_ARRAY = 2**34  # bytes: more than any recording has, less than what would stop the machine
-_LARGEST_NUMBER = 1e9  # of any unit: beyond it a number is damage, and float32 and pixel arithmetic overflow
+_LARGEST_NUMBER = np.float64(
+    1e9
+)  # of any unit: beyond it a number is damage, and float32 and pixel arithmetic overflow
 _KINDS = {"b": "bool", "i": "integers", "u": "unsigned integers", "f": "floats", "U": "text"}
 
 Shape = tuple[int | types.EllipsisType | None, ...]
@@ -25,44 +27,77 @@ Shape = tuple[int | types.EllipsisType | None, ...]
 
 
 def find_files(src: Path | str, endings: Iterable[str]) -> list[Candidate]:
-    """Files below a directory whose paths differ only in their ending, in order of their ids; hidden files are left out.
+    """Files below a directory whose paths differ only in their ending, in order of their ids.
 
-    Links to directories are followed; a directory that is reached in several ways counts once.
+    Links to directories are followed; a directory that is reached in several ways counts once. Hidden files and directories are
+    left out. A directory that cannot be searched, or a link that leads nowhere, is a candidate with a ``problem``. Endings may
+    be in capitals.
 
     Raises:
       DataError: there is no such directory, or two paths have the same id.
     """
     src, endings = Path(src), sorted(endings, key=len, reverse=True)
     found: dict[Path, dict[str, Path]] = {}
-    for path in _walk(src):
-        ending = next((e for e in endings if path.endswith(e)), None)
-        if ending is not None:
-            found.setdefault(Path(path.removesuffix(ending)), {})[ending] = Path(path)
+    problems: dict[Path, str] = {}
+    for path, problem in _walk(src):
+        ending = next((e for e in endings if path[-len(e) :].lower() == e), None)
+        if ending is None:
+            if problem:
+                problems[Path(path)] = problem
+            continue
+        stem = Path(path[: -len(ending)])
+        other = found.setdefault(stem, {}).setdefault(ending, Path(path))
+        if other != Path(path):
+            problems[Path(path)] = f"its name differs from {other.name} only in capitals: rename one"
     candidates: dict[str, Candidate] = {}
+
+    def name_of(path: Path) -> str:
+        return "-".join(path.relative_to(src).parts) or src.resolve().name
+
     for stem, files in found.items():
-        name = "-".join(stem.relative_to(src).parts) or src.resolve().name
+        name = name_of(stem)
         if name in candidates:
             other = next(iter(candidates[name].files.values()))
             raise DataError(f"{stem} and {other} would both be called {name!r}: rename one")
         candidates[name] = Candidate(name, dict(sorted(files.items())))
+    for path, problem in problems.items():
+        name = name_of(path)
+        while name in candidates:
+            name += "-"
+        candidates[name] = Candidate(name, {"": path}, problem)
     return [candidates[name] for name in sorted(candidates)]
 
 
-def _walk(src: Path) -> Iterator[str]:
+def _walk(src: Path) -> Iterator[tuple[str, str]]:
+    """Yields the files below a directory; also what cannot be searched, with the reason, which is empty for files."""
     if not src.is_dir():
         raise DataError(f"{src} is not a directory")
     seen: set[tuple[int, int]] = set()
     ahead = deque([os.fspath(src)])
-    while ahead:  # links last, so that a directory is found under its own name first
-        for parent, folders, names in os.walk(ahead.popleft()):
+    while ahead:
+        parent = ahead.popleft()
+        try:
             state = os.stat(parent)
             if (state.st_dev, state.st_ino) in seen:
-                folders.clear()
                 continue
             seen.add((state.st_dev, state.st_ino))
-            folders.sort()
-            ahead.extend(path for path in (os.path.join(parent, f) for f in folders) if os.path.islink(path))
-            yield from (f"{parent}/{name}" for name in names if not name.startswith("."))
+            entries = sorted(os.scandir(parent), key=lambda entry: entry.name, reverse=True)
+        except OSError as error:
+            yield parent, f"cannot be searched ({error.strerror})"
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            try:
+                # Links last, so that a directory is found under its own name first.
+                if entry.is_dir():
+                    ahead.append(entry.path) if entry.is_symlink() else ahead.appendleft(entry.path)
+                    continue
+                entry.stat()
+                problem = ""
+            except OSError as error:
+                problem = f"leads nowhere ({error.strerror})"
+            yield entry.path, problem
 
 
 class Arrays:
@@ -108,7 +143,7 @@ class Arrays:
         if array.dtype.kind not in kinds:
             expected = " or ".join(_KINDS[kind] for kind in kinds)
             raise BadRecording(self.path, f"array {name!r} has dtype {array.dtype}", expected)
-        if array.dtype.kind == "f" and not (np.abs(array) <= _LARGEST_NUMBER).all():
+        if array.dtype.kind == "f" and not (np.abs(array) <= np.float64(_LARGEST_NUMBER)).all():
             raise BadRecording(self.path, f"array {name!r} has NaN or huge values", "-1e9 to 1e9")
         if not _fits(array.shape, shape):
             axes = ", ".join({None: "any", ...: "..."}.get(length, str(length)) for length in shape)

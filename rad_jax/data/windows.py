@@ -4,8 +4,9 @@ It is a `grain.MapDataset`: element s is a pure function of (seed, s, process), 
 checkpoint needs no state of the pipeline. Threads of this process read the frames; worker processes are slower unless decoding
 is heavy.
 
-Where `data.max_damaged` allows it, another window is read in place of one that touches a damaged record: which one is a function
-of the seed and of its place in the order, so that a run still resumes, and reads with any number of threads, to the same bits.
+Where `data.max_damaged` allows it, another window is read in place of one that touches a damaged record: which one is a
+function of the seed and of its place in the order, so that a run still resumes, and reads with any number of threads, to the
+same bits.
 """
 
 import logging

@@ -153,6 +153,17 @@ def finish(layout: SplitLayout) -> bool:
     return True
 
 
+def discard(directory: Path, split: str) -> None:
+    """Removes what there is of an unfinished split. No other process may be writing it; a finished one stays."""
+    progress = directory / f"{split}.progress"
+    with index_locked(directory):
+        if not progress.exists() or split in (load_index(directory) or {"splits": ()})["splits"]:
+            return
+        for path in directory.glob(f"*-{split}.array_record-*"):
+            path.unlink()
+        shutil.rmtree(progress)
+
+
 def _retire(layout: SplitLayout) -> None:
     """Removes the progress directory; renamed first, so that no process ever finds half of it."""
     aside = layout.progress_directory.with_name(f"{layout.progress_directory.name}.old")
