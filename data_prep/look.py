@@ -40,10 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _write_all(options: argparse.Namespace) -> None:
     episodes = Episodes(options.data, options.split)
     out = options.out or options.data / "look"
+    if "frames" not in episodes.spec.arrays:
+        raise DataError(f"{episodes} has no frames to look at; there are: {', '.join(episodes.spec.arrays)}")
+    if wrong := [number for number in options.episodes if not 0 <= number < len(episodes)]:
+        raise DataError(f"--episodes {wrong[0]}: {episodes} has episodes 0 to {len(episodes) - 1}")
     for number in options.episodes:
         episode = episodes.read(number)
-        if "frames" not in episode:
-            raise DataError(f"{episodes} has no frames to look at; there are: {', '.join(episode)}")
         frames = episode["frames"]
         out.mkdir(parents=True, exist_ok=True)
         sheet, video = (out / f"{episodes.ids[number]}{suffix}" for suffix in (".png", ".mp4"))

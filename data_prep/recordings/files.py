@@ -17,9 +17,7 @@ from data_prep.recordings.recording import BadRecording, Candidate, refusing
 from rad_jax.data import DataError
 
 _LARGEST_ARRAY = 2**34  # bytes: more than any recording has, less than what would stop the machine
-_LARGEST_NUMBER = np.float64(
-    1e9
-)  # of any unit: beyond it a number is damage, and float32 and pixel arithmetic overflow
+_LARGEST_NUMBER = 1e9  # of any unit: beyond it a number is damage, and float32 and pixel arithmetic overflow
 _KINDS = {"b": "bool", "i": "integers", "u": "unsigned integers", "f": "floats", "U": "text"}
 
 Shape = tuple[int | types.EllipsisType | None, ...]

@@ -23,6 +23,7 @@ from rad_jax.data.spec import DataError, EpisodeSpec, check_name
 from rad_jax.files import FileLock, Locked, remove_temporaries, write_json
 
 LAYOUT = "plan.json"
+_MOST_SHARDS = 99_999
 _REMEDY = "delete {} to write the split afresh"
 
 
@@ -40,7 +41,7 @@ class SplitLayout:
         recorded already, or will be.
 
     Raises:
-      DataError: the split cannot have this name, or a number is below 1.
+      DataError: the split cannot have this name, a number is below 1, or there are more shards than their names can count.
     """
 
     directory: Path
@@ -56,6 +57,11 @@ class SplitLayout:
             raise DataError(
                 f"split {self.split!r}: num_episodes is {self.num_episodes} and episodes_per_shard "
                 f"{self.episodes_per_shard}, expected at least 1"
+            )
+        if self.num_shards > _MOST_SHARDS:
+            raise DataError(
+                f"split {self.split!r}: {self.num_episodes} episodes, {self.episodes_per_shard} in a shard, make "
+                f"{self.num_shards} shards, expected at most {_MOST_SHARDS}"
             )
 
     @property
