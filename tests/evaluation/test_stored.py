@@ -9,6 +9,7 @@ import pytest
 
 from rad_jax.comparison import worker
 from rad_jax.data import Episodes
+from rad_jax.data.index import write_index
 from rad_jax.evaluation import scores
 from rad_jax.evaluation.stored import (
     bounds_keys,
@@ -77,7 +78,7 @@ def test_the_key_is_what_the_numbers_depend_on(scored, toy, tmp_path):
     assert current({"evaluate.path": str(moved)}, Episodes(moved, "test"))
     index = json.loads((moved / "index.json").read_text())
     index["splits"]["test"]["episodes"][0]["crc"] += 1
-    (moved / "index.json").write_text(json.dumps(index))
+    write_index(moved, index)
     assert not current({"evaluate.path": str(moved)}, Episodes(moved, "test"))
     for found, expected in ((episodes, True), (Episodes(moved, "test"), False)):
         keys = run_keys(toy.config(), workdir, STEPS, {"return": found})

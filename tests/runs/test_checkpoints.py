@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from rad_jax.config import CheckpointConfig, OptimizerConfig, TrainConfig
+from rad_jax.files.json_files import sealed
 from rad_jax.model.names import named_leaves, nested
 from rad_jax.runs import manifest
 from rad_jax.runs.checkpoints import CheckpointError, CheckpointMismatch, Checkpoints, read_part
@@ -219,7 +220,7 @@ def test_a_manifest_cannot_name_files_outside(tmp_path):
     body = json.loads(path.read_text())
     del body["sha256"]
     body["files"]["../secret"] = [1, "00"]
-    path.write_text(json.dumps({**body, "sha256": manifest._sha256_of(body)}))
+    path.write_text(json.dumps(sealed(body)))
     with pytest.raises(manifest.DamagedCheckpoint, match="outside"):
         manifest.read(tmp_path / "1")
 
