@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -29,7 +30,7 @@ from tests.data_prep.commands import run
 from tests.toy_run import STEPS
 
 SHORT = {"evaluate__videos": 1, "evaluate__side_by_side": 0, "evaluate__figure3": False}
-LONGEST = 60  # seconds after which a reader is said to wait for ever
+LONGEST = 300  # seconds after which a reader is said to wait for ever
 
 
 @pytest.fixture(autouse=True)
@@ -60,9 +61,8 @@ def snapshot(root):
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith("stranger")]
         for name in [*folders, *names]:
-            path = os.path.join(folder, name)
-            content = "" if name in folders else hashlib.sha256(open(path, "rb").read()).hexdigest()
-            found[os.path.relpath(path, root)] = os.lstat(path).st_mtime_ns, content
+            path = Path(folder, name)
+            found[path] = path.lstat().st_mtime_ns, path.read_bytes() if name in names else b""
     return found
 
 
@@ -109,12 +109,10 @@ def change_info(directory, **values):
 
 def as_mode(mode):
     def do(toy, workdir):
-        arguments = toy.arguments(workdir, "--mode", mode, **SHORT)
-        if mode == "compare":
-            arguments[1] = arguments[1].partition(":")[0]
-            arguments[3] = str(workdir.parent if workdir.name == "lstm-f" else workdir)
-            arguments += ["--variants", "lstm-f", "--no-ablations"]
-        return main(arguments)
+        if mode != "compare":
+            return main(toy.arguments(workdir, "--mode", mode, **SHORT))
+        arguments = toy.arguments(workdir, "--mode", mode, "--variants", "lstm-f", "--no-ablations")
+        return main(["--config", arguments[1].partition(":")[0], *arguments[2:]])
 
     return do
 
@@ -154,19 +152,18 @@ def armed(workdir, toy, bystander):
 
 
 def test_a_run_that_goes_on_or_is_read_runs_nothing(armed, toy, tmp_path, capsys):
-    """The commands of the user's own configuration run, and here it has none."""
+    """Nor does it look for the training data, which the user's own command would make."""
     own = shutil.copytree(toy.written(), tmp_path / "stranger own")
     trained = load_trained(armed)
     assert (trained.config.data.make, trained.config.evaluate.make, trained.config.evaluate.more_make) == (
         "",
     ) * 3
     assert not trained.config.data.auto_make and not trained.config.evaluate.auto_make
-    short = SHORT | {"data__make": "touch mark", "data__auto_make": True}
+    short = SHORT | {"data__path": "none", "data__make": "touch mark", "data__auto_make": True}
     for mode in ("evaluate", "rollout", "export"):
         assert main(toy.arguments(armed, "--mode", mode, **short)) == 0, capsys.readouterr().err
-    with_twin = toy.arguments(own, "--mode", "evaluate", "--baseline", str(armed), **short)
-    assert main(with_twin) == 2  # it was trained on data that lie elsewhere
-    refused(capsys, "--baseline")
+    assert main(toy.arguments(own, "--mode", "evaluate", "--baseline", str(armed), **short)) == 0
+    capsys.readouterr()
     assert worker.main(["run", *toy.arguments(armed, **short)]) == 0
     assert _read_run(armed)[0] == trained.config.model
     description = json.loads((armed / "export" / "config.json").read_text())
@@ -294,7 +291,8 @@ def test_a_folder_may_be_a_link_itself_and_have_links_within(workdir, toy, tmp_p
 def test_nothing_is_written_to_a_data_set_with_a_link_that_leads_outside(rooms, bystander, capsys):
     """One that is only read may have its shards elsewhere, as a cache of downloads does."""
     (shard,) = rooms.glob("*.array_record*")
-    elsewhere = shutil.move(shard, rooms.parent / "stranger shard")
+    (rooms.parent / "stranger shards").mkdir()
+    elsewhere = shutil.move(shard, rooms.parent / "stranger shards")
     shard.symlink_to(elsewhere)
     assert len(Episodes(rooms, "train").read(0)["frames"]) == 24
     (rooms / "look").symlink_to(bystander / "folder")
@@ -338,11 +336,11 @@ def test_a_pipe_in_an_export_holds_nobody_up(name, model):
         (model / "config.json").unlink()
         (model / "model.safetensors").unlink()
     replace_by_pipe(model / name)
-    if name == "model.safetensors":  # the other form is whole
-        return load_pretrained(model)
-    with pytest.raises(UserError) as info:
-        load_pretrained(model)
-    assert str(model) in str(info.value)
+    if name in ("config.json", "model.safetensors"):  # the other form is whole
+        assert load_pretrained(model).step == STEPS
+    else:
+        with pytest.raises(UserError, match=str(model)):
+            load_pretrained(model)
 
 
 @pytest.mark.parametrize("name", ["index.json", "shard", "tokenizer.npz"])

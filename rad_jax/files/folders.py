@@ -23,8 +23,9 @@ def check_folder(directory: str | os.PathLike) -> None:
     root = os.path.realpath(directory)
     waiting = [root]
     while waiting:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # others may be writing here
-            for entry in os.scandir(waiting.pop()):
+        # What is gone by now was another process's.
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(entry.path)
                 elif entry.is_symlink():

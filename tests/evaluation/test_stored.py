@@ -20,6 +20,7 @@ from rad_jax.evaluation.stored import (
     read_shown,
     run_keys,
 )
+from rad_jax.files.json_files import sealed
 from rad_jax.media import to_uint8
 from rad_jax.reports.statistics import jsonable
 from rad_jax.rollout.predict import predict, read_clip
@@ -86,9 +87,32 @@ def test_the_key_is_what_the_numbers_depend_on(scored, toy, tmp_path):
     (workdir / "scores" / "return.npz").rename(tmp_path / "aside")
     assert not current()
     (tmp_path / "aside").rename(workdir / "scores" / "return.npz")
-    for damaged in ("{", "{}", "[]"):
-        (workdir / "scores" / "return.json").write_text(damaged)
+    path = workdir / "scores" / "return.json"
+    text = path.read_text()
+    content = json.loads(text)
+    for damaged in (
+        "{",
+        "{}",
+        "[]",
+        "[" * 90_000,
+        text.replace('"psnr":', '"pnsr":'),
+        text.replace("0.5", "0.6"),
+    ):
+        path.write_text(damaged)
+        assert damaged != text and not current()
+    for name, value in (
+        ("videos", []),
+        ("rows", {"a": 3}),
+        ("about", {}),
+        ("key", 3),
+        ("predictions", "0" * 64),
+    ):
+        path.write_text(json.dumps(sealed(content | {name: value})))
         assert not current()
+    for name in ("sha256", "predictions"):  # which an earlier version did not store
+        del content[name]
+        path.write_text(json.dumps(content if name == "sha256" else sealed(content)))
+        assert current()
 
 
 def test_another_checkpoint_is_another_key_and_a_damaged_one_is_not_scored(scored, toy, tmp_path, capsys):

@@ -126,12 +126,12 @@ def test_an_evaluation_set_of_another_frame_size_is_one_line(mode, larger, toy, 
     assert captured.out == "" and {path.name for path in workdir.iterdir()} == before
 
 
+@pytest.mark.parametrize("more", [False, True])
 def test_a_comparison_refuses_an_evaluation_set_of_another_kind_before_it_trains(
-    larger, toy, tmp_path, capsys
+    more, larger, toy, tmp_path, capsys
 ):
-    arguments = toy.arguments(
-        tmp_path / "runs", "--mode", "compare", "--variants", "df", evaluate__path=larger
-    )
+    other = {"evaluate__more": f"larger={larger}"} if more else {"evaluate__path": larger}
+    arguments = toy.arguments(tmp_path / "runs", "--mode", "compare", "--variants", "df", **other)
     arguments[1] = arguments[1].partition(":")[0]
     assert main(arguments) == 1
     (line,) = capsys.readouterr().err.splitlines()
