@@ -26,6 +26,7 @@ from rad_jax.evaluation.evaluate import write_evaluation
 from rad_jax.evaluation.scores import clip_count, spans_of
 from rad_jax.evaluation.stored import bounds_keys, is_current, is_intact, newest_step, run_keys
 from rad_jax.files import WorkdirInUse, WorkdirLock
+from rad_jax.files.folders import check_folder
 from rad_jax.rollout.predict import read_clip
 from rad_jax.runs.datasets import open_sets
 from rad_jax.runs.stored_config import read_config
@@ -49,6 +50,7 @@ def compare(
       ConfigError, DataError, WorkdirInUse, JobFailed: with what to do about it.
     """
     comparison = list_runs(experiment, variants, overrides, ablations)
+    check_folder(workdir)
     check_same_runs(comparison, workdir)  # before data are made
     config = comparison.runs[0].config
     training = open_training_run(config)
@@ -58,7 +60,7 @@ def compare(
     for episodes in sets.values():
         check_evaluation_set(episodes, trained_on, config.data.condition)
         spans_of(episodes, config)  # fail now if a set cannot be evaluated
-        read_clip(episodes, 0, config, tokenizer)
+        read_clip(episodes, 0, training.config, tokenizer)
     with WorkdirLock(workdir):
         on_cpu = is_on_cpu()
         environment = QUICK_TO_COMPILE if on_cpu else {}

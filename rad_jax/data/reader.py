@@ -12,6 +12,7 @@ import numpy as np
 from rad_jax.data import example
 from rad_jax.data.index import FILE, load_index, spec_of
 from rad_jax.data.spec import BOOKKEEPING, DamagedRecord, DataError
+from rad_jax.files.json_files import has_form
 
 # Random access: no read-ahead, and a file buffer smaller than a record. The footer of a file holds its index; the default
 # prefetch of 1 MiB per opened file would be half a window.
@@ -138,6 +139,19 @@ class Episodes:
             for name, (shape, dtype) in self.spec.statics.items()
         }
 
+    def context(self, episode: int) -> int:
+        """Returns how many frames of an episode are given, of those that were made for evaluation.
+
+        Raises:
+          DataError: the data set does not say it, in a whole number named "n_context".
+        """
+        shape, dtype = self.spec.statics.get("n_context", (None, "missing"))
+        if shape != () or "int" not in dtype:
+            raise DataError(
+                f"{self} was not made for evaluation: its 'n_context' is {dtype}{list(shape or ())}"
+            )
+        return int(self.static(episode)["n_context"])
+
     def verify(self) -> None:
         """Reads every shard once and compares its sha256 with the index.
 
@@ -256,16 +270,15 @@ def frame_size(episodes: Episodes) -> tuple[int, int]:
       DataError: it has no frames, and does not say.
     """
     if "frames" in episodes.spec.arrays:
-        height, width, _ = episodes.spec.arrays["frames"][0]
-        return height, width
-    try:
-        height, width = episodes.spec.info["encoded"]["frame_size"]
-        return height, width
-    except (KeyError, TypeError, ValueError):
+        shape, dtype = episodes.spec.arrays["frames"]
+        if len(shape) != 3 or shape[2] != 3 or dtype != "uint8":
+            raise DataError(f"{episodes}: frames are {dtype}{list(shape)}, expected uint8[height, width, 3]")
+        return shape[0], shape[1]
+    if not has_form(episodes.spec.info, {"encoded": {"frame_size": (int, int)}}):
         where = "info['encoded']['frame_size']"
-        raise DataError(
-            f"{episodes} has no frames, and its {where} does not say how large they were"
-        ) from None
+        raise DataError(f"{episodes} has no frames, and its {where} does not say how large they were")
+    height, width = episodes.spec.info["encoded"]["frame_size"]
+    return height, width
 
 
 def _decoded(field: memoryview, dtype: str | np.dtype) -> np.ndarray:

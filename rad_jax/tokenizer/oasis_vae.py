@@ -9,6 +9,7 @@ import math
 import os
 import pathlib
 import re
+import reprlib
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from einops import rearrange
 from flax import linen as nn
 
 from rad_jax.axes import Array, Float
+from rad_jax.files.json_files import has_form
 from rad_jax.model.rope import rotate, spatial_angles
 from rad_jax.tokenizer.network import NetworkTokenizer, published_config
 from rad_jax.weights.tensors import WeightsError, read_tensors
@@ -25,6 +27,7 @@ NAME = "oasis_vae"
 SCALE = 0.07843137255
 IMAGE, HEADS, WIDTH, PATCH = (360, 640), (16, 16), 1024, 20
 CONFIG = ("input_height", "input_width", "enc_heads", "dec_heads")
+LARGEST = 2**16  # side of an image and number of heads
 PIXELS_AT_ONCE = 2**22  # 18 images of 360 x 640
 
 
@@ -182,7 +185,7 @@ def _sizes_of_config(path: pathlib.Path) -> tuple[tuple[int, int], tuple[int, in
     if not set(config) & set(CONFIG):
         return IMAGE, HEADS
     height, width, *heads = values = [config.get(name) for name in CONFIG]
-    if any(type(value) is not int or value < 1 for value in values):
-        found = f"{path.with_name('config.json')}: {dict(zip(CONFIG, values))}"
-        raise WeightsError(f"{found}: expected four positive integers")
+    if any(not has_form(value, int) or not 1 <= value <= LARGEST for value in values):
+        found = f"{path.with_name('config.json')}: {reprlib.repr(dict(zip(CONFIG, values)))}"
+        raise WeightsError(f"{found}: expected four integers from 1 to {LARGEST}")
     return (height, width), tuple(heads)
