@@ -79,7 +79,7 @@ def try_case(toy: Toy, case: str, trials: int, seed: int) -> tuple[str, bool]:
         "checkpoint.every": EVERY,
         "checkpoint.keep_every": EVERY,
     }
-    settings |= changes
+    settings |= {"memory.head_width": 8, **changes}
     run = open_training_run(toy.config(variant, settings))
     workdirs = alone, killed = [toy.directory / f"{case} {name}" for name in ("alone", "killed")]
     commands = [
