@@ -19,13 +19,15 @@ from typing import Any
 
 import tests.conftest  # noqa: F401 (the environment of the tests, before JAX is imported)
 
-from absl import flags  # isort: skip
-import numpy as np  # isort: skip
+# isort: split
 
-from rad_jax.model.names import named_leaves  # isort: skip
-from rad_jax.runs.manifest import saved_steps  # isort: skip
-from rad_jax.runs.training_run import TrainingRun, open_training_run  # isort: skip
-from tests.toy_run import Toy, read_metrics, read_state, silence, stop_during, wait_for  # isort: skip
+import numpy as np
+from absl import flags
+
+from rad_jax.model.names import named_leaves
+from rad_jax.runs.manifest import saved_steps
+from rad_jax.runs.training_run import TrainingRun, open_training_run
+from tests.toy_run import Toy, read_metrics, read_state, silence, stop_during, wait_for
 
 EVERY = 3  # steps between two saves
 LEG = 12  # steps at most from the newest checkpoint to the one after which a run is killed
