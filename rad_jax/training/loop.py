@@ -11,14 +11,14 @@ from clu.parameter_overview import get_parameter_overview
 from jax.experimental import multihost_utils
 
 from rad_jax import files
-from rad_jax.config import Config, ConfigError, flatten
-from rad_jax.config.messages import multiple, show_value
+from rad_jax.config import Config, ConfigError
+from rad_jax.config.messages import multiple
 from rad_jax.data.windows import train_batches, train_dataset
 from rad_jax.errors import Stopped
 from rad_jax.files import WorkdirLock
 from rad_jax.runs.checkpoints import Checkpoints
 from rad_jax.runs.hardware import hardware, peak_memory
-from rad_jax.runs.stored_config import PATHS, check_same_run, has_decayed
+from rad_jax.runs.stored_config import check_same_run, has_decayed
 from rad_jax.runs.trained_on import TrainedOn
 from rad_jax.runs.training_run import TrainingRun, open_training_run
 from rad_jax.tokenizer import Tokenizer
@@ -45,22 +45,13 @@ def train(config: Config, workdir: Path, profile: int = 0) -> TrainState:
       Stopped: after SIGTERM or SIGINT, with the last step saved.
     """
     run = open_training_run(config)
+    check_same(run, workdir, profile)
     preview = open_preview(run.config.tokenizer, run.tokenizer)
-    trained_on = TrainedOn.of(run)
-    check_same(_facts(run.config, trained_on, workdir, profile))
-    check_same_run(run.config, workdir, trained_on)
+    check_same_run(run.config, workdir, TrainedOn.of(run))
     workdir.mkdir(parents=True, exist_ok=True)
     lock = nullcontext() if jax.process_index() else WorkdirLock(workdir)
     with lock, Checkpoints(workdir / "checkpoints", config.checkpoint) as checkpoints:
         return _train(run, preview, workdir, checkpoints, profile)
-
-
-def _facts(config: Config, trained_on: TrainedOn, workdir: Path, profile: int) -> dict[str, str]:
-    """What all processes of a run must have in common. Data and tokenizer may lie elsewhere on every host."""
-    facts = {key: show_value(value) for key, value in flatten(config).items() if key not in PATHS}
-    content = {"data.path": trained_on.digest, "tokenizer.path": trained_on.fingerprint}
-    content = {key: f"(sha256 {str(value)[:12]})" for key, value in content.items()}
-    return {**facts, **content, "--workdir": str(workdir.absolute()), "--profile": str(profile)}
 
 
 def _train(

@@ -16,14 +16,19 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NoReturn
 
 import jax
 from jax.experimental import multihost_utils
 from orbax.checkpoint import multihost
 
-from rad_jax.config import ConfigError
+from rad_jax.config import ConfigError, flatten
+from rad_jax.config.messages import show_value
 from rad_jax.errors import Stopped, UserError, explain
+from rad_jax.runs.stored_config import PATHS
+from rad_jax.runs.trained_on import digest_of
+from rad_jax.runs.training_run import TrainingRun
 
 INTERVAL = 1.0
 """Seconds between signs of life."""
@@ -72,16 +77,21 @@ def joined() -> Iterator[None]:
     watch.close()
 
 
-def check_same(facts: dict[str, str]) -> None:
-    """Compares what decides a run, by names that users know, with what process 0 has. With one process it does nothing.
+def check_same(run: TrainingRun, workdir: Path, profile: int | None) -> None:
+    """Compares what decides a run with what process 0 has. With one process it does nothing.
 
-    Processes of different settings would wait for each other for ever, or train on batches that nobody asked for.
+    Processes of different settings would wait for each other for ever, or train on batches that nobody asked for. Data and
+    tokenizer are compared by their content: they may lie elsewhere on every host.
 
     Raises:
       ConfigError: a value differs; the first one is named.
     """
     if jax.process_count() == 1:
         return
+    facts = {key: show_value(value) for key, value in flatten(run.config).items() if key not in PATHS}
+    content = {"data.path": digest_of(run.episodes), "tokenizer.path": run.tokenizer.fingerprint}
+    facts |= {key: f"(sha256 {value[:12]})" for key, value in content.items()}
+    facts |= {"--workdir": str(workdir.absolute()), "--profile": str(profile)}
     client = multihost.get_jax_distributed_client()
     if jax.process_index() == 0:
         client.key_value_set(FACTS, json.dumps(facts))
