@@ -1,7 +1,6 @@
 """Runs that are killed, stopped, continued, refused or poisoned, and one on four devices, against one that just ran."""
 
 import contextlib
-import errno
 import gc
 import io
 import json
@@ -24,7 +23,7 @@ from rad_jax.data import DataError
 from rad_jax.main import main
 from rad_jax.model.names import named_leaves
 from rad_jax.runs import stored_config
-from rad_jax.runs.manifest import Manifest, saved_steps
+from rad_jax.runs.manifest import saved_steps
 from rad_jax.runs.training_run import open_training_run
 from rad_jax.training import loop, samples, step
 from rad_jax.training.log import Writer
@@ -145,22 +144,6 @@ def test_a_step_leaves_no_arrays_behind(interrupted):
     """`tests.long` does it for thousands of steps and frames."""
     _, _, *held = interrupted.held  # the first steps fill what is in flight
     assert len(held) > 5 and max(held[3:]) <= max(held[:3])
-
-
-def test_a_last_save_that_fails_is_not_a_success(toy, tmp_path, monkeypatch, capsys):
-    """Files are written in the background, when the steps are over."""
-    write = Manifest.write
-
-    def full(self, *where):
-        if self.step == SAVED:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        write(self, *where)
-
-    monkeypatch.setattr(Manifest, "write", full)
-    assert main(toy.arguments(tmp_path, train__steps=SAVED)) == 1
-    error = capsys.readouterr().err
-    assert f"checkpoint {SAVED}" in error and "No space left" in error and len(error.splitlines()) <= 2, error
-    assert read_state(tmp_path, open_training_run(toy.config()))[1] == SAVED // 2
 
 
 def test_a_second_process_on_a_work_directory_is_refused_and_changes_nothing(interrupted):
