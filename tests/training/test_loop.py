@@ -141,7 +141,6 @@ def test_sigterm_saves_the_last_step_and_exits_130(interrupted):
 
 
 def test_a_step_leaves_no_arrays_behind(interrupted):
-    """`tests.long` does it for thousands of steps and frames."""
     _, _, *held = interrupted.held  # the first steps fill what is in flight
     assert len(held) > 5 and max(held[3:]) <= max(held[:3])
 
@@ -298,9 +297,6 @@ def test_a_step_is_traced_once_and_saved_before_its_sample_is_drawn(toy, tmp_pat
         ("optimizer.learning_rate", 1.0, 2e-3),
         ("memory.gates", "standard", "slots"),
         ("memory.kind", "none", "lstm"),
-        ("model.width", 32, 16),
-        ("model.depth", 1, 2),
-        ("model.dtype", "bfloat16", "float32"),
         ("train.ema", 0.5, 0.9),
         ("seed", 5, 0),
     ],
