@@ -7,6 +7,7 @@ the step before it is used.
 """
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 DISCARDED = "discarded"
 NO_STEP = -1  # as a number, because one process tells the others
+OF_THE_PROCESS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # failures that say nothing about the file
 
 
 class CheckpointError(UserError, RuntimeError):
@@ -217,6 +219,9 @@ def _newest_intact(directory: pathlib.Path, handle: Callable[[pathlib.Path], str
         try:
             return manifest.verify(directory / str(step)).step
         except DamagedCheckpoint as error:
+            cause = error.__context__
+            if isinstance(cause, OSError) and cause.errno in OF_THE_PROCESS:
+                raise cause from None
             what = handle(directory / str(step))
             log.warning("checkpoint %d in %s is damaged and %s: %s", step, directory, what, error)
     if steps or any(directory.glob("*.damaged*")):

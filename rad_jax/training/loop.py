@@ -26,6 +26,7 @@ from rad_jax.tokenizer import Tokenizer
 from rad_jax.tokenizer.taesd import open_preview
 from rad_jax.training import sharding
 from rad_jax.training.log import Progress, Writer
+from rad_jax.training.processes import check_same
 from rad_jax.training.samples import sample_frames
 from rad_jax.training.start import start_state
 from rad_jax.training.step import TrainState, compile_step
@@ -46,6 +47,7 @@ def train(config: Config, workdir: Path, profile: int = 0) -> TrainState:
     """
     check_folder(workdir)
     run = open_training_run(config)
+    check_same(run, workdir, profile)
     preview = open_preview(run.config.tokenizer, run.tokenizer)
     check_same_run(run.config, workdir, TrainedOn.of(run))
     workdir.mkdir(parents=True, exist_ok=True)

@@ -117,25 +117,6 @@ def test_damage_is_found_announced_and_the_step_before_is_used(tmp_path, caplog,
     assert sorted(p.name for p in tmp_path.iterdir()) == ["1", "2", "2.damaged"]
 
 
-def test_a_flipped_bit_is_found_in_every_file_that_is_needed(tmp_path):
-    save_steps(tmp_path, [1])
-    step = tmp_path / "1"
-    needed = {step / name for name in json.loads((step / manifest.FILE).read_text())["files"]}
-    assert len(needed) > 5
-    for path in (*needed, step / manifest.FILE):
-        body = path.read_bytes()
-        for position in (0, len(body) // 2, len(body) - 1):
-            path.write_bytes(body[:position] + bytes([body[position] ^ 2]) + body[position + 1 :])
-            with pytest.raises(manifest.DamagedCheckpoint):
-                manifest.verify(step)
-        path.write_bytes(body)
-    for path in step.rglob("*"):
-        if path.is_file() and path not in needed and path != step / manifest.FILE:
-            path.write_bytes(b"")
-    with Checkpoints(tmp_path, config()) as checkpoints:
-        assert_same(checkpoints.restore(make_state())[0], make_state(1))
-
-
 def test_a_reader_skips_damage_and_changes_nothing(tmp_path):
     save_steps(tmp_path, [1, 2])
     biggest_file(tmp_path / "2").unlink()
