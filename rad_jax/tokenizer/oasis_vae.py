@@ -19,12 +19,22 @@ from flax import linen as nn
 from rad_jax.axes import Array, Float
 from rad_jax.model.rope import rotate, spatial_angles
 from rad_jax.tokenizer.network import NetworkTokenizer, published_config
-from rad_jax.weights.tensors import WeightsError, read_tensors
+from rad_jax.weights.tensors import WeightsError, read_tensors, without_wrappers
 
 NAME = "oasis_vae"
 SCALE = 0.07843137255
 IMAGE, HEADS, WIDTH, PATCH = (360, 640), (16, 16), 1024, 20
 CONFIG = ("input_height", "input_width", "enc_heads", "dec_heads")
+ROOTS = {
+    "patch_embed",
+    "encoder",
+    "enc_norm",
+    "quant_conv",
+    "post_quant_conv",
+    "decoder",
+    "dec_norm",
+    "predictor",
+}
 PIXELS_AT_ONCE = 2**22  # 18 images of 360 x 640
 
 
@@ -123,7 +133,8 @@ def load(path: str | os.PathLike) -> NetworkTokenizer:
     path = pathlib.Path(path)
     # Some files hold tables of positions, which are computed here.
     tables = "rotary_freqs", "rotary_emb.freqs"
-    tensors = {name: array for name, array in read_tensors(path).items() if not name.endswith(tables)}
+    named = without_wrappers(read_tensors(path), ROOTS)
+    tensors = {name: array for name, array in named.items() if not name.endswith(tables)}
     image, heads = _sizes_of_config(path)
     module = _sized(tensors, image, heads, path)
     return NetworkTokenizer.of_weights(
