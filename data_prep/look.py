@@ -17,6 +17,7 @@ import numpy as np
 from data_prep.common.command import Parser, positive, run
 from rad_jax.data import DataError, Episodes
 from rad_jax.files import write_bytes
+from rad_jax.files.folders import check_folder
 from rad_jax.media import contact_sheet, encode_picture, side_by_side, write_video
 
 PROGRAM = "look"
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _write_all(options: argparse.Namespace) -> None:
     episodes = Episodes(options.data, options.split)
     out = options.out or options.data / "look"
+    if options.out is None:
+        check_folder(options.data)
     for number in options.episodes:
         episode = episodes.read(number)
         if "frames" not in episode:

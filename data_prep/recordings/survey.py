@@ -23,6 +23,7 @@ from data_prep.recordings.patterns import find_pattern
 from rad_jax.data import DataError
 from rad_jax.data.spec import check_file_name
 from rad_jax.files import FileLock, Locked
+from rad_jax.files.json_files import parse_json
 
 JOURNAL, LOCK = "checked.jsonl", "checked.lock"
 DECIDING = ("format", "skip", "size", "test_frames")
@@ -149,7 +150,7 @@ def _read_journal(path: Path, head: str) -> dict[str, tuple[list[list[Any]], Fou
     first, *lines = path.read_text("utf-8", errors="replace").split("\n") if path.exists() else [""]
     for line in lines if first == head else ():
         with contextlib.suppress(ValueError, TypeError, KeyError):
-            entry = json.loads(line)
+            entry = parse_json(line)
             found = Found(**{**entry["found"], "traits": Traits(**entry["found"]["traits"])})
             kept[found.id] = entry["state"], found
     return kept

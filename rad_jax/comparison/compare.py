@@ -26,6 +26,7 @@ from rad_jax.evaluation.evaluate import write_evaluation
 from rad_jax.evaluation.scores import clip_count, spans_of
 from rad_jax.evaluation.stored import bounds_keys, is_current, is_intact, newest_step, run_keys
 from rad_jax.files import WorkdirInUse, WorkdirLock
+from rad_jax.files.folders import check_folder
 from rad_jax.rollout.predict import read_clip
 from rad_jax.runs.datasets import open_sets
 from rad_jax.runs.stored_config import read_config
@@ -49,6 +50,7 @@ def compare(
       ConfigError, DataError, WorkdirInUse, JobFailed: with what to do about it.
     """
     comparison = list_runs(experiment, variants, overrides, ablations)
+    check_folder(workdir)
     check_same_runs(comparison, workdir)  # before data are made
     config = comparison.runs[0].config
     training = open_training_run(config)

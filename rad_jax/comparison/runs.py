@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rad_jax.config import NAMES, Config, ConfigError, load_config, override
-from rad_jax.runs.stored_config import FILE, check_same_run, read_config
+from rad_jax.runs.stored_config import check_same_run, find_config
 from rad_jax.runs.trained_on import TrainedOn
 
 ALL = "all"
@@ -156,7 +156,7 @@ def check_same_runs(comparison: Comparison, workdir: Path, trained_on: TrainedOn
     """Raises `ConfigError` if a folder of ``workdir`` holds a run whose numbers another configuration made."""
     for run in comparison.runs:
         directory = workdir / run.name
-        if (directory / FILE).exists():
-            model = read_config(directory).model
+        if found := find_config(directory):
+            model = found.model
             sizes = {"model.latent": model.latent, "model.action_dim": model.action_dim}
             check_same_run(override(run.config, sizes), directory, trained_on)

@@ -1,7 +1,6 @@
 """Makes a `Config` from an experiment file, from the texts of a command line, from a mapping or from JSON."""
 
 import dataclasses
-import json
 import re
 import runpy
 import traceback
@@ -15,6 +14,7 @@ from rad_jax.config.keys import Key, Section, keys
 from rad_jax.config.messages import ConfigError, did_you_mean, nearest, require, shorten, show_value
 from rad_jax.config.sections import Config, flatten
 from rad_jax.files import local_path
+from rad_jax.files.json_files import parse_json
 
 EXPERIMENT = re.compile(r"(?P<file>.+\.py)(:(?P<variant>.*))?", re.DOTALL)
 
@@ -66,18 +66,20 @@ def change(values: Mapping[str, Any], overrides: Iterable[str] | Mapping[str, An
 
 def config_from_dict(values: Mapping[str, Any]) -> Config:
     """The inverse of `Config.to_dict`; keys left out keep their defaults."""
-    return build(read_values(values))
+    try:
+        return build(read_values(values))
+    except RecursionError:
+        raise ConfigError("sections within sections within sections") from None
 
 
 def config_from_json(text: str) -> Config:
     """The inverse of `Config.to_json`."""
     try:
-        values = json.loads(text)
+        return config_from_dict(parse_json(text, dict))
+    except ConfigError:
+        raise
     except ValueError as error:
         raise ConfigError(f"not a JSON configuration: {shorten(error)}") from None
-    is_object = isinstance(values, dict)
-    require(is_object, f"not a JSON configuration: expected an object of sections, found {shorten(text)}")
-    return config_from_dict(values)
 
 
 def build(values: Mapping[str, Any], section: type[Section] = Config) -> Any:

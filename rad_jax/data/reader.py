@@ -12,6 +12,7 @@ import numpy as np
 from rad_jax.data import example
 from rad_jax.data.index import FILE, load_index, spec_of
 from rad_jax.data.spec import BOOKKEEPING, DataError
+from rad_jax.files.json_files import has_form
 
 # Random access: no read-ahead, and a file buffer smaller than a record. The footer of a file holds its index; the default
 # prefetch of 1 MiB per opened file would be half a window.
@@ -238,16 +239,15 @@ def frame_size(episodes: Episodes) -> tuple[int, int]:
       DataError: it has no frames, and does not say.
     """
     if "frames" in episodes.spec.arrays:
-        height, width, _ = episodes.spec.arrays["frames"][0]
-        return height, width
-    try:
-        height, width = episodes.spec.info["encoded"]["frame_size"]
-        return height, width
-    except (KeyError, TypeError, ValueError):
+        shape, dtype = episodes.spec.arrays["frames"]
+        if len(shape) != 3 or shape[2] != 3 or dtype != "uint8":
+            raise DataError(f"{episodes}: frames are {dtype}{list(shape)}, expected uint8[height, width, 3]")
+        return shape[0], shape[1]
+    if not has_form(episodes.spec.info, {"encoded": {"frame_size": (int, int)}}):
         where = "info['encoded']['frame_size']"
-        raise DataError(
-            f"{episodes} has no frames, and its {where} does not say how large they were"
-        ) from None
+        raise DataError(f"{episodes} has no frames, and its {where} does not say how large they were")
+    height, width = episodes.spec.info["encoded"]["frame_size"]
+    return height, width
 
 
 def _decoded(field: memoryview, dtype: str | np.dtype) -> np.ndarray:

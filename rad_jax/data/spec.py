@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rad_jax.errors import UserError
+from rad_jax.files.json_files import check_form
 
 Episode = dict[str, Any]
 """Arrays by name (per-frame arrays have a leading time axis) and, if the source has one, "episode_id" (str)."""
@@ -29,6 +30,11 @@ BOOKKEEPING = {
 }
 """What each record says about itself beside the data: its number in the episode, its first frame, the length of the episode,
 and the checksum of the whole episode, which the index repeats (a record of another data set has another one)."""
+
+INFO = {"actions": [str], "pose": [str], "pose_scale": [float], "protocol": str, "fps": float}
+"""Forms of what a data set says about itself and models, scores and videos use, as far as it says it."""
+
+FPS = 0.01, 1000.0  # of videos
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _FILE_NAME = re.compile(r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*")
@@ -78,12 +84,25 @@ class EpisodeSpec:
             object.__setattr__(self, "info", json.loads(json.dumps(dict(self.info), allow_nan=False)))
         except (TypeError, ValueError) as error:
             raise DataError(f"data set {self.name!r}: info cannot be stored as JSON ({error})") from error
+        try:
+            check_info(self.info)
+        except ValueError as error:
+            raise DataError(f"data set {self.name!r}: {error}") from error
 
     @functools.cached_property
     def sizes(self) -> dict[str, int]:
         """Bytes of one frame of every per-frame array, and of every per-episode array."""
         arrays = {**self.arrays, **self.statics}
         return {name: math.prod(shape) * np.dtype(dtype).itemsize for name, (shape, dtype) in arrays.items()}
+
+
+def check_info(info: Mapping[str, Any]) -> None:
+    """Raises ValueError if an entry of the info of a data set, which may be a stranger's, is not of its form (`INFO`)."""
+    check_form(dict(info), {name: form for name, form in INFO.items() if name in info}, "info")
+    if "protocol" in info:  # scores of the set are stored under this name
+        check_file_name("info.protocol", info["protocol"])
+    if "fps" in info and not FPS[0] <= info["fps"] <= FPS[1]:
+        raise ValueError(f"info.fps is {info['fps']}, expected {FPS[0]} to {FPS[1]}")
 
 
 def check_name(what: str, name: str) -> None:

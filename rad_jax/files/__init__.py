@@ -127,7 +127,8 @@ class FileLock(contextlib.AbstractContextManager):
     """
 
     def __init__(self, path: Path, timeout: float = 0.0):
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        # Its text is replaced, which must not be that of a file elsewhere.
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             self.exclusive = self._lock(timeout)
             if not self.exclusive:

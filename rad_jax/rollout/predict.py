@@ -91,6 +91,8 @@ def span_of(episodes: Episodes, index: int, context: int | None = None, stop: in
     if context is None:
         if "n_context" not in episodes.spec.statics:
             raise DataError(f"{episodes} has no 'n_context' for its episodes: it was not made for evaluation")
+        if (form := episodes.spec.statics["n_context"])[0] or "int" not in form[1]:
+            raise DataError(f"{episodes}: n_context is {form[1]}{list(form[0])}, expected a whole number")
         context = int(episodes.static(index)["n_context"])
     length = int(episodes.lengths[index]) if stop is None else stop
     if not 1 <= context < length:

@@ -126,8 +126,9 @@ class Checkpoints(contextlib.AbstractContextManager):
         arguments = ocp.args.PyTreeRestore(
             item=tree, restore_args=ocp.checkpoint_utils.construct_restore_args(tree)
         )
-        restored = self._manager.restore(step, args=ocp.args.Composite(state=arguments)).state
-        values = names.named_leaves(restored)
+        with _reading(step, self.directory):
+            restored = self._manager.restore(step, args=ocp.args.Composite(state=arguments)).state
+            values = names.named_leaves(restored)
         return names.map_named(lambda name, _: values[name], target), content
 
     def wait(self) -> None:
@@ -166,10 +167,9 @@ class Checkpoints(contextlib.AbstractContextManager):
         try:
             yield
         except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            if len(reason) > 300:  # long file names come first, the system's own message last
-                reason = f"{reason[:120]} ... {reason[-150:]}"
-            message = f"checkpoint {self._saving} could not be written to {self.directory}: {reason}"
+            message = (
+                f"checkpoint {self._saving} could not be written to {self.directory}: {_first_line(error)}"
+            )
             raise CheckpointError(message) from error
 
     def _discard(self) -> None:
@@ -190,12 +190,24 @@ def read_part(directory: pathlib.Path, part: str) -> tuple[dict[str, np.ndarray]
         return None
     content = manifest.read(directory / str(step))
     leaves = [name for name in content.leaves if name.startswith(f"{part}/")]
-    arrays = names.nested({name: ocp.RestoreArgs(restore_type=np.ndarray) for name in leaves})
-    tree = jax.tree.map(lambda _: 0, arrays)
-    arguments = ocp.args.PyTreeRestore(item=tree, restore_args=arrays, partial_restore=True)
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    with _reading(step, directory), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        arrays = names.nested({name: ocp.RestoreArgs(restore_type=np.ndarray) for name in leaves})
+        tree = jax.tree.map(lambda _: 0, arrays)
+        arguments = ocp.args.PyTreeRestore(item=tree, restore_args=arrays, partial_restore=True)
         restored = checkpointer.restore(directory.absolute() / str(step) / "state", arguments)
-    return names.named_leaves(restored[part]), content
+        return names.named_leaves(restored[part]), content
+
+
+@contextlib.contextmanager
+def _reading(step: int, directory: pathlib.Path) -> Iterator[None]:
+    """A checkpoint whose files are what its manifest says may still hold something that Orbax cannot read."""
+    try:
+        yield
+    except Exception as error:
+        raise CheckpointError(
+            f"checkpoint {step} in {directory} cannot be read ({_first_line(error)}); "
+            f"move {directory / str(step)} away to use the one before"
+        ) from error
 
 
 def _newest_intact(directory: pathlib.Path, handle: Callable[[pathlib.Path], str]) -> int:
@@ -220,6 +232,12 @@ def _set_aside(path: pathlib.Path) -> str:
         aside = aside.with_name(aside.name + "+")
     path.rename(aside)
     return f"set aside as {aside.name}"
+
+
+def _first_line(error: Exception) -> str:
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    # Long file names come first, the system's own message last.
+    return line if len(line) <= 300 else f"{line[:120]} ... {line[-150:]}"
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:

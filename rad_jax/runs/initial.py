@@ -21,7 +21,7 @@ from rad_jax.config.messages import show_value
 from rad_jax.model.names import is_memory, map_named, named_leaves
 from rad_jax.runs.checkpoints import read_part
 from rad_jax.runs.export import TENSORS, description_of
-from rad_jax.runs.restore import stored_part
+from rad_jax.runs.restore import recorded_tokenizer, stored_part
 from rad_jax.runs.stored_config import FILE as CONFIG
 from rad_jax.runs.stored_config import read_config
 from rad_jax.weights import oasis_dit
@@ -85,7 +85,7 @@ def _read_run(workdir: Path) -> tuple[ModelConfig, dict[str, np.ndarray], str | 
     if found is None:
         raise ConfigError(f"train.init_from={workdir}: there is no checkpoint")
     arrays, manifest = found
-    return run.model, arrays, manifest.metadata.get("tokenizer", {}).get("fingerprint")
+    return run.model, arrays, recorded_tokenizer(manifest, workdir)
 
 
 def _read_file(path: Path) -> tuple[ModelConfig, dict[str, np.ndarray], str | None]:

@@ -1,9 +1,12 @@
 """The configuration that a work directory keeps: how it is read, and which keys may change when its run goes on."""
 
+import contextlib
 from pathlib import Path
 
-from rad_jax.config import Config, ConfigError, config_from_json, decay_begin, diff_configs, override
+from rad_jax.config import Config, ConfigError, config_from_dict, decay_begin, diff_configs, override
 from rad_jax.config.messages import show_value
+from rad_jax.files.json_files import check_form, read_json
+from rad_jax.runs import manifest
 from rad_jax.runs.manifest import saved_steps
 from rad_jax.runs.trained_on import FILE as TRAINED_ON
 from rad_jax.runs.trained_on import TrainedOn
@@ -54,9 +57,29 @@ def read_config(workdir: Path) -> Config:
     if not path.exists():
         raise ConfigError(f"{workdir} holds no run (no {FILE}): train first, or name another --workdir")
     try:
-        return without_commands(config_from_json(path.read_text()))
-    except (ConfigError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path}: {error}") from None
+        return without_commands(config_from_dict(read_json(path, dict)))
+    except ValueError as error:
+        raise ConfigError(
+            f"{path} cannot be used ({error}); delete it and give the training command once more, which writes it again"
+        ) from None
+
+
+def find_config(workdir: Path) -> Config | None:
+    """The configuration of the run in a work directory, or else of its newest checkpoint; None if neither has one."""
+    if (workdir / FILE).exists():
+        return read_config(workdir)
+    for step in reversed(saved_steps(workdir / "checkpoints")):
+        directory = workdir / "checkpoints" / str(step)
+        with contextlib.suppress(
+            manifest.DamagedCheckpoint, manifest.UnknownFormat
+        ):  # which the run will name
+            stored = manifest.read(directory).metadata.get("config")
+            try:
+                check_form(stored, dict | None, "metadata.config")
+                return None if stored is None else without_commands(config_from_dict(stored))
+            except ValueError as error:
+                raise ConfigError(f"{directory / manifest.FILE}: {error}") from None
+    return None
 
 
 def without_commands(config: Config) -> Config:
@@ -71,9 +94,9 @@ def check_same_run(config: Config, workdir: Path, trained_on: TrainedOn | None =
       trained_on: the data and the tokenizer that ``config`` names, once they are open. They are compared by content, so both
         may have moved; a run of an earlier version, which does not keep them, is compared by their paths.
     """
-    if not (workdir / FILE).exists():
+    run, free = find_config(workdir), FREE_KEYS
+    if run is None:
         return
-    run, free = read_config(workdir), FREE_KEYS
     if (workdir / TRAINED_ON).exists():
         if trained_on is not None:
             _check_same_content(config, TrainedOn.read(workdir), trained_on, workdir)

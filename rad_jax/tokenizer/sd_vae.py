@@ -10,6 +10,7 @@ import math
 import os
 import pathlib
 import re
+import reprlib
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ import numpy as np
 from flax import linen as nn
 
 from rad_jax.axes import Array, Float
+from rad_jax.files.json_files import has_form
 from rad_jax.tokenizer.network import NetworkTokenizer, published_config
 from rad_jax.weights.tensors import WeightsError, read_tensors, without_wrappers
 
@@ -201,10 +203,12 @@ def _groups_and_scale(weights: pathlib.Path) -> tuple[int, float] | None:
         return None
     for name, expected in (("act_fn", "silu"), ("shift_factor", None)):
         if config.get(name, expected) != expected:
-            raise WeightsError(f"{path}: {name}={config[name]!r}, expected {expected!r}, Stable Diffusion's")
+            raise WeightsError(
+                f"{path}: {name}={reprlib.repr(config[name])}, expected {expected!r}, Stable Diffusion's"
+            )
     groups, scale = config.get("norm_num_groups", GROUPS), config.get("scaling_factor", SCALE)
-    if type(groups) is not int or groups < 1 or type(scale) not in (int, float) or not 0 < scale < math.inf:
-        found = f"norm_num_groups={groups!r}, scaling_factor={scale!r}"
+    if not (has_form(groups, int) and has_form(scale, float) and groups > 0 and scale > 0):
+        found = f"norm_num_groups={reprlib.repr(groups)}, scaling_factor={reprlib.repr(scale)}"
         raise WeightsError(f"{path}: {found}: expected two positive numbers")
     return groups, float(scale)
 

@@ -23,6 +23,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from rad_jax import files, media
+from rad_jax.files.json_files import parse_json
 from rad_jax.runs.hardware import STEP_SECONDS
 
 log = logging.getLogger(__name__)
@@ -125,8 +126,8 @@ class Writer:
 def _is_at_most(line: bytes, step: int) -> bool:
     """Whether a line is whole and of a step up to this one; others belong to steps that will be done again."""
     try:
-        return line.endswith(b"\n") and json.loads(line)["step"] <= step
-    except (ValueError, KeyError, TypeError):
+        return line.endswith(b"\n") and parse_json(line, {"step": int})["step"] <= step
+    except ValueError:
         return False
 
 

@@ -16,6 +16,7 @@ from rad_jax.config.messages import multiple
 from rad_jax.data.windows import train_batches, train_dataset
 from rad_jax.errors import Stopped
 from rad_jax.files import WorkdirLock
+from rad_jax.files.folders import check_folder
 from rad_jax.runs.checkpoints import Checkpoints
 from rad_jax.runs.hardware import hardware, peak_memory
 from rad_jax.runs.stored_config import check_same_run, has_decayed
@@ -43,6 +44,7 @@ def train(config: Config, workdir: Path, profile: int = 0) -> TrainState:
       UserError: in one or two lines, what is missing, does not fit, is not finite or cannot be written.
       Stopped: after SIGTERM or SIGINT, with the last step saved.
     """
+    check_folder(workdir)
     run = open_training_run(config)
     preview = open_preview(run.config.tokenizer, run.tokenizer)
     check_same_run(run.config, workdir, TrainedOn.of(run))

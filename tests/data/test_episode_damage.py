@@ -125,6 +125,7 @@ def _refused(directory, index, change):
     """Writes index.json with a change, and returns what it says when all of the split is read."""
     content = json.loads(index)
     change(content)
+    content.pop("sha256", None)  # which would say that something has changed, not what
     (directory / "index.json").write_text(json.dumps(content))
     with pytest.raises(DataError) as info:
         data = Episodes(directory, "train")
@@ -211,7 +212,11 @@ def test_every_field_of_the_index_is_checked(tmp_path, kind):
     record_tokenizer(tmp_path, "patch_pca", "ab" * 32, "tokenizer.npz")
     whole = (tmp_path / "index.json").read_text()
     for *outer, name in _places(json.loads(whole)):
-        if (name, kind) in ALLOWED or (kind == "text" and outer == ["tokenizer"]):
+        if (
+            (name, kind) in ALLOWED
+            or (kind == "text" and outer == ["tokenizer"])
+            or (name == "sha256" and not outer)
+        ):
             continue
 
         def change(index, outer=outer, name=name):
@@ -226,6 +231,20 @@ def test_every_field_of_the_index_is_checked(tmp_path, kind):
         assert kind in ("NaN", "missing", "text") or field in message, (outer, name, message)
 
 
+def test_an_index_that_was_changed_is_refused_and_an_old_one_is_read(data):
+    path = data.directory / "index.json"
+    index = json.loads(path.read_text())
+    index["splits"]["train"]["info"]["actions"].reverse()  # as many columns of another meaning
+    path.write_text(json.dumps(index))
+    with pytest.raises(DataError, match=r"index\.json is damaged .*sha256"):
+        Episodes(data.directory, "train")
+    del index["sha256"]
+    path.write_text(json.dumps(index))
+    assert Episodes(data.directory, "train").spec.info == index["splits"]["train"]["info"]
+    record_tokenizer(data.directory, "patch_pca", "ab" * 32, "tokenizer.npz")
+    assert "sha256" in json.loads(path.read_text())
+
+
 UNSAFE_NAMES = ["../a", "a/b", "/a", "..", ".a", "", "a\\b", "a\0", "a\nb", "\x1b[2J", "a" * 201, "\ud800"]
 
 
@@ -238,7 +257,7 @@ def test_an_index_with_names_that_lead_elsewhere_is_refused(data, what, key):
             index["splits"]["train"][f"{what}s"][1][key] = name
 
         message = _refused(data.directory, whole, change)
-        assert "index.json" in message and f"{what} '" in message and "not allowed" in message
+        assert "index.json" in message and ("not allowed" in message or f"s[1].{key} is '" in message)
 
 
 @pytest.mark.parametrize("name", [*UNSAFE_NAMES, None, 7])

@@ -17,7 +17,9 @@ def report(name: str, inputs: int, seed: int) -> int:
     begin, done = time.monotonic(), 0
     while done < inputs:  # anew where an input ended the process
         receiver, sender = multiprocessing.get_context("spawn").Pipe(duplex=False)
-        process = multiprocessing.get_context("spawn").Process(target=work, args=(name, done, inputs, seed, sender))
+        process = multiprocessing.get_context("spawn").Process(
+            target=work, args=(name, done, inputs, seed, sender)
+        )
         process.start()
         sender.close()
         try:
@@ -52,7 +54,9 @@ def work(name: str, first: int, inputs: int, seed: int, sender) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for outcome in outcomes(name, range(first, inputs), seed, Path(folder)):
             if outcome.number == first:
-                limit = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + ADDRESSES
+                limit = (
+                    int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + ADDRESSES
+                )
                 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
             sender.send([outcome])
     sender.close()

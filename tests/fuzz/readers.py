@@ -1,6 +1,6 @@
 """Every reader of the program, with small files that it reads.
 
-A reader is made in an empty directory: it writes its files, and gives those that are to be damaged and the call that reads them.
+A reader is made in an empty directory: it writes its files, and gives those that are to be damaged and the call that reads.
 """
 
 import json
@@ -110,7 +110,10 @@ def torch_file(zipped: bool) -> Callable[[Path], Made]:
 
         from data_prep.common.torch_files import read_torch
 
-        content = {"a": torch.arange(12.0).reshape(3, 4).T, "b": [np.arange(3), {"n": np.int64(7)}, ("x", None, 2.5)]}
+        content = {
+            "a": torch.arange(12.0).reshape(3, 4).T,
+            "b": [np.arange(3), {"n": np.int64(7)}, ("x", None, 2.5)],
+        }
         torch.save(content, folder / "x.pt", _use_new_zipfile_serialization=zipped)
         return [folder / "x.pt"], lambda: read_torch(folder / "x.pt")
 
@@ -174,14 +177,27 @@ def tfds_metadata(folder: Path) -> Made:
     from rad_jax.data.tfds_builders import RadMaze
 
     spec = EpisodeSpec("walks", {"actions": ((6,), "float32")})
-    write_split(folder, "train", spec, lambda at: ({"actions": np.zeros((3, 6), "f4")} for _ in at), 2, episodes_per_shard=2)
+    write_split(
+        folder,
+        "train",
+        spec,
+        lambda at: ({"actions": np.zeros((3, 6), "f4")} for _ in at),
+        2,
+        episodes_per_shard=2,
+    )
     return [folder / "features.json", folder / "dataset_info.json"], lambda: RadMaze(data_dir=folder)
 
 
 def config() -> Any:
     from rad_jax.config import load_config
 
-    settings = {"model.latent": (4, 4, 3), "model.action_dim": 4, "model.width": 16, "model.heads": 2, "model.depth": 1}
+    settings = {
+        "model.latent": (4, 4, 3),
+        "model.action_dim": 4,
+        "model.width": 16,
+        "model.heads": 2,
+        "model.depth": 1,
+    }
     return load_config("experiments/quickstart.py:df", settings)
 
 
@@ -207,7 +223,9 @@ def checkpoint(folder: Path) -> Path:
 
     state = {"params": {"a": np.arange(4.0, dtype="f4")}, "ema": {"a": np.ones(4, "f4")}}
     with Checkpoints(folder / "checkpoints", CheckpointConfig()) as checkpoints:
-        checkpoints.save(3, state, {"hardware": "none", "tokenizer": {"name": "patch_pca", "fingerprint": "0" * 64}})
+        checkpoints.save(
+            3, state, {"hardware": "none", "tokenizer": {"name": "patch_pca", "fingerprint": "0" * 64}}
+        )
     return folder / "checkpoints" / "3"
 
 
@@ -222,7 +240,9 @@ def whole_checkpoint(folder: Path) -> Made:
     from rad_jax.runs.checkpoints import read_part
 
     step = checkpoint(folder)
-    return sorted(path for path in step.rglob("*") if path.is_file()), lambda: read_part(step.parent, "params")
+    return sorted(path for path in step.rglob("*") if path.is_file()), lambda: read_part(
+        step.parent, "params"
+    )
 
 
 def metrics(folder: Path) -> Made:
@@ -238,13 +258,21 @@ def metrics(folder: Path) -> Made:
 
 def scores(folder: Path) -> Made:
     from rad_jax.evaluation import stored
+    from rad_jax.evaluation.scores import convention
+    from rad_jax.metrics.video import REDUCTION
 
-    video = {"video": {"psnr": 20.0}, "frames": {"psnr": [20.0, 21.0]}}
+    metrics = [name for name in REDUCTION if name != "lpips"]
+    video = {"video": dict.fromkeys(metrics, 0.5), "frames": {metric: [0.5, None] for metric in metrics}}
+    about = {"name": "a", "context_frames": 3, "predicted_frames": 2}
+    key = {"format": stored.FORMAT, "metrics": convention((16, 16), "raw", None)}
     row = {"kind": "model", "note": "", "videos": [video, video]}
-    spec = {"psnr": {"unit": "dB"}}
-    content = {"key": {"format": 1}, "metrics_spec": spec, "videos": [{}, {}], "rows": {"a": row}, "about": {"seconds": 1.0}}
-    stored._write_json(folder, "test", content)
-    return [stored._path(folder, "test")], lambda: stored.read_scores(folder, "test")
+    costs = {"hardware": "none", "seconds": 1.0}
+    stored._write_json(
+        folder, "test", {"key": key, "videos": [about, about], "rows": {"a": row}, "about": costs}
+    )
+    assert stored.is_current(folder, {"test": key})
+    read = lambda: stored.is_current(folder, {"test": key}) and stored.read_scores(folder, "test")  # noqa: E731
+    return [stored._path(folder, "test")], read
 
 
 def shown_videos(folder: Path) -> Made:
@@ -330,7 +358,14 @@ def journal(folder: Path) -> Made:
     from data_prep.recordings import survey
 
     traits = {"arrays": {"frames": [[4, 4, 3], "uint8"]}, "statics": {}, "pose": []}
-    numbers = {"num_frames": 3, "video_frames": 3, "num_bytes": 10, "n_context": None, "pattern": None, "pattern_context": None}
+    numbers = {
+        "num_frames": 3,
+        "video_frames": 3,
+        "num_bytes": 10,
+        "n_context": None,
+        "pattern": None,
+        "pattern_context": None,
+    }
     entry = {"state": [[".mp4", 1, 1]], "found": {"id": "a", "traits": traits, "notes": [], **numbers}}
     path = folder / survey.JOURNAL
     path.write_text("head\n" + json.dumps(entry))

@@ -43,6 +43,15 @@ def test_another_tokenizer_than_the_recorded_one_is_refused(toy, tmp_path):
     open_training_run(toy.config(changes={"tokenizer.path": str(tmp_path / "same.npz")}))
 
 
+@pytest.mark.parametrize("key", ["tokenizer.path", "tokenizer.preview"])
+def test_a_file_that_is_missing_is_found_before_data_are_made(key, toy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = {"data.path": str(tmp_path / "none"), "data.make": "touch made", "data.auto_make": True}
+    with pytest.raises(ConfigError, match=rf"{key}=missing\.npz"):
+        open_training_run(toy.config(changes=made | {key: "missing.npz"}))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_missing_data_are_named_with_the_command_that_makes_them(toy, tmp_path):
     config = toy.config(changes={"data.path": str(tmp_path / "none")})
     with pytest.raises(DataError) as info:

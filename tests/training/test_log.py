@@ -123,6 +123,13 @@ def test_half_a_line_at_the_right_step_is_dropped(tmp_path):
     assert lines(tmp_path) == [{"step": 1, "a": 1.0}]
 
 
+def test_lines_that_are_no_records_are_dropped(tmp_path):
+    lines = ["[" * 90_000, "{}", "[]", '{"step": "1"}', '{"step": true}', '{"step": 1e999}', '{"step": 2}']
+    (tmp_path / "metrics.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    Writer(tmp_path, 6).close()
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 2}\n'
+
+
 def test_a_full_disk_warns_once_and_training_goes_on(tmp_path, caplog):
     writer = Writer(tmp_path)
     (tmp_path / "metrics.jsonl").symlink_to("/dev/full")  # not before: it can be read without end
