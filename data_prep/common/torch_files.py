@@ -14,6 +14,7 @@ import numpy as np
 
 from rad_jax.data.spec import DTYPES
 from rad_jax.errors import UserError
+from rad_jax.files import lfs
 
 
 class TorchFileError(UserError, ValueError):
@@ -29,13 +30,15 @@ def read_torch(path: str | os.PathLike) -> Any:
       TorchFileError: the file is missing or damaged, holds more than data, a tensor claims more bytes than the file has (as one
         of stride 0 can), or PyTorch is not installed.
     """
+    if lfs.is_pointer(path):
+        raise TorchFileError(f"{path}: {lfs.ADVICE}")
     try:
         import torch
     except ImportError:
         raise TorchFileError(f"{path}: reading it needs PyTorch: pip install 'rad_jax[torch]'") from None
     try:
         with torch.serialization.safe_globals(_numpy_globals()):
-            return _as_numpy(torch.load(path, map_location="cpu", weights_only=True), Path(path))
+            return _as_numpy(torch.load(path, map_location="cpu", weights_only=True), Path(path), {})
     except TorchFileError:
         raise
     except OSError as error:
@@ -58,19 +61,27 @@ def _numpy_globals() -> list[Any]:
     return [*functions, *old_names, np.ndarray, np.dtype, *(type(np.dtype(name)) for name in DTYPES)]
 
 
-def _as_numpy(value: Any, path: Path, *names: object) -> Any:
-    """The content with tensors as arrays; ``names`` lead to it from the whole of the file."""
+def _as_numpy(value: Any, path: Path, done: dict[int, Any], *names: object) -> Any:
+    """The content with tensors as arrays; ``names`` lead to it from the whole of the file.
+
+    ``done`` has by identity what was converted before: lists of lists that are the same ones have no end otherwise.
+    """
     import torch
 
-    if isinstance(value, torch.Tensor):
-        claimed, size = value.numel() * value.element_size(), path.stat().st_size
+    if id(value) in done:
+        return done[id(value)]
+    found = value
+    if isinstance(value, torch.Tensor | np.ndarray):
+        claimed, size = value.nbytes, path.stat().st_size
         if claimed > size:
             name = "/".join(map(str, names))
-            raise TorchFileError(f"{path}: tensor {name!r} claims {claimed} bytes, the file has {size}")
-        value = value.detach()
-        return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
-    if isinstance(value, dict):
-        return {key: _as_numpy(item, path, *names, key) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_as_numpy(item, path, *names, place) for place, item in enumerate(value))
-    return value
+            raise TorchFileError(f"{path}: tensor {name[:80]!r} claims {claimed} bytes, the file has {size}")
+    if isinstance(value, torch.Tensor):
+        found = value.detach()
+        found = (found.float() if found.dtype == torch.bfloat16 else found).numpy()
+    elif isinstance(value, dict):
+        found = {key: _as_numpy(item, path, done, *names, key) for key, item in value.items()}
+    elif isinstance(value, list | tuple):
+        found = type(value)(_as_numpy(item, path, done, *names, place) for place, item in enumerate(value))
+    done[id(value)] = found
+    return found

@@ -3,7 +3,6 @@
 import json
 import os
 import types
-import zipfile
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,8 +14,8 @@ from jaxtyping import UInt8
 
 from data_prep.recordings.recording import BadRecording, Candidate, refusing
 from rad_jax.data import DataError
+from rad_jax.files.npz import Npz
 
-_LARGEST_ARRAY = 2**34  # bytes: more than any recording has, less than what would stop the machine
 _LARGEST_NUMBER = 1e9  # of any unit: beyond it a number is damage, and float32 and pixel arithmetic overflow
 _KINDS = {"b": "bool", "i": "integers", "u": "unsigned integers", "f": "floats", "U": "text"}
 
@@ -103,23 +102,16 @@ class Arrays:
 
     def __init__(self, path: Path):
         self.path = path
-        with refusing(path, "not an npz file"), zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-        self._sizes = {info.filename.removesuffix(".npy"): info.file_size for info in members}
+        with refusing(path, "not an npz file"), Npz(path) as arrays:
+            self._names = [*arrays.sizes]
 
     def __contains__(self, name: str) -> bool:
-        return name in self._sizes
+        return name in self._names
 
     def is_pickled(self, name: str) -> bool:
         """Whether an array that is there holds objects, which only running its pickle would give."""
-        with (
-            refusing(self.path, f"array {name!r} cannot be read"),
-            zipfile.ZipFile(self.path) as archive,
-            archive.open(f"{name}.npy") as file,
-        ):
-            old = np.lib.format.read_magic(file) == (1, 0)
-            header = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
-            return header(file)[2].hasobject
+        with refusing(self.path, f"array {name!r} cannot be read"), Npz(self.path) as arrays:
+            return arrays.header(name).dtype.hasobject
 
     def get(self, name: str, kinds: str = "biuf", shape: Shape = (...,)) -> np.ndarray:
         """An array of one of some kinds of dtype, and of a shape.
@@ -129,23 +121,20 @@ class Arrays:
             1e9 and so not what it should be.
         """
         if name not in self:
-            there = ", ".join(self._sizes) or "none"
-            raise BadRecording(self.path, f"no array {name!r} among {there[:160]}", repr(name))
-        if self._sizes[name] > _LARGEST_ARRAY:
-            raise BadRecording(self.path, f"array {name!r} of {self._sizes[name]} bytes", "at most 16 GiB")
-        with (
-            refusing(self.path, f"array {name!r} cannot be read", "plain numbers"),
-            np.load(self.path, allow_pickle=False) as arrays,
-        ):
-            array = np.asarray(arrays[name])
-        if array.dtype.kind not in kinds:
-            expected = " or ".join(_KINDS[kind] for kind in kinds)
-            raise BadRecording(self.path, f"array {name!r} has dtype {array.dtype}", expected)
+            raise BadRecording(
+                self.path, f"no array {name!r} among {', '.join(self._names)[:160] or 'none'}", repr(name)
+            )
+        with refusing(self.path, f"array {name!r} cannot be read", "plain numbers"), Npz(self.path) as arrays:
+            found = arrays.header(name)
+            if found.dtype.kind not in f"{kinds}O":
+                expected = " or ".join(_KINDS[kind] for kind in kinds)
+                raise BadRecording(self.path, f"array {name!r} has dtype {found.dtype}", expected)
+            if not _fits(found.shape, shape):
+                axes = ", ".join({None: "any", ...: "..."}.get(length, str(length)) for length in shape)
+                raise BadRecording(self.path, f"array {name!r} has shape {found.shape}", f"({axes})")
+            array = arrays.read(name)
         if array.dtype.kind == "f" and not (np.abs(array) <= np.float64(_LARGEST_NUMBER)).all():
             raise BadRecording(self.path, f"array {name!r} has NaN or huge values", "-1e9 to 1e9")
-        if not _fits(array.shape, shape):
-            axes = ", ".join({None: "any", ...: "..."}.get(length, str(length)) for length in shape)
-            raise BadRecording(self.path, f"array {name!r} has shape {array.shape}", f"({axes})")
         return array
 
     def images(

@@ -20,6 +20,7 @@ from jaxtyping import Float
 
 from data_prep.recordings.actions import ACTIONS
 from rad_jax.errors import UserError
+from rad_jax.files import lfs
 
 POSE = ("x", "y", "z", "yaw", "pitch")
 
@@ -48,6 +49,8 @@ def refusing(path: Path, problem: str, expected: str = "") -> Iterator[None]:
     except BadRecording:
         raise
     except Exception as error:
+        if lfs.is_pointer(path):
+            raise BadRecording(path, lfs.ADVICE) from None
         text = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise BadRecording(path, f"{problem} ({text.splitlines()[0][:120]})", expected) from error
 

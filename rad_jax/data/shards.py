@@ -12,6 +12,7 @@ without locks, two processes may write the same shard, each in full, and the lat
 import contextlib
 import math
 import os
+import reprlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -199,7 +200,8 @@ def refuse_change(directory: Path, what: str, there: dict[str, Any], wanted: dic
         while isinstance(old, dict) and isinstance(new, dict):
             name = next(name for name in {**old, **new} if old.get(name, ...) != new.get(name, ...))
             names, old, new = [*names, name], old.get(name, "absent"), new.get(name, "absent")
+        field = ascii(".".join(names))[1:-1][:80]
         raise DataError(
-            f"{what} in {directory} was written with {'.'.join(names)} = {old!r}, not {new!r}: "
+            f"{what} in {directory} was written with {field} = {reprlib.repr(old)}, not {reprlib.repr(new)}: "
             "use another directory, or delete this one"
         )

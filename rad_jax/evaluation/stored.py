@@ -23,7 +23,7 @@ import jax
 import numpy as np
 
 from rad_jax.config import Config
-from rad_jax.data import Episodes
+from rad_jax.data import DataError, Episodes
 from rad_jax.data.index import FILE as INDEX
 from rad_jax.data.reader import frame_size
 from rad_jax.evaluation.effective_attention import EffectiveAttention, of_clip
@@ -42,6 +42,7 @@ from rad_jax.evaluation.scores import (
 )
 from rad_jax.files import write_bytes
 from rad_jax.files.json_files import check_seal, read_json, sealed
+from rad_jax.files.npz import Npz, NpzError
 from rad_jax.metrics.lpips import open_lpips
 from rad_jax.metrics.video import REDUCTION, Video, VideoScore
 from rad_jax.reports.figures import COLOURS as KINDS
@@ -205,9 +206,13 @@ def read_scores(folder: Path, name: str) -> Scores:
 
 
 def read_shown(folder: Path, name: str) -> list[Video]:
-    """The predicted videos, uint8, that were stored to be shown."""
-    with np.load(_path(folder, name, "npz"), allow_pickle=False) as arrays:
-        return [arrays[str(index)] for index in range(len(arrays.files))]
+    """The predicted videos, uint8, that were stored to be shown. Raises `DataError` if their file is damaged."""
+    path = _path(folder, name, "npz")
+    try:
+        with Npz(path) as arrays:
+            return [arrays.read(str(index)) for index in range(len(arrays.sizes))]
+    except NpzError as error:
+        raise DataError(f"{path}: {error}; delete it and evaluate again") from None
 
 
 def read_figure3(folder: Path, name: str) -> EffectiveAttention:

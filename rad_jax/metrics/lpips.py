@@ -21,9 +21,10 @@ from rad_jax.config import ConfigError
 from rad_jax.config.sections import EvaluateConfig
 from rad_jax.metrics.image import ImageError, Images, float_images
 from rad_jax.weights import torch_layout
-from rad_jax.weights.tensors import WeightsError, read_tensors
+from rad_jax.weights.tensors import WeightsError, read_tensors, without_wrappers
 
 VERSION = "0.1"
+ROOTS = {"features", "classifier", *(f"lin{tap}" for tap in range(5))}  # of the names of the weights
 SHIFT, SCALE = np.float32([-0.030, -0.088, -0.188]), np.float32([0.458, 0.448, 0.450])  # of images in [-1, 1]
 PIXELS_AT_ONCE = 2**20
 
@@ -104,7 +105,7 @@ def load_lpips(path: str | os.PathLike) -> Lpips:
     Raises:
       WeightsError: the file is missing, damaged, or of something else.
     """
-    tensors = read_tensors(path)
+    tensors = without_wrappers(read_tensors(path), ROOTS)
     net = "vgg" if "features.28.weight" in tensors else "alex"
     params, used = fill(net, tensors, f"{path} against LPIPS on {net}")
     return Lpips(net, jax.tree.map(jnp.asarray, params), fingerprint(used))

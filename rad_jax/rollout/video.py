@@ -8,20 +8,24 @@ pose, ``pose`` (t, columns).
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from rad_jax import media
 from rad_jax.axes import Float
 from rad_jax.config import Config
+from rad_jax.config.messages import shorten
 from rad_jax.data import DataError, EpisodeSpec
 from rad_jax.data.condition import condition_arrays, condition_features
+from rad_jax.files.npz import Npz, NpzError
 from rad_jax.rollout.predict import predict, read_clip
 from rad_jax.runs.datasets import open_episodes
 from rad_jax.runs.restore import load_trained
 from rad_jax.runs.trained_on import check_evaluation_set
 from rad_jax.tokenizer.taesd import open_preview
+
+MOST_FRAMES = 10**6  # of a script
+_LARGEST = np.float64(1e9)
 
 
 def rollout_video(config: Config, workdir: Path, episode: int = 0, script: str = "episode") -> Path:
@@ -81,23 +85,29 @@ def read_script(script: str, spec: EpisodeSpec, config: Config) -> Float[np.ndar
 
 def _read_arrays(script: str, names: Sequence[str]) -> dict[str, np.ndarray]:
     try:
-        with open(script, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: np.asarray(stored[name], np.float64) for name in names}
-    except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
-        raise DataError(f"--actions {script}: expected arrays {', '.join(names)}: {error}") from None
+        with Npz(script) as stored:
+            arrays = {name: stored.read(name) for name in names}
+    except (OSError, NpzError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"--actions {script}: expected arrays {', '.join(names)}: {reason}") from None
     for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise DataError(f"--actions {script}: {name} holds values that are not finite")
-    return arrays
+        if array.dtype.kind not in "biuf" or not ((array >= -_LARGEST) & (array <= _LARGEST)).all():
+            raise DataError(
+                f"--actions {script}: {name} holds {array.dtype}, expected numbers from -{_LARGEST:g} to {_LARGEST:g}"
+            )
+    return {name: array.astype(np.float64) for name, array in arrays.items()}
 
 
 def _parse(script: str, names: Sequence[str]) -> Float[np.ndarray, "t a"]:
-    rows = []
+    rows: list[int] = []
     for part in script.split(","):
         name, star, times = part.strip().partition("*")
         if name not in names or (star and not times.isdecimal()):
             raise DataError(
-                f"--actions {part.strip()!r}: expected NAME or NAME*COUNT with a name among {', '.join(names)}"
+                f"--actions {shorten(part.strip())!r}: expected NAME or NAME*COUNT with a name among {', '.join(names)}"
             )
-        rows += [names.index(name)] * int(times or 1)
+        count = int(times or 1) if len(times) < 9 else MOST_FRAMES
+        if len(rows) + count > MOST_FRAMES:
+            raise DataError(f"--actions {shorten(script)}: expected at most {MOST_FRAMES} frames")
+        rows += [names.index(name)] * count
     return np.eye(len(names), dtype=np.float32)[rows]

@@ -20,7 +20,7 @@ from flax import linen as nn
 from rad_jax.axes import Array, Float
 from rad_jax.files.json_files import has_form
 from rad_jax.tokenizer.network import NetworkTokenizer, published_config
-from rad_jax.weights.tensors import WeightsError, read_tensors
+from rad_jax.weights.tensors import WeightsError, read_tensors, without_wrappers
 
 NAME = "sd_vae"
 CHANNELS, LAYERS, LATENT_CHANNELS, GROUPS, SCALE = (128, 256, 512, 512), 2, 4, 32, 0.18215
@@ -28,6 +28,7 @@ MOST = 8  # levels, and layers of a level, that are looked for: a file may hold 
 PIXELS_AT_ONCE = 2**20  # of 128 features each in the widest layers: half a GiB a tensor
 
 CHECKPOINT_PREFIX = "first_stage_model."
+ROOTS = {"encoder", "decoder", "quant_conv", "post_quant_conv", "loss", "model_ema", "first_stage_model"}
 # Discriminator and perceptual loss; averages that were folded in before publishing.
 NOT_THE_VAE = ("loss.", "model_ema.")
 RENAMED = (
@@ -154,7 +155,7 @@ def load(path: str | os.PathLike) -> NetworkTokenizer:
       WeightsError: the file cannot be read, or its tensors are not exactly those of this network.
     """
     path = pathlib.Path(path)
-    tensors = _current_names(read_tensors(path), path)
+    tensors = _current_names(without_wrappers(read_tensors(path), ROOTS), path)
     published = _groups_and_scale(path)
     groups, scale = published or (GROUPS, SCALE)
     module = _sized(tensors, groups)
@@ -222,7 +223,9 @@ def _current_names(tensors: dict[str, np.ndarray], path: pathlib.Path) -> dict[s
     """
     inside = [name for name in tensors if name.startswith(CHECKPOINT_PREFIX)]
     if inside:
-        tensors = {name.removeprefix(CHECKPOINT_PREFIX): tensors[name] for name in inside}
+        tensors = without_wrappers(
+            {name.removeprefix(CHECKPOINT_PREFIX): tensors[name] for name in inside}, ROOTS
+        )
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(NOT_THE_VAE)}
     levels = [match[1] for name in tensors if (match := re.match(r"decoder\.up\.(\d{1,3})\.", name))]
     last = max(map(int, levels), default=0)
