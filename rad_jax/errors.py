@@ -117,7 +117,8 @@ def describe(error: OSError) -> str:
     """Which file, what happened to it, and what to do, in one line."""
     if error.errno is None or error.strerror is None:  # not from the system
         return str(error)
-    paths = [shown(os.fsdecode(path)) for path in (error.filename, error.filename2) if _is_path(path)]
+    names = dict.fromkeys((error.filename, error.filename2))  # two of a file that could not be renamed
+    paths = [shown(os.fsdecode(name)) for name in names if _is_path(name)]
     reason = error.strerror[:1].lower() + error.strerror[1:]
     if error.errno in _FULL and paths and (free := _free(Path(paths[-1]))) is not None:
         reason += f" ({free:,} bytes are free)"
@@ -135,13 +136,13 @@ def failure_of_the_system(error: BaseException, path: str | os.PathLike) -> OSEr
 
 @contextlib.contextmanager
 def at(path: str | os.PathLike, *others: str | os.PathLike) -> Iterator[None]:
-    """Says of a failure of the system which file was written, where that names none or one of the ``others``."""
+    """Says of a failure of the system which file was written, where that names none, or one of the ``others`` or in them."""
     try:
         yield
     except OSError as error:
         named = error.filename if _is_path(error.filename) else None
-        if named in map(os.fspath, others) or (named is None and error.errno in _FULL):
-            error.filename, error.filename2 = os.fspath(path), None
+        if error.errno in _FULL if named is None else any(map(Path(named).is_relative_to, others)):
+            error.filename = os.fspath(path)
         raise
 
 

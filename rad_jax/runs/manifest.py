@@ -15,6 +15,7 @@ from typing import Any
 import orbax.checkpoint as ocp
 
 from rad_jax.errors import UserError
+from rad_jax.files import write_json
 
 FILE = pathlib.PurePath("manifest", "manifest.json")
 FORMAT = 1
@@ -42,7 +43,7 @@ class Manifest:
         for path in sorted(p for p in (step_directory / "state").rglob("*") if p.is_file()):
             files[path.relative_to(step_directory).as_posix()] = [path.stat().st_size, _sha256(path)]
         body = {"format": FORMAT, **dataclasses.asdict(self), "files": files}
-        (directory / FILE.name).write_text(json.dumps({**body, "sha256": _sha256_of(body)}, indent=1))
+        write_json(directory / FILE.name, {**body, "sha256": _sha256_of(body)})
 
 
 def read(step_directory: pathlib.Path, contents: bool = False) -> Manifest:

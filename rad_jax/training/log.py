@@ -117,9 +117,13 @@ class Writer:
         try:
             action(*arguments, **keywords)
         except OSError as error:
-            if what not in self._failed:
-                self._failed.add(what)
-                log.warning("%s is not complete, training continues: %s", self._directory / what, error)
+            self.warn(what, error)
+
+    def warn(self, what: str, error: Exception) -> None:
+        """Says, the first time, why a kind of file will not be complete."""
+        if self._active and what not in self._failed:
+            self._failed.add(what)
+            log.warning("%s is not complete, training continues: %s", self._directory / what, error)
 
 
 def _is_at_most(line: bytes, step: int) -> bool:
