@@ -136,13 +136,13 @@ def failure_of_the_system(error: BaseException, path: str | os.PathLike) -> OSEr
 
 @contextlib.contextmanager
 def at(path: str | os.PathLike, *others: str | os.PathLike) -> Iterator[None]:
-    """Says of a failure of the system which file was written, where that names none, or one of the ``others`` or in them."""
+    """Says of a failure of the system that ``path`` was written, where it names no file, or one below one of the ``others``."""
     try:
         yield
     except OSError as error:
         named = error.filename if _is_path(error.filename) else None
         if error.errno in _FULL if named is None else any(map(Path(named).is_relative_to, others)):
-            error.filename = os.fspath(path)
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         raise
 
 

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from typing import Any, NoReturn
 from rad_jax.errors import run
 from rad_jax.files import local_path
 
+_CACHE_BYTES = 2**28  # free ones that a cache of compiled programs needs, about
 MODES = {
     "train": "train, or resume a run that was stopped",
     "evaluate": "metrics, videos and a report, in WORKDIR/evaluation",
@@ -164,7 +166,7 @@ def _use_compilation_cache() -> None:
 
 
 def _cache_directory() -> Path | None:
-    """Of the user's caches, or else among temporary files, the first that can be written to; None if none can."""
+    """Of the user's caches, or else among temporary files, the first that can be written to and is not full; None if none."""
     # Relative paths do not count, says the specification of XDG. Of a user id without an account "~" stays as it is.
     places = [Path(os.environ.get("XDG_CACHE_HOME", "")), Path(os.path.expanduser("~"), ".cache")]
     temporary = Path(tempfile.gettempdir(), f"rad_jax-{os.getuid()}")
@@ -174,7 +176,8 @@ def _cache_directory() -> Path | None:
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
             directory.mkdir(parents=True, exist_ok=True)
             mine = place != temporary or place.lstat().st_uid == os.getuid()  # no programs of others
-            if mine and os.access(directory, os.W_OK):
+            # Of a program that does not fit JAX would write a part, and complain of it for ever.
+            if mine and os.access(directory, os.W_OK) and shutil.disk_usage(directory).free > _CACHE_BYTES:
                 return directory
     return None
 

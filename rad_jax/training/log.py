@@ -5,6 +5,7 @@ on the machine and the moment. All others are a function of configuration and se
 run that was killed and resumed equals that of a run that was not. Values that are not finite are written as null.
 """
 
+import contextlib
 import errno
 import io
 import json
@@ -13,7 +14,7 @@ import math
 import os
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -23,6 +24,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from rad_jax import files, media
+from rad_jax.errors import failure_of_the_system
 from rad_jax.runs.hardware import STEP_SECONDS
 
 log = logging.getLogger(__name__)
@@ -65,6 +67,22 @@ class Writer:
         first.save(gif, "GIF", save_all=True, append_images=others, **timing)
         size = {"height": first.height, "width": first.width, "colorspace": 3}
         self._summarise(step, [{"tag": name, "image": {**size, "encoded_image_string": gif.getvalue()}}])
+
+    @contextlib.contextmanager
+    def profile(self) -> Iterator[None]:
+        """Traces what happens meanwhile into ``profile/``, for TensorBoard or Perfetto."""
+        directory = self._directory / "profile"
+        jax.profiler.start_trace(directory)
+        try:
+            yield
+        finally:
+            before = set(directory.rglob("*"))
+            try:
+                jax.profiler.stop_trace()
+            except RuntimeError as error:
+                self.warn("profile", failure_of_the_system(error, directory) or error)
+                for path in set(directory.rglob("*.pb")) - before:
+                    path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Closes the event file."""

@@ -100,7 +100,7 @@ def _train(
             batch = next(batches)
             clips = batch.pop("clip_id")
             batch = sharding.shard_batch(batch, mesh)
-            with jax.profiler.trace(str(workdir / "profile")) if step == profile else nullcontext():
+            with writer.profile() if step == profile else nullcontext():
                 # What a step needs is on the devices: a transfer that nobody asked for would cost every step.
                 with jax.transfer_guard("disallow"):
                     state, metrics = step_fn(encoder, state, batch)
