@@ -10,15 +10,17 @@ import contextlib
 import logging
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rad_jax.errors import explain
+from rad_jax.errors import run
 from rad_jax.files import local_path
 
+_CACHE_BYTES = 2**28  # free ones that a cache of compiled programs needs, about
 MODES = {
     "train": "train, or resume a run that was stopped",
     "evaluate": "metrics, videos and a report, in WORKDIR/evaluation",
@@ -34,15 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one mode; returns the exit status: 0, 1 for a failure, 2 for wrong arguments, 130 if stopped."""
     # Everything else is imported in functions: an interrupt then ends in a line, and wrong arguments are answered at once.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    try:
-        _run(_parse(arguments))
-    except BaseException as error:
-        ending = explain(error)
-        if ending is None:
-            raise
-        print(ending[1], file=sys.stderr)
-        return ending[0]
-    return 0
+    return run(lambda: _run(_parse(arguments)))
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -167,12 +161,25 @@ def _use_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache directory, where the environment does not name another one."""
     import jax
 
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        try:
-            home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        except RuntimeError:  # a user id without an account, as containers have
-            home = Path(tempfile.gettempdir(), f"rad_jax-{os.getuid()}")
-        jax.config.update("jax_compilation_cache_dir", str(Path(home, "rad_jax", "compiled")))
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and (cache := _cache_directory()):
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+
+
+def _cache_directory() -> Path | None:
+    """Of the user's caches, or else among temporary files, the first that can be written to and is not full; None if none."""
+    # Relative paths do not count, says the specification of XDG. Of a user id without an account "~" stays as it is.
+    places = [Path(os.environ.get("XDG_CACHE_HOME", "")), Path(os.path.expanduser("~"), ".cache")]
+    temporary = Path(tempfile.gettempdir(), f"rad_jax-{os.getuid()}")
+    for place in [*[place for place in places if place.is_absolute()][:1], temporary]:
+        directory = place / "rad_jax" / "compiled"
+        with contextlib.suppress(OSError):
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory.mkdir(parents=True, exist_ok=True)
+            mine = place != temporary or place.lstat().st_uid == os.getuid()  # no programs of others
+            # Of a program that does not fit JAX would write a part, and complain of it for ever.
+            if mine and os.access(directory, os.W_OK) and shutil.disk_usage(directory).free > _CACHE_BYTES:
+                return directory
+    return None
 
 
 class _Parser(argparse.ArgumentParser):

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 import jax
 import pytest
@@ -108,20 +107,37 @@ def test_an_interrupt_while_a_command_imports_has_no_traceback(module, interrupt
     assert (ended.returncode, ended.stderr) == (status, "stopped\n")
 
 
-def test_without_a_home_the_compilation_cache_is_elsewhere(monkeypatch):
-    def no_home():
-        raise RuntimeError("Could not determine home directory.")
-
+@pytest.mark.parametrize(
+    ("xdg", "home", "expected"),
+    [
+        ("xdg", "home", "xdg"),
+        ("", "home", "home/.cache"),
+        (None, "home", "home/.cache"),
+        ("relative", "home", "home/.cache"),
+        (None, None, "tmp/rad_jax-"),  # a user id without an account, as containers have
+        ("relative", "relative", "tmp/rad_jax-"),
+        ("file", "home", "tmp/rad_jax-"),
+        (None, "file", "tmp/rad_jax-"),
+    ],
+)
+def test_compiled_programs_are_kept_where_the_user_can_write(xdg, home, expected, tmp_path, monkeypatch):
     used = {}
-    monkeypatch.setattr(Path, "home", no_home)
+    (tmp_path / "file").touch()
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     monkeypatch.setattr(jax.config, "update", used.__setitem__)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    for name, value in (("XDG_CACHE_HOME", xdg), ("HOME", home)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, str(tmp_path / value) if value not in ("", "relative") else value)
+    if home is not None:
+        monkeypatch.setattr(os.path, "expanduser", lambda path: path.replace("~", os.environ["HOME"]))
     _use_compilation_cache()
-    assert used["jax_compilation_cache_dir"].startswith(tempfile.gettempdir())
-    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
-    _use_compilation_cache()
-    assert used["jax_compilation_cache_dir"] == "/cache/rad_jax/compiled"
+    assert used["jax_compilation_cache_dir"].startswith(str(tmp_path / expected))
+    assert {path.name for path in tmp_path.iterdir()} <= {"file", "tmp", "xdg", "home"}
 
 
 def test_help_fits_a_terminal_and_shows_what_is_for_users(monkeypatch, capsys):

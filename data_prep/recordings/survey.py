@@ -22,7 +22,7 @@ from data_prep.recordings.episode import Traits, traits
 from data_prep.recordings.patterns import find_pattern
 from rad_jax.data import DataError
 from rad_jax.data.spec import check_file_name
-from rad_jax.errors import UserError
+from rad_jax.errors import UserError, at
 from rad_jax.files import FileLock, Locked
 from rad_jax.files.json_files import parse_json
 
@@ -93,7 +93,7 @@ def survey(
     }
     missing = [candidate for name, candidate in candidates.items() if name not in results]
     progress(len(results), len(candidates))
-    with open(path, "a" if kept else "w", encoding="utf-8") as journal:
+    with at(path), open(path, "a" if kept else "w", encoding="utf-8") as journal:
         if not kept:
             journal.write(head)
         for candidate, result in zip(missing, pool.map(partial(inspect, options), missing), strict=True):

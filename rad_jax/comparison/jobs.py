@@ -4,19 +4,17 @@ A job is a chain of commands, one after another. Their lines are printed as they
 process outlives `run_jobs`, unless that is killed (SIGKILL): then it ends when it fails to print its next line.
 """
 
-import contextlib
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
-from rad_jax.errors import UserError
+from rad_jax.errors import UserError, interrupted_by_signals
 
 PATIENCE = 60.0  # seconds in which a process can save its work before it is killed
 LAST_LINES = 12
@@ -44,7 +42,7 @@ def run_jobs(jobs: Jobs, slots: int, environment: Mapping[str, str]) -> None:
     """
     runner = _Runner(slots, environment)
     width = max(map(len, jobs), default=0)
-    with _interrupted_by_signals(), ThreadPoolExecutor(slots) as pool:
+    with interrupted_by_signals(), ThreadPoolExecutor(slots) as pool:
         futures = [
             pool.submit(runner.run, name, commands, f"[{number}/{len(jobs)}]", f"{name:>{width}} | ")
             for number, (name, commands) in enumerate(jobs.items(), 1)
@@ -129,18 +127,6 @@ def _follow(process: subprocess.Popen, label: str, prefix: str) -> str:
     print(f"{label} {'FAILED' if status else 'done'} after {time.monotonic() - began:.0f} s", flush=True)
     lines = "".join(f"\n    {line}" for line in last)
     return f"ended with status {status}; its last lines:{lines}" if status else ""
-
-
-@contextlib.contextmanager
-def _interrupted_by_signals() -> Iterator[None]:
-    """Makes SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does."""
-    endings = signal.SIGTERM, signal.SIGHUP
-    old = [signal.signal(ending, signal.default_int_handler) for ending in endings]
-    try:
-        yield
-    finally:
-        for ending, handler in zip(endings, old):
-            signal.signal(ending, handler)
 
 
 def is_on_cpu() -> bool:

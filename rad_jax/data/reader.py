@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import os
+import resource
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from rad_jax.data import example
 from rad_jax.data.index import FILE, load_index, spec_of
 from rad_jax.data.spec import BOOKKEEPING, DamagedRecord, DataError
+from rad_jax.errors import ADVICE
 from rad_jax.files.json_files import has_form
 
 # Random access: no read-ahead, and a file buffer smaller than a record. The footer of a file holds its index; the default
@@ -22,9 +24,10 @@ _FILE_BUFFER = 32768
 Fields = dict[str, memoryview]
 
 OPEN_FILES = 256
-"""Shards of a split that are open at a time; a process is often limited to 1024 open files."""
+"""Shards of a split that are open at a time, at most: a quarter of the files that a process may open."""
 
-_REPAIR = "delete the file and run the command that writes the data set again"
+_AGAIN = "run the command that writes the data set again"
+_REPAIR = f"delete the file and {_AGAIN}"
 _KEEP = (
     "keep the file, whose sha256 is that of the one that was written: "
     "the cause is index.json, memory, or the limit of open files (ulimit -n)"
@@ -71,9 +74,11 @@ class Episodes:
             state = f"has {path.stat().st_size} bytes" if path.exists() else "is missing"
             if state != f"has {shard['bytes']} bytes":
                 written = f"{shard['records']} records of {shard['bytes']} bytes were written"
-                raise DataError(f"shard {path} {state}, {written}: {_REPAIR}")
+                remedy = _REPAIR if path.exists() else _AGAIN
+                raise DataError(f"shard {path} {state}, {written}: {remedy}")
         # A reader that is pushed out is closed when no thread reads it any more.
-        self._reader = functools.lru_cache(OPEN_FILES)(lambda shard: _open(paths[shard]))
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._reader = functools.lru_cache(min(OPEN_FILES, limit // 4))(lambda shard: _open(paths[shard]))
 
     @property
     def pictures(self) -> str:
@@ -184,10 +189,10 @@ class Episodes:
             elif not is_read:
                 kind = DataError
         except FileNotFoundError:
-            remedy = _REPAIR
+            remedy = _AGAIN
         except OSError as error:
-            kind = DataError
-            remedy = f"the file cannot be opened ({error.strerror}); it may be intact, so keep it"
+            kind, advice = DataError, ADVICE.get(error.errno, "it may be intact, so keep it")
+            remedy = f"the file cannot be read ({error.strerror}): {advice}"
         where = f"shard {self._paths[shard]}, record {record}"
         return kind(f"{where}: {problem} (episode {entry['id']!r}); {remedy}")
 

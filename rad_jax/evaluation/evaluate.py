@@ -23,9 +23,9 @@ import jax
 from rad_jax import media
 from rad_jax.config import Config, ConfigError, DataConfig
 from rad_jax.data import Episodes
-from rad_jax.evaluation.scores import clip_count
+from rad_jax.evaluation.scores import clip_count, spans_of
 from rad_jax.evaluation.stored import Runs, read_set, read_shown, score_bounds, score_run
-from rad_jax.files import write_bytes
+from rad_jax.files import WorkdirLock, write_bytes
 from rad_jax.reports.episodes import EpisodeFrames
 from rad_jax.reports.figures import COLOURS, curves
 from rad_jax.reports.page import Drawing, write_page
@@ -36,6 +36,7 @@ from rad_jax.rollout.predict import read_clip
 from rad_jax.runs.datasets import open_sets
 from rad_jax.runs.hardware import hardware
 from rad_jax.runs.restore import TrainedModel, load_trained
+from rad_jax.runs.trained_on import check_evaluation_set
 from rad_jax.tokenizer import Tokenizer
 
 FOLDER = "evaluation"
@@ -56,6 +57,7 @@ def evaluate(config: Config, workdir: Path, baseline: Path | None = None) -> Pat
 
     Raises:
       ConfigError, CheckpointError, DataError, TokenizerError: in one or two lines.
+      WorkdirInUse: another process evaluates the run.
     """
     trained = load_trained(workdir, config)
     config = trained.config
@@ -69,15 +71,18 @@ def evaluate(config: Config, workdir: Path, baseline: Path | None = None) -> Pat
     directory = workdir / FOLDER
     # Rows are named by what is behind the experiment's name: the variant.
     runs, true_steps = {config.name.rpartition(":")[2]: (workdir, "model")}, {}
-    score_run(trained, workdir, sets, workdir, true_steps)
-    if twin:
-        same = dataclasses.replace(twin.config, sample=config.sample, evaluate=config.evaluate)
-        suffix = "no memory" if same.memory.kind == "none" else "baseline"
-        runs[f"{same.name.rpartition(':')[2]} ({suffix})"] = directory / "baseline", "baseline"
-        score_run(twin._replace(config=same), baseline, sets, directory / "baseline", true_steps)
-    score_bounds(config, trained.tokenizer, sets, directory, true_steps)
     ((name, episodes),) = sets.items()
-    return write_evaluation(directory, config, runs, directory, name, episodes, trained.tokenizer)
+    check_evaluation_set(episodes, trained.trained_on, config.data.condition)
+    spans_of(episodes, config)
+    with WorkdirLock(directory):  # the files of two evaluations at a time would mix
+        score_run(trained, workdir, sets, workdir, true_steps)
+        if twin:
+            same = dataclasses.replace(twin.config, sample=config.sample, evaluate=config.evaluate)
+            suffix = "no memory" if same.memory.kind == "none" else "baseline"
+            runs[f"{same.name.rpartition(':')[2]} ({suffix})"] = directory / "baseline", "baseline"
+            score_run(twin._replace(config=same), baseline, sets, directory / "baseline", true_steps)
+        score_bounds(config, trained.tokenizer, sets, directory, true_steps)
+        return write_evaluation(directory, config, runs, directory, name, episodes, trained.tokenizer)
 
 
 def write_evaluation(

@@ -14,6 +14,7 @@ from rad_jax.config import Config
 from rad_jax.data import DataError, Episodes
 from rad_jax.data.condition import condition_arrays, condition_features
 from rad_jax.data.reader import check_latents, frame_size
+from rad_jax.errors import UserError
 from rad_jax.media import to_uint8
 from rad_jax.runs.restore import TrainedModel
 from rad_jax.runs.training_run import TrainingRun
@@ -21,6 +22,10 @@ from rad_jax.tokenizer import Tokenizer
 
 # Folded into the seed. Training folds in another purpose, so no evaluation clip starts from the noise of a training step.
 GENERATION = 2
+
+
+class PredictionError(UserError, ArithmeticError):
+    """A model generates numbers that are not finite."""
 
 
 class Span(NamedTuple):
@@ -171,8 +176,15 @@ def predict_each(
         del state, contexts, together  # decoding needs their space
         # Decoded one by one: the images of a single long video already take gigabytes.
         for row, index in enumerate(group):
-            images = np.asarray(jnp.clip(tokenizer.decode(latents[row]), 0, 1))
-            yield index, clips.pop(index), images[: spans[index].future].copy()
+            images = np.asarray(tokenizer.decode(latents[row]))[: spans[index].future]
+            clip = clips.pop(index)
+            if not (finite := np.isfinite(images).all((1, 2, 3))).all():
+                frame = clip.context + int(finite.argmin())
+                raise PredictionError(
+                    f"episode {clip.name!r}: frame {frame} of the prediction is not finite; {config.name} cannot generate "
+                    f"from these {clip.context} frames of context: train it on, or from an earlier checkpoint"
+                )
+            yield index, clip, np.clip(images, 0, 1)
 
 
 def longest(spans: Iterable[Span]) -> Span:

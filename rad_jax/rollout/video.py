@@ -6,6 +6,9 @@ pose, ``pose`` (t, columns).
 """
 
 import dataclasses
+import hashlib
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,13 +18,13 @@ from rad_jax import media
 from rad_jax.axes import Float
 from rad_jax.config import Config
 from rad_jax.config.messages import shorten
-from rad_jax.data import DataError, EpisodeSpec
+from rad_jax.data import DataError, Episodes, EpisodeSpec
 from rad_jax.data.condition import condition_arrays, condition_features
 from rad_jax.files.npz import Npz, NpzError
-from rad_jax.rollout.predict import predict, read_clip
+from rad_jax.rollout.predict import Clip, predict, read_clip
 from rad_jax.runs.datasets import open_episodes
-from rad_jax.runs.restore import load_trained
-from rad_jax.runs.trained_on import check_evaluation_set
+from rad_jax.runs.restore import TrainedModel, load_trained
+from rad_jax.runs.trained_on import check_evaluation_set, digest_of
 from rad_jax.tokenizer.taesd import open_preview
 
 MOST_FRAMES = 10**6  # of a script
@@ -29,7 +32,10 @@ _LARGEST = np.float64(1e9)
 
 
 def rollout_video(config: Config, workdir: Path, episode: int = 0, script: str = "episode") -> Path:
-    """Writes ``rollout/*.mp4`` into ``workdir`` and returns its path: context, then prediction (beside the truth if known).
+    """Writes ``rollout/EPISODE-SCRIPT-stepN-HASH.mp4`` into ``workdir`` and returns its path.
+
+    It shows the context, then the prediction (beside the truth if known). Results that differ have different names; the same
+    inputs write the same file.
 
     Latents are decoded by what ``config`` names as a preview of the run's tokenizer, if it names one.
 
@@ -54,9 +60,20 @@ def rollout_video(config: Config, workdir: Path, episode: int = 0, script: str =
     columns = {"prediction": np.concatenate([context, media.to_uint8(prediction)])}
     if script == "episode":
         columns = {"truth": clip.frames} | columns
-    path = workdir / "rollout" / f"{clip.name}-{len(prediction)}.mp4"
+    path = workdir / "rollout" / _name(trained, episodes, clip, script)
     media.write_video(path, media.side_by_side(columns, clip.context), config.evaluate.fps)
     return path
+
+
+def _name(trained: TrainedModel, episodes: Episodes, clip: Clip, script: str) -> str:
+    """The name of the video; the hash in it is of all that the frames depend on beside the run."""
+    config = trained.config
+    inputs = [digest_of(episodes), clip.name, clip.context, config.sample.steps, config.tokenizer.preview]
+    digest = hashlib.sha256(json.dumps(inputs).encode() + clip.actions.tobytes()).hexdigest()
+    words = Path(script).stem if script.endswith(".npz") else script.replace("*", "x")
+    words = re.sub(r"[^\w.]+", "_", words, flags=re.ASCII)[:30].strip("_.") or "script"
+    episode = clip.name.encode()[:150].decode(errors="ignore")
+    return f"{episode}-{words}-step{trained.step}-{digest[:8]}.mp4"
 
 
 def read_script(script: str, spec: EpisodeSpec, config: Config) -> Float[np.ndarray, "t a"]:

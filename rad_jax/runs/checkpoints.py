@@ -13,14 +13,13 @@ import logging
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from absl import logging as absl_logging
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
@@ -29,16 +28,13 @@ from rad_jax.errors import UserError
 from rad_jax.model import names
 from rad_jax.runs import manifest
 from rad_jax.runs.manifest import DamagedCheckpoint, Manifest, ManifestHandler, ManifestSave, saved_steps
+from rad_jax.runs.saving import CheckpointError, failures, quietly
 
 log = logging.getLogger(__name__)
 
 DISCARDED = "discarded"
 NO_STEP = -1  # as a number, because one process tells the others
 OF_THE_PROCESS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # failures that say nothing about the file
-
-
-class CheckpointError(UserError, RuntimeError):
-    """A checkpoint could not be written, or none of the existing ones can be used."""
 
 
 class CheckpointMismatch(UserError, ValueError):
@@ -58,8 +54,10 @@ class Checkpoints(contextlib.AbstractContextManager):
         only when its successor is complete.
         """
         self.directory = pathlib.Path(directory).absolute()
-        self._saving: int | None = None
+        self._saving, self._bytes = NO_STEP, 0
         self._discard()
+        self._quiet = contextlib.ExitStack()
+        self._quiet.enter_context(quietly())
         rules = [policies.LatestN(config.keep)]
         if config.keep_every:
             rules.append(policies.EveryNSteps(config.keep_every))
@@ -75,7 +73,6 @@ class Checkpoints(contextlib.AbstractContextManager):
             todelete_subdir=DISCARDED,
             cleanup_tmp_directories=True,
         )
-        absl_logging.get_absl_logger().addFilter(_without_traceback)
         self._manager = ocp.CheckpointManager(self.directory, options=options, handler_registry=handlers)
 
     def save(self, step: int, state: Any, metadata: dict[str, Any]) -> None:
@@ -97,7 +94,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         arguments = ocp.args.Composite(
             state=ocp.args.PyTreeSave(names.nested(leaves)), manifest=ManifestSave(content)
         )
-        self._saving = step
+        self._saving, self._bytes = step, sum(leaf.nbytes for leaf in leaves.values())
         with self._failures():
             self._manager.save(step, args=arguments, force=True)
 
@@ -140,11 +137,13 @@ class Checkpoints(contextlib.AbstractContextManager):
 
     def close(self) -> None:
         """Waits for the last save and closes; raises `CheckpointError` if it failed and that was not raised before."""
-        try:
-            self.wait()
-            self._discard()
-        finally:
-            self._manager.close()
+        with self._quiet:
+            try:
+                self.wait()
+                self._discard()
+            finally:
+                with self._failures():
+                    self._manager.close()
 
     def __exit__(self, *_: Any) -> None:
         self.close()
@@ -164,15 +163,11 @@ class Checkpoints(contextlib.AbstractContextManager):
                 f"{expected} here{more}; use the configuration it was made with, or another --workdir"
             )
 
-    @contextlib.contextmanager
-    def _failures(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            message = (
-                f"checkpoint {self._saving} could not be written to {self.directory}: {_first_line(error)}"
-            )
-            raise CheckpointError(message) from error
+    def _failures(self) -> contextlib.AbstractContextManager:
+        steps = [step for step in saved_steps(self.directory) if step != self._saving]
+        before = f"the run continues from checkpoint {steps[-1]}" if steps else "there is no earlier one"
+        size = f"it takes up to {self._bytes:,} bytes; {before}"
+        return failures(f"checkpoint {self._saving}", self.directory, size)
 
     def _discard(self) -> None:
         if jax.process_index() == 0:
@@ -237,16 +232,3 @@ def _set_aside(path: pathlib.Path) -> str:
         aside = aside.with_name(aside.name + "+")
     path.rename(aside)
     return f"set aside as {aside.name}"
-
-
-def _first_line(error: Exception) -> str:
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    # Long file names come first, the system's own message last.
-    return line if len(line) <= 300 else f"{line[:120]} ... {line[-150:]}"
-
-
-def _without_traceback(record: logging.LogRecord) -> bool:
-    """Orbax logs a failed save with the traceback of every thread; it is raised as a `CheckpointError` as well."""
-    if "orbax" in record.pathname:
-        record.exc_info = None
-    return True

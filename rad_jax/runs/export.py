@@ -18,6 +18,7 @@ Either form of the parameters is enough. The entries of the description:
     frame_size    height and width of the training frames in pixels; null if unknown
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -33,11 +34,13 @@ from safetensors.numpy import save
 from rad_jax import files
 from rad_jax.arrays import fingerprint
 from rad_jax.config import Config, ConfigError, config_from_dict, override
+from rad_jax.errors import at
 from rad_jax.files.json_files import check_form, parse_json, read_json
 from rad_jax.model.names import named_leaves, nested
 from rad_jax.runs import manifest
 from rad_jax.runs.manifest import DamagedCheckpoint, Manifest, UnknownFormat
 from rad_jax.runs.restore import TrainedModel, load_trained, open_model, stored_part
+from rad_jax.runs.saving import failures, quietly
 from rad_jax.runs.stored_config import without_commands
 from rad_jax.runs.trained_on import TrainedOn, check_facts, check_own_file, copy_tokenizer
 from rad_jax.tokenizer import TokenizerError
@@ -70,22 +73,23 @@ def export(workdir: Path, config: Config | None = None, part: str = "ema") -> Pa
     """
     trained = load_trained(workdir, config, part)
     tensors = {name: np.asarray(leaf) for name, leaf in named_leaves(trained.params).items()}
+    target = workdir / DIRECTORY
     temporary = workdir / f".{DIRECTORY}.{files.token()}.tmp"
-    temporary.mkdir()
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, temporary, ignore_errors=True)
+        stack.enter_context(at(target, temporary))
+        temporary.mkdir()
         text = _describe(trained, part, tensors, copy_tokenizer(trained.trained_on, temporary))
         (temporary / CONFIG).write_text(text)
         # Not `save_file`, which writes with mode 0600 whatever the umask says.
         (temporary / TENSORS).write_bytes(save(tensors, {METADATA: text}))
         orbax = temporary.absolute() / ORBAX
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        with quietly(), failures("the export", target), _checkpointer() as checkpointer:
             checkpointer.save(orbax / STATE, ocp.args.PyTreeSave(nested(tensors)))
         shapes = {name: (array.shape, array.dtype.name) for name, array in tensors.items()}
         (orbax / manifest.FILE.parent).mkdir()
         Manifest(trained.step, shapes, json.loads(text)).write(orbax, orbax / manifest.FILE.parent)
-        return _move(temporary, workdir / DIRECTORY)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        return _move(temporary, target)
 
 
 def _describe(
@@ -152,7 +156,7 @@ def load_pretrained(directory: str | os.PathLike, tokenizer: str | os.PathLike |
     elif orbax is not None:
         where = orbax
         _verified(orbax)
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        with _checkpointer() as checkpointer:
             tensors = named_leaves(checkpointer.restore(orbax.absolute() / STATE))
     else:
         raise WeightsError(f"{directory} holds no parameters: neither {TENSORS} nor {ORBAX}/")
@@ -161,6 +165,10 @@ def load_pretrained(directory: str | os.PathLike, tokenizer: str | os.PathLike |
     config = override(config, {"tokenizer.preview": ""})
     trained_on = _trained_on(directory, description, tokenizer)
     return open_model(config, tensors, f"{where}, as {config.name}", description["step"], trained_on)
+
+
+def _checkpointer() -> ocp.Checkpointer:
+    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
 
 
 def description_of(path: Path) -> tuple[Config, dict[str, Any]]:

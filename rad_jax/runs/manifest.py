@@ -7,7 +7,6 @@ step, so a step is used only after its files have been compared with its manifes
 
 import dataclasses
 import hashlib
-import json
 import os
 import pathlib
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import orbax.checkpoint as ocp
 
 from rad_jax.errors import UserError
+from rad_jax.files import write_json
 from rad_jax.files.folders import UnsafeFolder, check_folder
 from rad_jax.files.json_files import check_form, check_seal, read_json, sealed
 
@@ -45,7 +45,7 @@ class Manifest:
         for path in sorted(p for p in (step_directory / "state").rglob("*") if p.is_file()):
             files[path.relative_to(step_directory).as_posix()] = [path.stat().st_size, _sha256(path)]
         body = {"format": FORMAT, **dataclasses.asdict(self), "files": files}
-        (directory / FILE.name).write_text(json.dumps(sealed(body), indent=1))
+        write_json(directory / FILE.name, sealed(body))
 
 
 def read(step_directory: pathlib.Path, contents: bool = False) -> Manifest:

@@ -5,6 +5,7 @@ on the machine and the moment. All others are a function of configuration and se
 run that was killed and resumed equals that of a run that was not. Values that are not finite are written as null.
 """
 
+import contextlib
 import errno
 import io
 import json
@@ -13,7 +14,7 @@ import math
 import os
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -23,6 +24,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from rad_jax import files, media
+from rad_jax.errors import failure_of_the_system
 from rad_jax.files.json_files import parse_json
 from rad_jax.runs.hardware import STEP_SECONDS
 
@@ -66,6 +68,22 @@ class Writer:
         first.save(gif, "GIF", save_all=True, append_images=others, **timing)
         size = {"height": first.height, "width": first.width, "colorspace": 3}
         self._summarise(step, [{"tag": name, "image": {**size, "encoded_image_string": gif.getvalue()}}])
+
+    @contextlib.contextmanager
+    def profile(self) -> Iterator[None]:
+        """Traces what happens meanwhile into ``profile/``, for TensorBoard or Perfetto."""
+        directory = self._directory / "profile"
+        jax.profiler.start_trace(directory)
+        try:
+            yield
+        finally:
+            before = set(directory.rglob("*"))
+            try:
+                jax.profiler.stop_trace()
+            except RuntimeError as error:
+                self.warn("profile", failure_of_the_system(error, directory) or error)
+                for path in set(directory.rglob("*.pb")) - before:
+                    path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Closes the event file."""
@@ -118,9 +136,13 @@ class Writer:
         try:
             action(*arguments, **keywords)
         except OSError as error:
-            if what not in self._failed:
-                self._failed.add(what)
-                log.warning("%s is not complete, training continues: %s", self._directory / what, error)
+            self.warn(what, error)
+
+    def warn(self, what: str, error: Exception) -> None:
+        """Says, the first time, why a kind of file will not be complete."""
+        if self._active and what not in self._failed:
+            self._failed.add(what)
+            log.warning("%s is not complete, training continues: %s", self._directory / what, error)
 
 
 def _is_at_most(line: bytes, step: int) -> bool:

@@ -17,6 +17,7 @@ from rad_jax.data.windows import train_batches, train_dataset
 from rad_jax.errors import Stopped
 from rad_jax.files import WorkdirLock
 from rad_jax.files.folders import check_folder
+from rad_jax.rollout.predict import PredictionError
 from rad_jax.runs.checkpoints import Checkpoints
 from rad_jax.runs.hardware import hardware, peak_memory
 from rad_jax.runs.stored_config import check_same_run, has_decayed
@@ -103,7 +104,7 @@ def _train(
             batch = next(batches)
             clips = batch.pop("clip_id")
             batch = sharding.shard_batch(batch, mesh)
-            with jax.profiler.trace(str(workdir / "profile")) if step == profile else nullcontext():
+            with writer.profile() if step == profile else nullcontext():
                 # What a step needs is on the devices: a transfer that nobody asked for would cost every step.
                 with jax.transfer_guard("disallow"):
                     state, metrics = step_fn(encoder, state, batch)
@@ -119,15 +120,20 @@ def _train(
                 values = jax.device_get({k: v for k, v in metrics.items() if k != "finite"})
                 values |= progress.report(step) | peak_memory()
                 writer.scalars(step, values)
-                print_first(progress.line(step, values))
             if last or save:
                 checkpoints.save(step, state, metadata)
+            # After the save, which neither a line nor a sample may cost.
+            if last or step % config.train.log_every == 0:
+                print_first(progress.line(step, values))
             if config.train.sample_every and step % config.train.sample_every == 0:
                 params = state.ema or state.params
                 if jax.process_count() > 1:  # every process needs all of their values
                     params = multihost_utils.process_allgather(params, tiled=True)
-                frames = sample_frames(run._replace(tokenizer=preview), params)
-                writer.video(step, "samples", frames, config.evaluate.fps)
+                try:
+                    frames = sample_frames(run._replace(tokenizer=preview), params)
+                    writer.video(step, "samples", frames, config.evaluate.fps)
+                except PredictionError as error:
+                    writer.warn("samples", error)
             if stop:
                 raise Stopped(
                     f"stopped by {stop} after step {step}, which is saved; the same command continues"

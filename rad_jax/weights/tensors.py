@@ -99,7 +99,8 @@ def match(
       what: where the tensors are from and what they are compared with; the error begins with it.
 
     Raises:
-      WeightsError: with the numbers of matching, missing, unexpected and wrongly shaped tensors, and the first names of each.
+      WeightsError: with the numbers of matching, missing, unexpected and wrongly shaped tensors, and the first names of each,
+        or with the first tensor that is not finite.
     """
     problems: dict[str, list[str]] = {"missing": [], "unexpected": [], "wrong": []}
     for name, shape in shapes.items():
@@ -118,6 +119,11 @@ def match(
             first = ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
             counts += [f"{len(names)} {kind} ({first})"] if names else []
         raise WeightsError(f"{what}: {'; '.join(counts)}; nothing was loaded")
+    for name in shapes:
+        if not np.isfinite(tensors[name]).all():
+            raise WeightsError(
+                f"{what}: {_shown(name)} holds values that are NaN or infinite; nothing was loaded"
+            )
     return {name: tensors[name] for name in shapes}
 
 

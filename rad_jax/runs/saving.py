@@ -1,0 +1,70 @@
+"""What Orbax raises and prints while it writes: one `CheckpointError` in place of hundreds of lines."""
+
+import contextlib
+import logging
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from absl import logging as absl_logging
+
+from rad_jax.errors import UserError, describe, failure_of_the_system
+
+TEMPORARY = "*.orbax-checkpoint-tmp*"
+
+
+class CheckpointError(UserError, RuntimeError):
+    """A checkpoint could not be written, or none of the existing ones can be used."""
+
+
+@contextlib.contextmanager
+def failures(what: str, directory: Path, more: str = "") -> Iterator[None]:
+    """Raises whatever goes wrong as a `CheckpointError`, and removes what was half written into ``directory``.
+
+    Args:
+      what: was being written; the message begins with it.
+      more: what is said of a failure of the system on a second line.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if failure := failure_of_the_system(error, directory):
+            message = f"{what} could not be written: {describe(failure)}" + (more and f"\n{more}")
+        else:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            if len(reason) > 300:  # long file names come first, the library's own message last
+                reason = f"{reason[:120]} ... {reason[-150:]}"
+            message = f"{what} could not be written to {directory}: {reason}"
+        for temporary in directory.glob(TEMPORARY):
+            shutil.rmtree(temporary, ignore_errors=True)
+        raise CheckpointError(message) from error
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Keeps Orbax and TensorStore from printing, in logs and from callbacks, what they raise as well."""
+    hook = sys.unraisablehook
+
+    def of_others(unraisable: Any) -> None:
+        # The first failure of many writes closes their event loop; the other writes find it closed.
+        if str(unraisable.exc_value) != "Event loop is closed":
+            hook(unraisable)
+
+    absl_logging.get_absl_logger().addFilter(_is_not_raised)
+    logging.getLogger("asyncio").addFilter(
+        _is_not_raised
+    )  # writes whose failure nobody waits for after the first
+    sys.unraisablehook = of_others
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+
+
+def _is_not_raised(record: logging.LogRecord) -> bool:
+    is_orbax = "orbax" in record.pathname and record.levelno >= logging.ERROR
+    return not (is_orbax or "exception was never retrieved" in record.getMessage())
