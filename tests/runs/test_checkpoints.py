@@ -258,7 +258,7 @@ def test_a_failed_save_is_raised_by_the_next_or_by_close(tmp_path, monkeypatch, 
 @pytest.mark.parametrize("size", [8, 2000, 200_000])
 def test_a_disk_that_is_really_full_leaves_one_error_and_the_step_before(size, tmp_path, caplog, capfd):
     """Orbax and TensorStore say nothing of what they raise, and the next save of the same step succeeds."""
-    state = {"params": {f"p{i}": np.random.default_rng(i).random((100, 100)) for i in range(60)}}
+    state = {"params": {f"p{i}": np.random.default_rng(i).random((100, 100), np.float32) for i in range(60)}}
     checkpoints = Checkpoints(tmp_path / "c", config())
     checkpoints.save(1, state, {})
     checkpoints.wait()
