@@ -47,7 +47,8 @@ def written(toy, tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(predict, "predict_each", predict_each)
     monkeypatch.setattr(scores, "predict_each", predict_each)
     monkeypatch.setattr(evaluate, "curves", lambda scores: b"a drawing")
-    return shutil.copytree(toy.written(), tmp_path / "run")
+    results = shutil.ignore_patterns("rollout", "export", "evaluation", "scores")
+    return shutil.copytree(toy.written(), tmp_path / "run", ignore=results)
 
 
 def test_an_evaluation(toy, written):

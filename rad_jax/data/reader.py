@@ -162,8 +162,8 @@ class Episodes:
         except FileNotFoundError:
             remedy = _AGAIN
         except OSError as error:
-            advice = ADVICE.get(error.errno, "it may be intact, so keep it")
-            remedy = f"the file cannot be read ({error.strerror}): {advice}"
+            advice = ADVICE.get(error.errno, "it may be intact")
+            remedy = f"keep the file, which cannot be opened now ({error.strerror}): {advice}"
         return DataError(f"shard {self._paths[shard]}, record {record}: {problem}; {remedy}")
 
     def _entry(self, episode: int) -> dict[str, Any]:

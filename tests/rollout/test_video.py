@@ -155,7 +155,7 @@ def test_a_file_that_is_none_is_one_line(content, toy, mazes, tmp_path):
 
 def test_each_result_has_a_name_of_its_own(toy, tmp_path, monkeypatch, capsys):
     """The same inputs have the same name; a script of another kind, letters or length, or another sampler, has another."""
-    workdir = shutil.copytree(toy.written(), tmp_path / "run")
+    workdir = shutil.copytree(toy.written(), tmp_path / "run", ignore=shutil.ignore_patterns("rollout"))
     np.savez(tmp_path / "left.npz", actions=np.eye(6)[[0, 0, 1]])
     np.savez(tmp_path / "other.npz", actions=np.eye(6)[[0, 1, 1]])
 
@@ -178,7 +178,7 @@ def test_each_result_has_a_name_of_its_own(toy, tmp_path, monkeypatch, capsys):
 
 
 def test_a_prediction_that_is_not_finite_is_an_error_that_names_its_frame(toy, tmp_path, monkeypatch, capsys):
-    workdir = shutil.copytree(toy.written(), tmp_path / "run")
+    workdir = shutil.copytree(toy.written(), tmp_path / "run", ignore=shutil.ignore_patterns("rollout"))
     generate = rollout.generate
 
     def poisoned(state, actions, keys):
