@@ -130,7 +130,8 @@ def failure_of_the_system(error: BaseException, path: str | os.PathLike) -> OSEr
     """The failure of the system, at ``path``, for which an exception of a library stands, perhaps by its text alone."""
     number = error.errno if isinstance(error, OSError) else None
     if number is None:
-        number = next((number for number in ADVICE if os.strerror(number) in str(error)), None)
+        said = [number for number in ADVICE if os.strerror(number) in str(error)]
+        number = max(said, key=lambda number: len(os.strerror(number)), default=None)
     return None if number is None else OSError(number, os.strerror(number), os.fspath(path))
 
 

@@ -67,7 +67,9 @@ def fail_each_write(command: Callable[[], int], directory: Path) -> list[Ending]
     def fail_once(path: Path) -> None:
         if path.suffix == ".tmp":
             path = path.with_name(path.name[1:].rsplit(".", 2)[0])
-            kind = re.sub(r"\.[0-9a-f]{16}\.tmp|(?<!mp)\d+", "#", str(path.relative_to(directory)))
+            kind = re.sub(
+                r"\.[0-9a-f]{16}\.tmp|[0-9a-f]{8}(?=\.mp4)|(?<!mp)\d+", "#", str(path.relative_to(directory))
+            )
             if State.failed is None and kind not in seen:
                 seen.add(kind)
                 State.failed, State.before = path, path.read_bytes() if path.exists() else None

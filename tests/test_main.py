@@ -95,13 +95,27 @@ def test_a_failure_of_the_system_is_one_line(toy, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("module", "interrupted", "status"),
-    [("rad_jax.main", "ml_collections", 130), ("data_prep.look", "numpy", -2)],
+    ("module", "interrupted", "ending", "status"),
+    [
+        ("rad_jax.main", "ml_collections", "SIGINT", 130),
+        ("rad_jax.main", "ml_collections", "SIGTERM", 130),
+        ("rad_jax.comparison.worker run", "ml_collections", "SIGHUP", 130),
+        ("data_prep.look", "numpy", "SIGINT", -2),
+        ("data_prep.look", "numpy", "SIGTERM", -2),
+    ],
 )
-def test_an_interrupt_while_a_command_imports_has_no_traceback(module, interrupted, status, tmp_path):
+def test_an_interrupt_while_a_command_imports_has_no_traceback(module, interrupted, ending, status, tmp_path):
     """A shell shows 130 for a process that ended by SIGINT, -2 here."""
-    (tmp_path / f"{interrupted}.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
-    command = [sys.executable, "-m", module, "--config", str(EXPERIMENT), "--workdir", str(tmp_path / "run")]
+    (tmp_path / f"{interrupted}.py").write_text(f"import signal\nsignal.raise_signal(signal.{ending})\n")
+    command = [
+        sys.executable,
+        "-m",
+        *module.split(),
+        "--config",
+        str(EXPERIMENT),
+        "--workdir",
+        str(tmp_path / "run"),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (status, "stopped\n")

@@ -191,8 +191,8 @@ class Episodes:
         except FileNotFoundError:
             remedy = _AGAIN
         except OSError as error:
-            kind, advice = DataError, ADVICE.get(error.errno, "it may be intact, so keep it")
-            remedy = f"the file cannot be read ({error.strerror}): {advice}"
+            kind, advice = DataError, ADVICE.get(error.errno, "it may be intact")
+            remedy = f"keep the file, which cannot be opened now ({error.strerror}): {advice}"
         where = f"shard {self._paths[shard]}, record {record}"
         return kind(f"{where}: {problem} (episode {entry['id']!r}); {remedy}")
 

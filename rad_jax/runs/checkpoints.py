@@ -28,7 +28,7 @@ from rad_jax.errors import UserError
 from rad_jax.model import names
 from rad_jax.runs import manifest
 from rad_jax.runs.manifest import DamagedCheckpoint, Manifest, ManifestHandler, ManifestSave, saved_steps
-from rad_jax.runs.saving import CheckpointError, failures, quietly
+from rad_jax.runs.saving import CheckpointError, be_quiet, failures
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +56,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         self.directory = pathlib.Path(directory).absolute()
         self._saving, self._bytes = NO_STEP, 0
         self._discard()
-        self._quiet = contextlib.ExitStack()
-        self._quiet.enter_context(quietly())
+        be_quiet()
         rules = [policies.LatestN(config.keep)]
         if config.keep_every:
             rules.append(policies.EveryNSteps(config.keep_every))
@@ -137,13 +136,12 @@ class Checkpoints(contextlib.AbstractContextManager):
 
     def close(self) -> None:
         """Waits for the last save and closes; raises `CheckpointError` if it failed and that was not raised before."""
-        with self._quiet:
-            try:
-                self.wait()
-                self._discard()
-            finally:
-                with self._failures():
-                    self._manager.close()
+        try:
+            self.wait()
+            self._discard()
+        finally:
+            with self._failures():
+                self._manager.close()
 
     def __exit__(self, *_: Any) -> None:
         self.close()

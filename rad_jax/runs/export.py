@@ -40,7 +40,7 @@ from rad_jax.model.names import named_leaves, nested
 from rad_jax.runs import manifest
 from rad_jax.runs.manifest import DamagedCheckpoint, Manifest, UnknownFormat
 from rad_jax.runs.restore import TrainedModel, load_trained, open_model, stored_part
-from rad_jax.runs.saving import failures, quietly
+from rad_jax.runs.saving import be_quiet, failures
 from rad_jax.runs.stored_config import without_commands
 from rad_jax.runs.trained_on import TrainedOn, check_facts, check_own_file, copy_tokenizer
 from rad_jax.tokenizer import TokenizerError
@@ -84,7 +84,8 @@ def export(workdir: Path, config: Config | None = None, part: str = "ema") -> Pa
         # Not `save_file`, which writes with mode 0600 whatever the umask says.
         (temporary / TENSORS).write_bytes(save(tensors, {METADATA: text}))
         orbax = temporary.absolute() / ORBAX
-        with quietly(), failures("the export", target), _checkpointer() as checkpointer:
+        be_quiet()
+        with failures("the export", target), _checkpointer() as checkpointer:
             checkpointer.save(orbax / STATE, ocp.args.PyTreeSave(nested(tensors)))
         shapes = {name: (array.shape, array.dtype.name) for name, array in tensors.items()}
         (orbax / manifest.FILE.parent).mkdir()

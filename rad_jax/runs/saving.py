@@ -4,7 +4,7 @@ import contextlib
 import logging
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,25 +44,29 @@ def failures(what: str, directory: Path, more: str = "") -> Iterator[None]:
         raise CheckpointError(message) from error
 
 
-@contextlib.contextmanager
-def quietly() -> Iterator[None]:
-    """Keeps Orbax and TensorStore from printing, in logs and from callbacks, what they raise as well."""
-    hook = sys.unraisablehook
+def be_quiet() -> None:
+    """Keeps Orbax and TensorStore from printing, in logs and from callbacks, what they raise as well; from now on.
 
-    def of_others(unraisable: Any) -> None:
-        # The first failure of many writes closes their event loop; the other writes find it closed.
-        if str(unraisable.exc_value) != "Event loop is closed":
-            hook(unraisable)
-
+    The first failure of many writes closes their event loop; the other writes, some of which end much later, find it closed.
+    """
     absl_logging.get_absl_logger().addFilter(_is_not_raised)
     logging.getLogger("asyncio").addFilter(
         _is_not_raised
     )  # writes whose failure nobody waits for after the first
-    sys.unraisablehook = of_others
-    try:
-        yield
-    finally:
-        sys.unraisablehook = hook
+    if not isinstance(sys.unraisablehook, _Hook):
+        sys.unraisablehook = _Hook(sys.unraisablehook)
+
+
+class _Hook:
+    """Passes on what no thread could raise, unless it is of a write that found its event loop closed."""
+
+    def __init__(self, hook: Callable[[Any], None]):
+        self._hook = hook
+
+    def __call__(self, unraisable: Any) -> None:
+        code = getattr(unraisable.object, "cr_code", None)
+        if str(unraisable.exc_value) != "Event loop is closed" and not (code and "orbax" in code.co_filename):
+            self._hook(unraisable)
 
 
 def _is_not_raised(record: logging.LogRecord) -> bool:

@@ -89,15 +89,19 @@ class Writer:
         """Closes the event file."""
         if self._events is not None:
             self._attempt("tensorboard", self._events.close)
+            # Of a full disk, what could not be written would be tried once more, and fail, as Python ends.
+            self._events._py_recordio_writer._writer.raw.close()
             self._events = None
 
     def _drop_after(self, step: int) -> None:
         path = self._directory / "metrics.jsonl"
         if path.exists():
-            lines = path.read_bytes().splitlines(keepends=True)
-            valid = [line for line in lines if _is_at_most(line, step)]
-            if valid != lines:
-                files.write_bytes(path, b"".join(valid))
+            content = path.read_bytes()
+            valid = b"".join(line for line in content.splitlines(keepends=True) if _is_at_most(line, step))
+            if content.startswith(valid):
+                os.truncate(path, len(valid))  # which a full disk allows
+            else:
+                files.write_bytes(path, valid)
 
     def _append(self, record: Mapping[str, Any]) -> None:
         finite = {k: v if math.isfinite(v) else None for k, v in record.items()}

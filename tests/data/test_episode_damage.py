@@ -5,6 +5,8 @@ import functools
 import json
 import operator
 import os
+import resource
+import threading
 
 import numpy as np
 import pytest
@@ -69,6 +71,37 @@ def test_a_missing_shard_is_found_when_the_split_is_opened_or_read(data):
         Episodes(data.directory, "train")
     with pytest.raises(DataError, match=f"{path.name}, record 0: .*run the command"):
         data.read(3)
+
+
+def test_a_process_that_may_open_few_files_reads_many_shards(tmp_path):
+    """And one that may open no more is told so; nothing is to be deleted."""
+    toy.write(tmp_path, 40, 1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open(os.devnull, os.O_RDONLY)  # the lowest number that is free
+    os.close(free)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + 12, hard))
+        data, wrong = Episodes(tmp_path, "train"), []
+
+        def read(offset):
+            for number in range(40):
+                index = (number + offset) % 40
+                if not np.array_equal(data.read(index)["frames"], toy.episode(index)["frames"]):
+                    wrong.append(index)
+
+        threads = [threading.Thread(target=read, args=(10 * part,)) for part in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not wrong and data._reader.cache_info().currsize <= (free + 12) // 4
+        data = Episodes(tmp_path, "train")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+        with pytest.raises(DataError, match=r"record 0: .*Too many open files.*ulimit -n") as info:
+            data.read(0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "delete" not in str(info.value)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 
 from rad_jax.data import Episodes
 from rad_jax.evaluation import scores
+from rad_jax.files import WorkdirLock
 from rad_jax.main import main
 from rad_jax.metrics import ssim
 from rad_jax.rollout.predict import predict, read_clip
@@ -110,6 +111,21 @@ def test_the_numbers_are_those_of_the_predictions(evaluated, toy):
     assert np.abs(found[MODEL] - found[TWIN]).mean() > 0.01
     model, twin = (metrics["rows"][name]["mean"]["psnr"] for name in (MODEL, TWIN))
     assert metrics["differences"][TWIN]["psnr"]["mean"] == pytest.approx(model - twin)
+
+
+def test_videos_of_an_earlier_larger_evaluation_are_removed_and_others_are_refused_meanwhile(
+    evaluated, toy, tmp_path, capsys
+):
+    workdir = shutil.copytree(evaluated[0], tmp_path / "run")
+    (workdir / "evaluation" / "videos" / "mine.mp4").touch()
+    command = toy.arguments(workdir, "--mode", "evaluate", evaluate__side_by_side=1)
+    before = (workdir / "evaluation" / "metrics.json").read_bytes()
+    with WorkdirLock(workdir / "evaluation"):
+        assert main(command) == 1
+    assert "evaluation is in use by process" in capsys.readouterr().err
+    assert (workdir / "evaluation" / "metrics.json").read_bytes() == before
+    assert main(command) == 0
+    assert {path.name for path in (workdir / "evaluation" / "videos").iterdir()} == {"00.mp4", "mine.mp4"}
 
 
 def test_what_is_evaluated_is_the_average_of_the_last_checkpoint(toy):

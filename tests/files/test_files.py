@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,16 @@ def test_writes_and_makes_directories(tmp_path):
     assert (tmp_path / "a" / "b.txt").read_bytes() == b"two"
     assert (tmp_path / "a" / "c.json").read_text() == '{\n "x": [\n  1\n ]\n}'
     assert sorted(os.listdir(tmp_path / "a")) == ["b.txt", "c.json"]
+
+
+def test_a_home_that_there_is_not_is_no_directory(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert files.local_path("~/a") == Path("/home/me/a")
+    with pytest.raises(files.RemotePath, match="~nobody-of-that-name/a: there is no such home"):
+        files.local_path("~nobody-of-that-name/a")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a user id without an account
+    with pytest.raises(files.RemotePath, match="~/a: there is no such home"):
+        files.local_path("~/a")
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):

@@ -1,11 +1,14 @@
 """Walks through a generated world: the episode's own actions, named ones, those of a file, and scripts that are wrong."""
 
 import itertools
+import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rad_jax import media
+from rad_jax import media, rollout
 from rad_jax.data import DataError, Episodes
 from rad_jax.main import main
 from rad_jax.rollout import video
@@ -148,6 +151,45 @@ def test_a_file_that_is_none_is_one_line(content, toy, mazes, tmp_path):
     if content is not None:
         path.write_bytes(content)
     refuse(path, mazes.spec, toy.config(), r"--actions .*script\.npz")
+
+
+def test_each_result_has_a_name_of_its_own(toy, tmp_path, monkeypatch, capsys):
+    """The same inputs have the same name; a script of another kind, letters or length, or another sampler, has another."""
+    workdir = shutil.copytree(toy.written(), tmp_path / "run", ignore=shutil.ignore_patterns("rollout"))
+    np.savez(tmp_path / "left.npz", actions=np.eye(6)[[0, 0, 1]])
+    np.savez(tmp_path / "other.npz", actions=np.eye(6)[[0, 1, 1]])
+
+    def walked(*more, **changes) -> str:
+        assert main(toy.arguments(workdir, "--mode", "rollout", *more, **changes)) == 0
+        return Path(capsys.readouterr().out.strip()).name
+
+    def last_frames(run, params, clips, batch):
+        return [np.repeat(c.frames[c.context - 1 : c.context] / 255, c.span.future, 0) for c in clips]
+
+    monkeypatch.setattr(video, "predict", last_frames)
+    scripts = [[], ["--actions", "noop*3"], ["--actions", "noop*2,left"], ["--episode", "1"]]
+    scripts += [["--actions", str(tmp_path / f"{name}.npz")] for name in ("left", "other")]
+    names = [*(walked(*script) for script in scripts), walked(sample__steps=1)]
+    assert len(set(names)) == len(names) == len(list((workdir / "rollout").iterdir()))
+    assert walked("--actions", "noop*3") == names[1]
+    assert all(re.fullmatch(r"test-00000\d-[\w.]+-step24-[0-9a-f]{8}\.mp4", name) for name in names)
+    (tmp_path / "left.npz").write_bytes((tmp_path / "other.npz").read_bytes())
+    assert walked("--actions", str(tmp_path / "left.npz")) not in names
+
+
+def test_a_prediction_that_is_not_finite_is_an_error_that_names_its_frame(toy, tmp_path, monkeypatch, capsys):
+    workdir = shutil.copytree(toy.written(), tmp_path / "run", ignore=shutil.ignore_patterns("rollout"))
+    generate = rollout.generate
+
+    def poisoned(state, actions, keys):
+        state, latents = generate(state, actions, keys)
+        return state, latents.at[:, 5].set(np.nan)
+
+    monkeypatch.setattr(rollout, "generate", poisoned)
+    assert main(toy.arguments(workdir, "--mode", "rollout")) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"frame {CONTEXT + 5} of the prediction is not finite" in line and "test-000000" in line
+    assert not (workdir / "rollout").exists()
 
 
 @pytest.mark.parametrize("more", [["--episode", "3"], ["--episode", "-1"], ["--actions", "fly"]])

@@ -1,5 +1,7 @@
 """Whatever happens to a checkpoint, what is restored is bit for bit what was saved, or it is refused."""
 
+import contextlib
+import gc
 import logging
 import os
 import re
@@ -18,6 +20,7 @@ from rad_jax.model.names import named_leaves, nested
 from rad_jax.runs import manifest
 from rad_jax.runs.checkpoints import CheckpointError, CheckpointMismatch, Checkpoints, read_part
 from rad_jax.training import optimizer
+from tests.full_disk import small_files
 
 
 def config(keep=3, keep_every=0):
@@ -218,6 +221,29 @@ def test_a_failed_save_is_raised_by_the_next_or_by_close(tmp_path, monkeypatch, 
         assert again.restore(make_state())[1].step == 1
         again.save(2, make_state(2), {})
     assert sorted(p.name for p in (tmp_path / "c").iterdir()) == ["1", "2"]
+
+
+@pytest.mark.parametrize("size", [8, 2000, 200_000])
+def test_a_disk_that_is_really_full_leaves_one_error_and_the_step_before(size, tmp_path, caplog, capfd):
+    """Orbax and TensorStore say nothing of what they raise, and the next save of the same step succeeds."""
+    state = {"params": {f"p{i}": np.random.default_rng(i).random((100, 100), np.float32) for i in range(60)}}
+    checkpoints = Checkpoints(tmp_path / "c", config())
+    checkpoints.save(1, state, {})
+    checkpoints.wait()
+    with small_files(size):
+        with pytest.raises(
+            CheckpointError, match=r"checkpoint 2 .*: file too large .*\nit .* from checkpoint 1"
+        ):
+            checkpoints.save(2, state, {})
+            checkpoints.wait()
+        with contextlib.suppress(CheckpointError):
+            checkpoints.close()
+    gc.collect()  # of writes that nobody waited for
+    assert not caplog.records and capfd.readouterr() == ("", "")
+    with Checkpoints(tmp_path / "c", config()) as again:
+        assert again.restore(state)[1].step == 1
+        again.save(2, state, {})
+    assert sorted(path.name for path in (tmp_path / "c").iterdir()) == ["1", "2"]
 
 
 def run(program, *arguments, **environment):

@@ -153,6 +153,26 @@ def test_a_working_directory_that_cannot_be_written_warns_once_each(tmp_path, ca
     assert (tmp_path / "file").read_text() == "not a directory"
 
 
+def test_a_trace_that_cannot_be_written_is_a_warning_and_leaves_no_part(tmp_path, monkeypatch, caplog):
+    def start(directory):
+        (directory / "old.pb").parent.mkdir(parents=True, exist_ok=True)
+        (directory / "old.pb").touch()
+
+    def stop():
+        (tmp_path / "profile" / "host.xplane.pb").write_text("half")
+        raise RuntimeError("OUT_OF_RANGE: host.xplane.pb; No space left on device")
+
+    monkeypatch.setattr(jax.profiler, "start_trace", start)
+    monkeypatch.setattr(jax.profiler, "stop_trace", stop)
+    writer = Writer(tmp_path)
+    with writer.profile():
+        pass
+    writer.close()
+    (warning,) = (record.getMessage() for record in caplog.records)
+    assert str(tmp_path / "profile") in warning and "No space left" in warning
+    assert [path.name for path in (tmp_path / "profile").iterdir()] == ["old.pb"]
+
+
 def test_other_processes_write_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(jax, "process_index", lambda: 1)
     writer = Writer(tmp_path)

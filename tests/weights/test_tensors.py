@@ -256,6 +256,16 @@ def test_a_mismatch_is_counted_and_named(shapes, words):
     assert str(caught.value) == words
 
 
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_values_that_are_not_finite_are_refused_wherever_they_are_from(value):
+    """A checkpoint is intact with them; what it is exported to, evaluated or continued from would be noise."""
+    tensors = {"a": np.zeros((2, 3), np.float32), "b": np.array([0, value], np.float32)}
+    with pytest.raises(
+        WeightsError, match=r"^x: b holds values that are NaN or infinite; nothing was loaded"
+    ):
+        match(tensors, {"a": (2, 3), "b": (2,)}, "x")
+
+
 def test_the_fingerprint_is_of_names_types_shapes_and_values():
     same = dict(reversed(TENSORS.items()))
     assert fingerprint(TENSORS) == fingerprint(same) and len(fingerprint(same)) == 64
