@@ -52,7 +52,7 @@ def read_costs(workdir: Path, step: int) -> Costs:
     return Costs(memory, sum(sizes.values()), *max(peaks, default=(None, "")), median, hardware)
 
 
-def _read_metrics(path: Path) -> list[dict[str, float]]:
+def _read_metrics(path: Path) -> list[dict[str, int | float]]:
     """What was measured, line by line; nothing where the record could not be written, which does not end a training."""
     if not path.exists():
         return []
