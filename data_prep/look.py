@@ -54,14 +54,18 @@ def _write_all(options: argparse.Namespace) -> None:
         labels = [_label(episodes, episode, t) for t in shown]
         write_bytes(sheet, encode_picture(contact_sheet(frames[shown], labels, columns=12)))
         if "oracle" in episode:
-            n_context = int(episodes.static(number)["n_context"])
-            frames = side_by_side({"truth": frames, "perfect map": episode["oracle"]}, n_context)
+            frames = side_by_side(
+                {"truth": frames, "perfect map": episode["oracle"]}, episodes.context(number)
+            )
         write_video(video, frames, episodes.spec.info.get("fps", _FPS))
         print(f"{sheet}\n{video}")
 
 
 def _label(episodes: Episodes, episode: dict[str, np.ndarray], t: int) -> str:
     names = episodes.spec.info.get("actions", ())
+    shape, _ = episodes.spec.arrays.get("actions", (None, ""))
+    if names and shape != (len(names),):
+        raise DataError(f"{episodes}: info['actions'] has {len(names)} names for 'actions' of shape {shape}")
     entries = zip(names, episode["actions"][t], strict=True) if names else ()
     return " ".join(
         [str(t), *(name if value == 1 else f"{name} {value:+.2f}" for name, value in entries if value)]

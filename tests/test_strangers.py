@@ -2,10 +2,8 @@
 
 import hashlib
 import json
-import os
 import shutil
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -18,7 +16,6 @@ from rad_jax.data.index import write_index
 from rad_jax.errors import UserError
 from rad_jax.evaluation.evaluate import evaluate
 from rad_jax.files.folders import UnsafeFolder
-from rad_jax.files.json_files import sealed
 from rad_jax.main import main
 from rad_jax.runs import load_pretrained, load_trained
 from rad_jax.runs.datasets import open_sets
@@ -27,9 +24,20 @@ from rad_jax.runs.initial import _read_run
 from rad_jax.runs.training_run import open_training_run
 from rad_jax.training.loop import train
 from tests.data_prep.commands import run
+from tests.stranger_folders import (
+    COMMAND,
+    MODES,
+    SHORT,
+    change,
+    change_info,
+    hostile,
+    refused,
+    replace_by_link,
+    replace_by_pipe,
+    snapshot,
+)
 from tests.toy_run import STEPS
 
-SHORT = {"evaluate__videos": 1, "evaluate__side_by_side": 0, "evaluate__figure3": False}
 LONGEST = 300  # seconds after which a reader is said to wait for ever
 
 
@@ -53,17 +61,6 @@ def bystander(tmp_path, monkeypatch):
 
 def _give_up(*_):
     raise AssertionError("a reader waits for ever")
-
-
-def snapshot(root):
-    """Paths, times and contents of everything but the stranger's folders, which are called "stranger"."""
-    found = {}
-    for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith("stranger")]
-        for name in [*folders, *names]:
-            path = Path(folder, name)
-            found[path] = path.lstat().st_mtime_ns, path.read_bytes() if name in names else b""
-    return found
 
 
 @pytest.fixture
@@ -94,55 +91,7 @@ def mazes(toy, tmp_path):
     return shutil.copytree(toy.mazes, tmp_path / "stranger mazes")
 
 
-def change(path, **values):
-    """Changes entries of a JSON file; its sha256, if it has one, is that of the changed content."""
-    content = json.loads(path.read_text()) | values
-    path.write_text(json.dumps(sealed(content) if path.name in ("index.json", "manifest.json") else content))
-
-
-def change_info(directory, **values):
-    index = json.loads((directory / "index.json").read_text())
-    for split in index["splits"].values():
-        split["info"] |= values
-    write_index(directory, index)
-
-
-def as_mode(mode):
-    def do(toy, workdir):
-        if mode != "compare":
-            return main(toy.arguments(workdir, "--mode", mode, **SHORT))
-        arguments = toy.arguments(workdir, "--mode", mode, "--variants", "lstm-f", "--no-ablations")
-        return main(["--config", arguments[1].partition(":")[0], *arguments[2:]])
-
-    return do
-
-
-MODES = {mode: as_mode(mode) for mode in ("train", "evaluate", "rollout", "export", "compare")}
-
-
-def refused(capsys, *words):
-    """The one line of an error, which has no control characters."""
-    captured = capsys.readouterr()
-    (line,) = captured.err.splitlines()
-    assert line.startswith("error: ") and line.isprintable() and len(line) < 1200, line
-    assert all(str(word) in line for word in words), line
-    return line
-
-
 # What runs
-
-COMMAND = "touch {0}; touch mark"
-
-
-def hostile(path, mark, nested=lambda values: values):
-    """Every command that a configuration can hold is to be run, because nothing is where it says."""
-    values = json.loads(path.read_text())
-    command = COMMAND.format(mark)
-    config, made = nested(values), {"make": command, "auto_make": True, "path": str(mark / "none")}
-    config["data"] |= made
-    config["evaluate"] |= made | {"more_make": command, "more": f"further={mark}/none"}
-    config["train"] |= {"init_from": str(mark)}
-    path.write_text(json.dumps(values))
 
 
 @pytest.fixture
@@ -254,13 +203,6 @@ INSIDE = {
 }
 
 
-def replace_by_link(path, target):
-    if path.is_dir():
-        shutil.rmtree(path)
-    path.unlink(missing_ok=True)
-    path.symlink_to(target)
-
-
 @pytest.mark.parametrize("name", [*INSIDE["folder"], *INSIDE["file"]])
 def test_nothing_is_written_to_a_run_with_a_link_that_leads_outside(name, workdir, toy, bystander, capsys):
     target = bystander / ("folder" if name in INSIDE["folder"] else "file")
@@ -307,11 +249,6 @@ def test_nothing_is_written_to_a_data_set_with_a_link_that_leads_outside(rooms, 
 
 
 # Pipes and devices
-
-
-def replace_by_pipe(path):
-    path.unlink(missing_ok=True)
-    os.mkfifo(path)
 
 
 MANIFEST = f"checkpoints/{STEPS}/manifest/manifest.json"
@@ -417,35 +354,6 @@ def test_a_checkpoint_names_no_file_outside(name, workdir, toy, capsys):
         change(path, files=files | {name: [8, hashlib.sha256(b"precious").hexdigest()]})
     assert main(toy.arguments(workdir, "--mode", "rollout")) == 1
     refused(capsys, "none of the checkpoints")
-
-
-# What else can be in a data set
-
-
-@pytest.mark.parametrize(
-    "info",
-    [
-        {"fps": "fast"},
-        {"fps": 0},
-        {"fps": -1},
-        {"fps": 1e300},
-        {"actions": "go"},
-        {"actions": [["go"]]},
-        {"actions": ["\x1b[2J"] * 6},
-        {"pose": [1, 2, 3, 4]},
-        {"pose_scale": ["1"] * 4},
-        {"protocol": 3},
-        {"actions": ["go"]},
-    ],
-)
-def test_what_a_data_set_says_about_itself_is_checked_before_it_is_used(info, mazes, toy, tmp_path, capsys):
-    change_info(mazes, **info)
-    workdir = toy.written("df", "action+pose")
-    before = {path.name for path in workdir.iterdir()}
-    arguments = toy.arguments(workdir, "--mode", "rollout", variant="df", evaluate__path=mazes)
-    assert main([*arguments, "--config.data.condition=action+pose"][:-1]) in (1, 2)
-    refused(capsys)
-    assert {path.name for path in workdir.iterdir()} == before
 
 
 def test_a_folder_that_cannot_be_written_to_is_one_line_or_shown_elsewhere(

@@ -60,7 +60,7 @@ def compare(
     for episodes in sets.values():
         check_evaluation_set(episodes, trained_on, config.data.condition)
         spans_of(episodes, config)  # fail now if a set cannot be evaluated
-        read_clip(episodes, 0, config, tokenizer)
+        read_clip(episodes, 0, training.config, tokenizer)
     with WorkdirLock(workdir):
         on_cpu = is_on_cpu()
         environment = QUICK_TO_COMPILE if on_cpu else {}

@@ -137,6 +137,19 @@ class Episodes:
             for name, (shape, dtype) in self.spec.statics.items()
         }
 
+    def context(self, episode: int) -> int:
+        """Returns how many frames of an episode are given, of those that were made for evaluation.
+
+        Raises:
+          DataError: the data set does not say it, in a whole number named "n_context".
+        """
+        shape, dtype = self.spec.statics.get("n_context", (None, "missing"))
+        if shape != () or "int" not in dtype:
+            raise DataError(
+                f"{self} was not made for evaluation: its 'n_context' is {dtype}{list(shape or ())}"
+            )
+        return int(self.static(episode)["n_context"])
+
     def verify(self) -> None:
         """Reads every shard once and compares its sha256 with the index.
 

@@ -13,7 +13,7 @@ from rad_jax.axes import Array, Float, PyTree
 from rad_jax.config import Config
 from rad_jax.data import DataError, Episodes
 from rad_jax.data.condition import condition_arrays, condition_features
-from rad_jax.data.reader import check_latents
+from rad_jax.data.reader import check_latents, frame_size
 from rad_jax.media import to_uint8
 from rad_jax.runs.restore import TrainedModel
 from rad_jax.runs.training_run import TrainingRun
@@ -77,6 +77,12 @@ def read_clip(
       DataError: no such episode, latents of another tokenizer, or a context that leaves nothing to predict.
     """
     check_latents(episodes, tokenizer.name, tokenizer.fingerprint)
+    shapes = episodes.spec.arrays
+    latent = shapes["latents"][0] if "latents" in shapes else tokenizer.latent_shape(*frame_size(episodes))
+    if config.model.latent not in (None, latent):
+        raise DataError(
+            f"{episodes} has latents of {latent}, the model works on those of {config.model.latent}"
+        )
     images = [name for name in ("frames", "latents") if name in episodes.spec.arrays]
     arrays = episodes.read(index, 0, stop, [*images, *condition_arrays(config.data)])
     span = span_of(episodes, index, context, stop)
@@ -89,11 +95,7 @@ def read_clip(
 def span_of(episodes: Episodes, index: int, context: int | None = None, stop: int | None = None) -> Span:
     """The length of an episode as a clip, from the index and its first record alone. Arguments and errors: `read_clip`."""
     if context is None:
-        if "n_context" not in episodes.spec.statics:
-            raise DataError(f"{episodes} has no 'n_context' for its episodes: it was not made for evaluation")
-        if (form := episodes.spec.statics["n_context"])[0] or "int" not in form[1]:
-            raise DataError(f"{episodes}: n_context is {form[1]}{list(form[0])}, expected a whole number")
-        context = int(episodes.static(index)["n_context"])
+        context = episodes.context(index)
     length = int(episodes.lengths[index]) if stop is None else stop
     if not 1 <= context < length:
         raise DataError(f"episode {episodes.ids[index]!r}: a context of {context} among {length} frames")

@@ -245,6 +245,25 @@ def test_an_index_that_was_changed_is_refused_and_an_old_one_is_read(data):
     assert "sha256" in json.loads(path.read_text())
 
 
+@pytest.mark.parametrize(
+    "info",
+    [
+        *({"fps": fps} for fps in ("fast", 0, -1, 1e300, True)),
+        *({"actions": names} for names in ("go", [["go"]], [1], ["\x1b[2J"])),
+        *({"pose": [1, 2]}, {"pose_scale": ["1"]}, {"pose_scale": 1}, {"protocol": 3}, {"protocol": "../a"}),
+    ],
+)
+def test_what_a_data_set_says_about_itself_is_checked_when_it_is_opened(info, data):
+    """Models, videos and the names of scores depend on it."""
+
+    def change(index):
+        index["splits"]["train"]["info"] |= info
+
+    assert f"info.{next(iter(info))}" in _refused(
+        data.directory, (data.directory / "index.json").read_text(), change
+    )
+
+
 UNSAFE_NAMES = ["../a", "a/b", "/a", "..", ".a", "", "a\\b", "a\0", "a\nb", "\x1b[2J", "a" * 201, "\ud800"]
 
 
