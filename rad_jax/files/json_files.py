@@ -96,7 +96,7 @@ def check_form(value: Any, form: Any, where: str = "") -> None:
     else:
         check_form(value, dict, where)
         for key, inner in (dict.fromkeys(value, form["*"]) if "*" in form else form).items():
-            field = f"{where}.{ascii(key)[1:-1]}".removeprefix(".")
+            field = f"{where}.{ascii(key)[1:-1][:80]}".removeprefix(".")
             if key not in value:
                 raise ValueError(f"{field} is missing")
             check_form(value[key], inner, field)
