@@ -195,6 +195,13 @@ class JsonObject:
             raise BadRecording(self.path, f"{self.where}: {name} is {_shown(value)}", expected)
         return value
 
+    def list_of(self, name: str, kind: type) -> list[Any]:
+        """An entry that is a list of values of this type."""
+        for value in (values := self.get(name, list)):
+            if type(value) is not kind:
+                raise BadRecording(self.path, f"{self.where}: {name} holds {_shown(value)}", kind.__name__)
+        return values
+
     def object(self, name: str) -> "JsonObject":
         """An entry that is an object."""
         return JsonObject(self.path, f"{name} of {self.where}", self.get(name, dict))

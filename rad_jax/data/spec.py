@@ -4,6 +4,7 @@ import functools
 import json
 import math
 import re
+import reprlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ INFO = {"actions": [str], "pose": [str], "pose_scale": [float], "protocol": str,
 FPS = 0.01, 1000.0  # of videos
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_LONGEST_NAME, _MOST_AXES = 60, 16
 _FILE_NAME = re.compile(r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*")
 _LONGEST_FILE_NAME = 200  # bytes: file systems take 255, and suffixes are added to an episode's id
 
@@ -111,8 +113,9 @@ def check_info(info: Mapping[str, Any]) -> None:
 
 def check_name(what: str, name: str) -> None:
     """Raises DataError unless `name` can be part of a shard's file name and of a TFDS name."""
-    if not _NAME.fullmatch(name):
-        raise DataError(f"{what} name {name!r} must be lower-case letters, digits and _, a letter first")
+    if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
+        rule = f"lower-case letters, digits and _, a letter first, at most {_LONGEST_NAME}"
+        raise DataError(f"{what} name {ascii(name)[:80]} must be {rule}")
 
 
 def check_file_name(what: str, name: Any) -> None:
@@ -137,9 +140,13 @@ def _normalised(arrays: Mapping[str, tuple[tuple[int, ...], str]]) -> dict[str, 
         check_name("array", name)
         shape, dtype = tuple(int(size) for size in shape), str(dtype)
         if dtype not in DTYPES:
-            raise DataError(f"array {name!r}: dtype {dtype!r} cannot be stored; one of {', '.join(DTYPES)}")
-        if min(shape, default=1) < 1:
-            raise DataError(f"array {name!r}: shape {shape} has an empty axis")
+            raise DataError(
+                f"array {name!r}: dtype {ascii(dtype)[:40]} cannot be stored; one of {', '.join(DTYPES)}"
+            )
+        if min(shape, default=1) < 1 or len(shape) > _MOST_AXES:
+            raise DataError(
+                f"array {name!r}: shape {reprlib.repr(shape)} has an empty axis, or more than {_MOST_AXES}"
+            )
         out[name] = (shape, dtype)
     return out
 

@@ -37,14 +37,12 @@ def read_json(path: Path | str, form: Any = object) -> Any:
 
     Raises:
       OSError: it cannot be opened or read.
-      ValueError: it is a pipe or a device, no JSON in UTF-8, has NaN or an infinity, is nested too deeply, is larger than
+      ValueError: it is no regular file, no JSON in UTF-8, has NaN or an infinity, is nested too deeply, is larger than
         1 GiB, or is not of this ``form``; the message names the field, not the file.
     """
     status = os.stat(path)
-    if not (
-        stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
-    ):  # which reading could wait on for ever
-        raise ValueError("a pipe or a device, expected a file")
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe could wait for ever
+        raise ValueError("a directory, a pipe or a device, expected a file")
     if status.st_size > _LARGEST:
         raise ValueError(f"{status.st_size} bytes, expected at most {_LARGEST}")
     return parse_json(Path(path).read_bytes(), form)
@@ -98,7 +96,7 @@ def check_form(value: Any, form: Any, where: str = "") -> None:
     else:
         check_form(value, dict, where)
         for key, inner in (dict.fromkeys(value, form["*"]) if "*" in form else form).items():
-            field = f"{where}.{ascii(key)[1:-1]}".removeprefix(".")
+            field = f"{where}.{ascii(key)[1:-1][:80]}".removeprefix(".")
             if key not in value:
                 raise ValueError(f"{field} is missing")
             check_form(value[key], inner, field)

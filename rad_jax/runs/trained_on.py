@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ class TrainedOn:
 def check_facts(content: dict[str, Any], expected: str, info: dict[str, Any]) -> None:
     """Raises ValueError unless a description of a run or a model has a format, and data and frames that could be."""
     if content["format"] != expected:
-        raise ValueError(f"format is {content['format']!r}, expected {expected!r}")
+        raise ValueError(f"format is {reprlib.repr(content['format'])}, expected {expected!r}")
     if content["frame_size"] is not None:
         check_form(content["frame_size"], (int, int), "frame_size")
     check_info(info)
@@ -107,7 +108,7 @@ def check_facts(content: dict[str, Any], expected: str, info: dict[str, Any]) ->
 def check_own_file(where: str, name: str) -> None:
     """Raises ValueError unless a name stays in the directory that it is joined to."""
     if os.path.basename(name) != name or not name.strip("."):
-        raise ValueError(f"{where} is {name!r}, expected the name of a file in this directory")
+        raise ValueError(f"{where} is {ascii(name)[:80]}, expected the name of a file in this directory")
 
 
 def copy_tokenizer(trained_on: TrainedOn, directory: Path) -> str | None:

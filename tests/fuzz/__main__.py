@@ -4,7 +4,8 @@
 
 Prints a line for every reader: inputs, how many were refused and taken, processor seconds of the slowest, growth of memory at
 its peak, and the failures: an error that the reader does not document, a warning, more than 10 s or 512 MiB, a message of more
-than two lines, or the end of the process. Readers that are slow get a share of the inputs. ``--only K`` gives the reader input K again, and shows its traceback.
+than two lines, or the end of the process. Readers that are slow get a share of the inputs. ``--only K`` gives a reader
+input K again, and shows its traceback.
 """
 
 import argparse

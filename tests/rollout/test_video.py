@@ -106,7 +106,19 @@ def refuse(script, spec, config, match="--actions"):
 
 
 @pytest.mark.parametrize(
-    "script", ["fly", "noop*", "noop*-1", "noop*1.5", "noop,,noop", "", "noop noop", "noop*0", "noop*²"]
+    "script",
+    [
+        "fly",
+        "noop*",
+        "noop*-1",
+        "noop*1.5",
+        "noop,,noop",
+        "",
+        "noop noop",
+        "noop*0",
+        "noop*²",
+        "noop*9999999999",
+    ],
 )
 def test_names_that_are_none_are_one_line(script, toy, mazes):
     refuse(script, mazes.spec, toy.config())
@@ -126,9 +138,25 @@ NOTHING = np.zeros((0, 6), np.float32)
         {"actions": np.full((3, 6), np.nan)},
         {"actions": np.full((3, 6), "left")},
         {"actions": np.full((3, 6), None)},
+        {"actions": np.full((3, 6), -(2**62))},
+        {"actions": np.full((3, 6), 1e300)},
+        {"actions": np.full((3, 6), 1j)},
         np.zeros((3, 6)),
     ],
-    ids=["name", "width", "row", "number", "empty", "nan", "text", "objects", "npy"],
+    ids=[
+        "name",
+        "width",
+        "row",
+        "number",
+        "empty",
+        "nan",
+        "text",
+        "objects",
+        "integers",
+        "huge",
+        "complex",
+        "npy",
+    ],
 )
 def test_a_file_that_does_not_fit_is_one_line(arrays, toy, mazes, tmp_path):
     path = tmp_path / "script.npz"
