@@ -105,6 +105,7 @@ def test_eight_devices(tmp_path):
                 np.testing.assert_array_equal(found, kernel)
                 losses.append(float(loss(state, sharding.shard_batch(clips, mesh))))
                 checkpoints.save(step, state, {})
+                checkpoints.wait()
         assert np.ptp(losses) < 1e-5 < losses[0], losses
         print("agreed")
     """
