@@ -14,6 +14,7 @@ from pathlib import Path
 from rad_jax.config import Config, load_config
 from rad_jax.errors import UserError
 from rad_jax.evaluation.stored import measure_figure3, newest_step, score_bounds, score_run
+from rad_jax.files import local_path
 from rad_jax.runs.checkpoints import CheckpointError
 from rad_jax.runs.datasets import open_sets
 from rad_jax.runs.restore import load_trained
@@ -23,6 +24,7 @@ from rad_jax.runs.training_run import open_training_run
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one job; returns the exit status: 0, 1 for a failure, 2 for wrong arguments."""
     parser = argparse.ArgumentParser(prog="rad_jax.comparison.worker", allow_abbrev=False)
+    parser.register("type", Path, local_path)
     parser.add_argument("job", choices=("run", "bounds"))
     parser.add_argument("--config", required=True, metavar="FILE:VARIANT")
     parser.add_argument("--workdir", required=True, type=Path)

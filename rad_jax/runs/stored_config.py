@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rad_jax.config import Config, ConfigError, config_from_json, decay_begin, diff_configs, override
+from rad_jax.config import Config, ConfigError, config_from_json, decay_begin, diff_configs, flatten, override
 from rad_jax.config.messages import show_value
 from rad_jax.runs.manifest import saved_steps
 from rad_jax.runs.trained_on import FILE as TRAINED_ON
@@ -32,6 +32,8 @@ FREE_KEYS = (
 # Keys that say where something lies, which may change as long as it is the same by its content.
 PLACES = ("data.path", "tokenizer.path")
 
+SIZES = ("model.latent", "model.action_dim")
+
 COMMANDS = {
     "data.make": "",
     "data.auto_make": False,
@@ -52,7 +54,9 @@ def read_config(workdir: Path) -> Config:
     """
     path = workdir / FILE
     if not path.exists():
-        raise ConfigError(f"{workdir} holds no run (no {FILE}): train first, or name another --workdir")
+        raise ConfigError(
+            f"{workdir} holds no run (no {FILE}): train it first, or name the directory of a run"
+        )
     try:
         return without_commands(config_from_json(path.read_text()))
     except (ConfigError, UnicodeDecodeError, RecursionError) as error:
@@ -62,6 +66,12 @@ def read_config(workdir: Path) -> Config:
 def without_commands(config: Config) -> Config:
     """A configuration that was read from a file, which may be a stranger's: none of its shell commands may ever run."""
     return override(config, COMMANDS)
+
+
+def with_sizes(config: Config, run: Config) -> Config:
+    """``config`` with the sizes of a stored run where it leaves them open."""
+    given = flatten(config)
+    return override(config, {key: flatten(run)[key] for key in SIZES if given[key] is None})
 
 
 def check_same_run(config: Config, workdir: Path, trained_on: TrainedOn | None = None) -> None:
@@ -74,6 +84,7 @@ def check_same_run(config: Config, workdir: Path, trained_on: TrainedOn | None =
     if not (workdir / FILE).exists():
         return
     run, free = read_config(workdir), FREE_KEYS
+    config = with_sizes(config, run)
     if (workdir / TRAINED_ON).exists():
         if trained_on is not None:
             _check_same_content(config, TrainedOn.read(workdir), trained_on, workdir)
@@ -122,11 +133,10 @@ def refuse_changes(
 
 def _check_same_content(config: Config, recorded: TrainedOn, found: TrainedOn, workdir: Path) -> None:
     for key, what, old, new in (
-        (f"data.path={config.data.path}", "episodes", recorded.digest, found.digest),
-        (f"tokenizer.path={found.file}", "latents of tokenizer", recorded.fingerprint, found.fingerprint),
+        (f"data.path={config.data.path}", "other episodes", recorded.digest, found.digest),
+        (f"tokenizer {found.file}", "latents of another tokenizer", recorded.fingerprint, found.fingerprint),
     ):
         if old != new:
             raise ConfigError(
-                f"{key}: {workdir} was trained on other {what} (sha256 {old[:12]}, here {new[:12]}); "
-                "restore them, or choose another --workdir"
+                f"{key}: {workdir} was trained on {what}; restore them, or choose another --workdir"
             )
