@@ -30,19 +30,6 @@ MODES = {
 }
 
 
-# Options that only one mode reads.
-OF_ONE_MODE = {
-    "profile": "train",
-    "distributed": "train",
-    "baseline": "evaluate",
-    "episode": "rollout",
-    "actions": "rollout",
-    "variants": "compare",
-    "no_ablations": "compare",
-    "parameters": "export",
-}
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one mode; returns the exit status: 0, 1 for a failure, 2 for wrong arguments, 130 if stopped."""
     # Everything else is imported in functions: an interrupt then ends in a line, and wrong arguments are answered at once.
@@ -82,14 +69,20 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--workdir", type=Path, metavar="DIR", help="directory of the run (default: runs/NAME/VARIANT)")
     add("--mode", choices=MODES, default="train", metavar="MODE", help="what to do (default: train)")
-    add("--profile", type=int, metavar="STEP", help="train: trace of a step in WORKDIR/profile")
-    add("--distributed", action="store_true", help="train: one of several processes of a launcher")
-    add("--baseline", type=Path, metavar="DIR", help="evaluate: the run of the same model without memory")
-    add("--episode", type=int, metavar="N", help="rollout: episode that gives the context (0)")
-    add("--actions", type=_script, help="rollout: 'episode' (default), 'left*6,forward*3' or an .npz file")
-    add("--variants", metavar="V,V,...", help="compare: which ones (default: all)")
-    add("--no-ablations", action="store_true", help="compare: without the extra runs of Tables 4 and 5")
-    add("--parameters", choices=("ema", "params"), help="export: averaged (default) or last ones")
+    of_one_mode = [  # which their help begins with
+        add("--profile", type=int, metavar="STEP", help="train: trace of a step in WORKDIR/profile"),
+        add("--distributed", action="store_true", help="train: one of several processes of a launcher"),
+        add(
+            "--baseline", type=Path, metavar="DIR", help="evaluate: the run of the same model without memory"
+        ),
+        add("--episode", type=int, metavar="N", help="rollout: episode that gives the context (0)"),
+        add(
+            "--actions", type=_script, help="rollout: 'episode' (default), 'left*6,forward*3' or an .npz file"
+        ),
+        add("--variants", metavar="V,V,...", help="compare: which ones (default: all)"),
+        add("--no-ablations", action="store_true", help="compare: without the extra runs of Tables 4 and 5"),
+        add("--parameters", choices=("ema", "params"), help="export: averaged (default) or last ones"),
+    ]
     options, rest = parser.parse_known_args(arguments)
     for argument in rest:
         if not argument.startswith("--config."):
@@ -99,11 +92,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                 f"argument {argument!r}: expected --config.key=value or an option of --help{did_you_mean(meant)}"
             )
     options.overrides = [argument.removeprefix("--config.") for argument in rest]
-    for name, mode in OF_ONE_MODE.items():
-        given = getattr(options, name)
+    for action in of_one_mode:
+        mode, given = action.help.partition(":")[0], getattr(options, action.dest)
         if given is not None and given is not False and options.mode != mode:
+            (option,) = action.option_strings
             raise ConfigError(
-                f"--{name.replace('_', '-')}: belongs to --mode {mode}, not to --mode {options.mode}; leave it out"
+                f"{option}: belongs to --mode {mode}, not to --mode {options.mode}; leave it out"
             )
     return options
 
@@ -142,9 +136,8 @@ def _run_mode(config: Any, options: argparse.Namespace) -> None:
         case "rollout":
             from rad_jax.rollout.video import rollout_video
 
-            print(
-                f"video: {rollout_video(config, workdir, options.episode or 0, options.actions or 'episode')}"
-            )
+            script = "episode" if options.actions is None else options.actions
+            print(f"video: {rollout_video(config, workdir, options.episode or 0, script)}")
         case "compare":
             import jax
 

@@ -82,7 +82,8 @@ def open_comparison(comparison: Comparison, workdir: Path) -> tuple[bool, Traini
     config = comparison.runs[0].config
     starts = [(check_start(run.config, workdir / run.name), run.config) for run in comparison.runs]
     open_lpips(config.evaluate, None)
-    find_sets(config.evaluate)
+    for episodes in find_sets(config.evaluate):
+        spans_of(episodes, config)
     on_cpu, devices = find_devices()
     for run in comparison.runs:
         check_devices(run.config, devices)

@@ -137,6 +137,7 @@ OTHER = [
     ("--episode first", "--episode first", "rollout"),
     ("--episode 3 {present}", "--episode 3 0..2", "rollout", 1),
     ("--actions fly", "--actions fly noop", "rollout", 1),
+    ("--actions ''", "--actions '' NAME", "rollout", 1),
     ("--actions noop*x", "--actions noop*x COUNT", "rollout", 1),
     ("--actions {missing}.npz", "--actions {missing}.npz", "rollout", 1),
     ("--actions {junk}", "--actions {junk} actions", "rollout", 1),
