@@ -63,14 +63,20 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--workdir", type=Path, metavar="DIR", help="directory of the run (default: runs/NAME/VARIANT)")
     add("--mode", choices=MODES, default="train", metavar="MODE", help="what to do (default: train)")
-    add("--profile", type=int, default=0, metavar="STEP", help="train: trace of a step in WORKDIR/profile")
-    add("--distributed", action="store_true", help="train: one of several processes of a launcher")
-    add("--baseline", type=Path, metavar="DIR", help="evaluate: the run of the same model without memory")
-    add("--episode", type=int, default=0, metavar="N", help="rollout: episode that gives the context")
-    add("--actions", default="episode", help="rollout: 'episode', 'left*6,forward*3' or an .npz file")
-    add("--variants", metavar="V,V,...", help="compare: which ones (default: all)")
-    add("--no-ablations", action="store_true", help="compare: without the extra runs of Tables 4 and 5")
-    add("--parameters", choices=("ema", "params"), default="ema", help="export: averaged or last ones")
+    of_one_mode = [  # which their help begins with
+        add("--profile", type=int, metavar="STEP", help="train: trace of a step in WORKDIR/profile"),
+        add("--distributed", action="store_true", help="train: one of several processes of a launcher"),
+        add(
+            "--baseline", type=Path, metavar="DIR", help="evaluate: the run of the same model without memory"
+        ),
+        add("--episode", type=int, metavar="N", help="rollout: episode that gives the context (0)"),
+        add(
+            "--actions", type=_script, help="rollout: 'episode' (default), 'left*6,forward*3' or an .npz file"
+        ),
+        add("--variants", metavar="V,V,...", help="compare: which ones (default: all)"),
+        add("--no-ablations", action="store_true", help="compare: without the extra runs of Tables 4 and 5"),
+        add("--parameters", choices=("ema", "params"), help="export: averaged (default) or last ones"),
+    ]
     options, rest = parser.parse_known_args(arguments)
     for argument in rest:
         if not argument.startswith("--config."):
@@ -80,8 +86,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                 f"argument {argument!r}: expected --config.key=value or an option of --help{did_you_mean(meant)}"
             )
     options.overrides = [argument.removeprefix("--config.") for argument in rest]
-    if options.distributed and options.mode != "train":
-        raise ConfigError(f"--distributed: --mode {options.mode} runs in one process; leave it out")
+    for action in of_one_mode:
+        mode, given = action.help.partition(":")[0], getattr(options, action.dest)
+        if given is not None and given is not False and options.mode != mode:
+            (option,) = action.option_strings
+            raise ConfigError(
+                f"{option}: belongs to --mode {mode}, not to --mode {options.mode}; leave it out"
+            )
     return options
 
 
@@ -89,7 +100,7 @@ def _run(options: argparse.Namespace) -> None:
     from rad_jax.config import load_config
 
     joined = contextlib.nullcontext()
-    if options.mode != "show":
+    if options.mode not in ("show", "plan"):  # which write nothing
         _use_compilation_cache()
     if options.distributed:  # before anything is refused, so that a refusal in one process ends all of them
         from rad_jax.training import processes
@@ -119,7 +130,8 @@ def _run_mode(config: Any, options: argparse.Namespace) -> None:
         case "rollout":
             from rad_jax.rollout.video import rollout_video
 
-            print(f"video: {rollout_video(config, workdir, options.episode, options.actions)}")
+            script = "episode" if options.actions is None else options.actions
+            print(f"video: {rollout_video(config, workdir, options.episode or 0, script)}")
         case "compare":
             import jax
 
@@ -132,7 +144,7 @@ def _run_mode(config: Any, options: argparse.Namespace) -> None:
         case "export":
             from rad_jax.runs.export import export
 
-            print(f"export: {export(workdir, config, options.parameters)}")
+            print(f"export: {export(workdir, config, options.parameters or 'ema')}")
         case "show":
             from rad_jax.config import format_config
 
@@ -141,6 +153,11 @@ def _run_mode(config: Any, options: argparse.Namespace) -> None:
             from rad_jax.training.estimate import estimate_step
 
             print(estimate_step(config))
+
+
+def _script(text: str) -> str:
+    """A script of actions; the path of a file is written out."""
+    return str(local_path(text)) if text.endswith(".npz") or "://" in text else text
 
 
 def default_workdir(name: str, mode: str) -> Path:

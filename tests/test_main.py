@@ -9,6 +9,7 @@ import jax
 import pytest
 
 from rad_jax.main import _use_compilation_cache, main
+from rad_jax.training import estimate
 from tests.toy_run import EXPERIMENT, ROOT
 
 
@@ -119,6 +120,18 @@ def test_an_interrupt_while_a_command_imports_has_no_traceback(module, interrupt
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (status, "stopped\n")
+
+
+@pytest.mark.parametrize("mode", ["show", "plan"])
+def test_what_only_prints_keeps_no_compiled_programs(mode, tmp_path, monkeypatch, capsys):
+    def forbidden():
+        raise AssertionError
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys.modules["rad_jax.main"], "_use_compilation_cache", forbidden)
+    monkeypatch.setattr(estimate, "estimate_step", lambda config: "printed")
+    assert main(["--config", f"{EXPERIMENT}:df", "--mode", mode]) == 0
+    assert capsys.readouterr().out and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

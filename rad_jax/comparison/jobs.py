@@ -129,20 +129,21 @@ def _follow(process: subprocess.Popen, label: str, prefix: str) -> str:
     return f"ended with status {status}; its last lines:{lines}" if status else ""
 
 
-def is_on_cpu() -> bool:
-    """Whether JAX runs on the CPU.
+def find_devices() -> tuple[bool, int]:
+    """Whether JAX runs on the CPU, and the number of its devices.
 
     Asks another process, because an accelerator that this process had opened would be closed to the jobs.
 
     Raises:
       JobFailed: JAX does not start there.
     """
-    code = "import jax; print(jax.default_backend())"
+    code = "import jax; print(jax.default_backend(), jax.device_count())"
     probe = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if probe.returncode:
         last = (probe.stderr.strip().splitlines() or [""])[-1]
         raise JobFailed(f"JAX finds no device (status {probe.returncode}): {last}")
-    return probe.stdout.split()[-1] == "cpu"
+    backend, count = probe.stdout.split()[-2:]
+    return backend == "cpu", int(count)
 
 
 def places(jobs: int, on_cpu: bool) -> int:

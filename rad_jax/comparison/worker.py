@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rad_jax import errors
+from rad_jax.files import local_path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one job; returns the exit status: 0, 1 for a failure, 2 for wrong arguments."""
     parser = argparse.ArgumentParser(prog="rad_jax.comparison.worker", allow_abbrev=False)
+    parser.register("type", Path, local_path)
     parser.add_argument("job", choices=("run", "bounds"))
     parser.add_argument("--config", required=True, metavar="FILE:VARIANT")
     parser.add_argument("--workdir", required=True, type=Path)

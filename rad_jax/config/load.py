@@ -18,6 +18,9 @@ from rad_jax.files.json_files import parse_json
 
 EXPERIMENT = re.compile(r"(?P<file>.+\.py)(:(?P<variant>.*))?", re.DOTALL)
 
+EXPERIMENTS = Path("experiments")
+INSTALLED = Path(__file__).parents[2]  # where the package lies, and beside it the experiments
+
 SECTIONS = {name: type(section) for name, section in Config().sections().items()}
 KEYS = {declared.path: declared for section in SECTIONS.values() for declared in keys(section).values()}
 del SECTIONS[""]  # the config itself, whose own keys have no section before them
@@ -141,6 +144,8 @@ def find_key(path: str) -> Key:
 def read_experiment(path: str) -> dict[str, Any]:
     """Runs an experiment file, which may be anywhere; returns checked values by dotted key.
 
+    ``experiments/NAME.py`` is that of the working directory, or else the one that is installed beside rad_jax.
+
     Args:
       path: ``"experiments/maze.py"`` or, with a variant, ``"experiments/maze.py:lstm-f"``.
 
@@ -153,6 +158,9 @@ def read_experiment(path: str) -> dict[str, Any]:
         hint = did_you_mean(nearest_file(Path(path.partition(":")[0] + ".py")))
         raise ConfigError(f"config {shorten(path)!r}: expected FILE.py or FILE.py:VARIANT{hint}")
     file = local_path(match["file"])
+    bundled = INSTALLED / file
+    if not file.exists() and file.parent == EXPERIMENTS and bundled.is_file():
+        file = bundled
     if not file.is_file():
         raise ConfigError(f"config file {file} does not exist{did_you_mean(nearest_file(file))}")
     try:
@@ -172,10 +180,10 @@ def read_experiment(path: str) -> dict[str, Any]:
 
 def nearest_file(file: Path) -> str | None:
     """The existing experiment that was probably meant, in the same folder or in ``experiments``."""
-    for folder in (file.parent, Path("experiments")):
+    for folder, shown in ((file.parent,) * 2, (EXPERIMENTS,) * 2, (INSTALLED / EXPERIMENTS, EXPERIMENTS)):
         names = [other.name for other in folder.glob("*.py") if other.name != "__init__.py"]
         if close := nearest(file.name, names):
-            return str(folder / close)
+            return str(shown / close)
     return None
 
 

@@ -261,9 +261,9 @@ def check_latents(episodes: Episodes, name: str, fingerprint: str) -> None:
     """
     recorded = episodes.tokenizer or {"name": "an unknown tokenizer", "fingerprint": ""}
     if episodes.pictures == "latents" and recorded["fingerprint"] != fingerprint:
-        made_by = f"{recorded['name']} {recorded['fingerprint'][:12]}".rstrip()
+        same = recorded["name"] == name
         raise DataError(
-            f"{episodes} has latents of {made_by}, the model works on those of {name} {fingerprint[:12]}: "
+            f"{episodes} has latents of {'another ' if same else ''}{recorded['name']}, the model works on those of {name}: "
             "encode the episodes with that one"
         )
 

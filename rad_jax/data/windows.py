@@ -40,25 +40,19 @@ class Windows:
     Episodes shorter than a window have none; a warning says how many these are.
 
     Raises:
-      DataError: all episodes are shorter than a window, or the data set lacks what the condition needs.
+      DataError: see `check_clips`.
     """
 
     def __init__(self, episodes: Episodes, config: DataConfig):
         clip = config.clip
+        check_clips(episodes, config)
         short = np.flatnonzero(episodes.lengths < clip)
-        if len(short) == len(episodes):
-            longest = episodes.lengths.max(initial=0)
-            raise DataError(
-                f"{episodes}: all {len(episodes)} episodes are shorter than a clip of {clip} frames, "
-                f"the longest has {longest}: shorten the clip (data.clip)"
-            )
         if len(short):
             frames = f"{episodes.lengths[short].sum()} of {episodes.lengths.sum()} frames"
             log.warning(
                 f"{episodes}: {len(short)} of {len(episodes)} episodes ({frames}) are shorter than a clip of {clip} frames "
                 f"and are not used, first {episodes.ids[short[0]]!r}"
             )
-        condition_dim(episodes.spec, config)
         self.frames = episodes.pictures
         self._episodes, self._config = episodes, config
         self._ends = np.cumsum(np.maximum(episodes.lengths - clip + 1, 0))
@@ -109,6 +103,17 @@ class _Whole:
                 if len(damage) > self._most:
                     raise
             index = int(rng.integers(len(self._windows)))
+
+
+def check_clips(episodes: Episodes, config: DataConfig) -> None:
+    """Raises `DataError` if all episodes are shorter than a clip, or the data set lacks what the condition needs."""
+    longest = episodes.lengths.max(initial=0)
+    if longest < config.clip:
+        raise DataError(
+            f"{episodes}: all {len(episodes)} episodes are shorter than a clip of {config.clip} frames, "
+            f"the longest has {longest}: shorten the clip (data.clip)"
+        )
+    condition_dim(episodes.spec, config)
 
 
 def train_dataset(

@@ -24,8 +24,9 @@ import numpy as np
 
 from rad_jax.config import Config
 from rad_jax.data import DataError, Episodes
+from rad_jax.data.condition import condition_dim
 from rad_jax.data.index import FILE as INDEX
-from rad_jax.data.reader import frame_size
+from rad_jax.data.reader import check_latents, frame_size
 from rad_jax.evaluation.effective_attention import EffectiveAttention, of_clip
 from rad_jax.evaluation.scores import (
     BOUNDS,
@@ -96,8 +97,7 @@ def score_run(
       ConfigError, DataError: a set cannot be evaluated.
     """
     config = trained.config
-    for episodes in sets.values():
-        check_evaluation_set(episodes, trained.trained_on, config.data.condition)
+    check_sets(trained, sets)
     keys = run_keys(config, workdir, trained.step, sets)
     # Clips of all sets are padded to one length, so that the rollout compiles once.
     padded = longest(span for episodes in sets.values() for span in spans_of(episodes, config))
@@ -106,6 +106,16 @@ def score_run(
     predictors = {config.name: Predictor("model", f"{trained.step:,} steps")}
     predict = partial(model_predictions, trained, padded)
     _update(folder, sets, keys, predictors, predict, config, about, true_steps)
+
+
+def check_sets(trained: TrainedModel, sets: Mapping[str, Episodes]) -> None:
+    """Raises `DataError` if a run cannot be evaluated on one of these sets; reads no frames."""
+    config, tokenizer = trained.config, trained.tokenizer
+    for episodes in sets.values():
+        check_evaluation_set(episodes, trained.trained_on, config.data.condition)
+        check_latents(episodes, tokenizer.name, tokenizer.fingerprint)
+        condition_dim(episodes.spec, config.data)
+        spans_of(episodes, config)
 
 
 def score_bounds(

@@ -47,6 +47,18 @@ def local_path(text: str) -> Path:
     return path
 
 
+def check_writable(directory: Path) -> None:
+    """Raises `OSError` if files cannot be made in a directory, or the directory itself if it is missing; writes nothing."""
+    there = next(path for path in (directory, *directory.absolute().parents) if os.path.lexists(path))
+    for code, holds in (
+        (errno.ENOTDIR, there.is_dir()),
+        (errno.EROFS, not (there.exists() and os.statvfs(there).f_flag & os.ST_RDONLY)),
+        (errno.EACCES, os.access(there, os.W_OK | os.X_OK)),
+    ):
+        if not holds:
+            raise OSError(code, os.strerror(code), str(directory))
+
+
 def token() -> str:
     """Sixteen characters of a file's name that no other process or host uses; process ids are equal in containers."""
     return secrets.token_hex(8)

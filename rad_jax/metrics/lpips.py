@@ -143,8 +143,8 @@ def _lpips(weights: Lpips, a: Float[Array, "*b H W 3"], b: Float[Array, "*b H W 
     return apply_in_chunks(distance, at_once, a, b)
 
 
-def open_lpips(config: EvaluateConfig, size: tuple[int, int]) -> Lpips | None:
-    """The weights that the configuration names, for images of ``size`` (height, width); None if it names none.
+def open_lpips(config: EvaluateConfig, size: tuple[int, int] | None) -> Lpips | None:
+    """The weights that the configuration names, for images of ``size`` (height, width; None: unknown); None if it names none.
 
     Raises:
       ConfigError: the file cannot be used, or the images are too small for its network.
@@ -153,7 +153,8 @@ def open_lpips(config: EvaluateConfig, size: tuple[int, int]) -> Lpips | None:
         return None
     try:
         weights = load_lpips(config.lpips)
-        weights.check(*size)
+        if size:
+            weights.check(*size)
     except (WeightsError, ImageError) as error:
         raise ConfigError(f"evaluate.lpips={config.lpips}: {error}") from None
     return weights

@@ -89,8 +89,8 @@ def read_clip(
             f"{episodes} has latents of {latent}, the model works on those of {config.model.latent}"
         )
     images = [name for name in ("frames", "latents") if name in episodes.spec.arrays]
-    arrays = episodes.read(index, 0, stop, [*images, *condition_arrays(config.data)])
     span = span_of(episodes, index, context, stop)
+    arrays = episodes.read(index, 0, stop, [*images, *condition_arrays(config.data)])
     actions = condition_features(episodes.spec, arrays, config.data)
     latents = arrays.get("latents")
     frames = arrays["frames"] if "frames" in arrays else to_uint8(np.asarray(tokenizer.decode(latents)))

@@ -9,8 +9,9 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from rad_jax.config import Config
 from rad_jax.config.messages import shorten
 from rad_jax.data import DataError, Episodes, EpisodeSpec
 from rad_jax.data.condition import condition_arrays, condition_features
+from rad_jax.files import check_writable
 from rad_jax.files.npz import Npz, NpzError
 from rad_jax.rollout.predict import Clip, predict, read_clip
 from rad_jax.runs.datasets import open_episodes
@@ -47,13 +49,18 @@ def rollout_video(config: Config, workdir: Path, episode: int = 0, script: str =
     preview = dataclasses.replace(trained.config.tokenizer, preview=config.tokenizer.preview)
     trained = trained._replace(tokenizer=open_preview(preview, trained.tokenizer))
     config = trained.config
+    check_writable(workdir)
+    # Both before an evaluation set is made.
+    arrays = read_script(script, trained.trained_on.info, config) if script != "episode" else None
+    if episode < 0:
+        raise DataError(f"--episode {episode}: expected a number of an episode, from 0 on")
     episodes = open_episodes(config.evaluate)
     check_evaluation_set(episodes, trained.trained_on, config.data.condition)
-    if not 0 <= episode < len(episodes):
+    if episode >= len(episodes):
         raise DataError(f"--episode {episode}: {episodes} has episodes 0..{len(episodes) - 1}")
     clip = read_clip(episodes, episode, config, trained.tokenizer)
-    if script != "episode":
-        future = read_script(script, episodes.spec, config)
+    if arrays is not None:
+        future = condition_of(arrays, episodes.spec, config)
         clip = clip._replace(actions=np.concatenate([clip.actions[: clip.context], future]))
     (prediction,) = predict(trained, trained.params, [clip], 1)
     context = clip.frames[: clip.context]
@@ -76,9 +83,19 @@ def _name(trained: TrainedModel, episodes: Episodes, clip: Clip, script: str) ->
     return f"{episode}-{words}-step{trained.step}-{digest[:8]}.mp4"
 
 
-def read_script(script: str, spec: EpisodeSpec, config: Config) -> Float[np.ndarray, "t a"]:
-    """Reads a script; returns the condition of every frame."""
+def read_script(script: str, info: Mapping[str, Any], config: Config) -> dict[str, Float[np.ndarray, "t _"]]:
+    """Reads a script; returns its arrays by name, of at least one frame.
+
+    Args:
+      info: what the training data say about themselves, of which "actions" and "pose" name the columns.
+
+    Raises:
+      DataError: the script does not have these columns.
+    """
     needed = condition_arrays(config.data)
+    for name in needed:
+        if not isinstance(info.get(name), list):
+            raise DataError(f"--actions {script}: the data of the run do not name the columns of {name!r}")
     if script.endswith(".npz"):
         arrays = _read_arrays(script, needed)
     else:
@@ -87,14 +104,21 @@ def read_script(script: str, spec: EpisodeSpec, config: Config) -> Float[np.ndar
                 f"--actions {script}: the model is given {config.data.condition}, and names tell no pose; "
                 "give an .npz file with actions and pose, or a model with data.condition=action"
             )
-        arrays = {"actions": _parse(script, spec.info["actions"])}
+        arrays = {"actions": _parse(script, info["actions"])}
     length = arrays[needed[0]].shape[:1]
     for name in needed:
-        shape = (*length, *spec.arrays[name][0])
+        shape = (*length, len(info[name]))
         if arrays[name].shape != shape or length == (0,):
             raise DataError(
                 f"--actions {script}: {name} has shape {arrays[name].shape}, expected {shape}, not empty"
             )
+    return arrays
+
+
+def condition_of(
+    arrays: Mapping[str, np.ndarray], spec: EpisodeSpec, config: Config
+) -> Float[np.ndarray, "t a"]:
+    """The condition of every frame of a script."""
     # The first row of a clip has no action; a script's first row has one, so it follows a row that is dropped.
     arrays = {name: np.concatenate([array[:1], array]) for name, array in arrays.items()}
     return condition_features(spec, arrays, config.data)[1:]

@@ -220,9 +220,7 @@ def _trained_on(
     places = [directory.absolute() / file, directory.absolute().parent / file] if file else []
     found = Path(tokenizer).absolute() if tokenizer else next(filter(Path.is_file, places), None)
     if found is None:
-        raise TokenizerError(
-            f"{directory} does not include its tokenizer {name} ({weights[:12]}): give the path of its file"
-        )
+        raise TokenizerError(f"{directory} does not include its tokenizer {name}: give the path of its file")
     size = description["frame_size"] and tuple(description["frame_size"])
     return TrainedOn(name, weights, found, size, None, description["data"] or {})
 

@@ -18,7 +18,7 @@ from rad_jax.model import RAD
 from rad_jax.model.names import nested, parameter_shapes
 from rad_jax.runs.checkpoints import read_part
 from rad_jax.runs.manifest import Manifest
-from rad_jax.runs.stored_config import read_config, refuse_changes
+from rad_jax.runs.stored_config import read_config, refuse_changes, with_sizes
 from rad_jax.runs.trained_on import TrainedOn
 from rad_jax.tokenizer import Tokenizer, TokenizerError
 from rad_jax.weights.tensors import match
@@ -63,8 +63,7 @@ def load_trained(workdir: str | os.PathLike, config: Config | None = None, part:
     check_folder(workdir)
     run = read_config(workdir)
     if config is not None:
-        sizes = {"model.latent": run.model.latent, "model.action_dim": run.model.action_dim}
-        refuse_changes(override(config, sizes), run, workdir, MODEL_KEYS)
+        refuse_changes(with_sizes(config, run), run, workdir, MODEL_KEYS)
         run = dataclasses.replace(run, evaluate=config.evaluate, sample=config.sample)
     found = read_part(workdir / "checkpoints", stored_part(run, part))
     if found is None:
@@ -74,14 +73,13 @@ def load_trained(workdir: str | os.PathLike, config: Config | None = None, part:
     fingerprint = recorded_tokenizer(manifest, workdir)
     if trained_on.fingerprint != fingerprint:
         raise ConfigError(
-            f"{workdir} was trained with tokenizer {fingerprint[:12]} and keeps {trained_on.fingerprint[:12]}; "
-            "one of its files is another run's"
+            f"{workdir} was trained with another tokenizer than it keeps; one of its files is another run's"
         )
     if not trained_on.file.exists():
         if config is None or not config.tokenizer.path:
             raise TokenizerError(
                 f"{workdir} was trained with tokenizer {trained_on.tokenizer}, whose file {trained_on.file} is gone; "
-                "name it with tokenizer.path"
+                "name it with --config.tokenizer.path"
             )
         trained_on = dataclasses.replace(trained_on, file=Path(config.tokenizer.path).absolute())
     where = f"checkpoint {manifest.step} of {workdir}, as {run.name}"

@@ -3,7 +3,7 @@
 import contextlib
 from pathlib import Path
 
-from rad_jax.config import Config, ConfigError, config_from_dict, decay_begin, diff_configs, override
+from rad_jax.config import Config, ConfigError, config_from_dict, decay_begin, diff_configs, flatten, override
 from rad_jax.config.messages import show_value
 from rad_jax.files.json_files import check_form, read_json
 from rad_jax.runs import manifest
@@ -36,6 +36,8 @@ FREE_KEYS = (
 # Keys that say where something lies, which may change as long as it is the same by its content.
 PLACES = ("data.path", "tokenizer.path")
 
+SIZES = ("model.latent", "model.action_dim")
+
 COMMANDS = {
     "data.make": "",
     "data.auto_make": False,
@@ -56,7 +58,9 @@ def read_config(workdir: Path) -> Config:
     """
     path = workdir / FILE
     if not path.exists():
-        raise ConfigError(f"{workdir} holds no run (no {FILE}): train first, or name another --workdir")
+        raise ConfigError(
+            f"{workdir} holds no run (no {FILE}): train it first, or name the directory of a run"
+        )
     try:
         return without_commands(config_from_dict(read_json(path, dict)))
     except ValueError as error:
@@ -88,6 +92,12 @@ def without_commands(config: Config) -> Config:
     return override(config, COMMANDS)
 
 
+def with_sizes(config: Config, run: Config) -> Config:
+    """``config`` with the sizes of a stored run where it leaves them open."""
+    given = flatten(config)
+    return override(config, {key: flatten(run)[key] for key in SIZES if given[key] is None})
+
+
 def check_same_run(config: Config, workdir: Path, trained_on: TrainedOn | None = None) -> None:
     """Raises `ConfigError` if ``workdir`` holds a run that ``config`` would not continue with the same numbers.
 
@@ -98,6 +108,7 @@ def check_same_run(config: Config, workdir: Path, trained_on: TrainedOn | None =
     run, free = find_config(workdir), FREE_KEYS
     if run is None:
         return
+    config = with_sizes(config, run)
     if (workdir / TRAINED_ON).exists():
         if trained_on is not None:
             _check_same_content(config, TrainedOn.read(workdir), trained_on, workdir)
@@ -146,11 +157,10 @@ def refuse_changes(
 
 def _check_same_content(config: Config, recorded: TrainedOn, found: TrainedOn, workdir: Path) -> None:
     for key, what, old, new in (
-        (f"data.path={config.data.path}", "episodes", recorded.digest, found.digest),
-        (f"tokenizer.path={found.file}", "latents of tokenizer", recorded.fingerprint, found.fingerprint),
+        (f"data.path={config.data.path}", "other episodes", recorded.digest, found.digest),
+        (f"tokenizer {found.file}", "latents of another tokenizer", recorded.fingerprint, found.fingerprint),
     ):
         if old != new:
             raise ConfigError(
-                f"{key}: {workdir} was trained on other {what} (sha256 {old[:12]}, here {new[:12]}); "
-                "restore them, or choose another --workdir"
+                f"{key}: {workdir} was trained on {what}; restore them, or choose another --workdir"
             )

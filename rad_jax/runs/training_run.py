@@ -37,9 +37,8 @@ def open_training_run(config: Config) -> TrainingRun:
     Raises:
       DataError, TokenizerError, ConfigError: in one or two lines, what is missing or does not fit.
     """
-    for key in ("path", "preview"):  # before data are made
-        if (file := getattr(config.tokenizer, key)) and not Path(file).exists():
-            raise ConfigError(f"tokenizer.{key}={file}: there is no such file")
+    if config.tokenizer.path:  # before data are made
+        tokenizers.load(config.tokenizer.name, config.tokenizer.path)
     episodes = open_episodes(config.data, config.tokenizer.path)
     tokenizer = open_tokenizer(config, episodes)
     check_latents(episodes, tokenizer.name, tokenizer.fingerprint)
@@ -63,7 +62,7 @@ def open_tokenizer(config: Config, episodes: Episodes) -> Tokenizer:
     name, recorded = config.tokenizer.name, episodes.tokenizer
     if recorded and recorded["name"] != name:
         raise ConfigError(
-            f"tokenizer.name={name}: {config.data.path} belongs to {recorded['name']} {recorded['fingerprint'][:12]}; "
+            f"tokenizer.name={name}: {config.data.path} belongs to {recorded['name']}; "
             "a model works with the tokenizer of its data"
         )
     return tokenizers.load(name, tokenizer_file(config, episodes), recorded and recorded["fingerprint"])

@@ -112,18 +112,23 @@ def load(path: str | os.PathLike) -> NetworkTokenizer:
     )
 
 
+def load_preview(config: TokenizerConfig) -> NetworkTokenizer | None:
+    """TAESD, if ``config.preview`` names its weights; raises `ConfigError` if the file cannot be used."""
+    try:
+        return load(config.preview) if config.preview else None
+    except WeightsError as error:
+        raise ConfigError(f"tokenizer.preview={config.preview}: {error}") from None
+
+
 def open_preview(config: TokenizerConfig, tokenizer: Tokenizer) -> Tokenizer:
     """``tokenizer``, decoding with TAESD if ``config.preview`` names its weights: for videos to look at.
 
     Raises:
       ConfigError: the file of TAESD cannot be used, or it decodes latents of another shape.
     """
-    if not config.preview:
+    decoder = load_preview(config)
+    if decoder is None:
         return tokenizer
-    try:
-        decoder = load(config.preview)
-    except WeightsError as error:
-        raise ConfigError(f"tokenizer.preview={config.preview}: {error}") from None
     theirs, ours = ((one.channels, one.cell) for one in (decoder, tokenizer))
     if theirs != ours:
         raise ConfigError(

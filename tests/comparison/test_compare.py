@@ -49,7 +49,7 @@ def compared(toy, tmp_path_factory):
 @pytest.fixture(autouse=True)
 def known_to_be_on_cpu(monkeypatch):
     """Only the fixture above starts a process to find it out."""
-    monkeypatch.setattr(compare, "is_on_cpu", lambda: True)
+    monkeypatch.setattr(compare, "find_devices", lambda: (True, 1))
 
 
 def times(workdir):

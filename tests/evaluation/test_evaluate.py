@@ -176,7 +176,7 @@ def test_another_model_than_the_run_holds_is_refused_by_key(toy, capsys):
 def test_a_wrong_baseline_is_one_line(toy, tmp_path, capsys):
     other = toy.written("df", "action+pose")
     for baseline, begins, words in (
-        (tmp_path / "none", f"error: {tmp_path / 'none'} holds no run", ""),
+        (tmp_path / "none", f"error: --baseline {tmp_path / 'none'}: ", "holds no run"),
         (other, "error: --baseline ", "action+pose"),
     ):
         command = toy.arguments(toy.written(), "--mode", "evaluate", "--baseline", str(baseline))
@@ -192,7 +192,7 @@ def test_another_tokenizer_than_that_of_training_is_refused(toy, tmp_path, capsy
     with Checkpoints(tmp_path / "checkpoints", parts.config.checkpoint) as checkpoints:
         checkpoints.save(1, state, {"tokenizer": {"name": "patch_pca", "fingerprint": "0" * 64}})
     status, (line,) = errors_of(toy.arguments(tmp_path, "--mode", "evaluate"), capsys)
-    assert status == 2 and "was trained with tokenizer 000000000000" in line
+    assert status == 2 and "was trained with another tokenizer" in line
 
 
 def test_training_data_are_not_for_evaluation(toy, capsys):

@@ -144,3 +144,16 @@ def test_without_locks_a_working_directory_is_refused_and_others_are_warned_abou
     with pytest.raises(WorkdirInUse) as error:
         WorkdirLock(tmp_path / "run")
     assert str(tmp_path / "run") in str(error.value) and "--workdir" in str(error.value)
+
+
+def test_a_place_that_cannot_be_written_is_an_error_and_the_look_leaves_nothing(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    files.check_writable(tmp_path / "not" / "yet")
+    for place in ("file", "file/below", "dangling/below"):
+        with pytest.raises(NotADirectoryError, match=place):
+            files.check_writable(tmp_path / place)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(PermissionError, match="yet"):
+        files.check_writable(tmp_path / "not" / "yet")
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "dangling"}

@@ -13,7 +13,7 @@ from rad_jax.data import DataError, Episodes
 from rad_jax.main import main
 from rad_jax.rollout import video
 from rad_jax.rollout.predict import predict, read_clip
-from rad_jax.rollout.video import read_script
+from rad_jax.rollout.video import condition_of, read_script
 from rad_jax.runs.restore import load_trained
 from tests.videos import read_video
 
@@ -91,7 +91,8 @@ def test_a_file_with_actions_and_poses_is_the_condition_of_the_episode(toy, maze
     clip, whole = read_clip(mazes, 1, config, trained.tokenizer), mazes.read(1)
     path = str(tmp_path / "script.npz")
     np.savez(path, actions=whole["actions"][clip.context :], pose=whole["pose"][clip.context :])
-    np.testing.assert_array_equal(read_script(path, mazes.spec, config), clip.actions[clip.context :])
+    found = condition_of(read_script(path, mazes.spec.info, config), mazes.spec, config)
+    np.testing.assert_array_equal(found, clip.actions[clip.context :])
 
 
 def test_names_tell_no_pose(toy, mazes):
@@ -101,7 +102,7 @@ def test_names_tell_no_pose(toy, mazes):
 
 def refuse(script, spec, config, match="--actions"):
     with pytest.raises(DataError, match=match) as info:
-        read_script(str(script), spec, config)
+        read_script(str(script), spec.info, config)
     assert "\n" not in str(info.value)
 
 

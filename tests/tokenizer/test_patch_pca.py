@@ -137,7 +137,7 @@ def test_loading_by_name(tmp_path):
         tokenizer.load("patch_pca")
     with pytest.raises(TokenizerError, match=r"absent\.npz; .*python -m data_prep.fit_tokenizer"):
         tokenizer.load("patch_pca", tmp_path / "absent.npz")
-    with pytest.raises(TokenizerError, match=r"t.npz .*000000000000"):
+    with pytest.raises(TokenizerError, match=r"t.npz is another tokenizer"):
         tokenizer.load("patch_pca", tmp_path / "t.npz", fingerprint="0" * 64)
 
 

@@ -310,7 +310,8 @@ def test_continuing_with_another_value_is_refused_by_name(key, value, old, toy, 
     assert (toy.trained / "config.json").read_bytes() == before
 
 
-def test_what_no_number_depends_on_may_change(toy):
+def test_what_no_number_depends_on_may_change(toy, capsys):
+    """And a finished run says that it is, and how it goes on."""
     free = {
         "data.threads": 1,
         "data.max_damaged": 5,
@@ -324,7 +325,12 @@ def test_what_no_number_depends_on_may_change(toy):
     }
     arguments = toy.arguments(toy.trained, **{key.replace(".", "__"): value for key, value in free.items()})
     before = read_state(toy.trained, open_training_run(toy.config()))
+    capsys.readouterr()
     assert main(arguments) == 0
+    finished = (
+        f"{toy.trained}: the run is finished at step {STEPS}; extend it with --config.train.steps={2 * STEPS}"
+    )
+    assert finished in capsys.readouterr().out
     assert_same(read_state(toy.trained, open_training_run(toy.config())), before)
     config = config_from_json((toy.trained / "config.json").read_text())
     assert (config.data.threads, config.evaluate.fps, config.sample.steps) == (1, 9, 3)
