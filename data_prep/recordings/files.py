@@ -100,7 +100,9 @@ class Arrays:
                 axes = ", ".join({None: "any", ...: "..."}.get(length, str(length)) for length in shape)
                 raise BadRecording(self.path, f"array {name!r} has shape {found.shape}", f"({axes})")
             array = arrays.read(name)
-        if array.dtype.kind == "f" and not (np.abs(array) <= _LARGEST_NUMBER).all():
+        if array.dtype.kind == "f" and not (
+            np.isfinite(array).all() and (np.abs(array) <= _LARGEST_NUMBER).all()
+        ):
             raise BadRecording(self.path, f"array {name!r} has NaN or huge values", "-1e9 to 1e9")
         return array
 
