@@ -5,8 +5,10 @@ nothing in it but what makes tensors; here NumPy's arrays and numbers are allowe
 Needs the extra: pip install 'rad_jax[torch]'
 """
 
+import contextlib
 import os
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ def read_torch(path: str | os.PathLike) -> Any:
     except ImportError:
         raise TorchFileError(f"{path}: reading it needs PyTorch: pip install 'rad_jax[torch]'") from None
     try:
-        with torch.serialization.safe_globals(_numpy_globals()):
+        with torch.serialization.safe_globals(_numpy_globals()), _short_messages():
             return _as_numpy(torch.load(path, map_location="cpu", weights_only=True), Path(path), {})
     except TorchFileError:
         raise
@@ -50,6 +52,29 @@ def read_torch(path: str | os.PathLike) -> Any:
     except Exception as error:  # what a damaged file raises depends on where PyTorch notices it
         reason = (str(error).splitlines() or [""])[0][:100]
         raise TorchFileError(f"{path}: damaged, {type(error).__name__}: {reason}") from None
+
+
+@contextlib.contextmanager
+def _short_messages() -> Iterator[None]:
+    """Shortens what PyTorch's reader raises, which may hold all of the file.
+
+    ``torch.load`` searches the message in a time that grows with the square of its length: minutes for 100 KB.
+    """
+    from torch._weights_only_unpickler import Unpickler
+
+    load = Unpickler.load
+
+    def short(self: Unpickler) -> Any:
+        try:
+            return load(self)
+        except pickle.UnpicklingError as error:
+            raise pickle.UnpicklingError(str(error)[:200]) from None
+
+    Unpickler.load = short
+    try:
+        yield
+    finally:
+        Unpickler.load = load
 
 
 def _numpy_globals() -> list[Any]:

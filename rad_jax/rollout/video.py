@@ -132,7 +132,8 @@ def _read_arrays(script: str, names: Sequence[str]) -> dict[str, np.ndarray]:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"--actions {script}: expected arrays {', '.join(names)}: {reason}") from None
     for name, array in arrays.items():
-        if array.dtype.kind not in "biuf" or not ((array >= -_LARGEST) & (array <= _LARGEST)).all():
+        finite = array.dtype.kind in "biuf" and np.isfinite(array).all()
+        if not finite or not ((array >= -_LARGEST) & (array <= _LARGEST)).all():
             raise DataError(
                 f"--actions {script}: {name} holds {array.dtype}, expected numbers from -{_LARGEST:g} to {_LARGEST:g}"
             )

@@ -18,7 +18,7 @@ from rad_jax.axes import PyTree
 from rad_jax.config import ConfigError, DiffusionConfig, MemoryConfig, ModelConfig
 from rad_jax.model.names import is_stacked, nested, parameter_shapes
 from rad_jax.model.rope import spatial_frequencies, temporal_frequencies
-from rad_jax.weights.tensors import WeightsError, match, read_tensors, without_wrappers
+from rad_jax.weights.tensors import WeightsError, match, read_tensors, to_float32, without_wrappers
 
 OASIS_DIFFUSION = DiffusionConfig(schedule="sigmoid", shift=1.0, levels=1000, predict="v")
 
@@ -166,8 +166,4 @@ def _kernel(weight: np.ndarray, where: str) -> np.ndarray:
     """Returns one of their weights in our layout, as float32."""
     if weight.ndim == 4:  # the patch embedding, a convolution there; our channels of a patch come last
         weight = rearrange(weight, "out c p q -> out (p q c)")
-    try:
-        with np.errstate(over="raise"):
-            return weight.T.astype(np.float32, copy=False)
-    except FloatingPointError:
-        raise WeightsError(f"{where}: float64 values that float32 cannot hold") from None
+    return to_float32(weight.T, where)

@@ -154,11 +154,18 @@ def _read_index(path: pathlib.Path) -> dict[str, str]:
 
 def _checked(path: pathlib.Path, name: str, array: np.ndarray) -> np.ndarray:
     """Widens a tensor, and raises `WeightsError` if a value is not finite."""
-    if array.dtype.itemsize == 2 and array.dtype.kind not in "iu":
-        array = array.astype(np.float32)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    if array.dtype.kind not in "iu" and not np.isfinite(array).all():
         bad = array.size - np.count_nonzero(np.isfinite(array))
         raise WeightsError(
             f"{path}: {shown(name)} holds {bad} values that are NaN or infinite, of {array.size}"
         )
-    return array
+    return array.astype(np.float32) if array.dtype.itemsize == 2 and array.dtype.kind not in "iu" else array
+
+
+def to_float32(array: np.ndarray, what: str) -> np.ndarray:
+    """A tensor as float32. Raises `WeightsError`, which begins with ``what``, for float64 values that it cannot hold."""
+    try:
+        with np.errstate(over="raise"):
+            return array.astype(np.float32, copy=False)
+    except FloatingPointError:
+        raise WeightsError(f"{what}: float64 values that float32 cannot hold") from None

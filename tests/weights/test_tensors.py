@@ -86,6 +86,7 @@ DAMAGED = {
     "type that NumPy lacks": (file_of({"a": entry(0, 8, "F8_E4M3", (8,))}, FLOATS), "a has type F8_E4M3"),
     "NaN": (file_of({"a": entry(0, 8, shape=(2,))}, np.float32([1, np.nan]).tobytes()), "a holds 1 values that are NaN"),
     "infinity": (file_of({"a": entry(0, 4, "F16", (2,))}, np.float16([1, -np.inf]).tobytes()), "or infinite, of 2"),
+    "a signalling NaN": (file_of({"a": entry(0, 2, "F16")}, b"\x01\x7c"), "a holds 1 values"),
     "NaN in bfloat16": (file_of({"a": entry(0, 4, "BF16", (2,))}, b"\xc0\x7f\xc0\x7f"), "a holds 2 values"),
     "NaN in float64": (file_of({"a": entry(0, 8, "F64")}, np.float64([np.nan]).tobytes()), "a holds 1 values"),
     "name that moves the cursor": (file_of({"\x1b[2J\n": entry(0, 8, "F64")}, b"\xff" * 8), r"\\x1b\[2J\\n holds"),

@@ -2,6 +2,7 @@
 
 import pickle
 import sys
+import time
 from collections import OrderedDict
 from types import SimpleNamespace
 
@@ -126,6 +127,16 @@ def test_lists_of_the_same_lists_are_read_once_and_circles_refused(tmp_path):
     torch.save(circle, path)
     with pytest.raises(TorchFileError, match="RecursionError"):
         read_torch(path)
+
+
+def test_a_long_name_in_a_pickle_is_refused_in_a_moment(tmp_path):
+    torch.save({"a": torch.ones(1)}, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
+    data = (tmp_path / "a.pt").read_bytes()
+    (tmp_path / "a.pt").write_bytes(data.replace(b"torch._utils\n", b"x" * 100_000 + b"\n"))
+    begin = time.process_time()
+    with pytest.raises(TorchFileError, match="no code in it was run"):
+        read_torch(tmp_path / "a.pt")
+    assert time.process_time() - begin < 5  # PyTorch itself takes minutes for its message
 
 
 def test_a_pointer_of_git_lfs_is_named(tmp_path):
