@@ -280,14 +280,18 @@ def test_a_pipe_in_an_export_holds_nobody_up(name, model):
             load_pretrained(model)
 
 
-@pytest.mark.parametrize("name", ["index.json", "shard", "tokenizer.npz"])
-@pytest.mark.parametrize("replace", [replace_by_pipe, lambda path: replace_by_link(path, "/dev/zero")])
+@pytest.mark.parametrize(
+    ("name", "replace"),
+    [
+        *((name, replace_by_pipe) for name in ("index.json", "shard", "tokenizer.npz")),
+        *((name, lambda path: replace_by_link(path, "/dev/zero")) for name in ("shard", "tokenizer.npz")),
+    ],
+)
 def test_a_pipe_or_a_device_in_a_data_set_holds_nobody_up(name, replace, rooms, toy):
     path = next(rooms.glob("*.array_record*")) if name == "shard" else rooms / name
     replace(path)
-    with pytest.raises(UserError) as info:
+    with pytest.raises(UserError, match=path.name):
         open_training_run(toy.config(changes={"data.path": str(rooms)}))
-    assert path.name in str(info.value)
 
 
 # Names that lead outside
