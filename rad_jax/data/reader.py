@@ -261,9 +261,9 @@ def check_latents(episodes: Episodes, name: str, fingerprint: str) -> None:
     """
     recorded = episodes.tokenizer or {"name": "an unknown tokenizer", "fingerprint": ""}
     if episodes.pictures == "latents" and recorded["fingerprint"] != fingerprint:
-        same = recorded["name"] == name
+        whose = f"another {name}" if recorded["name"] == name else name
         raise DataError(
-            f"{episodes} has latents of {'another ' if same else ''}{recorded['name']}, the model works on those of {name}: "
+            f"{episodes} has latents of {recorded['name']}, the model works on those of {whose}: "
             "encode the episodes with that one"
         )
 
