@@ -90,17 +90,17 @@ def check_same(run: TrainingRun, workdir: Path, profile: int | None) -> None:
         return
     facts = {key: show_value(value) for key, value in flatten(run.config).items() if key not in PATHS}
     content = {"data.path": digest_of(run.episodes), "tokenizer.path": run.tokenizer.fingerprint}
-    facts |= {key: f"(sha256 {value[:12]})" for key, value in content.items()}
-    facts |= {"--workdir": str(workdir.absolute()), "--profile": str(profile)}
+    facts |= {**content, "--workdir": str(workdir.absolute()), "--profile": str(profile)}
     client = multihost.get_jax_distributed_client()
     if jax.process_index() == 0:
         client.key_value_set(FACTS, json.dumps(facts))
     first = json.loads(client.blocking_key_value_get(FACTS, int(1000 * DATA)))
     for name, value in facts.items():
         if value != first[name]:
-            raise ConfigError(
-                f"{name}={value}: process 0 has {first[name]}; start every process with the same command and the same data"
-            )
+            other = f"{name}={value}: process 0 has {first[name]}"
+            if name in content:
+                other = f"{name}: process 0 reads something else there"
+            raise ConfigError(f"{other}; start every process with the same command and the same data")
 
 
 class SignsOfLife:
