@@ -4,7 +4,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from rad_jax.errors import UserError
+from rad_jax.errors import UserError, shown
 
 
 class UnsafeFolder(UserError, ValueError):
@@ -32,15 +32,10 @@ def check_folder(directory: str | os.PathLike) -> None:
                     target = Path(os.path.realpath(entry.path))
                     if not target.is_relative_to(root):
                         raise UnsafeFolder(
-                            f"{_shown(entry.path)} is a link to {_shown(target)}, outside of {directory}: "
+                            f"{shown(entry.path)} is a link to {shown(target)}, outside of {directory}: "
                             "nothing is written to such a folder; put a copy there, or remove the link"
                         )
                 elif not entry.is_file(follow_symlinks=False):
                     raise UnsafeFolder(
-                        f"{_shown(entry.path)} is a pipe, a socket or a device, expected files and folders; remove it"
+                        f"{shown(entry.path)} is a pipe, a socket or a device, expected files and folders; remove it"
                     )
-
-
-def _shown(path: str | os.PathLike) -> str:
-    text = os.fspath(path)
-    return text if text.isprintable() else ascii(text)[1:-1]

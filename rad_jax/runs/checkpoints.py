@@ -28,7 +28,7 @@ from rad_jax.errors import UserError
 from rad_jax.model import names
 from rad_jax.runs import manifest
 from rad_jax.runs.manifest import DamagedCheckpoint, Manifest, ManifestHandler, ManifestSave, saved_steps
-from rad_jax.runs.saving import CheckpointError, be_quiet, failures
+from rad_jax.runs.saving import CheckpointError, be_quiet, failures, first_line
 
 log = logging.getLogger(__name__)
 
@@ -200,7 +200,7 @@ def _reading(step: int, directory: pathlib.Path) -> Iterator[None]:
         yield
     except Exception as error:
         raise CheckpointError(
-            f"checkpoint {step} in {directory} cannot be read ({_first_line(error)}); "
+            f"checkpoint {step} in {directory} cannot be read ({first_line(error)}); "
             f"move {directory / str(step)} away to use the one before"
         ) from error
 

@@ -35,13 +35,17 @@ def failures(what: str, directory: Path, more: str = "") -> Iterator[None]:
         if failure := failure_of_the_system(error, directory):
             message = f"{what} could not be written: {describe(failure)}" + (more and f"\n{more}")
         else:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            if len(reason) > 300:  # long file names come first, the library's own message last
-                reason = f"{reason[:120]} ... {reason[-150:]}"
-            message = f"{what} could not be written to {directory}: {reason}"
+            message = f"{what} could not be written to {directory}: {first_line(error)}"
         for temporary in directory.glob(TEMPORARY):
             shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(message) from error
+
+
+def first_line(error: Exception) -> str:
+    """What an error of Orbax says first, shortened."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    # Long file names come first, the library's own message last.
+    return line if len(line) <= 300 else f"{line[:120]} ... {line[-150:]}"
 
 
 def be_quiet() -> None:

@@ -122,7 +122,7 @@ def match(
     for name in shapes:
         if not np.isfinite(tensors[name]).all():
             raise WeightsError(
-                f"{what}: {_shown(name)} holds values that are NaN or infinite; nothing was loaded"
+                f"{what}: {shown(name)} holds values that are NaN or infinite; nothing was loaded"
             )
     return {name: tensors[name] for name in shapes}
 
