@@ -148,7 +148,7 @@ def _parse(script: str, names: Sequence[str]) -> Float[np.ndarray, "t a"]:
             raise DataError(
                 f"--actions {shorten(part.strip())!r}: expected NAME or NAME*COUNT with a name among {', '.join(names)}"
             )
-        count = int(times or 1) if len(times) < 9 else MOST_FRAMES
+        count = int(times or 1) if len(times) < 9 else MOST_FRAMES + 1
         if len(rows) + count > MOST_FRAMES:
             raise DataError(f"--actions {shorten(script)}: expected at most {MOST_FRAMES} frames")
         rows += [names.index(name)] * count
