@@ -47,6 +47,18 @@ def local_path(text: str) -> Path:
     return path
 
 
+def check_writable(directory: Path) -> None:
+    """Raises OSError if a directory, which may have to be made, can be seen not to be writable."""
+    place = next(place for place in (directory, *directory.absolute().parents) if place.exists())
+    number = 0
+    if not place.is_dir():
+        number = errno.ENOTDIR
+    elif not os.access(place, os.W_OK | os.X_OK):
+        number = errno.EROFS if os.statvfs(place).f_flag & os.ST_RDONLY else errno.EACCES
+    if number:
+        raise OSError(number, os.strerror(number), os.fspath(place))
+
+
 def token() -> str:
     """Sixteen characters of a file's name that no other process or host uses; process ids are equal in containers."""
     return secrets.token_hex(8)
