@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from rad_jax.errors import run
-from rad_jax.files import local_path
+from rad_jax.files import check_writable, local_path
 
 _CACHE_BYTES = 2**28  # free ones that a cache of compiled programs needs, about
 MODES = {
@@ -113,6 +113,8 @@ def _run(options: argparse.Namespace) -> None:
             name = (config or load_config(options.config, options.overrides)).name
             options.workdir = default_workdir(name, options.mode)
             print(f"work directory: {options.workdir}", flush=True)
+        if options.mode not in ("show", "plan"):
+            check_writable(options.workdir)  # before data are made for it
         _run_mode(config, options)
 
 

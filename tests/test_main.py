@@ -9,6 +9,7 @@ import jax
 import pytest
 
 from rad_jax.main import _use_compilation_cache, main
+from rad_jax.runs import datasets
 from rad_jax.training import estimate
 from tests.toy_run import EXPERIMENT, ROOT
 
@@ -88,11 +89,17 @@ def test_a_mistyped_path_is_an_error_with_the_command_that_would_make_its_data(t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failure_of_the_system_is_one_line(toy, tmp_path, capsys):
+@pytest.mark.parametrize("below", ["", "a/b"])
+def test_a_work_directory_that_cannot_be_is_one_line_before_data_are_made(
+    below, tmp_path, monkeypatch, capsys
+):
     (tmp_path / "run").write_text("not a directory")
-    assert main(toy.arguments(tmp_path / "run")) == 1
+    monkeypatch.setattr(datasets, "run_command", None)
+    arguments = ["--config", f"{EXPERIMENT}:df", "--config.data.auto_make=true"]
+    arguments += ["--workdir", str(tmp_path / "run" / below), f"--config.data.path={tmp_path / 'none'}"]
+    assert main(arguments) == 1
     error = capsys.readouterr().err
-    assert error.startswith("error: ") and str(tmp_path / "run") in error and error.count("\n") == 1
+    assert error.startswith(f"error: {tmp_path / 'run'}: not a directory; ") and error.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,14 @@ def test_a_home_that_there_is_not_is_no_directory(monkeypatch):
         files.local_path("~/a")
 
 
+def test_a_directory_that_cannot_be_written_is_seen_before(tmp_path, monkeypatch):
+    files.check_writable(tmp_path / "a" / "b")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(PermissionError) as info:
+        files.check_writable(tmp_path / "a" / "b")
+    assert info.value.filename == str(tmp_path)
+
+
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("no space")
