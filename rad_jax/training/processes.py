@@ -101,6 +101,7 @@ def check_same(run: TrainingRun, workdir: Path, profile: int | None) -> None:
             if name in content:
                 other = f"{name}: process 0 reads something else there"
             raise ConfigError(f"{other}; start every process with the same command and the same data")
+    client.wait_at_barrier(f"{FACTS}/compared", int(1000 * DATA))  # nobody writes before all agree
 
 
 class SignsOfLife:
