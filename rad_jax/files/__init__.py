@@ -56,7 +56,7 @@ def check_writable(directory: Path) -> None:
         (errno.EACCES, os.access(there, os.W_OK | os.X_OK)),
     ):
         if not holds:
-            raise OSError(code, os.strerror(code), str(directory))
+            raise OSError(code, os.strerror(code), str(there))
 
 
 def token() -> str:
