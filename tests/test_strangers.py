@@ -132,7 +132,7 @@ def test_a_run_that_is_resumed_runs_nothing(workdir, toy, bystander, capsys):
 
 def test_a_comparison_of_runs_runs_its_own_jobs_alone(armed, toy, monkeypatch, capsys):
     jobs = []
-    monkeypatch.setattr(comparison, "is_on_cpu", lambda: True)
+    monkeypatch.setattr(comparison, "find_devices", lambda: (True, 1))
     monkeypatch.setattr(comparison, "run_jobs", lambda *given: jobs.append(given) or stop())
     folder = armed.parent / "stranger comparison"
     folder.mkdir()

@@ -107,7 +107,10 @@ def _layout(path: pathlib.Path, text: bytes, size: int) -> Layout:
         header = json.loads(text.decode(), object_pairs_hook=unique)
         metadata = header.pop("__metadata__", {})
         check_form(metadata, dict, "__metadata__")
-        for key, value in metadata.items():  # texts of any length and of many lines, such as the description of an export
+        for (
+            key,
+            value,
+        ) in metadata.items():  # texts of any length and of many lines, such as the description of an export
             if not isinstance(value, str):
                 raise ValueError(f"__metadata__.{ascii(key)[1:-1][:80]} is no text")
         entries = sorted(

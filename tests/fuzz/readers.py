@@ -199,10 +199,10 @@ def actions(folder: Path, text: bool, condition: str = "action") -> Made:
     path = folder / ("script.txt" if text else "script.npz")
     if text:
         path.write_text("a*3,b,c*10,d")
-        return [path], lambda: read_script(path.read_text(errors="replace"), toy_episodes.SPEC, run)
+        return [path], lambda: read_script(path.read_text(errors="replace"), toy_episodes.SPEC.info, run)
     episode = toy_episodes.episode(0)
     np.savez_compressed(path, actions=episode["actions"], pose=episode["pose"])
-    return [path], lambda: read_script(str(path), toy_episodes.SPEC, run)
+    return [path], lambda: read_script(str(path), toy_episodes.SPEC.info, run)
 
 
 def recording(writer: str) -> Callable[[Path], Made]:
