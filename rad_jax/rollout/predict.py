@@ -176,8 +176,8 @@ def predict_each(
             if not (finite := np.isfinite(images).all((1, 2, 3))).all():
                 frame = spans[index].context + int(finite.argmin())
                 raise PredictionError(
-                    f"episode {clips[index].name!r}: frame {frame} of the prediction is not finite; {config.name} cannot generate "
-                    f"from these {spans[index].context} frames of context: train it on, or from an earlier checkpoint"
+                    f"episode {clips[index].name!r}: frame {frame} of the prediction is not finite; {config.name} cannot "
+                    f"generate from these {spans[index].context} frames: train it on, or from an earlier checkpoint"
                 )
             yield index, clips.pop(index), np.clip(images, 0, 1)
 
