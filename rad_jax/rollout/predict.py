@@ -177,14 +177,13 @@ def predict_each(
         # Decoded one by one: the images of a single long video already take gigabytes.
         for row, index in enumerate(group):
             images = np.asarray(tokenizer.decode(latents[row]))[: spans[index].future]
-            clip = clips.pop(index)
             if not (finite := np.isfinite(images).all((1, 2, 3))).all():
-                frame = clip.context + int(finite.argmin())
+                frame = spans[index].context + int(finite.argmin())
                 raise PredictionError(
-                    f"episode {clip.name!r}: frame {frame} of the prediction is not finite; {config.name} cannot generate "
-                    f"from these {clip.context} frames of context: train it on, or from an earlier checkpoint"
+                    f"episode {clips[index].name!r}: frame {frame} of the prediction is not finite; {config.name} cannot "
+                    f"generate from these {spans[index].context} frames: train it on, or from an earlier checkpoint"
                 )
-            yield index, clip, np.clip(images, 0, 1)
+            yield index, clips.pop(index), np.clip(images, 0, 1)
 
 
 def longest(spans: Iterable[Span]) -> Span:

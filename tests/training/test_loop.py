@@ -285,8 +285,7 @@ def test_a_step_is_traced_once_and_saved_before_its_sample_is_drawn(toy, tmp_pat
 
     monkeypatch.setattr(step, "train_step", train_step)
     monkeypatch.setattr(loop, "sample_frames", fail)
-    with pytest.raises(MemoryError):
-        main(toy.arguments(tmp_path, train__sample_every=SAVED))
+    assert main(toy.arguments(tmp_path, train__sample_every=SAVED)) == 1
     assert read_state(tmp_path, open_training_run(toy.config()))[1] == SAVED
 
 
