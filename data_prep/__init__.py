@@ -3,7 +3,10 @@
 The model package imports nothing from here.
 """
 
+import contextlib
 import sys
+
+from rad_jax.errors import interrupted_by_signals
 
 
 def _end_quietly(kind, error, trace):
@@ -17,3 +20,5 @@ def _end_quietly(kind, error, trace):
 # A command is starting: an interrupt of its imports comes before `common.command` can catch it.
 if sys.argv[:1] == ["-m"]:
     sys.excepthook = _end_quietly
+    _starting = contextlib.ExitStack()  # never left
+    _starting.enter_context(interrupted_by_signals())

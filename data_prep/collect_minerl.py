@@ -108,8 +108,8 @@ def record_worker(options: argparse.Namespace, open_game: OpenGame, worker: int)
     unwritten = missing(directory, range(share))
     if not unwritten:
         return 0
-    directory.mkdir(parents=True, exist_ok=True)
     game = open_game(options)
+    directory.mkdir(parents=True, exist_ok=True)
     for index in unwritten:
         for attempt in range(_TRIES):
             rng = np.random.default_rng((options.seed, worker, index, attempt))

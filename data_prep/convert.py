@@ -25,9 +25,10 @@ from data_prep.common.command import run
 from data_prep.common.pool import Pool
 from data_prep.common.progress_bar import ProgressBar
 from data_prep.recordings import conversion
-from data_prep.recordings.conversion import PROGRAM
+from data_prep.recordings.conversion import PROGRAM, Unreadable
 from data_prep.recordings.splits import Chosen, Split
 from rad_jax.data import DataError, Episode, EpisodeSpec, write_split
+from rad_jax.data.spec import check_episode
 
 _SHARD_BYTES, _SHARD_EPISODES = 2**27, 1024
 
@@ -39,10 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def convert(options: argparse.Namespace) -> None:
-    """Check, report, write; see the module's text. Raises `DataError`, `BadRecording` or `OSError`."""
+    """Check, report, write; see the module's text. Raises `DataError` or `OSError`."""
     with conversion.checked_recordings(options, wait=False) as (splits, pool):
         for split in splits:
-            _write(split, options, pool)
+            while True:
+                try:
+                    _write(split, options, pool)
+                    break
+                except Unreadable as error:
+                    split = conversion.leave_out(options, split, error)
 
 
 def _write(split: Split, options: argparse.Namespace, pool: Pool) -> None:
@@ -71,9 +77,12 @@ def _write(split: Split, options: argparse.Namespace, pool: Pool) -> None:
 
 
 def make_episode(options: argparse.Namespace, spec: EpisodeSpec, chosen: Chosen) -> Episode:
-    """One episode of a split. Raises `BadRecording` if its files are not what they were when they were checked."""
+    """One episode of a split. Raises `Unreadable` if its files are not what they were when they were checked."""
     episode, chunks = conversion.read_episode(options, spec, chosen)
-    return {**episode, "frames": np.concatenate(list(chunks))}
+    with conversion.unreadable(chosen):
+        episode["frames"] = np.concatenate(list(chunks))
+        check_episode(spec, chosen.candidate.id, episode)
+    return episode
 
 
 if __name__ == "__main__":

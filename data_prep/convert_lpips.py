@@ -20,8 +20,8 @@ from data_prep.common.command import Parser, run
 from data_prep.common.torch_files import read_torch
 from rad_jax.arrays import fingerprint
 from rad_jax.files import write_bytes
-from rad_jax.metrics.lpips import NETS, fill
-from rad_jax.weights.tensors import WeightsError, read_tensors
+from rad_jax.metrics.lpips import NETS, ROOTS, fill
+from rad_jax.weights.tensors import WeightsError, read_tensors, without_wrappers
 
 PROGRAM = "convert_lpips"
 
@@ -59,11 +59,11 @@ def convert(net: str, backbone: pathlib.Path, heads: pathlib.Path, out: pathlib.
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
     if path.suffix == ".safetensors":
-        return read_tensors(path)
+        return without_wrappers(read_tensors(path), ROOTS)
     content = read_torch(path)
     if not isinstance(content, dict) or not all(isinstance(array, np.ndarray) for array in content.values()):
         raise WeightsError(f"{path}: expected a state dict, tensors by name")
-    return {str(name): array for name, array in content.items()}
+    return without_wrappers({str(name): array for name, array in content.items()}, ROOTS)
 
 
 if __name__ == "__main__":

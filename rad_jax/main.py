@@ -10,15 +10,17 @@ import contextlib
 import logging
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rad_jax.errors import explain
-from rad_jax.files import local_path
+from rad_jax.errors import run
+from rad_jax.files import check_writable, local_path
 
+_CACHE_BYTES = 2**28  # free ones that a cache of compiled programs needs, about
 MODES = {
     "train": "train, or resume a run that was stopped",
     "evaluate": "metrics, videos and a report, in WORKDIR/evaluation",
@@ -34,15 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one mode; returns the exit status: 0, 1 for a failure, 2 for wrong arguments, 130 if stopped."""
     # Everything else is imported in functions: an interrupt then ends in a line, and wrong arguments are answered at once.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    try:
-        _run(_parse(arguments))
-    except BaseException as error:
-        ending = explain(error)
-        if ending is None:
-            raise
-        print(ending[1], file=sys.stderr)
-        return ending[0]
-    return 0
+    return run(lambda: _run(_parse(arguments)))
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -69,14 +63,20 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--workdir", type=Path, metavar="DIR", help="directory of the run (default: runs/NAME/VARIANT)")
     add("--mode", choices=MODES, default="train", metavar="MODE", help="what to do (default: train)")
-    add("--profile", type=int, default=0, metavar="STEP", help="train: trace of a step in WORKDIR/profile")
-    add("--distributed", action="store_true", help="train: one of several processes of a launcher")
-    add("--baseline", type=Path, metavar="DIR", help="evaluate: the run of the same model without memory")
-    add("--episode", type=int, default=0, metavar="N", help="rollout: episode that gives the context")
-    add("--actions", default="episode", help="rollout: 'episode', 'left*6,forward*3' or an .npz file")
-    add("--variants", metavar="V,V,...", help="compare: which ones (default: all)")
-    add("--no-ablations", action="store_true", help="compare: without the extra runs of Tables 4 and 5")
-    add("--parameters", choices=("ema", "params"), default="ema", help="export: averaged or last ones")
+    of_one_mode = [  # which their help begins with
+        add("--profile", type=int, metavar="STEP", help="train: trace of a step in WORKDIR/profile"),
+        add("--distributed", action="store_true", help="train: one of several processes of a launcher"),
+        add(
+            "--baseline", type=Path, metavar="DIR", help="evaluate: the run of the same model without memory"
+        ),
+        add("--episode", type=int, metavar="N", help="rollout: episode that gives the context (0)"),
+        add(
+            "--actions", type=_script, help="rollout: 'episode' (default), 'left*6,forward*3' or an .npz file"
+        ),
+        add("--variants", metavar="V,V,...", help="compare: which ones (default: all)"),
+        add("--no-ablations", action="store_true", help="compare: without the extra runs of Tables 4 and 5"),
+        add("--parameters", choices=("ema", "params"), help="export: averaged (default) or last ones"),
+    ]
     options, rest = parser.parse_known_args(arguments)
     for argument in rest:
         if not argument.startswith("--config."):
@@ -86,8 +86,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                 f"argument {argument!r}: expected --config.key=value or an option of --help{did_you_mean(meant)}"
             )
     options.overrides = [argument.removeprefix("--config.") for argument in rest]
-    if options.distributed and options.mode != "train":
-        raise ConfigError(f"--distributed: --mode {options.mode} runs in one process; leave it out")
+    for action in of_one_mode:
+        mode, given = action.help.partition(":")[0], getattr(options, action.dest)
+        if given is not None and given is not False and options.mode != mode:
+            (option,) = action.option_strings
+            raise ConfigError(
+                f"{option}: belongs to --mode {mode}, not to --mode {options.mode}; leave it out"
+            )
     return options
 
 
@@ -95,7 +100,7 @@ def _run(options: argparse.Namespace) -> None:
     from rad_jax.config import load_config
 
     joined = contextlib.nullcontext()
-    if options.mode != "show":
+    if options.mode not in ("show", "plan"):  # which write nothing
         _use_compilation_cache()
     if options.distributed:  # before anything is refused, so that a refusal in one process ends all of them
         from rad_jax.training import processes
@@ -108,6 +113,8 @@ def _run(options: argparse.Namespace) -> None:
             name = (config or load_config(options.config, options.overrides)).name
             options.workdir = default_workdir(name, options.mode)
             print(f"work directory: {options.workdir}", flush=True)
+        if options.mode not in ("show", "plan"):
+            check_writable(options.workdir)  # before data are made for it
         _run_mode(config, options)
 
 
@@ -125,7 +132,8 @@ def _run_mode(config: Any, options: argparse.Namespace) -> None:
         case "rollout":
             from rad_jax.rollout.video import rollout_video
 
-            print(f"video: {rollout_video(config, workdir, options.episode, options.actions)}")
+            script = "episode" if options.actions is None else options.actions
+            print(f"video: {rollout_video(config, workdir, options.episode or 0, script)}")
         case "compare":
             import jax
 
@@ -138,7 +146,7 @@ def _run_mode(config: Any, options: argparse.Namespace) -> None:
         case "export":
             from rad_jax.runs.export import export
 
-            print(f"export: {export(workdir, config, options.parameters)}")
+            print(f"export: {export(workdir, config, options.parameters or 'ema')}")
         case "show":
             from rad_jax.config import format_config
 
@@ -147,6 +155,11 @@ def _run_mode(config: Any, options: argparse.Namespace) -> None:
             from rad_jax.training.estimate import estimate_step
 
             print(estimate_step(config))
+
+
+def _script(text: str) -> str:
+    """A script of actions; the path of a file is written out."""
+    return str(local_path(text)) if text.endswith(".npz") or "://" in text else text
 
 
 def default_workdir(name: str, mode: str) -> Path:
@@ -167,12 +180,25 @@ def _use_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache directory, where the environment does not name another one."""
     import jax
 
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        try:
-            home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        except RuntimeError:  # a user id without an account, as containers have
-            home = Path(tempfile.gettempdir(), f"rad_jax-{os.getuid()}")
-        jax.config.update("jax_compilation_cache_dir", str(Path(home, "rad_jax", "compiled")))
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and (cache := _cache_directory()):
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+
+
+def _cache_directory() -> Path | None:
+    """Of the user's caches, or else among temporary files, the first that can be written to and is not full; None if none."""
+    # Relative paths do not count, says the specification of XDG. Of a user id without an account "~" stays as it is.
+    places = [Path(os.environ.get("XDG_CACHE_HOME", "")), Path(os.path.expanduser("~"), ".cache")]
+    temporary = Path(tempfile.gettempdir(), f"rad_jax-{os.getuid()}")
+    for place in [*[place for place in places if place.is_absolute()][:1], temporary]:
+        directory = place / "rad_jax" / "compiled"
+        with contextlib.suppress(OSError):
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory.mkdir(parents=True, exist_ok=True)
+            mine = place != temporary or place.lstat().st_uid == os.getuid()  # no programs of others
+            # Of a program that does not fit JAX would write a part, and complain of it for ever.
+            if mine and os.access(directory, os.W_OK) and shutil.disk_usage(directory).free > _CACHE_BYTES:
+                return directory
+    return None
 
 
 class _Parser(argparse.ArgumentParser):

@@ -4,12 +4,13 @@ import os
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 import jax
 import pytest
 
 from rad_jax.main import _use_compilation_cache, main
+from rad_jax.runs import datasets
+from rad_jax.training import estimate
 from tests.toy_run import EXPERIMENT, ROOT
 
 
@@ -88,40 +89,89 @@ def test_a_mistyped_path_is_an_error_with_the_command_that_would_make_its_data(t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failure_of_the_system_is_one_line(toy, tmp_path, capsys):
+@pytest.mark.parametrize("below", ["", "a/b"])
+def test_a_work_directory_that_cannot_be_is_one_line_before_data_are_made(
+    below, tmp_path, monkeypatch, capsys
+):
     (tmp_path / "run").write_text("not a directory")
-    assert main(toy.arguments(tmp_path / "run")) == 1
+    monkeypatch.setattr(datasets, "run_command", None)
+    arguments = ["--config", f"{EXPERIMENT}:df", "--config.data.auto_make=true"]
+    arguments += ["--workdir", str(tmp_path / "run" / below), f"--config.data.path={tmp_path / 'none'}"]
+    assert main(arguments) == 1
     error = capsys.readouterr().err
-    assert error.startswith("error: ") and str(tmp_path / "run") in error and error.count("\n") == 1
+    assert error.startswith(f"error: {tmp_path / 'run'}: not a directory; ") and error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    ("module", "interrupted", "status"),
-    [("rad_jax.main", "ml_collections", 130), ("data_prep.look", "numpy", -2)],
+    ("module", "interrupted", "ending", "status"),
+    [
+        ("rad_jax.main", "ml_collections", "SIGINT", 130),
+        ("rad_jax.main", "ml_collections", "SIGTERM", 130),
+        ("rad_jax.comparison.worker run", "ml_collections", "SIGHUP", 130),
+        ("data_prep.look", "numpy", "SIGINT", -2),
+        ("data_prep.look", "numpy", "SIGTERM", -2),
+    ],
 )
-def test_an_interrupt_while_a_command_imports_has_no_traceback(module, interrupted, status, tmp_path):
+def test_an_interrupt_while_a_command_imports_has_no_traceback(module, interrupted, ending, status, tmp_path):
     """A shell shows 130 for a process that ended by SIGINT, -2 here."""
-    (tmp_path / f"{interrupted}.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
-    command = [sys.executable, "-m", module, "--config", str(EXPERIMENT), "--workdir", str(tmp_path / "run")]
+    (tmp_path / f"{interrupted}.py").write_text(f"import signal\nsignal.raise_signal(signal.{ending})\n")
+    command = [
+        sys.executable,
+        "-m",
+        *module.split(),
+        "--config",
+        str(EXPERIMENT),
+        "--workdir",
+        str(tmp_path / "run"),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (status, "stopped\n")
 
 
-def test_without_a_home_the_compilation_cache_is_elsewhere(monkeypatch):
-    def no_home():
-        raise RuntimeError("Could not determine home directory.")
+@pytest.mark.parametrize("mode", ["show", "plan"])
+def test_what_only_prints_keeps_no_compiled_programs(mode, tmp_path, monkeypatch, capsys):
+    def forbidden():
+        raise AssertionError
 
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys.modules["rad_jax.main"], "_use_compilation_cache", forbidden)
+    monkeypatch.setattr(estimate, "estimate_step", lambda config: "printed")
+    assert main(["--config", f"{EXPERIMENT}:df", "--mode", mode]) == 0
+    assert capsys.readouterr().out and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("xdg", "home", "expected"),
+    [
+        ("xdg", "home", "xdg"),
+        ("", "home", "home/.cache"),
+        (None, "home", "home/.cache"),
+        ("relative", "home", "home/.cache"),
+        (None, None, "tmp/rad_jax-"),  # a user id without an account, as containers have
+        ("relative", "relative", "tmp/rad_jax-"),
+        ("file", "home", "tmp/rad_jax-"),
+        (None, "file", "tmp/rad_jax-"),
+    ],
+)
+def test_compiled_programs_are_kept_where_the_user_can_write(xdg, home, expected, tmp_path, monkeypatch):
     used = {}
-    monkeypatch.setattr(Path, "home", no_home)
+    (tmp_path / "file").touch()
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     monkeypatch.setattr(jax.config, "update", used.__setitem__)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    for name, value in (("XDG_CACHE_HOME", xdg), ("HOME", home)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, str(tmp_path / value) if value not in ("", "relative") else value)
+    if home is not None:
+        monkeypatch.setattr(os.path, "expanduser", lambda path: path.replace("~", os.environ["HOME"]))
     _use_compilation_cache()
-    assert used["jax_compilation_cache_dir"].startswith(tempfile.gettempdir())
-    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
-    _use_compilation_cache()
-    assert used["jax_compilation_cache_dir"] == "/cache/rad_jax/compiled"
+    assert used["jax_compilation_cache_dir"].startswith(str(tmp_path / expected))
+    assert {path.name for path in tmp_path.iterdir()} <= {"file", "tmp", "xdg", "home"}
 
 
 def test_help_fits_a_terminal_and_shows_what_is_for_users(monkeypatch, capsys):

@@ -1,12 +1,11 @@
 """The frame of a command: options, and an end with one line and an exit status, whatever happens."""
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from rad_jax.errors import UserError
+from rad_jax import errors
 from rad_jax.files import local_path
 
 
@@ -23,23 +22,15 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(program: str, work: Callable[[], object], *, continues: bool = True) -> int:
-    """Does the work of a command; returns its exit status: 0, 2 after a `UserError` or `OSError`, 130 after an interrupt.
+    """`rad_jax.errors.run` for a command of this package; the exit status is 0, 2 after a failure, 130 after an interrupt.
 
     Args:
       program: name of the command.
-      work: what the command does. Any other error passes through.
+      work: what the command does.
       continues: whether the same command continues after an interrupt, or begins again.
     """
-    try:
-        work()
-    except (OSError, UserError) as error:
-        print(f"{program}: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        goes_on = "continues" if continues else "begins again"
-        print(f"{program}: stopped; the same command {goes_on}", file=sys.stderr)
-        return 130
-    return 0
+    goes_on = "continues" if continues else "begins again"
+    return errors.run(work, f"{program}: ", status=2, stopped=f"stopped; the same command {goes_on}")
 
 
 def at_least(low: int) -> Callable[[str], int]:

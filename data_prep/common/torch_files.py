@@ -5,8 +5,10 @@ nothing in it but what makes tensors; here NumPy's arrays and numbers are allowe
 Needs the extra: pip install 'rad_jax[torch]'
 """
 
+import contextlib
 import os
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy as np
 
 from rad_jax.data.spec import DTYPES
 from rad_jax.errors import UserError
+from rad_jax.files import lfs
 
 
 class TorchFileError(UserError, ValueError):
@@ -29,13 +32,15 @@ def read_torch(path: str | os.PathLike) -> Any:
       TorchFileError: the file is missing or damaged, holds more than data, a tensor claims more bytes than the file has (as one
         of stride 0 can), or PyTorch is not installed.
     """
+    if lfs.is_pointer(path):
+        raise TorchFileError(f"{path}: {lfs.ADVICE}")
     try:
         import torch
     except ImportError:
         raise TorchFileError(f"{path}: reading it needs PyTorch: pip install 'rad_jax[torch]'") from None
     try:
-        with torch.serialization.safe_globals(_numpy_globals()):
-            return _as_numpy(torch.load(path, map_location="cpu", weights_only=True), Path(path))
+        with torch.serialization.safe_globals(_numpy_globals()), _short_messages():
+            return _as_numpy(torch.load(path, map_location="cpu", weights_only=True), Path(path), {})
     except TorchFileError:
         raise
     except OSError as error:
@@ -49,6 +54,29 @@ def read_torch(path: str | os.PathLike) -> Any:
         raise TorchFileError(f"{path}: damaged, {type(error).__name__}: {reason}") from None
 
 
+@contextlib.contextmanager
+def _short_messages() -> Iterator[None]:
+    """Shortens what PyTorch's reader raises, which may hold all of the file.
+
+    ``torch.load`` searches the message in a time that grows with the square of its length: minutes for 100 KB.
+    """
+    from torch._weights_only_unpickler import Unpickler
+
+    load = Unpickler.load
+
+    def short(self: Unpickler) -> Any:
+        try:
+            return load(self)
+        except pickle.UnpicklingError as error:
+            raise pickle.UnpicklingError(str(error)[:200]) from None
+
+    Unpickler.load = short
+    try:
+        yield
+    finally:
+        Unpickler.load = load
+
+
 def _numpy_globals() -> list[Any]:
     """What pickles of NumPy's arrays and numbers call; those of NumPy 1 by their old names."""
     from numpy._core import multiarray
@@ -58,19 +86,27 @@ def _numpy_globals() -> list[Any]:
     return [*functions, *old_names, np.ndarray, np.dtype, *(type(np.dtype(name)) for name in DTYPES)]
 
 
-def _as_numpy(value: Any, path: Path, *names: object) -> Any:
-    """The content with tensors as arrays; ``names`` lead to it from the whole of the file."""
+def _as_numpy(value: Any, path: Path, done: dict[int, Any], *names: object) -> Any:
+    """The content with tensors as arrays; ``names`` lead to it from the whole of the file.
+
+    ``done`` has by identity what was converted before: lists of lists that are the same ones have no end otherwise.
+    """
     import torch
 
-    if isinstance(value, torch.Tensor):
-        claimed, size = value.numel() * value.element_size(), path.stat().st_size
+    if id(value) in done:
+        return done[id(value)]
+    found = value
+    if isinstance(value, torch.Tensor | np.ndarray):
+        claimed, size = value.nbytes, path.stat().st_size
         if claimed > size:
             name = "/".join(map(str, names))
-            raise TorchFileError(f"{path}: tensor {name!r} claims {claimed} bytes, the file has {size}")
-        value = value.detach()
-        return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
-    if isinstance(value, dict):
-        return {key: _as_numpy(item, path, *names, key) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_as_numpy(item, path, *names, place) for place, item in enumerate(value))
-    return value
+            raise TorchFileError(f"{path}: tensor {name[:80]!r} claims {claimed} bytes, the file has {size}")
+    if isinstance(value, torch.Tensor):
+        found = value.detach()
+        found = (found.float() if found.dtype == torch.bfloat16 else found).numpy()
+    elif isinstance(value, dict):
+        found = {key: _as_numpy(item, path, done, *names, key) for key, item in value.items()}
+    elif isinstance(value, list | tuple):
+        found = type(value)(_as_numpy(item, path, done, *names, place) for place, item in enumerate(value))
+    done[id(value)] = found
+    return found

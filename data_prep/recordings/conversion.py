@@ -4,10 +4,12 @@
 """
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from data_prep.common.command import Parser, natural, positive, size
 from data_prep.common.pool import Pool
@@ -15,13 +17,17 @@ from data_prep.common.progress_bar import ProgressBar
 from data_prep.recordings import FORMATS, BadRecording, find, frames, read, source
 from data_prep.recordings.episode import episode_without_frames
 from data_prep.recordings.patterns import KINDS
-from data_prep.recordings.splits import TRAIN, Chosen, Division, Split, divide
-from data_prep.recordings.survey import Found, journal_held, survey
+from data_prep.recordings.recording import Recording
+from data_prep.recordings.splits import TRAIN, Chosen, Division, Split, divide, without
+from data_prep.recordings.survey import Found, journal_held, num_bytes, reason_of, survey
 from data_prep.recordings.video import FrameChunks
 from rad_jax.data import DataError, Episode, EpisodeSpec
 from rad_jax.data.index import load_index
 from rad_jax.data.spec import check_name
+from rad_jax.data.writer import discard
+from rad_jax.errors import UserError
 from rad_jax.files import write_json
+from rad_jax.files.json_files import read_json
 
 PROGRAM, REPORT = "convert", "convert_report.json"
 _NAMED = 20  # recordings that are named on the screen
@@ -75,15 +81,12 @@ def _report(options: argparse.Namespace, results: Mapping[str, Found | str], div
             if isinstance(result, Found) and result.notes
         ],
     }
-    write_json(options.dst / REPORT, content)
+    write_json(options.dst / REPORT, {**_reports(options), options.split: content})
     without = "of the pose, so the data set goes without; move it away to keep them"
-    for lines in (
-        [f"skipped {name}: {reason}" for name, reason in division.skipped.items()],
-        [f"{name} lacks {' '.join(columns)} {without}" for name, columns in division.without_pose.items()],
-    ):
-        more = [f"and {len(lines) - _NAMED} more, see {options.dst / REPORT}"] * (len(lines) > _NAMED)
-        for line in lines[:_NAMED] + more:
-            print(f"{PROGRAM}: {line}", file=sys.stderr)
+    _say(options, [f"skipped {name}: {reason}" for name, reason in division.skipped.items()])
+    _say(
+        options, [f"{name} lacks {' '.join(lost)} {without}" for name, lost in division.without_pose.items()]
+    )
     for each in splits:
         size, pose = frame_bytes(each.spec) * each.num_frames, each.spec.info.get("pose", ["not known"])
         print(
@@ -92,10 +95,57 @@ def _report(options: argparse.Namespace, results: Mapping[str, Found | str], div
         )
 
 
+def _reports(options: argparse.Namespace) -> dict[str, Any]:
+    """The reports of all splits that were converted into the directory, by ``--split``; none of another version."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        return read_json(options.dst / REPORT, {"*": {"splits": {"*": list}, "skipped": list}})
+    return {}
+
+
+def _say(options: argparse.Namespace, lines: Sequence[str]) -> None:
+    """Print the first of some lines, and how many there are more."""
+    more = [f"and {len(lines) - _NAMED} more, see {options.dst / REPORT}"] * (len(lines) > _NAMED)
+    for line in [*lines[:_NAMED], *more]:
+        print(f"{PROGRAM}: {line}", file=sys.stderr)
+
+
+def leave_out(options: argparse.Namespace, split: Split, error: "Unreadable") -> Split:
+    """A split without a recording that could not be read when it was to be written, and without all others that have changed.
+
+    What was written of the split is removed; what is left out is printed and added to the report.
+
+    Raises:
+      DataError: nothing is left of the split.
+    """
+    dropped = {each.candidate.id: reason for each in split.recordings if (reason := _changed(each))}
+    name, dropped[name] = error.args
+    reports, key = _reports(options), f"{split.directory}: {split.split}"
+    report = reports[options.split]
+    report["splits"][key] = [name for name in report["splits"][key] if name not in dropped]
+    report["skipped"] += [{"id": name, "reason": reason} for name, reason in dropped.items()]
+    write_json(options.dst / REPORT, reports)
+    _say(options, [f"skipped {name}: {reason}" for name, reason in dropped.items()])
+    discard(split.directory, split.split)
+    left = without(options, split, dropped)
+    print(f"{split.directory}, {split.split}: begun afresh with {len(left.recordings)} recordings")
+    return left
+
+
 def frame_bytes(spec: EpisodeSpec) -> int:
     """Bytes of the images of one frame."""
     height, width, channels = spec.arrays["frames"][0]
     return height * width * channels * (2 if "oracle" in spec.arrays else 1)
+
+
+class Unreadable(UserError):
+    """A recording that was checked, but cannot be read when its episode is to be made: its name, and the reason."""
+
+    def __init__(self, name: str, reason: str):
+        super().__init__(name, reason)  # by which it is made again from a pickle
+
+    def __str__(self) -> str:
+        name, reason = self.args
+        return f"{name}: {reason}"
 
 
 def read_episode(
@@ -104,16 +154,44 @@ def read_episode(
     """An episode of a split without its frames, and these in chunks, which are decoded as they are asked for.
 
     Raises:
-      BadRecording: the files are not what they were when they were checked.
+      Unreadable: the files are not what they were when they were checked, or whatever else comes in between.
     """
-    found = chosen.found
-    recording = read(options.format, chosen.candidate, skip=options.skip, video_frames=found.video_frames)
-    if recording.num_frames != found.num_frames:
-        expected = f"{found.num_frames} as checked before"
-        raise BadRecording(recording.video, f"{recording.num_frames} frames", expected)
-    recording = recording.cut(0, chosen.length)
-    episode = episode_without_frames(recording, spec, chosen.n_context)
-    return episode, frames(recording, spec.arrays["frames"][0][:2])
+
+    def chunks(recording: Recording) -> FrameChunks:
+        with unreadable(chosen):
+            yield from frames(recording, spec.arrays["frames"][0][:2])
+
+    with unreadable(chosen):
+        if reason := _changed(chosen):
+            raise DataError(reason)
+        known = chosen.found.video_frames
+        recording = read(options.format, chosen.candidate, skip=options.skip, video_frames=known)
+        if recording.num_frames != chosen.found.num_frames:
+            expected = f"{chosen.found.num_frames} as checked before"
+            raise BadRecording(recording.video, f"{recording.num_frames} frames", expected)
+        recording = recording.cut(0, chosen.length)
+        return episode_without_frames(recording, spec, chosen.n_context), chunks(recording)
+
+
+@contextmanager
+def unreadable(chosen: Chosen) -> Iterator[None]:
+    """Raises whatever is raised as `Unreadable`."""
+    try:
+        yield
+    except Unreadable:
+        raise
+    except Exception as error:
+        raise Unreadable(chosen.candidate.id, reason_of(error)) from error
+
+
+def _changed(chosen: Chosen) -> str:
+    """How the files of a recording differ from those that were checked; empty if their sizes do not."""
+    try:
+        size = num_bytes(chosen.candidate)
+    except OSError as error:
+        return str(error)
+    known = chosen.found.num_bytes
+    return "" if size == known else f"its files have {size} bytes, expected {known} as checked before"
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -136,10 +214,23 @@ def _check(options: argparse.Namespace) -> None:
         if getattr(options, name) is not None and options.split == TRAIN and not testing:
             option = f"--{name.replace('_', '-')}"
             raise DataError(f"{option}: only for evaluations: --test-episodes, or --split test")
-    for directory in filter(None, (options.dst, options.test_dst)):
+    for option, directory in (("--dst", options.dst), ("--test-dst", options.test_dst)):
+        if directory is None:
+            continue
+        if directory.resolve().is_relative_to(options.src.resolve()):
+            raise DataError(
+                f"{option} {directory}: its files would be taken for recordings, use a directory outside of --src"
+            )
+        if directory.exists() and not directory.is_dir():
+            raise DataError(f"{option} {directory}: there is a file, expected a directory or nothing")
         index = load_index(directory)
         if index is not None and options.format not in index["name"]:
             raise DataError(f"{directory} holds the data set {index['name']!r}: use another directory")
+        given = option == "--test-dst" or options.split != TRAIN
+        if index is not None and given != ("n_context" in index["statics"]):
+            raise DataError(
+                f"{directory} holds {'training' if given else 'test'} episodes: use another {option}"
+            )
 
 
 def parser(program: str = PROGRAM, description: str | None = None) -> Parser:

@@ -3,7 +3,6 @@
 import json
 import os
 import types
-import zipfile
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,8 +14,8 @@ from jaxtyping import UInt8
 
 from data_prep.recordings.recording import BadRecording, Candidate, refusing
 from rad_jax.data import DataError
+from rad_jax.files.npz import Npz
 
-_LARGEST_ARRAY = 2**34  # bytes: more than any recording has, less than what would stop the machine
 _LARGEST_NUMBER = 1e9  # of any unit: beyond it a number is damage, and float32 and pixel arithmetic overflow
 _KINDS = {"b": "bool", "i": "integers", "u": "unsigned integers", "f": "floats", "U": "text"}
 
@@ -25,44 +24,77 @@ Shape = tuple[int | types.EllipsisType | None, ...]
 
 
 def find_files(src: Path | str, endings: Iterable[str]) -> list[Candidate]:
-    """Files below a directory whose paths differ only in their ending, in order of their ids; hidden files are left out.
+    """Files below a directory whose paths differ only in their ending, in order of their ids.
 
-    Links to directories are followed; a directory that is reached in several ways counts once.
+    Links to directories are followed; a directory that is reached in several ways counts once. Hidden files and directories are
+    left out. A directory that cannot be searched, or a link that leads nowhere, is a candidate with a ``problem``. Endings may
+    be in capitals.
 
     Raises:
       DataError: there is no such directory, or two paths have the same id.
     """
     src, endings = Path(src), sorted(endings, key=len, reverse=True)
     found: dict[Path, dict[str, Path]] = {}
-    for path in _walk(src):
-        ending = next((e for e in endings if path.endswith(e)), None)
-        if ending is not None:
-            found.setdefault(Path(path.removesuffix(ending)), {})[ending] = Path(path)
+    problems: dict[Path, str] = {}
+    for path, problem in _walk(src):
+        ending = next((e for e in endings if path[-len(e) :].lower() == e), None)
+        if ending is None:
+            if problem:
+                problems[Path(path)] = problem
+            continue
+        stem = Path(path[: -len(ending)])
+        other = found.setdefault(stem, {}).setdefault(ending, Path(path))
+        if other != Path(path):
+            problems[Path(path)] = f"its name differs from {other.name} only in capitals: rename one"
     candidates: dict[str, Candidate] = {}
+
+    def name_of(path: Path) -> str:
+        return "-".join(path.relative_to(src).parts) or src.resolve().name
+
     for stem, files in found.items():
-        name = "-".join(stem.relative_to(src).parts) or src.resolve().name
+        name = name_of(stem)
         if name in candidates:
             other = next(iter(candidates[name].files.values()))
             raise DataError(f"{stem} and {other} would both be called {name!r}: rename one")
         candidates[name] = Candidate(name, dict(sorted(files.items())))
+    for path, problem in problems.items():
+        name = name_of(path)
+        while name in candidates:
+            name += "-"
+        candidates[name] = Candidate(name, {"": path}, problem)
     return [candidates[name] for name in sorted(candidates)]
 
 
-def _walk(src: Path) -> Iterator[str]:
+def _walk(src: Path) -> Iterator[tuple[str, str]]:
+    """Yields the files below a directory; also what cannot be searched, with the reason, which is empty for files."""
     if not src.is_dir():
         raise DataError(f"{src} is not a directory")
     seen: set[tuple[int, int]] = set()
     ahead = deque([os.fspath(src)])
-    while ahead:  # links last, so that a directory is found under its own name first
-        for parent, folders, names in os.walk(ahead.popleft()):
+    while ahead:
+        parent = ahead.popleft()
+        try:
             state = os.stat(parent)
             if (state.st_dev, state.st_ino) in seen:
-                folders.clear()
                 continue
             seen.add((state.st_dev, state.st_ino))
-            folders.sort()
-            ahead.extend(path for path in (os.path.join(parent, f) for f in folders) if os.path.islink(path))
-            yield from (f"{parent}/{name}" for name in names if not name.startswith("."))
+            entries = sorted(os.scandir(parent), key=lambda entry: entry.name, reverse=True)
+        except OSError as error:
+            yield parent, f"cannot be searched ({error.strerror})"
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            try:
+                # Links last, so that a directory is found under its own name first.
+                if entry.is_dir():
+                    ahead.append(entry.path) if entry.is_symlink() else ahead.appendleft(entry.path)
+                    continue
+                entry.stat()
+                problem = ""
+            except OSError as error:
+                problem = f"leads nowhere ({error.strerror})"
+            yield entry.path, problem
 
 
 class Arrays:
@@ -70,23 +102,16 @@ class Arrays:
 
     def __init__(self, path: Path):
         self.path = path
-        with refusing(path, "not an npz file"), zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-        self._sizes = {info.filename.removesuffix(".npy"): info.file_size for info in members}
+        with refusing(path, "not an npz file"), Npz(path) as arrays:
+            self._names = [*arrays.sizes]
 
     def __contains__(self, name: str) -> bool:
-        return name in self._sizes
+        return name in self._names
 
     def is_pickled(self, name: str) -> bool:
         """Whether an array that is there holds objects, which only running its pickle would give."""
-        with (
-            refusing(self.path, f"array {name!r} cannot be read"),
-            zipfile.ZipFile(self.path) as archive,
-            archive.open(f"{name}.npy") as file,
-        ):
-            old = np.lib.format.read_magic(file) == (1, 0)
-            header = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
-            return header(file)[2].hasobject
+        with refusing(self.path, f"array {name!r} cannot be read"), Npz(self.path) as arrays:
+            return arrays.header(name).dtype.hasobject
 
     def get(self, name: str, kinds: str = "biuf", shape: Shape = (...,)) -> np.ndarray:
         """An array of one of some kinds of dtype, and of a shape.
@@ -96,23 +121,20 @@ class Arrays:
             1e9 and so not what it should be.
         """
         if name not in self:
-            there = ", ".join(self._sizes) or "none"
-            raise BadRecording(self.path, f"no array {name!r} among {there[:160]}", repr(name))
-        if self._sizes[name] > _LARGEST_ARRAY:
-            raise BadRecording(self.path, f"array {name!r} of {self._sizes[name]} bytes", "at most 16 GiB")
-        with (
-            refusing(self.path, f"array {name!r} cannot be read", "plain numbers"),
-            np.load(self.path, allow_pickle=False) as arrays,
-        ):
-            array = np.asarray(arrays[name])
-        if array.dtype.kind not in kinds:
-            expected = " or ".join(_KINDS[kind] for kind in kinds)
-            raise BadRecording(self.path, f"array {name!r} has dtype {array.dtype}", expected)
-        if array.dtype.kind == "f" and not (np.abs(array) <= _LARGEST_NUMBER).all():
+            raise BadRecording(
+                self.path, f"no array {name!r} among {', '.join(self._names)[:160] or 'none'}", repr(name)
+            )
+        with refusing(self.path, f"array {name!r} cannot be read", "plain numbers"), Npz(self.path) as arrays:
+            found = arrays.header(name)
+            if found.dtype.kind not in f"{kinds}O":
+                expected = " or ".join(_KINDS[kind] for kind in kinds)
+                raise BadRecording(self.path, f"array {name!r} has dtype {found.dtype}", expected)
+            if not _fits(found.shape, shape):
+                axes = ", ".join({None: "any", ...: "..."}.get(length, str(length)) for length in shape)
+                raise BadRecording(self.path, f"array {name!r} has shape {found.shape}", f"({axes})")
+            array = arrays.read(name)
+        if array.dtype.kind == "f" and not (np.abs(array) <= np.float64(_LARGEST_NUMBER)).all():
             raise BadRecording(self.path, f"array {name!r} has NaN or huge values", "-1e9 to 1e9")
-        if not _fits(array.shape, shape):
-            axes = ", ".join({None: "any", ...: "..."}.get(length, str(length)) for length in shape)
-            raise BadRecording(self.path, f"array {name!r} has shape {array.shape}", f"({axes})")
         return array
 
     def images(
@@ -172,6 +194,13 @@ class JsonObject:
             expected = " or ".join(kind.__name__ for kind in kinds)
             raise BadRecording(self.path, f"{self.where}: {name} is {_shown(value)}", expected)
         return value
+
+    def list_of(self, name: str, kind: type) -> list[Any]:
+        """An entry that is a list of values of this type."""
+        for value in (values := self.get(name, list)):
+            if type(value) is not kind:
+                raise BadRecording(self.path, f"{self.where}: {name} holds {_shown(value)}", kind.__name__)
+        return values
 
     def object(self, name: str) -> "JsonObject":
         """An entry that is an object."""

@@ -10,6 +10,7 @@ Conventions, the same for every format:
 """
 
 import contextlib
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from jaxtyping import Float
 
 from data_prep.recordings.actions import ACTIONS
 from rad_jax.errors import UserError
+from rad_jax.files import lfs
 
 POSE = ("x", "y", "z", "yaw", "pitch")
 
@@ -47,6 +49,8 @@ def refusing(path: Path, problem: str, expected: str = "") -> Iterator[None]:
     except BadRecording:
         raise
     except Exception as error:
+        if lfs.is_pointer(path):
+            raise BadRecording(path, lfs.ADVICE) from None
         text = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise BadRecording(path, f"{problem} ({text.splitlines()[0][:120]})", expected) from error
 
@@ -92,17 +96,26 @@ class Candidate:
     Attributes:
       id: name of the recording, unique under its directory: the path of its files without ending, "/" written "-".
       files: those that exist, by the ending of their path.
+      problem: why they cannot be one; empty unless the search for files has found a reason. Of a directory that cannot be
+        searched, it is all that is known.
     """
 
     id: str
     files: Mapping[str, Path]
+    problem: str = ""
 
     def file(self, ending: str) -> Path:
-        """The file whose path ends so. Raises `BadRecording` if it is missing."""
+        """The file whose path ends so. Raises `BadRecording` if it is missing, or no file (a named pipe is read for ever)."""
+        other = next(iter(self.files.values()))
+        if self.problem:
+            raise BadRecording(other, self.problem)
         if ending not in self.files:
-            other = next(iter(self.files.values()))
             raise BadRecording(other, f"{ending.removeprefix('/')} is missing beside it")
-        return self.files[ending]
+        path = self.files[ending]
+        with refusing(path, "cannot be opened"):
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise BadRecording(path, "a named pipe or a device", "a file")
+        return path
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,15 @@
 import argparse
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from data_prep.recordings import Candidate, source
 from data_prep.recordings.episode import common, episode_spec, misfit
 from data_prep.recordings.survey import Found
-from rad_jax.data import EpisodeSpec
+from rad_jax.data import DataError, EpisodeSpec
 
 TRAIN, TEST = "train", "test"
 CONTEXT_SHARE = 0.6  # of the frames of an evaluation, where nothing else says how many are given
@@ -79,12 +79,12 @@ def divide(
 
     recordings = [found for found in results.values() if isinstance(found, Found)]
     recordings = usable(recordings, lambda each: _too_short(options, each))
+    if options.split != TRAIN:
+        recordings = usable(recordings, lambda each: _no_evaluation(options, each))
     of_all = common([each.traits for each in recordings]) if recordings else None
     recordings = usable(recordings, lambda each: misfit(each.traits, of_all))
     columns = dict.fromkeys(name for each in recordings for name in each.traits.pose)  # in order
     lacking = {each.id: [name for name in columns if name not in each.traits.pose] for each in recordings}
-    if options.split != TRAIN:
-        recordings = usable(recordings, lambda each: _no_evaluation(options, each))
     chosen, problem = _choose(options, recordings, len(results))
     splits = []
     for directory, split, members in chosen:
@@ -95,6 +95,15 @@ def divide(
         splits.append(Split(directory, split, spec, chosen_parts))
     without_pose = {name: unknown for name, unknown in lacking.items() if unknown}
     return Division(splits, dict(sorted(skipped.items())), without_pose, problem)
+
+
+def without(options: argparse.Namespace, split: Split, names: Collection[str]) -> Split:
+    """A split without some recordings, by their ids. Raises `DataError` if none would be left."""
+    kept = [each for each in split.recordings if each.candidate.id not in names]
+    if not kept:
+        raise DataError(f"{split.directory}: no recording of {split.split} can be read any more")
+    info = {**split.spec.info, **_info(options, split.split, [each.found for each in kept])}
+    return replace(split, spec=replace(split.spec, info=info), recordings=kept)
 
 
 def _evaluated_part(options: argparse.Namespace, found: Found) -> tuple[int, int]:

@@ -17,16 +17,32 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.common.pool import Pool
-from data_prep.recordings import BadRecording, Candidate, read
+from data_prep.recordings import Candidate, read
 from data_prep.recordings.episode import Traits, traits
 from data_prep.recordings.patterns import find_pattern
 from rad_jax.data import DataError
 from rad_jax.data.spec import check_file_name
+from rad_jax.errors import UserError, at
 from rad_jax.files import FileLock, Locked
+from rad_jax.files.json_files import parse_json
 
 JOURNAL, LOCK = "checked.jsonl", "checked.lock"
 DECIDING = ("format", "skip", "size", "test_frames")
 """Options of `data_prep.convert` on which the result of a check depends."""
+
+
+_ARRAYS = {"*": ([int], str)}
+_FORM = {
+    "id": str,
+    "num_frames": int,
+    "video_frames": int,
+    "num_bytes": int,
+    "traits": {"arrays": _ARRAYS, "statics": _ARRAYS, "pose": [str]},
+    "n_context": int | None,
+    "pattern": str | None,
+    "pattern_context": int | None,
+    "notes": [str],
+}
 
 
 @dataclass(frozen=True)
@@ -77,7 +93,7 @@ def survey(
     }
     missing = [candidate for name, candidate in candidates.items() if name not in results]
     progress(len(results), len(candidates))
-    with open(path, "a" if kept else "w", encoding="utf-8") as journal:
+    with at(path), open(path, "a" if kept else "w", encoding="utf-8") as journal:
         if not kept:
             journal.write(head)
         for candidate, result in zip(missing, pool.map(partial(inspect, options), missing), strict=True):
@@ -91,25 +107,38 @@ def survey(
 
 
 def inspect(options: argparse.Namespace, candidate: Candidate) -> Found | str:
-    """Checks one recording, its frames included; returns why it cannot be used, if so."""
+    """Checks one recording, its frames included; returns why it cannot be used, if so, whatever it raises."""
     try:
         check_file_name("the name of the recording", candidate.id)
         recording = read(options.format, candidate, skip=options.skip)
         own = traits(recording, options.size)
         pattern = find_pattern(recording.cut(0, options.test_frames))
-    except (DataError, BadRecording) as error:
+        return Found(
+            id=candidate.id,
+            num_frames=recording.num_frames,
+            video_frames=recording.video_frames,
+            num_bytes=num_bytes(candidate),
+            traits=own,
+            n_context=recording.n_context,
+            pattern=pattern and pattern.kind,
+            pattern_context=pattern and pattern.n_context,
+            notes=recording.notes,
+        )
+    except Exception as error:
+        return reason_of(error)
+
+
+def reason_of(error: Exception) -> str:
+    """Why a recording cannot be used, in one line; what is no `UserError` names its type."""
+    if isinstance(error, UserError):
         return str(error)
-    return Found(
-        id=candidate.id,
-        num_frames=recording.num_frames,
-        video_frames=recording.video_frames,
-        num_bytes=sum(path.stat().st_size for path in candidate.files.values()),
-        traits=own,
-        n_context=recording.n_context,
-        pattern=pattern and pattern.kind,
-        pattern_context=pattern and pattern.n_context,
-        notes=recording.notes,
-    )
+    text = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {text}"[:200].removesuffix(": ")
+
+
+def num_bytes(candidate: Candidate) -> int:
+    """The size of the files of a recording. Raises `OSError` if one is gone."""
+    return sum(path.stat().st_size for path in candidate.files.values())
 
 
 def journal_held(directory: Path, wait: bool) -> FileLock:
@@ -129,9 +158,15 @@ def journal_held(directory: Path, wait: bool) -> FileLock:
 
 
 def _state(candidate: Candidate) -> list[list[Any]]:
-    """Names, sizes and times of a candidate's files; zeros for a link that leads nowhere, which its reader refuses."""
-    stats = {key: path.stat() if path.exists() else None for key, path in candidate.files.items()}
-    return [[key, stat.st_size, stat.st_mtime_ns] if stat else [key, 0, 0] for key, stat in stats.items()]
+    """Names, sizes and times of a candidate's files; zeros for one that has none, which its reader refuses."""
+    state = []
+    for key, path in candidate.files.items():
+        try:
+            stat = path.stat()
+            state.append([key, stat.st_size, stat.st_mtime_ns])
+        except OSError:
+            state.append([key, 0, 0])
+    return state
 
 
 def _version() -> str:
@@ -148,8 +183,8 @@ def _read_journal(path: Path, head: str) -> dict[str, tuple[list[list[Any]], Fou
     kept = {}
     first, *lines = path.read_text("utf-8", errors="replace").split("\n") if path.exists() else [""]
     for line in lines if first == head else ():
-        with contextlib.suppress(ValueError, TypeError, KeyError):
-            entry = json.loads(line)
+        with contextlib.suppress(ValueError, TypeError):
+            entry = parse_json(line, {"state": list, "found": _FORM})
             found = Found(**{**entry["found"], "traits": Traits(**entry["found"]["traits"])})
             kept[found.id] = entry["state"], found
     return kept

@@ -2,7 +2,8 @@
 
 Only local files in the containers that recordings come in are opened, so a playlist in disguise reads no other file. A frame
 that the decoder had to make up is an error, and so is everything else that changes a frame. A file that asks its player to turn
-or mirror the picture is obeyed.
+or mirror the picture, or to show pixels that are not square, is obeyed. When frames are shown is not asked: a row of actions
+belongs to each frame that there is.
 """
 
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.stream import Disposition
 from av.video.reformatter import Interpolation, VideoReformatter
 from einops import rearrange
 from jaxtyping import Float, UInt8
@@ -112,9 +114,12 @@ def _decode(path: Path) -> Iterator[av.VideoFrame]:
         # "file:" keeps a name with a colon from being read as an address.
         av.open(f"file:{os.fspath(path)}", "r", options=_DEMUXER) as container,
     ):
-        if not container.streams.video:
+        streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+        if not streams:
             raise BadRecording(path, "no video in it: cut off while it was written, or something else")
-        stream, shape = container.streams.video[0], None
+        if len(streams) > 1:
+            raise BadRecording(path, f"{len(streams)} videos in one file", "one")
+        stream, shape, square = streams[0], None, _Scaler()
         context = stream.codec_context
         if context is None:
             raise BadRecording(path, "a video in a codec that is unknown, or a damaged head")
@@ -131,16 +136,20 @@ def _decode(path: Path) -> Iterator[av.VideoFrame]:
                     found = f"a frame of {frame.width}x{frame.height} px"
                     expected = f"{shape[1]}x{shape[0]} px as the first, at most {_LARGEST_SIDE} px a side"
                     raise BadRecording(path, found, expected)
-                yield _upright(path, frame)
+                side_data = frame.side_data.get("DISPLAYMATRIX")
+                width = round(frame.width * (stream.sample_aspect_ratio or 1))
+                if not 1 <= width <= _LARGEST_SIDE:
+                    found = f"pixels {stream.sample_aspect_ratio} times as wide as high"
+                    raise BadRecording(path, found, f"frames 1 to {_LARGEST_SIDE} px wide")
+                if width != frame.width:
+                    frame = square(frame, (frame.height, width))
+                yield frame if side_data is None else _upright(path, frame, bytes(side_data))
 
 
-def _upright(path: Path, frame: av.VideoFrame) -> av.VideoFrame:
+def _upright(path: Path, frame: av.VideoFrame, side_data: bytes) -> av.VideoFrame:
     """The frame as players show it: turned and mirrored as the display matrix of the file says."""
-    side_data = frame.side_data.get("DISPLAYMATRIX")
-    if side_data is None:
-        return frame
     # Of x' = a x + c y and y' = b x + d y, in units of 1/65536; the other entries are translation and perspective.
-    matrix = np.frombuffer(bytes(side_data), np.int32).reshape(3, 3)[:2, :2] / 65536
+    matrix = np.frombuffer(side_data, np.int32).reshape(3, 3)[:2, :2] / 65536
     (a, b), (c, d) = matrix
     if not (np.isin(matrix, (-1, 0, 1)).all() and abs(a) == abs(d) != abs(b) == abs(c)):
         raise BadRecording(path, f"a video to be shown under the matrix {matrix.tolist()}", "quarter turns")

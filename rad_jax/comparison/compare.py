@@ -17,21 +17,29 @@ from pathlib import Path
 
 import jax
 
-from rad_jax.comparison.jobs import is_on_cpu, places, run_jobs
+from rad_jax.comparison.jobs import find_devices, places, run_jobs
 from rad_jax.comparison.page import FOLDER, write
-from rad_jax.comparison.runs import Comparison, Run, check_same_runs, list_runs
+from rad_jax.comparison.runs import Comparison, Run, list_runs
+from rad_jax.config import flatten, override
 from rad_jax.data import Episodes
+from rad_jax.data.reader import frame_size
+from rad_jax.data.windows import check_clips
 from rad_jax.evaluation.evaluate import FOLDER as EVALUATION
 from rad_jax.evaluation.evaluate import write_evaluation
 from rad_jax.evaluation.scores import clip_count, spans_of
 from rad_jax.evaluation.stored import bounds_keys, is_current, is_intact, newest_step, run_keys
-from rad_jax.files import WorkdirInUse, WorkdirLock
+from rad_jax.files import WorkdirInUse, WorkdirLock, check_writable
+from rad_jax.files.folders import check_folder
+from rad_jax.metrics.lpips import open_lpips
 from rad_jax.rollout.predict import read_clip
-from rad_jax.runs.datasets import open_sets
-from rad_jax.runs.stored_config import read_config
+from rad_jax.runs.datasets import find_sets, open_sets
+from rad_jax.runs.initial import check_source, read_source
+from rad_jax.runs.stored_config import SIZES, check_same_run, read_config
 from rad_jax.runs.trained_on import TrainedOn, check_evaluation_set
-from rad_jax.runs.training_run import open_training_run
+from rad_jax.runs.training_run import TrainingRun, open_training_run
 from rad_jax.tokenizer import Tokenizer
+from rad_jax.training.sharding import check_devices
+from rad_jax.training.start import check_start
 
 WORKER = "rad_jax.comparison.worker"
 # Compiling takes half of the time of short runs on a CPU. This saves a third of it and leaves training steps as fast.
@@ -49,18 +57,9 @@ def compare(
       ConfigError, DataError, WorkdirInUse, JobFailed: with what to do about it.
     """
     comparison = list_runs(experiment, variants, overrides, ablations)
-    check_same_runs(comparison, workdir)  # before data are made
-    config = comparison.runs[0].config
-    training = open_training_run(config)
-    tokenizer, trained_on = training.tokenizer, TrainedOn.of(training)
-    check_same_runs(comparison, workdir, trained_on)
-    sets = open_sets(config.evaluate)
-    for episodes in sets.values():
-        check_evaluation_set(episodes, trained_on, config.data.condition)
-        spans_of(episodes, config)  # fail now if a set cannot be evaluated
-        read_clip(episodes, 0, config, tokenizer)
+    on_cpu, training, sets = open_comparison(comparison, workdir)
+    tokenizer = training.tokenizer
     with WorkdirLock(workdir):
-        on_cpu = is_on_cpu()
         environment = QUICK_TO_COMPILE if on_cpu else {}
         if cache := jax.config.jax_compilation_cache_dir:
             environment = environment | {"JAX_COMPILATION_CACHE_DIR": cache}
@@ -72,6 +71,43 @@ def compare(
         if len(comparison.variants) == 2 and comparison.baseline:
             print(f"report: {_write_twins(comparison, workdir, sets, tokenizer).resolve()}", flush=True)
     return page
+
+
+def open_comparison(comparison: Comparison, workdir: Path) -> tuple[bool, TrainingRun, dict[str, Episodes]]:
+    """Opens what a comparison needs and checks that all its runs can begin, what costs least first; writes only missing data.
+
+    Returns:
+      Whether JAX runs on the CPU, the first run, and the evaluation sets.
+    """
+    check_folder(workdir)
+    check_writable(workdir)
+    config = comparison.runs[0].config
+    starts = [(check_start(run.config, workdir / run.name), run.config) for run in comparison.runs]
+    open_lpips(config.evaluate, None)
+    for episodes in find_sets(config.evaluate):
+        spans_of(episodes, config)
+    on_cpu, devices = find_devices()
+    for run in comparison.runs:
+        check_devices(run.config, devices)
+    sources = {path: read_source(path) for path, _ in starts if path}
+    for path, one in starts:
+        if path:
+            check_source(sources[path], one.model)
+    training = open_training_run(config)
+    trained_on = TrainedOn.of(training)
+    sizes = {key: flatten(training.config)[key] for key in SIZES}
+    for run, (path, one) in zip(comparison.runs, starts):
+        check_clips(training.episodes, one.data)
+        check_same_run(one, workdir / run.name, trained_on)
+        if path:
+            check_source(sources[path], override(one, sizes).model, training.tokenizer.fingerprint)
+    sets = open_sets(config.evaluate)
+    for episodes in sets.values():
+        check_evaluation_set(episodes, trained_on, config.data.condition)
+        open_lpips(config.evaluate, frame_size(episodes))
+        spans_of(episodes, config)
+        read_clip(episodes, 0, config, training.tokenizer)
+    return on_cpu, training, sets
 
 
 def unfinished_jobs(

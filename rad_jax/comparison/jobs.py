@@ -4,19 +4,17 @@ A job is a chain of commands, one after another. Their lines are printed as they
 process outlives `run_jobs`, unless that is killed (SIGKILL): then it ends when it fails to print its next line.
 """
 
-import contextlib
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
-from rad_jax.errors import UserError
+from rad_jax.errors import UserError, interrupted_by_signals
 
 PATIENCE = 60.0  # seconds in which a process can save its work before it is killed
 LAST_LINES = 12
@@ -44,7 +42,7 @@ def run_jobs(jobs: Jobs, slots: int, environment: Mapping[str, str]) -> None:
     """
     runner = _Runner(slots, environment)
     width = max(map(len, jobs), default=0)
-    with _interrupted_by_signals(), ThreadPoolExecutor(slots) as pool:
+    with interrupted_by_signals(), ThreadPoolExecutor(slots) as pool:
         futures = [
             pool.submit(runner.run, name, commands, f"[{number}/{len(jobs)}]", f"{name:>{width}} | ")
             for number, (name, commands) in enumerate(jobs.items(), 1)
@@ -131,32 +129,21 @@ def _follow(process: subprocess.Popen, label: str, prefix: str) -> str:
     return f"ended with status {status}; its last lines:{lines}" if status else ""
 
 
-@contextlib.contextmanager
-def _interrupted_by_signals() -> Iterator[None]:
-    """Makes SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does."""
-    endings = signal.SIGTERM, signal.SIGHUP
-    old = [signal.signal(ending, signal.default_int_handler) for ending in endings]
-    try:
-        yield
-    finally:
-        for ending, handler in zip(endings, old):
-            signal.signal(ending, handler)
-
-
-def is_on_cpu() -> bool:
-    """Whether JAX runs on the CPU.
+def find_devices() -> tuple[bool, int]:
+    """Whether JAX runs on the CPU, and the number of its devices.
 
     Asks another process, because an accelerator that this process had opened would be closed to the jobs.
 
     Raises:
       JobFailed: JAX does not start there.
     """
-    code = "import jax; print(jax.default_backend())"
+    code = "import jax; print(jax.default_backend(), jax.device_count())"
     probe = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if probe.returncode:
         last = (probe.stderr.strip().splitlines() or [""])[-1]
         raise JobFailed(f"JAX finds no device (status {probe.returncode}): {last}")
-    return probe.stdout.split()[-1] == "cpu"
+    backend, count = probe.stdout.split()[-2:]
+    return backend == "cpu", int(count)
 
 
 def places(jobs: int, on_cpu: bool) -> int:

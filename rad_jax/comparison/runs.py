@@ -2,11 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from rad_jax.config import NAMES, Config, ConfigError, load_config, override
-from rad_jax.runs.stored_config import FILE, check_same_run, read_config
-from rad_jax.runs.trained_on import TrainedOn
+from rad_jax.config import NAMES, Config, ConfigError, load_config
 
 ALL = "all"
 # Keys that a comparison sets itself, to tell variants and ablations apart; users must not.
@@ -117,9 +114,10 @@ def list_runs(
         runs.append(run(f"{of.name}-{word}", of.name, {**changes, "evaluate.figure3": "false"}))
         return runs[-1].name
 
+    named = "--variants"
     if variants is None:
-        variants = load_config(f"{experiment}:df", overrides).evaluate.variants
-    listed = [run(name, name, {}) for name in expand(variants)]
+        named, variants = "evaluate.variants", load_config(f"{experiment}:df", overrides).evaluate.variants
+    listed = [run(name, name, {}) for name in expand(variants, named)]
     runs, action, frames = list(listed), {}, {}
     for chunk in [r for r in listed if r.mode == "c"] if ablations else []:
         memory = chunk.config.memory
@@ -139,24 +137,17 @@ def list_runs(
     return Comparison(tuple(runs), action, frames)
 
 
-def expand(variants: str) -> list[str]:
-    """The names of a list with commas, each once; "all" stands for df and every memory chunk- and frame-wise."""
+def expand(variants: str, named: str = "--variants") -> list[str]:
+    """The names of a list with commas, each once; "all" stands for df and every memory chunk- and frame-wise.
+
+    ``named`` is where the list was given. Raises `ConfigError` if it is empty.
+    """
     memories = [name for name in NAMES if name != "none"]
     everything = ["df", *(f"{name}-{mode}" for mode in ("c", "f") for name in memories)]
     names = [name.strip() for name in variants.split(",") if name.strip()]
     found = [name for entry in names for name in (everything if entry == ALL else [entry])]
     if not found:
         raise ConfigError(
-            f"--variants {variants!r}: expected names with commas, such as df,lstm-c,lstm-f, or {ALL}"
+            f"{named} {variants!r}: expected names with commas, such as df,lstm-c,lstm-f, or {ALL}"
         )
     return list(dict.fromkeys(found))
-
-
-def check_same_runs(comparison: Comparison, workdir: Path, trained_on: TrainedOn | None = None) -> None:
-    """Raises `ConfigError` if a folder of ``workdir`` holds a run whose numbers another configuration made."""
-    for run in comparison.runs:
-        directory = workdir / run.name
-        if (directory / FILE).exists():
-            model = read_config(directory).model
-            sizes = {"model.latent": model.latent, "model.action_dim": model.action_dim}
-            check_same_run(override(run.config, sizes), directory, trained_on)

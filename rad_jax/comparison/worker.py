@@ -11,41 +11,40 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rad_jax.config import Config, load_config
-from rad_jax.errors import UserError
-from rad_jax.evaluation.stored import measure_figure3, newest_step, score_bounds, score_run
-from rad_jax.runs.checkpoints import CheckpointError
-from rad_jax.runs.datasets import open_sets
-from rad_jax.runs.restore import load_trained
-from rad_jax.runs.training_run import open_training_run
+from rad_jax import errors
+from rad_jax.files import local_path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one job; returns the exit status: 0, 1 for a failure, 2 for wrong arguments."""
     parser = argparse.ArgumentParser(prog="rad_jax.comparison.worker", allow_abbrev=False)
+    parser.register("type", Path, local_path)
     parser.add_argument("job", choices=("run", "bounds"))
     parser.add_argument("--config", required=True, metavar="FILE:VARIANT")
     parser.add_argument("--workdir", required=True, type=Path)
     options, overrides = parser.parse_known_args(arguments)
-    try:
-        config = load_config(options.config, [text.removeprefix("--config.") for text in overrides])
-        if options.job == "run":
-            run(config, options.workdir)
-        else:
-            tokenizer = open_training_run(config).tokenizer
-            score_bounds(config, tokenizer, open_sets(config.evaluate), options.workdir, {})
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.status
-    return 0
+    return errors.run(lambda: _score(options, overrides))
 
 
-def run(config: Config, workdir: Path) -> None:
-    """Scores the newest checkpoint of a run on all evaluation sets, and measures Figure 3 on the first.
+def _score(options: argparse.Namespace, overrides: Sequence[str]) -> None:
+    """Scores the newest checkpoint of a run on all evaluation sets, and measures Figure 3 on the first; or scores the bounds.
 
     Raises:
       CheckpointError: the newest checkpoint is damaged; an older one would be another model.
     """
+    # Imported here, so that an interrupt meanwhile ends in a line.
+    from rad_jax.config import load_config
+    from rad_jax.evaluation.stored import measure_figure3, newest_step, score_bounds, score_run
+    from rad_jax.runs.checkpoints import CheckpointError
+    from rad_jax.runs.datasets import open_sets
+    from rad_jax.runs.restore import load_trained
+    from rad_jax.runs.training_run import open_training_run
+
+    workdir = options.workdir
+    config = load_config(options.config, [text.removeprefix("--config.") for text in overrides])
+    if options.job == "bounds":
+        tokenizer = open_training_run(config).tokenizer
+        return score_bounds(config, tokenizer, open_sets(config.evaluate), workdir, {})
     trained = load_trained(workdir, config)
     newest = newest_step(workdir)
     if trained.step != newest:

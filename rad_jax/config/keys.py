@@ -26,6 +26,7 @@ from rad_jax.config.messages import ConfigError, did_you_mean, nearest, shorten,
 from rad_jax.files import RemotePath
 
 LARGEST = {int: 2**31 - 1, float: float(np.finfo(np.float32).max)}  # also refuses infinity and NaN
+MANY = 2**20  # of most integers, which are sizes: something is allocated for them
 BOUNDS = {
     "low": (">=", operator.ge),
     "above": (">", operator.gt),
@@ -42,7 +43,8 @@ def key(default: Any, help: str, *, source: str = "ours", filled: bool = False, 
       help: what it means, with its unit.
       source: where the default comes from: one of `rad_jax.config.show.SOURCES`, with further words behind it if needed.
       filled: whether empty text is refused.
-      **bounds: ``low`` and ``high`` (inclusive), ``above`` and ``below`` (exclusive), of a number or every number of a tuple.
+      **bounds: ``low`` and ``high`` (inclusive), ``above`` and ``below`` (exclusive), of a number or every number of a tuple;
+        an integer without ``high`` is at most `MANY`.
 
     The annotation says more: the values of a ``Literal`` are the only ones allowed, and the function of an ``Annotated`` text
     that says where something lies writes it out, or raises `RemotePath`.
@@ -75,6 +77,10 @@ class Key:
     choices: tuple[str, ...] | None = None
     place: Callable[[str], str] | None = None
 
+    def __post_init__(self):
+        if self.kind is int and "high" not in self.bounds:
+            object.__setattr__(self, "bounds", {**self.bounds, "high": MANY})
+
     @property
     def allowed(self) -> str:
         """What the key may be, in words."""
@@ -88,7 +94,6 @@ class Key:
             one, many = ("an integer", "integers") if self.kind is int else ("a number", "numbers")
             words = one if self.length is None else f"{self.length} {many}"
             words += " and".join(f" {BOUNDS[name][0]} {limit}" for name, limit in self.bounds.items())
-            words += " (32 bits)" if self.kind is int else ""
             words += "" if self.length is None else f" such as ({','.join('8' * self.length)})"
         return words + " or none" if self.optional else words
 

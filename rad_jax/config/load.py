@@ -1,7 +1,6 @@
 """Makes a `Config` from an experiment file, from the texts of a command line, from a mapping or from JSON."""
 
 import dataclasses
-import json
 import re
 import runpy
 import traceback
@@ -15,8 +14,12 @@ from rad_jax.config.keys import Key, Section, keys
 from rad_jax.config.messages import ConfigError, did_you_mean, nearest, require, shorten, show_value
 from rad_jax.config.sections import Config, flatten
 from rad_jax.files import local_path
+from rad_jax.files.json_files import parse_json
 
 EXPERIMENT = re.compile(r"(?P<file>.+\.py)(:(?P<variant>.*))?", re.DOTALL)
+
+EXPERIMENTS = Path("experiments")
+INSTALLED = Path(__file__).parents[2]  # where the package lies, and beside it the experiments
 
 SECTIONS = {name: type(section) for name, section in Config().sections().items()}
 KEYS = {declared.path: declared for section in SECTIONS.values() for declared in keys(section).values()}
@@ -66,18 +69,20 @@ def change(values: Mapping[str, Any], overrides: Iterable[str] | Mapping[str, An
 
 def config_from_dict(values: Mapping[str, Any]) -> Config:
     """The inverse of `Config.to_dict`; keys left out keep their defaults."""
-    return build(read_values(values))
+    try:
+        return build(read_values(values))
+    except RecursionError:
+        raise ConfigError("sections within sections within sections") from None
 
 
 def config_from_json(text: str) -> Config:
     """The inverse of `Config.to_json`."""
     try:
-        values = json.loads(text)
+        return config_from_dict(parse_json(text, dict))
+    except ConfigError:
+        raise
     except ValueError as error:
         raise ConfigError(f"not a JSON configuration: {shorten(error)}") from None
-    is_object = isinstance(values, dict)
-    require(is_object, f"not a JSON configuration: expected an object of sections, found {shorten(text)}")
-    return config_from_dict(values)
 
 
 def build(values: Mapping[str, Any], section: type[Section] = Config) -> Any:
@@ -139,6 +144,8 @@ def find_key(path: str) -> Key:
 def read_experiment(path: str) -> dict[str, Any]:
     """Runs an experiment file, which may be anywhere; returns checked values by dotted key.
 
+    ``experiments/NAME.py`` is that of the working directory, or else the one that is installed beside rad_jax.
+
     Args:
       path: ``"experiments/maze.py"`` or, with a variant, ``"experiments/maze.py:lstm-f"``.
 
@@ -151,6 +158,9 @@ def read_experiment(path: str) -> dict[str, Any]:
         hint = did_you_mean(nearest_file(Path(path.partition(":")[0] + ".py")))
         raise ConfigError(f"config {shorten(path)!r}: expected FILE.py or FILE.py:VARIANT{hint}")
     file = local_path(match["file"])
+    bundled = INSTALLED / file
+    if not file.exists() and file.parent == EXPERIMENTS and bundled.is_file():
+        file = bundled
     if not file.is_file():
         raise ConfigError(f"config file {file} does not exist{did_you_mean(nearest_file(file))}")
     try:
@@ -170,10 +180,10 @@ def read_experiment(path: str) -> dict[str, Any]:
 
 def nearest_file(file: Path) -> str | None:
     """The existing experiment that was probably meant, in the same folder or in ``experiments``."""
-    for folder in (file.parent, Path("experiments")):
+    for folder, shown in ((file.parent,) * 2, (EXPERIMENTS,) * 2, (INSTALLED / EXPERIMENTS, EXPERIMENTS)):
         names = [other.name for other in folder.glob("*.py") if other.name != "__init__.py"]
         if close := nearest(file.name, names):
-            return str(folder / close)
+            return str(shown / close)
     return None
 
 

@@ -6,12 +6,13 @@ import re
 import shlex
 from typing import Annotated, Any, Literal
 
-from rad_jax.config.keys import Section, key, keys
+from rad_jax.config.keys import LARGEST, Section, key, keys
 from rad_jax.config.messages import multiple, require
 from rad_jax.config.model import MemoryConfig, ModelConfig
 from rad_jax.files import local_path
 
 PREVIEWED = ("sd_vae", "taesd")  # tokenizers whose latents TAESD decodes
+COUNTED = LARGEST[int]  # of steps and the like, for which nothing is allocated
 SET_NAME = re.compile(r"[A-Za-z0-9][\w-]*")  # of an evaluation set; files and columns are named after it
 
 
@@ -67,8 +68,11 @@ class DataConfig(DataSet):
         1, "with pose: cos and sin of 1..n times the heading", low=1, high=8, source="code"
     )
     clip: int = key(100, "frames of a clip (T)", low=1, source="paper: 100 for Minecraft, 1001 for Maze")
-    threads: int = key(2, "threads that read and decode episodes", low=1)
-    buffer: int = key(8, "batches read ahead", low=1)
+    threads: int = key(2, "threads that read and decode episodes", low=1, high=1024)
+    buffer: int = key(8, "batches read ahead", low=1, high=1024)
+    max_damaged: int = key(
+        0, "damaged episodes, each named, that training goes on without, before the next one ends it", low=0
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +126,7 @@ class DiffusionConfig(Section):
 class TrainConfig(Section):
     """The training run."""
 
-    steps: int = key(5000, "optimizer steps", low=1, source="paper: Minecraft, for each memory")
+    steps: int = key(5000, "optimizer steps", low=1, high=COUNTED, source="paper: Minecraft, for each memory")
     batch: int = key(
         24, "clips of one step, over all devices", low=1, source="paper: 24 for Minecraft, 64 for Maze"
     )
@@ -140,8 +144,8 @@ class TrainConfig(Section):
         source="paper; code has base for Minecraft",
     )
     ema: float = key(0.999, "decay per step of the averaged parameters; 0: no average", low=0, below=1)
-    log_every: int = key(50, "steps between two lines of metrics", low=1)
-    sample_every: int = key(1000, "steps between two sample videos; 0: none", low=0)
+    log_every: int = key(50, "steps between two lines of metrics", low=1, high=COUNTED)
+    sample_every: int = key(1000, "steps between two sample videos; 0: none", low=0, high=COUNTED)
     init_from: Place = key(
         "",
         "start: the work directory of a run, whose averaged parameters are taken, or weights of Open-Oasis or of this project "
@@ -163,7 +167,9 @@ class OptimizerConfig(Section):
     b2: float = key(0.99, "decay of the mean of squared gradients", low=0, below=1, source="code")
     weight_decay: float = key(2e-3, "decoupled weight decay", low=0, high=10, source="code")
     clip: float = key(1.0, "largest global norm of a gradient", above=0, high=1_000_000, source="code")
-    warmup: int = key(100, "steps over which the learning rate rises linearly", low=0, source="code")
+    warmup: int = key(
+        100, "steps over which the learning rate rises linearly", low=0, high=COUNTED, source="code"
+    )
     decay: Literal["constant", "linear", "cosine"] = key("constant", "rate after the warmup", source="code")
     decay_start: float = key(0.5, "with a decay: fraction of train.steps at which it begins", low=0, below=1)
 
@@ -172,9 +178,9 @@ class OptimizerConfig(Section):
 class CheckpointConfig(Section):
     """Which checkpoints are written, and which of them are kept."""
 
-    every: int = key(500, "steps between two checkpoints", low=1)
-    keep: int = key(2, "newest checkpoints kept", low=1)
-    keep_every: int = key(0, "steps whose multiples are kept for ever; 0: none", low=0)
+    every: int = key(500, "steps between two checkpoints", low=1, high=COUNTED)
+    keep: int = key(2, "newest checkpoints kept", low=1, high=COUNTED)
+    keep_every: int = key(0, "steps whose multiples are kept for ever; 0: none", low=0, high=COUNTED)
 
     def check(self):
         if self.keep_every:
@@ -210,7 +216,7 @@ class EvaluateConfig(DataSet):
     more: NamedPlaces = key("", "further evaluation sets for --mode compare: NAME=DIRECTORY,NAME=DIRECTORY")
     more_make: str = key("", "shell command that makes one of them; {path}: its directory, {name}: its name")
     variants: str = key("all", "what --mode compare compares; all: df and every memory, -c and -f")
-    videos: int = key(0, "episodes to evaluate; 0: all", low=0)
+    videos: int = key(0, "episodes to evaluate; 0: all", low=0, high=COUNTED)
     batch: int = key(8, "episodes generated together: trades speed for space", low=1)
     lpips: Place = key("", "weights of LPIPS, a file that data_prep.convert_lpips wrote; empty: no LPIPS")
     side_by_side: int = key(8, "episodes shown in the report", low=0)
@@ -241,7 +247,7 @@ class Config(Section):
     """Everything that decides a run. Hashable; equal configs give equal runs."""
 
     name: str = key("base:lstm-f", "name of the run, shown in reports", filled=True)
-    seed: int = key(0, "seed of parameters, noise and data order", low=0)
+    seed: int = key(0, "seed of parameters, noise and data order", low=0, high=COUNTED)
     data: DataConfig = DataConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     model: ModelConfig = ModelConfig()
@@ -261,9 +267,11 @@ class Config(Section):
     def check(self):
         levels, train, clip, window = self.diffusion.levels, self.train, self.data.clip, self.model.window
         first, stride = train.first_start, self.memory.stride
+        least = window_starts(clip, window, stride, first).start + window
         require(
-            clip >= first + window,
-            f"data.clip={clip}: expected at least {first + window}, train.first_start ({first}) + model.window ({window})",
+            clip >= least,
+            f"data.clip={clip}: expected at least {least}, model.window ({window}) from the first multiple of memory.stride "
+            f"({stride}) at or after train.first_start ({first})",
         )
         starts = len(window_starts(clip, window, stride, first))
         require(

@@ -10,7 +10,15 @@ on) by name, so that preparing data does not load a training pipeline.
 
 from rad_jax.data.index import record_tokenizer
 from rad_jax.data.reader import Episodes
-from rad_jax.data.spec import DataError, Episode, EpisodeSpec
+from rad_jax.data.spec import DamagedRecord, DataError, Episode, EpisodeSpec
 from rad_jax.data.writer import write_split
 
-__all__ = ["DataError", "Episode", "EpisodeSpec", "Episodes", "record_tokenizer", "write_split"]
+__all__ = [
+    "DamagedRecord",
+    "DataError",
+    "Episode",
+    "EpisodeSpec",
+    "Episodes",
+    "record_tokenizer",
+    "write_split",
+]

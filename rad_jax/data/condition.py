@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from rad_jax.config import DataConfig
 from rad_jax.data.spec import DataError, EpisodeSpec
+from rad_jax.files.json_files import check_form
 
 _HEADING = ("cos", "sin")
 
@@ -26,7 +27,7 @@ def condition_dim(spec: EpisodeSpec, config: DataConfig) -> int:
     Raises:
       DataError: the data set lacks the actions, the pose, or the names of their entries.
     """
-    actions = len(_columns(spec, "actions", "actions", config.condition))
+    actions = len(_columns(spec, "actions", "actions", str, config.condition))
     if config.condition == "action":
         return actions
     return actions + len(_position(spec)[0]) + 2 * config.heading_harmonics
@@ -78,8 +79,8 @@ def pose_features(
     return pose[..., columns] * factors, heading
 
 
-def _columns(spec: EpisodeSpec, array: str, key: str, condition: str = "action+pose") -> list:
-    """Returns info[key]. Raises DataError unless it is a list with one entry per column of a per-frame vector."""
+def _columns(spec: EpisodeSpec, array: str, key: str, kind: type, condition: str = "action+pose") -> list:
+    """Returns info[key]. Raises DataError unless it is a list with one entry of a kind per column of a per-frame vector."""
     if array not in spec.arrays:
         raise DataError(
             f"data set {spec.name!r} has no array {array!r}, which data.condition={condition} needs"
@@ -88,13 +89,17 @@ def _columns(spec: EpisodeSpec, array: str, key: str, condition: str = "action+p
     if not isinstance(names, list) or (len(names),) != shape:
         found = f"info[{key!r}] is {'missing' if names is None else repr(names)}"
         raise DataError(f"data set {spec.name!r}: {found}, expected a list for {array!r} of shape {shape}")
+    try:
+        check_form(names, [kind], f"info[{key!r}]")
+    except ValueError as error:
+        raise DataError(f"data set {spec.name!r}: {error}") from None
     return names
 
 
 def _position(spec: EpisodeSpec) -> tuple[list[int], np.ndarray]:
     """Returns the columns of "pose" that are positions, and the scale of each."""
-    names = _columns(spec, "pose", "pose")
-    factors = np.asarray(_columns(spec, "pose", "pose_scale"), np.float64)
+    names = _columns(spec, "pose", "pose", str)
+    factors = np.asarray(_columns(spec, "pose", "pose_scale", float), np.float64)
     if not set(_HEADING) <= set(names):
         found = f"info['pose'] is {names!r}"
         raise DataError(f"data set {spec.name!r}: {found}, expected 'cos' and 'sin' among them")

@@ -61,5 +61,5 @@ def _fields(message: memoryview, *tags: int, repeated: bool = False) -> list[mem
     if end != len(message):
         raise ValueError("a record ends inside a field")
     if found != (list(tags) * len(found) if repeated else list(tags)):
-        raise ValueError(f"fields {found} of a record, expected {list(tags)}")
+        raise ValueError(f"fields {found[:8]} of a record, expected {list(tags)}")
     return fields

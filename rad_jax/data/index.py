@@ -1,13 +1,14 @@
 """`index.json`: the shards of a data set, which of their records hold which episode, and the tokenizer fitted to it.
 
-    {"format": 1, "name": ..., "chunk": 20, "arrays": {name: [shape, dtype]}, "statics": {...},
+    {"format": 1, "sha256": ..., "name": ..., "chunk": 20, "arrays": {name: [shape, dtype]}, "statics": {...},
      "tokenizer": null | {"name", "fingerprint", "path"},
      "splits": {split: {"info": {...}, "num_episodes": n, "episodes_per_shard": k,
                         "shards": [{"file", "records", "bytes", "sha256"}],
                         "episodes": [{"id", "shard", "first_record", "num_frames", "crc"}]}}}
 
 The file is only ever replaced as a whole, by a process that holds `.lock` beside it. Whatever else is found in it, or in a file
-of an unfinished split, which consists of the same parts, is a `DataError` that names the field.
+of an unfinished split, which consists of the same parts, is a `DataError` that names the field. "sha256" is that of all other
+entries; an index of an earlier version has none.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ from typing import Any
 
 from rad_jax.data.spec import DataError, EpisodeSpec, check_file_name, check_name
 from rad_jax.files import FileLock, Locked, remove_temporaries, write_json
-from rad_jax.files.json_files import check_form, read_json
+from rad_jax.files.json_files import check_form, check_seal, read_json, sealed
 
 FILE = "index.json"
 LOCK = ".lock"
@@ -72,9 +73,15 @@ def load_index(directory: str | os.PathLike) -> dict[str, Any] | None:
             check_form(index["tokenizer"], TOKENIZER, "tokenizer")
         for split in index["splits"]:
             _check_split(index, split)
+        check_seal(index)
     except ValueError as error:
         raise DataError(f"{path} is damaged ({error}): {remedy}") from error
     return index
+
+
+def write_index(directory: Path, index: dict[str, Any]) -> None:
+    """Replaces the index of a data set, which the caller has locked."""
+    write_json(directory / FILE, sealed(index))
 
 
 def _check_split(index: dict[str, Any], split: str) -> None:
@@ -150,4 +157,4 @@ def record_tokenizer(
         raise DataError(f"no data set at {directory}: it has no {FILE}")
     with index_locked(directory):
         tokenizer = {"name": name, "fingerprint": fingerprint, "path": os.fspath(path)}
-        write_json(directory / FILE, {**load_index(directory), "tokenizer": tokenizer})
+        write_index(directory, {**load_index(directory), "tokenizer": tokenizer})

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import os
+import resource
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import numpy as np
 
 from rad_jax.data import example
 from rad_jax.data.index import FILE, load_index, spec_of
-from rad_jax.data.spec import BOOKKEEPING, DataError
+from rad_jax.data.spec import BOOKKEEPING, DamagedRecord, DataError
+from rad_jax.errors import ADVICE
+from rad_jax.files.json_files import has_form
 
 # Random access: no read-ahead, and a file buffer smaller than a record. The footer of a file holds its index; the default
 # prefetch of 1 MiB per opened file would be half a window.
@@ -21,9 +24,10 @@ _FILE_BUFFER = 32768
 Fields = dict[str, memoryview]
 
 OPEN_FILES = 256
-"""Shards of a split that are open at a time; a process is often limited to 1024 open files."""
+"""Shards of a split that are open at a time, at most: a quarter of the files that a process may open."""
 
-_REPAIR = "delete the file and run the command that writes the data set again"
+_AGAIN = "run the command that writes the data set again"
+_REPAIR = f"delete the file and {_AGAIN}"
 _KEEP = (
     "keep the file, whose sha256 is that of the one that was written: "
     "the cause is index.json, memory, or the limit of open files (ulimit -n)"
@@ -64,14 +68,17 @@ class Episodes:
         self.ids = [episode["id"] for episode in self._episodes]
         self.checksums = [shard["sha256"] for shard in self._shards]
         self.lengths = np.array([episode["num_frames"] for episode in self._episodes], np.int64)
+        self._damaged: set[int] = set()  # shards whose hash is wrong, which takes a while to find out
         self._paths = paths = [self.directory / shard["file"] for shard in self._shards]
         for path, shard in zip(paths, self._shards):
             state = f"has {path.stat().st_size} bytes" if path.exists() else "is missing"
             if state != f"has {shard['bytes']} bytes":
                 written = f"{shard['records']} records of {shard['bytes']} bytes were written"
-                raise DataError(f"shard {path} {state}, {written}: {_REPAIR}")
+                remedy = _REPAIR if path.exists() else _AGAIN
+                raise DataError(f"shard {path} {state}, {written}: {remedy}")
         # A reader that is pushed out is closed when no thread reads it any more.
-        self._reader = functools.lru_cache(OPEN_FILES)(lambda shard: _open(paths[shard]))
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._reader = functools.lru_cache(min(OPEN_FILES, limit // 4))(lambda shard: _open(paths[shard]))
 
     @property
     def pictures(self) -> str:
@@ -104,7 +111,8 @@ class Episodes:
           name -> (stop - start, ...), newly allocated.
 
         Raises:
-          DataError: no such episode, frames or array; or a record is damaged, or belongs to another data set.
+          DataError: no such episode, frames or array; or an intact shard cannot be read now.
+          DamagedRecord: a record is damaged, or belongs to another data set.
         """
         entry = self._entry(episode)
         length = entry["num_frames"]
@@ -136,6 +144,19 @@ class Episodes:
             for name, (shape, dtype) in self.spec.statics.items()
         }
 
+    def context(self, episode: int) -> int:
+        """Returns how many frames of an episode are given, of those that were made for evaluation.
+
+        Raises:
+          DataError: the data set does not say it, in a whole number named "n_context".
+        """
+        shape, dtype = self.spec.statics.get("n_context", (None, "missing"))
+        if shape != () or "int" not in dtype:
+            raise DataError(
+                f"{self} was not made for evaluation: its 'n_context' is {dtype}{list(shape or ())}"
+            )
+        return int(self.static(episode)["n_context"])
+
     def verify(self) -> None:
         """Reads every shard once and compares its sha256 with the index.
 
@@ -150,15 +171,30 @@ class Episodes:
         with open(self._paths[shard], "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def _unreadable(self, shard: int, record: int, problem: str) -> DataError:
-        """The error of a record. A shard that cannot be read now may be intact, and must not be deleted then."""
+    def _unreadable(self, entry: dict[str, Any], record: int, problem: str, is_read: bool) -> DataError:
+        """The error of a record; no `DamagedRecord` where an intact shard cannot be read now, which must not be deleted then.
+
+        Args:
+          entry: of its episode.
+          record: its number in the shard.
+          problem: what is wrong.
+          is_read: whether the record could be read and its content is wrong, whatever the hash of the shard.
+        """
+        shard, kind = entry["shard"], DamagedRecord
         try:
-            remedy = _KEEP if self._digest(shard) == self.checksums[shard] else _REPAIR
+            intact = shard not in self._damaged and self._digest(shard) == self.checksums[shard]
+            remedy = _KEEP if intact else _REPAIR
+            if not intact:
+                self._damaged.add(shard)
+            elif not is_read:
+                kind = DataError
         except FileNotFoundError:
-            remedy = _REPAIR
+            remedy = _AGAIN
         except OSError as error:
-            remedy = f"the file cannot be opened ({error.strerror}); it may be intact, so keep it"
-        return DataError(f"shard {self._paths[shard]}, record {record}: {problem}; {remedy}")
+            kind, advice = DataError, ADVICE.get(error.errno, "it may be intact")
+            remedy = f"keep the file, which cannot be opened now ({error.strerror}): {advice}"
+        where = f"shard {self._paths[shard]}, record {record}"
+        return kind(f"{where}: {problem} (episode {entry['id']!r}); {remedy}")
 
     def _entry(self, episode: int) -> dict[str, Any]:
         if not 0 <= episode < len(self):
@@ -167,13 +203,13 @@ class Episodes:
 
     def _chunks(self, entry: dict[str, Any], first: int, stop: int) -> Iterator[tuple[int, Fields]]:
         """Yields (number, checked features) of an episode's chunks first..stop-1."""
-        shard, offset = entry["shard"], entry["first_record"]
-        records = self._records(shard, offset + first, offset + stop)
+        offset = entry["first_record"]
+        records = self._records(entry, offset + first, offset + stop)
         for number, record in zip(range(first, stop), records, strict=True):
             try:
                 fields = self._checked(entry, number, record)
             except ValueError as error:
-                raise self._unreadable(shard, offset + number, str(error)) from error
+                raise self._unreadable(entry, offset + number, str(error), True) from error
             yield number, fields
 
     def _checked(self, entry: dict[str, Any], number: int, record: bytes) -> Fields:
@@ -199,7 +235,8 @@ class Episodes:
                 raise ValueError(f"array {name!r} has {found[name]} bytes, expected {expected}")
         return fields
 
-    def _records(self, shard: int, first: int, stop: int) -> list[bytes]:
+    def _records(self, entry: dict[str, Any], first: int, stop: int) -> list[bytes]:
+        shard = entry["shard"]
         try:
             return self._reader(shard).read(first, stop)
         except (RuntimeError, IndexError):
@@ -211,7 +248,7 @@ class Episodes:
                 records += _open(self._paths[shard]).read([record])
             except (RuntimeError, IndexError) as error:
                 reason = str(error).split(";")[0]
-                raise self._unreadable(shard, record, f"cannot be read ({reason})") from error
+                raise self._unreadable(entry, record, f"cannot be read ({reason})", False) from error
         return records
 
 
@@ -224,9 +261,9 @@ def check_latents(episodes: Episodes, name: str, fingerprint: str) -> None:
     """
     recorded = episodes.tokenizer or {"name": "an unknown tokenizer", "fingerprint": ""}
     if episodes.pictures == "latents" and recorded["fingerprint"] != fingerprint:
-        made_by = f"{recorded['name']} {recorded['fingerprint'][:12]}".rstrip()
+        whose = f"another {name}" if recorded["name"] == name else name
         raise DataError(
-            f"{episodes} has latents of {made_by}, the model works on those of {name} {fingerprint[:12]}: "
+            f"{episodes} has latents of {recorded['name']}, the model works on those of {whose}: "
             "encode the episodes with that one"
         )
 
@@ -238,16 +275,15 @@ def frame_size(episodes: Episodes) -> tuple[int, int]:
       DataError: it has no frames, and does not say.
     """
     if "frames" in episodes.spec.arrays:
-        height, width, _ = episodes.spec.arrays["frames"][0]
-        return height, width
-    try:
-        height, width = episodes.spec.info["encoded"]["frame_size"]
-        return height, width
-    except (KeyError, TypeError, ValueError):
+        shape, dtype = episodes.spec.arrays["frames"]
+        if len(shape) != 3 or shape[2] != 3 or dtype != "uint8":
+            raise DataError(f"{episodes}: frames are {dtype}{list(shape)}, expected uint8[height, width, 3]")
+        return shape[0], shape[1]
+    if not has_form(episodes.spec.info, {"encoded": {"frame_size": (int, int)}}):
         where = "info['encoded']['frame_size']"
-        raise DataError(
-            f"{episodes} has no frames, and its {where} does not say how large they were"
-        ) from None
+        raise DataError(f"{episodes} has no frames, and its {where} does not say how large they were")
+    height, width = episodes.spec.info["encoded"]["frame_size"]
+    return height, width
 
 
 def _decoded(field: memoryview, dtype: str | np.dtype) -> np.ndarray:

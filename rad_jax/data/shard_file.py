@@ -1,9 +1,10 @@
 """Writes the file of one shard: records, chunk by chunk of episode by episode."""
 
+import contextlib
 import hashlib
-import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from rad_jax.data import example
 from rad_jax.data.shards import SplitLayout
 from rad_jax.data.spec import DataError, Episode, EpisodeSpec, check_episode
+from rad_jax.errors import failure_of_the_system
 from rad_jax.files import replacing
 
 # One record per ArrayRecord group: reading a record at random decodes nothing else. Latents and rendered
@@ -23,6 +25,7 @@ def write_shard_file(layout: SplitLayout, number: int, episodes: Iterable[Episod
 
     Raises:
       DataError: there are more or fewer episodes than the shard has, or one does not fit the schema.
+      OSError: it cannot be written; nothing of it remains.
     """
     from array_record.python.array_record_module import ArrayRecordWriter
 
@@ -30,8 +33,10 @@ def write_shard_file(layout: SplitLayout, number: int, episodes: Iterable[Episod
     asked = f"those of split {layout.split!r} that it was asked for ({indices})"
     entries, count = [], 0
     with replacing(path) as temporary:
-        writer = ArrayRecordWriter(os.fspath(temporary), _OPTIONS)
-        try:
+        with (
+            _failures_of_the_system(path),
+            contextlib.closing(ArrayRecordWriter(str(temporary), _OPTIONS)) as writer,
+        ):
             for index in indices:
                 episode = next(given, None)
                 if episode is None:
@@ -42,12 +47,19 @@ def write_shard_file(layout: SplitLayout, number: int, episodes: Iterable[Episod
                 del episode  # frees its memory before the next one is made
             if next(given, None) is not None:
                 raise DataError(f"make_episodes gave more episodes than {asked}")
-        finally:
-            writer.close()
         with open(temporary, "rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         size = temporary.stat().st_size
     return {"file": path.name, "records": count, "bytes": size, "sha256": sha256, "episodes": entries}
+
+
+@contextlib.contextmanager
+def _failures_of_the_system(path: Path) -> Iterator[None]:
+    """ArrayRecord's own exception says in words alone that a disk is full."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise failure_of_the_system(error, path) or error from error
 
 
 def _write_episode(writer: Any, spec: EpisodeSpec, default_id: str, episode: Episode) -> dict[str, Any]:

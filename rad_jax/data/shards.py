@@ -12,6 +12,7 @@ without locks, two processes may write the same shard, each in full, and the lat
 import contextlib
 import math
 import os
+import reprlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from rad_jax.data.spec import DataError, EpisodeSpec, check_name
 from rad_jax.files import FileLock, Locked, remove_temporaries, write_json
 
 LAYOUT = "plan.json"
+_MOST_SHARDS = 99_999
 _REMEDY = "delete {} to write the split afresh"
 
 
@@ -40,7 +42,7 @@ class SplitLayout:
         recorded already, or will be.
 
     Raises:
-      DataError: the split cannot have this name, or a number is below 1.
+      DataError: the split cannot have this name, a number is below 1, or there are more shards than their names can count.
     """
 
     directory: Path
@@ -56,6 +58,11 @@ class SplitLayout:
             raise DataError(
                 f"split {self.split!r}: num_episodes is {self.num_episodes} and episodes_per_shard "
                 f"{self.episodes_per_shard}, expected at least 1"
+            )
+        if self.num_shards > _MOST_SHARDS:
+            raise DataError(
+                f"split {self.split!r}: {self.num_episodes} episodes, {self.episodes_per_shard} in a shard, make "
+                f"{self.num_shards} shards, expected at most {_MOST_SHARDS}"
             )
 
     @property
@@ -193,7 +200,8 @@ def refuse_change(directory: Path, what: str, there: dict[str, Any], wanted: dic
         while isinstance(old, dict) and isinstance(new, dict):
             name = next(name for name in {**old, **new} if old.get(name, ...) != new.get(name, ...))
             names, old, new = [*names, name], old.get(name, "absent"), new.get(name, "absent")
+        field = ascii(".".join(names))[1:-1][:80]
         raise DataError(
-            f"{what} in {directory} was written with {'.'.join(names)} = {old!r}, not {new!r}: "
+            f"{what} in {directory} was written with {field} = {reprlib.repr(old)}, not {reprlib.repr(new)}: "
             "use another directory, or delete this one"
         )

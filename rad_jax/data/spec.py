@@ -4,6 +4,7 @@ import functools
 import json
 import math
 import re
+import reprlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from rad_jax.errors import UserError
+from rad_jax.files.json_files import check_form
 
 Episode = dict[str, Any]
 """Arrays by name (per-frame arrays have a leading time axis) and, if the source has one, "episode_id" (str)."""
@@ -30,13 +32,23 @@ BOOKKEEPING = {
 """What each record says about itself beside the data: its number in the episode, its first frame, the length of the episode,
 and the checksum of the whole episode, which the index repeats (a record of another data set has another one)."""
 
+INFO = {"actions": [str], "pose": [str], "pose_scale": [float], "protocol": str, "fps": float}
+"""Forms of what a data set says about itself and models, scores and videos use, as far as it says it."""
+
+FPS = 0.01, 1000.0  # of videos
+
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_LONGEST_NAME, _MOST_AXES = 60, 16
 _FILE_NAME = re.compile(r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*")
 _LONGEST_FILE_NAME = 200  # bytes: file systems take 255, and suffixes are added to an episode's id
 
 
 class DataError(UserError, ValueError):
     """A data set that is missing, damaged, or not what was asked for; the message says which part and what to do."""
+
+
+class DamagedRecord(DataError):
+    """A record that is damaged, or not what a writer of the data set writes; the message names shard, record and episode."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +90,10 @@ class EpisodeSpec:
             object.__setattr__(self, "info", json.loads(json.dumps(dict(self.info), allow_nan=False)))
         except (TypeError, ValueError) as error:
             raise DataError(f"data set {self.name!r}: info cannot be stored as JSON ({error})") from error
+        try:
+            check_info(self.info)
+        except ValueError as error:
+            raise DataError(f"data set {self.name!r}: {error}") from error
 
     @functools.cached_property
     def sizes(self) -> dict[str, int]:
@@ -86,10 +102,20 @@ class EpisodeSpec:
         return {name: math.prod(shape) * np.dtype(dtype).itemsize for name, (shape, dtype) in arrays.items()}
 
 
+def check_info(info: Mapping[str, Any]) -> None:
+    """Raises ValueError if an entry of the info of a data set, which may be a stranger's, is not of its form (`INFO`)."""
+    check_form(dict(info), {name: form for name, form in INFO.items() if name in info}, "info")
+    if "protocol" in info:  # scores of the set are stored under this name
+        check_file_name("info.protocol", info["protocol"])
+    if "fps" in info and not FPS[0] <= info["fps"] <= FPS[1]:
+        raise ValueError(f"info.fps is {info['fps']}, expected {FPS[0]} to {FPS[1]}")
+
+
 def check_name(what: str, name: str) -> None:
     """Raises DataError unless `name` can be part of a shard's file name and of a TFDS name."""
-    if not _NAME.fullmatch(name):
-        raise DataError(f"{what} name {name!r} must be lower-case letters, digits and _, a letter first")
+    if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
+        rule = f"lower-case letters, digits and _, a letter first, at most {_LONGEST_NAME}"
+        raise DataError(f"{what} name {ascii(name)[:80]} must be {rule}")
 
 
 def check_file_name(what: str, name: Any) -> None:
@@ -114,9 +140,13 @@ def _normalised(arrays: Mapping[str, tuple[tuple[int, ...], str]]) -> dict[str, 
         check_name("array", name)
         shape, dtype = tuple(int(size) for size in shape), str(dtype)
         if dtype not in DTYPES:
-            raise DataError(f"array {name!r}: dtype {dtype!r} cannot be stored; one of {', '.join(DTYPES)}")
-        if min(shape, default=1) < 1:
-            raise DataError(f"array {name!r}: shape {shape} has an empty axis")
+            raise DataError(
+                f"array {name!r}: dtype {ascii(dtype)[:40]} cannot be stored; one of {', '.join(DTYPES)}"
+            )
+        if min(shape, default=1) < 1 or len(shape) > _MOST_AXES:
+            raise DataError(
+                f"array {name!r}: shape {reprlib.repr(shape)} has an empty axis, or more than {_MOST_AXES}"
+            )
         out[name] = (shape, dtype)
     return out
 

@@ -41,7 +41,14 @@ class _RadBuilder(ReadOnlyBuilder, skip_registration=True):
                 f"{registered}: {directory} holds {index['name']!r} with actions of shape {shape}, "
                 f"expected {self.kind} with [{self.action_size}]"
             )
-        super().__init__(builder_dir=os.fspath(directory))
+        try:
+            super().__init__(builder_dir=os.fspath(directory))
+        except Exception as error:  # what TFDS raises depends on the field that is wrong
+            reason = (str(error).splitlines() or [""])[0][:120] or type(error).__name__
+            raise DataError(
+                f"{registered}: features.json or dataset_info.json in {directory} is damaged ({reason}); "
+                "write the data set again, or read it with rad_jax.data.Episodes"
+            ) from error
         # Arguments with which a pickle makes the builder again.
         self._original_state = {"data_dir": os.fspath(directory)}
 

@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from rad_jax.data import shards
-from rad_jax.data.index import FILE, index_locked, load_index, schema_entry
+from rad_jax.data.index import index_locked, load_index, schema_entry, write_index
 from rad_jax.data.shard_file import write_shard_file
 from rad_jax.data.shards import SplitLayout
 from rad_jax.data.spec import DataError, Episode, EpisodeSpec
 from rad_jax.data.tfds_metadata import write_tfds_metadata
 from rad_jax.files import write_json
+from rad_jax.files.folders import check_folder
 
 MakeEpisodes = Callable[[range], Iterable[Episode]]
 """Returns the episodes of a range of indices, in order. The range is one shard, so that a renderer can batch over it. An
@@ -73,7 +74,9 @@ def begin(layout: SplitLayout) -> None:
 
     Raises:
       DataError: the split, the data set, or the unfinished part of either has another content, or is damaged.
+      UnsafeFolder: see `check_folder`.
     """
+    check_folder(layout.directory)
     layout.directory.mkdir(parents=True, exist_ok=True)
     with index_locked(layout.directory):
         index = load_index(layout.directory)
@@ -148,9 +151,20 @@ def finish(layout: SplitLayout) -> bool:
         entry = {**layout.own, **shards.index_of_entries(layout.split, in_order)}
         index["splits"] = dict(sorted({**index["splits"], layout.split: entry}.items()))
         write_tfds_metadata(layout.directory, layout.spec, index["splits"])
-        write_json(layout.directory / FILE, index)
+        write_index(layout.directory, index)
         _retire(layout)
     return True
+
+
+def discard(directory: Path, split: str) -> None:
+    """Removes what there is of an unfinished split. No other process may be writing it; a finished one stays."""
+    progress = directory / f"{split}.progress"
+    with index_locked(directory):
+        if not progress.exists() or split in (load_index(directory) or {"splits": ()})["splits"]:
+            return
+        for path in directory.glob(f"*-{split}.array_record-*"):
+            path.unlink()
+        shutil.rmtree(progress)
 
 
 def _retire(layout: SplitLayout) -> None:

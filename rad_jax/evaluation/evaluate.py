@@ -24,8 +24,9 @@ from rad_jax import media
 from rad_jax.config import Config, ConfigError, DataConfig
 from rad_jax.data import Episodes
 from rad_jax.evaluation.scores import clip_count
-from rad_jax.evaluation.stored import Runs, read_set, read_shown, score_bounds, score_run
-from rad_jax.files import write_bytes
+from rad_jax.evaluation.stored import Runs, check_sets, read_set, read_shown, score_bounds, score_run
+from rad_jax.files import WorkdirLock, check_writable, write_bytes
+from rad_jax.metrics.lpips import open_lpips
 from rad_jax.reports.episodes import EpisodeFrames
 from rad_jax.reports.figures import COLOURS, curves
 from rad_jax.reports.page import Drawing, write_page
@@ -44,7 +45,9 @@ from rad_jax.reports.text import EXACT_DB, METRICS, cards, convention, verdict
 from rad_jax.rollout.predict import read_clip
 from rad_jax.runs.datasets import open_sets
 from rad_jax.runs.hardware import hardware
-from rad_jax.runs.restore import TrainedModel, load_trained
+from rad_jax.runs.restore import load_trained
+from rad_jax.runs.stored_config import read_config
+from rad_jax.runs.trained_on import TrainedOn
 from rad_jax.tokenizer import Tokenizer
 
 FOLDER = "evaluation"
@@ -65,28 +68,31 @@ def evaluate(config: Config, workdir: Path, baseline: Path | None = None) -> Pat
 
     Raises:
       ConfigError, CheckpointError, DataError, TokenizerError: in one or two lines.
+      WorkdirInUse: another process evaluates the run.
     """
+    check_writable(workdir)
+    if baseline:
+        _check_twin(workdir, baseline)
     trained = load_trained(workdir, config)
     config = trained.config
     twin = baseline and load_trained(baseline)
-    if twin and _training_data(twin) != _training_data(trained):
-        raise ConfigError(
-            f"--baseline {baseline}: trained on {twin.config.data.path} with condition {twin.config.data.condition} "
-            "and other data settings than the model; a twin has the same"
-        )
+    open_lpips(config.evaluate, trained.trained_on.frame_size)
     sets = open_sets(dataclasses.replace(config.evaluate, more=""))
+    for one in filter(None, (trained, twin)):
+        check_sets(one, sets)
     directory = workdir / FOLDER
     # Rows are named by what is behind the experiment's name: the variant.
     runs, true_steps = {config.name.rpartition(":")[2]: (workdir, "model")}, {}
-    score_run(trained, workdir, sets, workdir, true_steps)
-    if twin:
-        same = dataclasses.replace(twin.config, sample=config.sample, evaluate=config.evaluate)
-        suffix = "no memory" if same.memory.kind == "none" else "baseline"
-        runs[f"{same.name.rpartition(':')[2]} ({suffix})"] = directory / "baseline", "baseline"
-        score_run(twin._replace(config=same), baseline, sets, directory / "baseline", true_steps)
-    score_bounds(config, trained.tokenizer, sets, directory, true_steps)
     ((name, episodes),) = sets.items()
-    return write_evaluation(directory, config, runs, directory, name, episodes, trained.tokenizer)
+    with WorkdirLock(directory):  # the files of two evaluations at a time would mix
+        score_run(trained, workdir, sets, workdir, true_steps)
+        if twin:
+            same = dataclasses.replace(twin.config, sample=config.sample, evaluate=config.evaluate)
+            suffix = "no memory" if same.memory.kind == "none" else "baseline"
+            runs[f"{same.name.rpartition(':')[2]} ({suffix})"] = directory / "baseline", "baseline"
+            score_run(twin._replace(config=same), baseline, sets, directory / "baseline", true_steps)
+        score_bounds(config, trained.tokenizer, sets, directory, true_steps)
+        return write_evaluation(directory, config, runs, directory, name, episodes, trained.tokenizer)
 
 
 def write_evaluation(
@@ -179,9 +185,25 @@ def shown_episodes(
     return found
 
 
-def _training_data(trained: TrainedModel) -> tuple[str | None, DataConfig]:
+def _check_twin(workdir: Path, baseline: Path) -> None:
+    """Raises `ConfigError` unless ``baseline`` holds a run that was trained on what the run in ``workdir`` was."""
+    model = _training_data(workdir)
+    try:
+        twin = _training_data(baseline)
+    except ConfigError as error:
+        raise ConfigError(f"--baseline {baseline}: {error}") from None
+    if twin != model:
+        data = read_config(baseline).data
+        raise ConfigError(
+            f"--baseline {baseline}: trained on {data.path} with condition {data.condition} and other data settings "
+            "than the model; a twin has the same"
+        )
+
+
+def _training_data(workdir: Path) -> tuple[str | None, DataConfig]:
     """What twins must share, by content: the data may have moved between the two trainings."""
-    return trained.trained_on.digest, dataclasses.replace(trained.config.data, path="-", threads=1, buffer=1)
+    data = read_config(workdir).data
+    return TrainedOn.read(workdir).digest, dataclasses.replace(data, path="-", threads=1, buffer=1)
 
 
 def _metrics_json(scores: Scores, model: str, facts: Mapping[str, Any]) -> str:

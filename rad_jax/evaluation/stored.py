@@ -1,6 +1,7 @@
 """Cached scores: of runs, and of bounds that need no model.
 
-    FOLDER/scores/SET.json            key, metrics_spec, videos, and per row every metric per video and per predicted frame
+    FOLDER/scores/SET.json            key, metrics_spec, videos, and per row every metric per video and per predicted frame;
+                                      sha256 of the predictions below, and of all this
     FOLDER/scores/SET.npz             of a run: the first predicted videos, uint8, to be shown
     FOLDER/scores/SET.figure3.json    of a run: which frames the predicted frames of the first clip see
 
@@ -22,9 +23,10 @@ import jax
 import numpy as np
 
 from rad_jax.config import Config
-from rad_jax.data import Episodes
+from rad_jax.data import DataError, Episodes
+from rad_jax.data.condition import condition_dim
 from rad_jax.data.index import FILE as INDEX
-from rad_jax.data.reader import frame_size
+from rad_jax.data.reader import check_latents, frame_size
 from rad_jax.evaluation.bounds import BOUNDS, bound_predictions
 from rad_jax.evaluation.effective_attention import EffectiveAttention, of_clip
 from rad_jax.evaluation.scores import (
@@ -40,8 +42,11 @@ from rad_jax.evaluation.scores import (
     spans_of,
 )
 from rad_jax.files import write_bytes
+from rad_jax.files.json_files import check_seal, read_json, sealed
+from rad_jax.files.npz import Npz, NpzError
 from rad_jax.metrics.lpips import open_lpips
-from rad_jax.metrics.video import Video, VideoScore
+from rad_jax.metrics.video import REDUCTION, Video, VideoScore
+from rad_jax.reports.figures import COLOURS as KINDS
 from rad_jax.reports.statistics import Scores, jsonable, summarise
 from rad_jax.rollout.costs import frame_flops, state_bytes
 from rad_jax.rollout.predict import longest, read_clip, truth_of
@@ -53,6 +58,23 @@ from rad_jax.runs.trained_on import check_evaluation_set
 from rad_jax.tokenizer import Tokenizer
 
 FORMAT = 5
+_FIGURE3 = {"key": dict, "predicted": [int], "window_starts": [int], "influence": [[float]]}
+_BOUNDS = {
+    "key": {"metrics": dict},
+    "videos": [{"name": str, "context_frames": int, "predicted_frames": int}],
+    "rows": {
+        "*": {
+            "kind": str,
+            "note": str,
+            "videos": [{"video": {"*": float | None}, "frames": {"*": [float | None]}}],
+        }
+    },
+    "about": {"hardware": str, "seconds": float},
+}
+_RUN = {
+    **_BOUNDS,
+    "about": {**_BOUNDS["about"], "steps": int, "parameters": int, "state_bytes": int, "frame_flops": int},
+}
 FOLDER = "scores"
 FIGURE3 = ".figure3"  # behind the name of a set
 
@@ -79,8 +101,7 @@ def score_run(
       ConfigError, DataError: a set cannot be evaluated.
     """
     config = trained.config
-    for episodes in sets.values():
-        check_evaluation_set(episodes, trained.trained_on, config.data.condition)
+    check_sets(trained, sets)
     keys = run_keys(config, workdir, trained.step, sets)
     # Clips of all sets are padded to one length, so that the rollout compiles once.
     padded = longest(span for episodes in sets.values() for span in spans_of(episodes, config))
@@ -94,6 +115,16 @@ def score_run(
     rows = partial(model_rows, config, trained.step)
     predict = partial(model_predictions, trained, padded)
     _update(folder, sets, keys, rows, predict, config, about, true_steps)
+
+
+def check_sets(trained: TrainedModel, sets: Mapping[str, Episodes]) -> None:
+    """Raises `DataError` if a run cannot be evaluated on one of these sets; reads no frames."""
+    config, tokenizer = trained.config, trained.tokenizer
+    for episodes in sets.values():
+        check_evaluation_set(episodes, trained.trained_on, config.data.condition)
+        check_latents(episodes, tokenizer.name, tokenizer.fingerprint)
+        condition_dim(episodes.spec, config.data)
+        spans_of(episodes, config)
 
 
 def score_bounds(
@@ -153,13 +184,16 @@ def is_intact(workdir: Path, step: int, read: Callable[[Path], manifest.Manifest
 
 
 def is_current(folder: Path, keys: Mapping[str, Key]) -> bool:
-    """Whether everything that depends on these keys is stored under them."""
+    """Whether everything that depends on these keys is stored under them; what is damaged is not."""
     for name, key in keys.items():
+        form = _FIGURE3 if name.endswith(FIGURE3) else _RUN if "shown" in key else _BOUNDS
         try:
-            stored = json.loads(_path(folder, name).read_text())["key"]
-        except (OSError, ValueError, KeyError, TypeError):
+            stored = _read(folder, name, form)
+            # An earlier version did not store which predictions belong to the scores.
+            found = _sha256(_path(folder, name, "npz")) if "shown" in key else None
+        except (FileNotFoundError, ValueError):
             return False
-        if stored != jsonable(key) or ("shown" in key and not _path(folder, name, "npz").exists()):
+        if (stored["key"], stored.get("predictions", found)) != (jsonable(key), found):
             return False
     return True
 
@@ -179,26 +213,45 @@ def read_set(name: str, episodes: Episodes, runs: Runs, bounds: Path) -> Scores:
 
 
 def read_scores(folder: Path, name: str) -> Scores:
-    """Reads what `score_run` or `score_bounds` stored on the set of a name."""
-    content = json.loads(_path(folder, name).read_text())
+    """Reads what `score_run` or `score_bounds` stored on the set of a name, if it `is_current`."""
+    content = _read(folder, name, _BOUNDS)
     rows = {
         row: summarise(entry["kind"], entry["note"], [_from_json(video) for video in entry["videos"]])
         for row, entry in content["rows"].items()
     }
-    about = dict.fromkeys(rows, content["about"])
-    return Scores(name, content["metrics_spec"], content["videos"], rows, about)
+    about, spec = (
+        dict.fromkeys(rows, content["about"]),
+        metrics_spec(content["key"]["metrics"], content["videos"]),
+    )
+    return Scores(name, spec, content["videos"], rows, about)
 
 
 def read_shown(folder: Path, name: str) -> list[Video]:
-    """The predicted videos, uint8, that were stored to be shown."""
-    with np.load(_path(folder, name, "npz"), allow_pickle=False) as arrays:
-        return [arrays[str(index)] for index in range(len(arrays.files))]
+    """The predicted videos, uint8, that were stored to be shown. Raises `DataError` if their file is damaged."""
+    path = _path(folder, name, "npz")
+    try:
+        with Npz(path) as arrays:
+            return [arrays.read(str(index)) for index in range(len(arrays.sizes))]
+    except NpzError as error:
+        raise DataError(f"{path}: {error}; delete it and evaluate again") from None
 
 
 def read_figure3(folder: Path, name: str) -> EffectiveAttention:
     """Reads what `measure_figure3` stored."""
-    content = json.loads(_path(folder, name + FIGURE3).read_text())
+    content = _read(folder, name + FIGURE3, _FIGURE3)
     return EffectiveAttention(*(np.array(content[field]) for field in EffectiveAttention._fields))
+
+
+def _read(folder: Path, name: str, form: Any) -> dict[str, Any]:
+    """Raises ValueError unless a file of scores is what was stored."""
+    content = read_json(_path(folder, name), form)
+    check_seal(content)
+    for row in content.get("rows", {}).values():
+        metrics = [list(part) for video in row["videos"] for part in (video["video"], video["frames"])]
+        complete = len(metrics) == 2 * len(content["videos"]) > 0 and all(m == metrics[0] for m in metrics)
+        if not complete or set(metrics[0]) | {"lpips"} != set(REDUCTION) or row["kind"] not in KINDS:
+            raise ValueError("a row has other videos, other metrics or another kind")
+    return content
 
 
 def _key(config: Config, episodes: Episodes) -> Key:
@@ -268,6 +321,8 @@ def _update(
             "rows": rows,
             "about": {"hardware": hardware(), "seconds": round(time.monotonic() - began, 1), **about},
         }
+        if "shown" in key:
+            content["predictions"] = _sha256(_path(folder, name, "npz"))
         _write_json(folder, name, content)
 
 
@@ -278,7 +333,7 @@ def _from_json(video: Mapping[str, Any]) -> VideoScore:
 
 
 def _write_json(folder: Path, name: str, content: Mapping[str, Any]) -> None:
-    text = json.dumps(jsonable(content), allow_nan=False, separators=(",", ":"))
+    text = json.dumps(sealed(jsonable(content)), allow_nan=False, separators=(",", ":"))
     write_bytes(_path(folder, name), text.encode())
 
 

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rad_jax.errors import UserError
+from rad_jax.errors import UserError, at
 
 _CANNOT_LOCK = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 _POLL_SECONDS = 0.05
@@ -28,7 +28,7 @@ _warned_devices: set[int] = set()  # file systems about which this process has w
 
 
 class RemotePath(UserError, argparse.ArgumentTypeError):
-    """A path that lies on another machine."""
+    """A path that lies on another machine, or in a home directory that there is not."""
 
     status = 2
 
@@ -37,11 +37,26 @@ def local_path(text: str) -> Path:
     """The path that a user wrote, with ``~`` for a home directory written out.
 
     Raises:
-      RemotePath: it has a scheme, such as ``gs://``, which would otherwise become a directory of that name.
+      RemotePath: it has a scheme, such as ``gs://``, or there is no such home; it would become a directory of that name.
     """
     if re.match(r"[a-z][a-z0-9+.-]*://", text, re.IGNORECASE):
         raise RemotePath(f"{text}: remote paths are not supported; copy it to a disk or mount it")
-    return Path(os.path.expanduser(text))
+    path = Path(os.path.expanduser(text))
+    if text.startswith("~") and not path.is_absolute():
+        raise RemotePath(f"{text}: there is no such home directory; write the whole path, or ./{text}")
+    return path
+
+
+def check_writable(directory: Path) -> None:
+    """Raises `OSError` if files cannot be made in a directory, or the directory itself if it is missing; writes nothing."""
+    there = next(path for path in (directory, *directory.absolute().parents) if os.path.lexists(path))
+    for code, holds in (
+        (errno.ENOTDIR, there.is_dir()),
+        (errno.EROFS, not (there.exists() and os.statvfs(there).f_flag & os.ST_RDONLY)),
+        (errno.EACCES, os.access(there, os.W_OK | os.X_OK)),
+    ):
+        if not holds:
+            raise OSError(code, os.strerror(code), str(there))
 
 
 def token() -> str:
@@ -60,10 +75,11 @@ def replacing(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{token()}.tmp")
     try:
-        yield temporary
-        _sync(temporary)
-        os.replace(temporary, path)
-        _sync(path.parent)  # without it, a power failure may undo the rename
+        with at(path, temporary):
+            yield temporary
+            _sync(temporary)
+            os.replace(temporary, path)
+            _sync(path.parent)  # without it, a power failure may undo the rename
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -127,13 +143,15 @@ class FileLock(contextlib.AbstractContextManager):
     """
 
     def __init__(self, path: Path, timeout: float = 0.0):
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        # Its text is replaced, which must not be that of a file elsewhere.
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             self.exclusive = self._lock(timeout)
             if not self.exclusive:
                 self._go_without(path)
             os.ftruncate(self._descriptor, 0)
-            os.write(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+            with at(path):
+                os.write(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
         except BaseException:
             os.close(self._descriptor)
             raise

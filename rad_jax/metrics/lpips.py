@@ -21,9 +21,10 @@ from rad_jax.config import ConfigError
 from rad_jax.config.sections import EvaluateConfig
 from rad_jax.metrics.image import ImageError, Images, float_images
 from rad_jax.weights import torch_layout
-from rad_jax.weights.tensors import WeightsError, read_tensors
+from rad_jax.weights.tensors import WeightsError, read_tensors, without_wrappers
 
 VERSION = "0.1"
+ROOTS = {"features", "classifier", *(f"lin{tap}" for tap in range(5))}  # of the names of the weights
 SHIFT, SCALE = np.float32([-0.030, -0.088, -0.188]), np.float32([0.458, 0.448, 0.450])  # of images in [-1, 1]
 PIXELS_AT_ONCE = 2**20
 
@@ -104,7 +105,7 @@ def load_lpips(path: str | os.PathLike) -> Lpips:
     Raises:
       WeightsError: the file is missing, damaged, or of something else.
     """
-    tensors = read_tensors(path)
+    tensors = without_wrappers(read_tensors(path), ROOTS)
     net = "vgg" if "features.28.weight" in tensors else "alex"
     params, used = fill(net, tensors, f"{path} against LPIPS on {net}")
     return Lpips(net, jax.tree.map(jnp.asarray, params), fingerprint(used))
@@ -142,8 +143,8 @@ def _lpips(weights: Lpips, a: Float[Array, "*b H W 3"], b: Float[Array, "*b H W 
     return apply_in_chunks(distance, at_once, a, b)
 
 
-def open_lpips(config: EvaluateConfig, size: tuple[int, int]) -> Lpips | None:
-    """The weights that the configuration names, for images of ``size`` (height, width); None if it names none.
+def open_lpips(config: EvaluateConfig, size: tuple[int, int] | None) -> Lpips | None:
+    """The weights that the configuration names, for images of ``size`` (height, width; None: unknown); None if it names none.
 
     Raises:
       ConfigError: the file cannot be used, or the images are too small for its network.
@@ -152,7 +153,8 @@ def open_lpips(config: EvaluateConfig, size: tuple[int, int]) -> Lpips | None:
         return None
     try:
         weights = load_lpips(config.lpips)
-        weights.check(*size)
+        if size:
+            weights.check(*size)
     except (WeightsError, ImageError) as error:
         raise ConfigError(f"evaluate.lpips={config.lpips}: {error}") from None
     return weights

@@ -3,6 +3,7 @@
 Its files in ``templates/`` are Jinja's: everything that is put into them is escaped, and a name that they lack is an error.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,7 +63,7 @@ def write_page(
     """Writes a page, and beside it its drawings and ``videos/*.mp4``, each in one step.
 
     Args:
-        path: its directory is made if it is missing; files of an earlier page are replaced.
+        path: its directory is made if it is missing; files of an earlier page are replaced or removed.
         facts: what was evaluated; shown below the title, without what is None.
         verdicts: what the numbers say, a paragraph each.
         episodes: heading -> episodes to show, the most telling first.
@@ -89,3 +90,7 @@ def write_page(
         config=config,
     )
     write_bytes(path, html.encode())
+    written = {f"{episode.file}.mp4" for shown in episodes.values() for episode in shown}
+    for video in path.parent.glob("videos/*.mp4"):  # of an earlier page with more of them
+        if video.name not in written and re.fullmatch(r"(.*-)?\d\d+", video.stem):
+            video.unlink()

@@ -13,7 +13,8 @@ from rad_jax.axes import Array, Float, PyTree
 from rad_jax.config import Config
 from rad_jax.data import DataError, Episodes
 from rad_jax.data.condition import condition_arrays, condition_features
-from rad_jax.data.reader import check_latents
+from rad_jax.data.reader import check_latents, frame_size
+from rad_jax.errors import UserError
 from rad_jax.media import to_uint8
 from rad_jax.runs.restore import TrainedModel
 from rad_jax.runs.training_run import TrainingRun
@@ -21,6 +22,10 @@ from rad_jax.tokenizer import Tokenizer
 
 # Folded into the seed. Training folds in another purpose, so no evaluation clip starts from the noise of a training step.
 GENERATION = 2
+
+
+class PredictionError(UserError, ArithmeticError):
+    """A model generates numbers that are not finite."""
 
 
 class Span(NamedTuple):
@@ -93,9 +98,15 @@ def read_clip(
       DataError: no such episode, latents of another tokenizer, or a context that leaves nothing to predict.
     """
     check_latents(episodes, tokenizer.name, tokenizer.fingerprint)
+    shapes = episodes.spec.arrays
+    latent = shapes["latents"][0] if "latents" in shapes else tokenizer.latent_shape(*frame_size(episodes))
+    if config.model.latent not in (None, latent):
+        raise DataError(
+            f"{episodes} has latents of {latent}, the model works on those of {config.model.latent}"
+        )
     images = [name for name in ("frames", "latents") if name in episodes.spec.arrays]
-    arrays = episodes.read(index, 0, stop, [*images, *condition_arrays(config.data)])
     span = span_of(episodes, index, context, stop)
+    arrays = episodes.read(index, 0, stop, [*images, *condition_arrays(config.data)])
     actions = condition_features(episodes.spec, arrays, config.data)
     latents = arrays.get("latents")
     frames = arrays["frames"] if "frames" in arrays else to_uint8(np.asarray(tokenizer.decode(latents)))
@@ -105,9 +116,7 @@ def read_clip(
 def span_of(episodes: Episodes, index: int, context: int | None = None, stop: int | None = None) -> Span:
     """The length of an episode as a clip, from the index and its first record alone. Arguments and errors: `read_clip`."""
     if context is None:
-        if "n_context" not in episodes.spec.statics:
-            raise DataError(f"{episodes} has no 'n_context' for its episodes: it was not made for evaluation")
-        context = int(episodes.static(index)["n_context"])
+        context = episodes.context(index)
     length = int(episodes.lengths[index]) if stop is None else stop
     if not 1 <= context < length:
         raise DataError(f"episode {episodes.ids[index]!r}: a context of {context} among {length} frames")
@@ -186,8 +195,14 @@ def predict_each(
         del state, states, contexts, together  # decoding needs their space
         # Decoded one by one: the images of a single long video already take gigabytes.
         for row, index in enumerate(group):
-            videos = (np.asarray(jnp.clip(tokenizer.decode(latents[row]), 0, 1)) for latents in generated)
-            yield Predicted(index, clips.pop(index), *(v[: spans[index].future].copy() for v in videos))
+            videos = [np.asarray(tokenizer.decode(each[row]))[: spans[index].future] for each in generated]
+            if not (finite := np.isfinite(videos[0]).all((1, 2, 3))).all():
+                frame = spans[index].context + int(finite.argmin())
+                raise PredictionError(
+                    f"episode {clips[index].name!r}: frame {frame} of the prediction is not finite; {config.name} cannot "
+                    f"generate from these {spans[index].context} frames: train it on, or from an earlier checkpoint"
+                )
+            yield Predicted(index, clips.pop(index), *(np.clip(frames, 0, 1) for frames in videos))
 
 
 def longest(spans: Iterable[Span]) -> Span:

@@ -6,26 +6,38 @@ pose, ``pose`` (t, columns).
 """
 
 import dataclasses
-from collections.abc import Sequence
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from zipfile import BadZipFile
+from typing import Any
 
 import numpy as np
 
 from rad_jax import media
 from rad_jax.axes import Float
 from rad_jax.config import Config
-from rad_jax.data import DataError, EpisodeSpec
+from rad_jax.config.messages import shorten
+from rad_jax.data import DataError, Episodes, EpisodeSpec
 from rad_jax.data.condition import condition_arrays, condition_features
-from rad_jax.rollout.predict import predict, read_clip
+from rad_jax.files import check_writable
+from rad_jax.files.npz import Npz, NpzError
+from rad_jax.rollout.predict import Clip, predict, read_clip
 from rad_jax.runs.datasets import open_episodes
-from rad_jax.runs.restore import load_trained
-from rad_jax.runs.trained_on import check_evaluation_set
+from rad_jax.runs.restore import TrainedModel, load_trained
+from rad_jax.runs.trained_on import check_evaluation_set, digest_of
 from rad_jax.tokenizer.taesd import open_preview
+
+MOST_FRAMES = 10**6  # of a script
+_LARGEST = np.float64(1e9)
 
 
 def rollout_video(config: Config, workdir: Path, episode: int = 0, script: str = "episode") -> Path:
-    """Writes ``rollout/*.mp4`` into ``workdir`` and returns its path: context, then prediction (beside the truth if known).
+    """Writes ``rollout/EPISODE-SCRIPT-stepN-HASH.mp4`` into ``workdir`` and returns its path.
+
+    It shows the context, then the prediction (beside the truth if known). Results that differ have different names; the same
+    inputs write the same file.
 
     Latents are decoded by what ``config`` names as a preview of the run's tokenizer, if it names one.
 
@@ -37,27 +49,53 @@ def rollout_video(config: Config, workdir: Path, episode: int = 0, script: str =
     preview = dataclasses.replace(trained.config.tokenizer, preview=config.tokenizer.preview)
     trained = trained._replace(tokenizer=open_preview(preview, trained.tokenizer))
     config = trained.config
+    check_writable(workdir)
+    # Both before an evaluation set is made.
+    arrays = read_script(script, trained.trained_on.info, config) if script != "episode" else None
+    if episode < 0:
+        raise DataError(f"--episode {episode}: expected a number of an episode, from 0 on")
     episodes = open_episodes(config.evaluate)
     check_evaluation_set(episodes, trained.trained_on, config.data.condition)
-    if not 0 <= episode < len(episodes):
+    if episode >= len(episodes):
         raise DataError(f"--episode {episode}: {episodes} has episodes 0..{len(episodes) - 1}")
     clip = read_clip(episodes, episode, config, trained.tokenizer)
-    if script != "episode":
-        future = read_script(script, episodes.spec, config)
+    if arrays is not None:
+        future = condition_of(arrays, episodes.spec, config)
         clip = clip._replace(actions=np.concatenate([clip.actions[: clip.context], future]))
     (prediction,) = predict(trained, trained.params, [clip], 1)
     context = clip.frames[: clip.context]
     columns = {"prediction": np.concatenate([context, media.to_uint8(prediction)])}
     if script == "episode":
         columns = {"truth": clip.frames} | columns
-    path = workdir / "rollout" / f"{clip.name}-{len(prediction)}.mp4"
+    path = workdir / "rollout" / _name(trained, episodes, clip, script)
     media.write_video(path, media.side_by_side(columns, clip.context), config.evaluate.fps)
     return path
 
 
-def read_script(script: str, spec: EpisodeSpec, config: Config) -> Float[np.ndarray, "t a"]:
-    """Reads a script; returns the condition of every frame."""
+def _name(trained: TrainedModel, episodes: Episodes, clip: Clip, script: str) -> str:
+    """The name of the video; the hash in it is of all that the frames depend on beside the run."""
+    config = trained.config
+    inputs = [digest_of(episodes), clip.name, clip.context, config.sample.steps, config.tokenizer.preview]
+    digest = hashlib.sha256(json.dumps(inputs).encode() + clip.actions.tobytes()).hexdigest()
+    words = Path(script).stem if script.endswith(".npz") else script.replace("*", "x")
+    words = re.sub(r"[^\w.]+", "_", words, flags=re.ASCII)[:30].strip("_.") or "script"
+    episode = clip.name.encode()[:150].decode(errors="ignore")
+    return f"{episode}-{words}-step{trained.step}-{digest[:8]}.mp4"
+
+
+def read_script(script: str, info: Mapping[str, Any], config: Config) -> dict[str, Float[np.ndarray, "t _"]]:
+    """Reads a script; returns its arrays by name, of at least one frame.
+
+    Args:
+      info: what the training data say about themselves, of which "actions" and "pose" name the columns.
+
+    Raises:
+      DataError: the script does not have these columns.
+    """
     needed = condition_arrays(config.data)
+    for name in needed:
+        if not isinstance(info.get(name), list):
+            raise DataError(f"--actions {script}: the data of the run do not name the columns of {name!r}")
     if script.endswith(".npz"):
         arrays = _read_arrays(script, needed)
     else:
@@ -66,14 +104,21 @@ def read_script(script: str, spec: EpisodeSpec, config: Config) -> Float[np.ndar
                 f"--actions {script}: the model is given {config.data.condition}, and names tell no pose; "
                 "give an .npz file with actions and pose, or a model with data.condition=action"
             )
-        arrays = {"actions": _parse(script, spec.info["actions"])}
+        arrays = {"actions": _parse(script, info["actions"])}
     length = arrays[needed[0]].shape[:1]
     for name in needed:
-        shape = (*length, *spec.arrays[name][0])
+        shape = (*length, len(info[name]))
         if arrays[name].shape != shape or length == (0,):
             raise DataError(
                 f"--actions {script}: {name} has shape {arrays[name].shape}, expected {shape}, not empty"
             )
+    return arrays
+
+
+def condition_of(
+    arrays: Mapping[str, np.ndarray], spec: EpisodeSpec, config: Config
+) -> Float[np.ndarray, "t a"]:
+    """The condition of every frame of a script."""
     # The first row of a clip has no action; a script's first row has one, so it follows a row that is dropped.
     arrays = {name: np.concatenate([array[:1], array]) for name, array in arrays.items()}
     return condition_features(spec, arrays, config.data)[1:]
@@ -81,23 +126,30 @@ def read_script(script: str, spec: EpisodeSpec, config: Config) -> Float[np.ndar
 
 def _read_arrays(script: str, names: Sequence[str]) -> dict[str, np.ndarray]:
     try:
-        with open(script, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: np.asarray(stored[name], np.float64) for name in names}
-    except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
-        raise DataError(f"--actions {script}: expected arrays {', '.join(names)}: {error}") from None
+        with Npz(script) as stored:
+            arrays = {name: stored.read(name) for name in names}
+    except (OSError, NpzError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"--actions {script}: expected arrays {', '.join(names)}: {reason}") from None
     for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise DataError(f"--actions {script}: {name} holds values that are not finite")
-    return arrays
+        finite = array.dtype.kind in "biuf" and np.isfinite(array).all()
+        if not finite or not ((array >= -_LARGEST) & (array <= _LARGEST)).all():
+            raise DataError(
+                f"--actions {script}: {name} holds {array.dtype}, expected numbers from -{_LARGEST:g} to {_LARGEST:g}"
+            )
+    return {name: array.astype(np.float64) for name, array in arrays.items()}
 
 
 def _parse(script: str, names: Sequence[str]) -> Float[np.ndarray, "t a"]:
-    rows = []
+    rows: list[int] = []
     for part in script.split(","):
         name, star, times = part.strip().partition("*")
         if name not in names or (star and not times.isdecimal()):
             raise DataError(
-                f"--actions {part.strip()!r}: expected NAME or NAME*COUNT with a name among {', '.join(names)}"
+                f"--actions {shorten(part.strip())!r}: expected NAME or NAME*COUNT with a name among {', '.join(names)}"
             )
-        rows += [names.index(name)] * int(times or 1)
+        count = int(times or 1) if len(times) < 9 else MOST_FRAMES + 1
+        if len(rows) + count > MOST_FRAMES:
+            raise DataError(f"--actions {shorten(script)}: expected at most {MOST_FRAMES} frames")
+        rows += [names.index(name)] * count
     return np.eye(len(names), dtype=np.float32)[rows]

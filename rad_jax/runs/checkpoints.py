@@ -7,6 +7,7 @@ the step before it is used.
 """
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -19,7 +20,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from absl import logging as absl_logging
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
@@ -28,15 +28,13 @@ from rad_jax.errors import UserError
 from rad_jax.model import names
 from rad_jax.runs import manifest
 from rad_jax.runs.manifest import DamagedCheckpoint, Manifest, ManifestHandler, ManifestSave, saved_steps
+from rad_jax.runs.saving import CheckpointError, be_quiet, failures, first_line
 
 log = logging.getLogger(__name__)
 
 DISCARDED = "discarded"
 NO_STEP = -1  # as a number, because one process tells the others
-
-
-class CheckpointError(UserError, RuntimeError):
-    """A checkpoint could not be written, or none of the existing ones can be used."""
+OF_THE_PROCESS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # failures that say nothing about the file
 
 
 class CheckpointMismatch(UserError, ValueError):
@@ -56,8 +54,9 @@ class Checkpoints(contextlib.AbstractContextManager):
         only when its successor is complete.
         """
         self.directory = pathlib.Path(directory).absolute()
-        self._saving: int | None = None
+        self._saving, self._bytes = NO_STEP, 0
         self._discard()
+        be_quiet()
         rules = [policies.LatestN(config.keep)]
         if config.keep_every:
             rules.append(policies.EveryNSteps(config.keep_every))
@@ -73,7 +72,6 @@ class Checkpoints(contextlib.AbstractContextManager):
             todelete_subdir=DISCARDED,
             cleanup_tmp_directories=True,
         )
-        absl_logging.get_absl_logger().addFilter(_without_traceback)
         self._manager = ocp.CheckpointManager(self.directory, options=options, handler_registry=handlers)
 
     def save(self, step: int, state: Any, metadata: dict[str, Any]) -> None:
@@ -95,7 +93,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         arguments = ocp.args.Composite(
             state=ocp.args.PyTreeSave(names.nested(leaves)), manifest=ManifestSave(content)
         )
-        self._saving = step
+        self._saving, self._bytes = step, sum(leaf.nbytes for leaf in leaves.values())
         with self._failures():
             self._manager.save(step, args=arguments, force=True)
 
@@ -126,8 +124,9 @@ class Checkpoints(contextlib.AbstractContextManager):
         arguments = ocp.args.PyTreeRestore(
             item=tree, restore_args=ocp.checkpoint_utils.construct_restore_args(tree)
         )
-        restored = self._manager.restore(step, args=ocp.args.Composite(state=arguments)).state
-        values = names.named_leaves(restored)
+        with _reading(step, self.directory):
+            restored = self._manager.restore(step, args=ocp.args.Composite(state=arguments)).state
+            values = names.named_leaves(restored)
         return names.map_named(lambda name, _: values[name], target), content
 
     def wait(self) -> None:
@@ -141,7 +140,8 @@ class Checkpoints(contextlib.AbstractContextManager):
             self.wait()
             self._discard()
         finally:
-            self._manager.close()
+            with self._failures():
+                self._manager.close()
 
     def __exit__(self, *_: Any) -> None:
         self.close()
@@ -161,16 +161,11 @@ class Checkpoints(contextlib.AbstractContextManager):
                 f"{expected} here{more}; use the configuration it was made with, or another --workdir"
             )
 
-    @contextlib.contextmanager
-    def _failures(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            if len(reason) > 300:  # long file names come first, the system's own message last
-                reason = f"{reason[:120]} ... {reason[-150:]}"
-            message = f"checkpoint {self._saving} could not be written to {self.directory}: {reason}"
-            raise CheckpointError(message) from error
+    def _failures(self) -> contextlib.AbstractContextManager:
+        steps = [step for step in saved_steps(self.directory) if step != self._saving]
+        before = f"the run continues from checkpoint {steps[-1]}" if steps else "there is no earlier one"
+        size = f"it takes up to {self._bytes:,} bytes; {before}"
+        return failures(f"checkpoint {self._saving}", self.directory, size)
 
     def _discard(self) -> None:
         if jax.process_index() == 0:
@@ -190,12 +185,24 @@ def read_part(directory: pathlib.Path, part: str) -> tuple[dict[str, np.ndarray]
         return None
     content = manifest.read(directory / str(step))
     leaves = [name for name in content.leaves if name.startswith(f"{part}/")]
-    arrays = names.nested({name: ocp.RestoreArgs(restore_type=np.ndarray) for name in leaves})
-    tree = jax.tree.map(lambda _: 0, arrays)
-    arguments = ocp.args.PyTreeRestore(item=tree, restore_args=arrays, partial_restore=True)
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    with _reading(step, directory), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        arrays = names.nested({name: ocp.RestoreArgs(restore_type=np.ndarray) for name in leaves})
+        tree = jax.tree.map(lambda _: 0, arrays)
+        arguments = ocp.args.PyTreeRestore(item=tree, restore_args=arrays, partial_restore=True)
         restored = checkpointer.restore(directory.absolute() / str(step) / "state", arguments)
-    return names.named_leaves(restored[part]), content
+        return names.named_leaves(restored[part]), content
+
+
+@contextlib.contextmanager
+def _reading(step: int, directory: pathlib.Path) -> Iterator[None]:
+    """A checkpoint whose files are what its manifest says may still hold something that Orbax cannot read."""
+    try:
+        yield
+    except Exception as error:
+        raise CheckpointError(
+            f"checkpoint {step} in {directory} cannot be read ({first_line(error)}); "
+            f"move {directory / str(step)} away to use the one before"
+        ) from error
 
 
 def _newest_intact(directory: pathlib.Path, handle: Callable[[pathlib.Path], str]) -> int:
@@ -205,6 +212,9 @@ def _newest_intact(directory: pathlib.Path, handle: Callable[[pathlib.Path], str
         try:
             return manifest.verify(directory / str(step)).step
         except DamagedCheckpoint as error:
+            cause = error.__context__
+            if isinstance(cause, OSError) and cause.errno in OF_THE_PROCESS:
+                raise cause from None
             what = handle(directory / str(step))
             log.warning("checkpoint %d in %s is damaged and %s: %s", step, directory, what, error)
     if steps or any(directory.glob("*.damaged*")):
@@ -220,10 +230,3 @@ def _set_aside(path: pathlib.Path) -> str:
         aside = aside.with_name(aside.name + "+")
     path.rename(aside)
     return f"set aside as {aside.name}"
-
-
-def _without_traceback(record: logging.LogRecord) -> bool:
-    """Orbax logs a failed save with the traceback of every thread; it is raised as a `CheckpointError` as well."""
-    if "orbax" in record.pathname:
-        record.exc_info = None
-    return True

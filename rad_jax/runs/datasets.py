@@ -26,12 +26,8 @@ def open_episodes(config: DataConfig | EvaluateConfig, tokenizer: str = "") -> E
     Raises:
       DataError: the data set is missing or damaged, in two lines with the command that makes it, or that command failed.
     """
-    try:
-        return _open(config, tokenizer)
-    except DataError as error:
-        if not (config.command and config.auto_make):
-            hint = f"\nmake it with: {config.command}" if config.command else ""
-            raise DataError(f"{error}{hint}") from None
+    if (episodes := find_episodes(config, tokenizer)) is not None:
+        return episodes
     path = Path(config.path).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock"), timeout=math.inf):
@@ -39,6 +35,17 @@ def open_episodes(config: DataConfig | EvaluateConfig, tokenizer: str = "") -> E
             return _open(config, tokenizer)
         run_command(config.command)
     return Episodes(config.path, config.split)
+
+
+def find_episodes(config: DataConfig | EvaluateConfig, tokenizer: str = "") -> Episodes | None:
+    """Opens a data set as `open_episodes` does, but makes none; None if that would make it."""
+    try:
+        return _open(config, tokenizer)
+    except DataError as error:
+        if not (config.command and config.auto_make):
+            hint = f"\nmake it with: {config.command}" if config.command else ""
+            raise DataError(f"{error}{hint}") from None
+    return None
 
 
 def _open(config: DataConfig | EvaluateConfig, tokenizer: str) -> Episodes:
@@ -59,6 +66,12 @@ def open_sets(config: EvaluateConfig) -> dict[str, Episodes]:
     protocol = first.spec.info.get("protocol")
     known = isinstance(protocol, str) and protocol not in sets
     return {protocol if known else first.directory.name: first} | sets
+
+
+def find_sets(config: EvaluateConfig) -> list[Episodes]:
+    """The evaluation sets that exist; makes none. Raises `DataError` if one is missing that `open_sets` would not make."""
+    found = [find_episodes(one) for one in (config, *further_sets(config).values())]
+    return [episodes for episodes in found if episodes is not None]
 
 
 def further_sets(config: EvaluateConfig) -> dict[str, EvaluateConfig]:

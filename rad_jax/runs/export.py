@@ -18,10 +18,12 @@ Either form of the parameters is enough. The entries of the description:
     frame_size    height and width of the training frames in pixels; null if unknown
 """
 
+import contextlib
 import json
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +34,15 @@ from safetensors.numpy import save
 from rad_jax import files
 from rad_jax.arrays import fingerprint
 from rad_jax.config import Config, ConfigError, config_from_dict, override
+from rad_jax.errors import at
+from rad_jax.files.json_files import check_form, parse_json, read_json
 from rad_jax.model.names import named_leaves, nested
 from rad_jax.runs import manifest
 from rad_jax.runs.manifest import DamagedCheckpoint, Manifest, UnknownFormat
 from rad_jax.runs.restore import TrainedModel, load_trained, open_model, stored_part
+from rad_jax.runs.saving import be_quiet, failures
 from rad_jax.runs.stored_config import without_commands
-from rad_jax.runs.trained_on import TrainedOn, copy_tokenizer, is_file_name, read_record
+from rad_jax.runs.trained_on import TrainedOn, check_facts, check_own_file, copy_tokenizer
 from rad_jax.tokenizer import TokenizerError
 from rad_jax.weights.tensors import WeightsError, read_metadata, read_tensors
 
@@ -47,6 +52,13 @@ DIRECTORY = "export"
 CONFIG, TENSORS, ORBAX, STATE = "config.json", "model.safetensors", "orbax", "state"
 FORMAT = "rad_jax model 1"
 METADATA = "rad_jax"  # the description's key in the metadata of model.safetensors
+_FORM = {
+    **dict.fromkeys(("format", "parameters", "sha256"), str),
+    "config": dict,
+    "step": int,
+    "tokenizer": {"name": str, "fingerprint": str, "file": str | None},
+    "data": dict | None,
+}
 
 
 def export(workdir: Path, config: Config | None = None, part: str = "ema") -> Path:
@@ -61,22 +73,24 @@ def export(workdir: Path, config: Config | None = None, part: str = "ema") -> Pa
     """
     trained = load_trained(workdir, config, part)
     tensors = {name: np.asarray(leaf) for name, leaf in named_leaves(trained.params).items()}
+    target = workdir / DIRECTORY
     temporary = workdir / f".{DIRECTORY}.{files.token()}.tmp"
-    temporary.mkdir()
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, temporary, ignore_errors=True)
+        stack.enter_context(at(target, temporary))
+        temporary.mkdir()
         text = _describe(trained, part, tensors, copy_tokenizer(trained.trained_on, temporary))
         (temporary / CONFIG).write_text(text)
         # Not `save_file`, which writes with mode 0600 whatever the umask says.
         (temporary / TENSORS).write_bytes(save(tensors, {METADATA: text}))
         orbax = temporary.absolute() / ORBAX
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        be_quiet()
+        with failures("the export", target), _checkpointer() as checkpointer:
             checkpointer.save(orbax / STATE, ocp.args.PyTreeSave(nested(tensors)))
         shapes = {name: (array.shape, array.dtype.name) for name, array in tensors.items()}
         (orbax / manifest.FILE.parent).mkdir()
         Manifest(trained.step, shapes, json.loads(text)).write(orbax, orbax / manifest.FILE.parent)
-        return _move(temporary, workdir / DIRECTORY)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        return _move(temporary, target)
 
 
 def _describe(
@@ -128,23 +142,22 @@ def load_pretrained(directory: str | os.PathLike, tokenizer: str | os.PathLike |
     places = directory, directory / ORBAX
     orbax = next((place for place in places if (place / manifest.FILE).is_file()), None)
     if orbax is not None and not (directory / CONFIG).is_file():
-        text, source = json.dumps(_verified(orbax).metadata), orbax / manifest.FILE
+        config, description = _parse(lambda: _verified(orbax).metadata, str(orbax / manifest.FILE))
     else:
         source = directory / CONFIG
         try:
-            text = source.read_text()
-        except (OSError, UnicodeDecodeError):
+            config, description = _parse(lambda: read_json(source), str(source))
+        except OSError:
             raise WeightsError(
                 f"{directory} holds no exported model (no readable {CONFIG}); name the export/ of a work directory"
             ) from None
-    config, description = _parse(text, str(source))
     if (directory / TENSORS).is_file():
         where = directory / TENSORS
         tensors = read_tensors(where)
     elif orbax is not None:
         where = orbax
         _verified(orbax)
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        with _checkpointer() as checkpointer:
             tensors = named_leaves(checkpointer.restore(orbax.absolute() / STATE))
     else:
         raise WeightsError(f"{directory} holds no parameters: neither {TENSORS} nor {ORBAX}/")
@@ -153,6 +166,10 @@ def load_pretrained(directory: str | os.PathLike, tokenizer: str | os.PathLike |
     config = override(config, {"tokenizer.preview": ""})
     trained_on = _trained_on(directory, description, tokenizer)
     return open_model(config, tensors, f"{where}, as {config.name}", description["step"], trained_on)
+
+
+def _checkpointer() -> ocp.Checkpointer:
+    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
 
 
 def description_of(path: Path) -> tuple[Config, dict[str, Any]]:
@@ -166,28 +183,32 @@ def description_of(path: Path) -> tuple[Config, dict[str, Any]]:
         raise WeightsError(
             f"{path} is neither a DiT of Open-Oasis nor a model exported by --mode export (no {METADATA!r} in its metadata)"
         )
-    return _parse(text, f"the metadata of {path}")
+    return _parse(lambda: parse_json(text), f"the metadata of {path}")
 
 
-def _parse(text: str, where: str) -> tuple[Config, dict[str, Any]]:
+def _parse(read: Callable[[], Any], where: str) -> tuple[Config, dict[str, Any]]:
     """The configuration and the other entries of a description, which may be a stranger's; raises `WeightsError`."""
     try:
-        kinds = {"config": dict, "parameters": str, "step": int, "sha256": str, "tokenizer": dict}
-        values = read_record(text, FORMAT, **kinds, data=dict | None)
-        name, weights, file = (values["tokenizer"].get(key) for key in ("name", "fingerprint", "file"))
-        if not (isinstance(name, str) and isinstance(weights, str) and (file is None or is_file_name(file))):
-            raise ValueError(values["tokenizer"])
-    except (ValueError, TypeError):
+        values = read()
+        check_form(values, dict)
+        values = {"data": None, "frame_size": None, **values}  # which earlier versions may lack
+        check_form(values, _FORM)
+        check_facts(values, FORMAT, values["data"] or {})
+        if (file := values["tokenizer"]["file"]) is not None:
+            check_own_file("tokenizer.file", file)
+    except WeightsError:
+        raise
+    except ValueError as error:
         raise WeightsError(
-            f"{where} does not describe a model of this version ({FORMAT}); export it again with --mode export"
+            f"{where} does not describe a model of this version ({error}); export it again with --mode export"
         ) from None
     try:
         config = without_commands(config_from_dict(values.pop("config")))
-        _ = config.model.grid
-    except (ConfigError, AttributeError) as error:
+    except ConfigError as error:
         raise WeightsError(f"{where}: {error}") from None
-    if config.model.action_dim is None:
-        raise WeightsError(f"{where}: model.action_dim=none: a trained model has one")
+    for key in ("latent", "action_dim"):
+        if getattr(config.model, key) is None:
+            raise WeightsError(f"{where}: model.{key}=none: a trained model has one")
     return config, values
 
 
@@ -199,10 +220,9 @@ def _trained_on(
     places = [directory.absolute() / file, directory.absolute().parent / file] if file else []
     found = Path(tokenizer).absolute() if tokenizer else next(filter(Path.is_file, places), None)
     if found is None:
-        raise TokenizerError(
-            f"{directory} does not include its tokenizer {name} ({weights[:12]}): give the path of its file"
-        )
-    return TrainedOn(name, weights, found, description["frame_size"], None, description["data"] or {})
+        raise TokenizerError(f"{directory} does not include its tokenizer {name}: give the path of its file")
+    size = description["frame_size"] and tuple(description["frame_size"])
+    return TrainedOn(name, weights, found, size, None, description["data"] or {})
 
 
 def _verified(orbax: Path) -> Manifest:

@@ -11,6 +11,7 @@ model computes exactly what its base does.
 
 import logging
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -18,10 +19,10 @@ import numpy as np
 from rad_jax.axes import PyTree
 from rad_jax.config import ConfigError, ModelConfig
 from rad_jax.config.messages import show_value
-from rad_jax.model.names import is_memory, map_named, named_leaves
+from rad_jax.model.names import is_memory, map_named, parameter_shapes
 from rad_jax.runs.checkpoints import read_part
 from rad_jax.runs.export import TENSORS, description_of
-from rad_jax.runs.restore import stored_part
+from rad_jax.runs.restore import recorded_tokenizer, stored_part
 from rad_jax.runs.stored_config import FILE as CONFIG
 from rad_jax.runs.stored_config import read_config
 from rad_jax.weights import oasis_dit
@@ -34,19 +35,27 @@ BASE_KEYS = ("patch", "width", "depth", "heads", "mlp_ratio", "action_dim")
 MEMORY_KEYS = ("kind", "features")
 
 
-def initial_params(
-    source: str | Path, params: PyTree, config: ModelConfig, tokenizer: str | None = None
-) -> PyTree:
-    """Returns ``params`` with the values of ``source``, keeping their dtypes and shardings.
+class Source(NamedTuple):
+    """What a run starts from.
 
-    Args:
-      source: one of the three that the module's docstring lists.
-      config: the model that ``params`` belong to.
-      tokenizer: fingerprint of the tokenizer whose latents the model will see; a warning is logged if ``source`` is known to
-        have been trained on another one's.
+    Attributes:
+      where: the key and the path, for messages.
+      model: whose parameters they are.
+      tensors: the parameters by name.
+      tokenizer: fingerprint of the tokenizer on whose latents they were trained; None if unknown.
+    """
+
+    where: str
+    model: ModelConfig
+    tensors: dict[str, np.ndarray]
+    tokenizer: str | None
+
+
+def read_source(source: str | Path) -> Source:
+    """Reads one of the three that the module's docstring lists.
 
     Raises:
-      ConfigError, CheckpointError, WeightsError: in one or two lines, what is missing or does not fit.
+      ConfigError, CheckpointError, WeightsError: in one or two lines, what is missing or damaged.
     """
     path = Path(source)
     if (path / TENSORS).is_file():
@@ -56,21 +65,39 @@ def initial_params(
         raise ConfigError(
             f"{where}: does not exist; expected the work directory of a run or a .safetensors file"
         )
-    found, tensors, trained_with = _read_run(path) if path.is_dir() else _read_file(path)
-    _refuse_another_model(where, found, config)
-    if trained_with and tokenizer and trained_with != tokenizer:
+    return Source(where, *(_read_run(path) if path.is_dir() else _read_file(path)))
+
+
+def check_source(source: Source, config: ModelConfig, tokenizer: str | None = None) -> None:
+    """Refuses what a model cannot start from; sizes that ``config`` leaves open are not compared.
+
+    Args:
+      tokenizer: fingerprint of the tokenizer whose latents the model will see; a warning is logged if ``source`` is known to
+        have been trained on another one's.
+
+    Raises:
+      WeightsError: in one or two lines, what does not fit.
+    """
+    _refuse_another_model(source.where, source.model, config)
+    if source.tokenizer and tokenizer and source.tokenizer != tokenizer:
         log.warning(
-            "%s was trained on latents of tokenizer %s, the data have %s: they mean something else to it",
-            *(where, trained_with[:12], tokenizer[:12]),
+            "%s was trained on latents of another tokenizer than that of the data: they mean something else to it",
+            source.where,
         )
-    leaves = named_leaves(params)
-    fresh = set() if any(map(is_memory, tensors)) else set(filter(is_memory, leaves))
-    values = match(tensors, {name: leaf.shape for name, leaf in leaves.items() if name not in fresh}, where)
+    if config.latent and config.action_dim:
+        fresh = not any(map(is_memory, source.tensors))
+        shapes = parameter_shapes(config).items()
+        needed = {name: shape for name, shape in shapes if not (fresh and is_memory(name))}
+        match(source.tensors, needed, source.where)
+
+
+def initial_params(source: Source, params: PyTree) -> PyTree:
+    """Returns ``params`` with the values of a source that was checked, keeping their dtypes and shardings."""
 
     def place(name: str, param: jax.Array) -> jax.Array:
-        if name in fresh:
+        if name not in source.tensors:  # a fresh memory
             return param
-        value = values.pop(name).astype(param.dtype)
+        value = source.tensors[name].astype(param.dtype)
         return jax.make_array_from_callback(param.shape, param.sharding, lambda index: value[index])
 
     return map_named(place, params)
@@ -85,7 +112,7 @@ def _read_run(workdir: Path) -> tuple[ModelConfig, dict[str, np.ndarray], str | 
     if found is None:
         raise ConfigError(f"train.init_from={workdir}: there is no checkpoint")
     arrays, manifest = found
-    return run.model, arrays, manifest.metadata.get("tokenizer", {}).get("fingerprint")
+    return run.model, arrays, recorded_tokenizer(manifest, workdir)
 
 
 def _read_file(path: Path) -> tuple[ModelConfig, dict[str, np.ndarray], str | None]:
@@ -107,9 +134,9 @@ def _refuse_another_model(where: str, found: ModelConfig, wanted: ModelConfig) -
             ("memory", found.memory, wanted.memory, memory_keys),
         )
         for key in keys
-        if getattr(theirs, key) != getattr(ours, key)
+        if getattr(ours, key) not in (None, getattr(theirs, key))
     ]
-    if found.latent[-1] != wanted.latent[-1]:
+    if wanted.latent and found.latent[-1] != wanted.latent[-1]:
         differing.append(f"model.latent={show_value(found.latent)}, here {show_value(wanted.latent)}")
     if differing:
         raise WeightsError(f"{where}: is another model, with {'; '.join(differing[:3])}")

@@ -7,7 +7,6 @@ step, so a step is used only after its files have been compared with its manifes
 
 import dataclasses
 import hashlib
-import json
 import os
 import pathlib
 from typing import Any
@@ -15,9 +14,13 @@ from typing import Any
 import orbax.checkpoint as ocp
 
 from rad_jax.errors import UserError
+from rad_jax.files import write_json
+from rad_jax.files.folders import UnsafeFolder, check_folder
+from rad_jax.files.json_files import check_form, check_seal, read_json, sealed
 
 FILE = pathlib.PurePath("manifest", "manifest.json")
 FORMAT = 1
+_FORM = {"step": int, "leaves": {"*": ([int], str)}, "metadata": dict, "files": {"*": (int, str)}}
 
 
 class DamagedCheckpoint(UserError, ValueError):
@@ -42,31 +45,39 @@ class Manifest:
         for path in sorted(p for p in (step_directory / "state").rglob("*") if p.is_file()):
             files[path.relative_to(step_directory).as_posix()] = [path.stat().st_size, _sha256(path)]
         body = {"format": FORMAT, **dataclasses.asdict(self), "files": files}
-        (directory / FILE.name).write_text(json.dumps({**body, "sha256": _sha256_of(body)}, indent=1))
+        write_json(directory / FILE.name, sealed(body))
 
 
 def read(step_directory: pathlib.Path, contents: bool = False) -> Manifest:
     """The manifest of a step, after checking that its files exist with the right sizes and, on demand, with their contents.
 
     Raises:
-      DamagedCheckpoint: a file is missing or is another one, or the manifest is unreadable.
+      DamagedCheckpoint: a file is missing or is another one, the directory has the name of another step, or the manifest is
+        unreadable.
       UnknownFormat: another version wrote it.
     """
     try:
-        body = json.loads((step_directory / FILE).read_text())
-        intact = body.pop("sha256") == _sha256_of(body)
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        raise DamagedCheckpoint(f"{FILE} is missing or unreadable") from None
-    if not intact:
-        raise DamagedCheckpoint(f"{FILE} has changed since it was written")
+        check_folder(step_directory)
+        body = read_json(step_directory / FILE, {"format": int, "sha256": str})
+        check_seal(body)
+        if body["format"] == FORMAT:
+            check_form(body, _FORM)
+    except UnsafeFolder as error:
+        raise DamagedCheckpoint(str(error)) from None
+    except OSError as error:
+        raise DamagedCheckpoint(f"{FILE} is missing or unreadable ({error.strerror})") from None
+    except ValueError as error:
+        raise DamagedCheckpoint(f"{FILE} is damaged ({error})") from None
     if body["format"] != FORMAT:
         raise UnknownFormat(
             f"{step_directory / FILE} has format {body['format']}, this version reads {FORMAT}"
         )
+    if step_directory.name.isdecimal() and step_directory.name != str(body["step"]):
+        raise DamagedCheckpoint(f"{FILE} is of step {body['step']}")
     for name, (size, sha256) in body["files"].items():
         path = step_directory / name
-        if not path.resolve().is_relative_to(step_directory.resolve()):
-            raise DamagedCheckpoint(f"{FILE} names a file outside the checkpoint: {name}")
+        if {"", ".", ".."} & set(name.split("/")) or "\0" in name:
+            raise DamagedCheckpoint(f"{FILE} names a file outside the checkpoint: {name!a}")
         try:
             found = path.stat().st_size
             changed = contents and found == size and _sha256(path) != sha256
@@ -94,10 +105,6 @@ def saved_steps(directory: pathlib.Path) -> list[int]:
 def _sha256(path: pathlib.Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sha256_of(body: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 class ManifestHandler(ocp.CheckpointHandler):

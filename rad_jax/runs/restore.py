@@ -12,10 +12,13 @@ import numpy as np
 from rad_jax import tokenizer as tokenizers
 from rad_jax.axes import PyTree
 from rad_jax.config import Config, ConfigError, override
+from rad_jax.files.folders import check_folder
+from rad_jax.files.json_files import check_form
 from rad_jax.model import RAD
 from rad_jax.model.names import nested, parameter_shapes
 from rad_jax.runs.checkpoints import read_part
-from rad_jax.runs.stored_config import read_config, refuse_changes
+from rad_jax.runs.manifest import Manifest
+from rad_jax.runs.stored_config import read_config, refuse_changes, with_sizes
 from rad_jax.runs.trained_on import TrainedOn
 from rad_jax.tokenizer import Tokenizer, TokenizerError
 from rad_jax.weights.tensors import match
@@ -54,33 +57,45 @@ def load_trained(workdir: str | os.PathLike, config: Config | None = None, part:
 
     Raises:
       ConfigError, CheckpointError, WeightsError, TokenizerError: in one or two lines, what is missing or does not fit.
+      UnsafeFolder: a link leads out of the work directory, to which most callers write.
     """
     workdir = Path(workdir)
+    check_folder(workdir)
     run = read_config(workdir)
     if config is not None:
-        sizes = {"model.latent": run.model.latent, "model.action_dim": run.model.action_dim}
-        refuse_changes(override(config, sizes), run, workdir, MODEL_KEYS)
+        refuse_changes(with_sizes(config, run), run, workdir, MODEL_KEYS)
         run = dataclasses.replace(run, evaluate=config.evaluate, sample=config.sample)
     found = read_part(workdir / "checkpoints", stored_part(run, part))
     if found is None:
         raise ConfigError(f"{workdir} holds no checkpoint yet: train first")
     arrays, manifest = found
     trained_on = TrainedOn.read(workdir)
-    fingerprint = manifest.metadata["tokenizer"]["fingerprint"]
+    fingerprint = recorded_tokenizer(manifest, workdir)
     if trained_on.fingerprint != fingerprint:
         raise ConfigError(
-            f"{workdir} was trained with tokenizer {fingerprint[:12]} and keeps {trained_on.fingerprint[:12]}; "
-            "one of its files is another run's"
+            f"{workdir} was trained with another tokenizer than it keeps; one of its files is another run's"
         )
     if not trained_on.file.exists():
         if config is None or not config.tokenizer.path:
             raise TokenizerError(
                 f"{workdir} was trained with tokenizer {trained_on.tokenizer}, whose file {trained_on.file} is gone; "
-                "name it with tokenizer.path"
+                "name it with --config.tokenizer.path"
             )
         trained_on = dataclasses.replace(trained_on, file=Path(config.tokenizer.path).absolute())
     where = f"checkpoint {manifest.step} of {workdir}, as {run.name}"
     return open_model(run, arrays, where, manifest.step, trained_on)
+
+
+def recorded_tokenizer(content: Manifest, workdir: Path) -> str:
+    """The fingerprint of the tokenizer that a checkpoint was trained with; raises `ConfigError` if it is not recorded."""
+    try:
+        check_form(content.metadata, {"tokenizer": {"fingerprint": str}}, "metadata")
+    except ValueError as error:
+        raise ConfigError(
+            f"{workdir}: the manifest of checkpoint {content.step} cannot be used ({error}); "
+            "move the checkpoint away to use the one before"
+        ) from None
+    return content.metadata["tokenizer"]["fingerprint"]
 
 
 def open_model(

@@ -1,9 +1,12 @@
 """The configuration that a work directory keeps: how it is read, and which keys may change when its run goes on."""
 
+import contextlib
 from pathlib import Path
 
-from rad_jax.config import Config, ConfigError, config_from_json, decay_begin, diff_configs, override
+from rad_jax.config import Config, ConfigError, config_from_dict, decay_begin, diff_configs, flatten, override
 from rad_jax.config.messages import show_value
+from rad_jax.files.json_files import check_form, read_json
+from rad_jax.runs import manifest
 from rad_jax.runs.manifest import saved_steps
 from rad_jax.runs.trained_on import FILE as TRAINED_ON
 from rad_jax.runs.trained_on import TrainedOn
@@ -18,6 +21,7 @@ FREE_KEYS = (
     "mesh.",
     "data.threads",
     "data.buffer",
+    "data.max_damaged",
     "data.make",
     "data.auto_make",
     "tokenizer.preview",
@@ -31,6 +35,8 @@ FREE_KEYS = (
 
 # Keys that say where something lies, which may change as long as it is the same by its content.
 PLACES = ("data.path", "tokenizer.path")
+
+SIZES = ("model.latent", "model.action_dim")
 
 COMMANDS = {
     "data.make": "",
@@ -52,16 +58,44 @@ def read_config(workdir: Path) -> Config:
     """
     path = workdir / FILE
     if not path.exists():
-        raise ConfigError(f"{workdir} holds no run (no {FILE}): train first, or name another --workdir")
+        raise ConfigError(
+            f"{workdir} holds no run (no {FILE}): train it first, or name the directory of a run"
+        )
     try:
-        return without_commands(config_from_json(path.read_text()))
-    except (ConfigError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path}: {error}") from None
+        return without_commands(config_from_dict(read_json(path, dict)))
+    except ValueError as error:
+        raise ConfigError(
+            f"{path} cannot be used ({error}); delete it and give the training command once more, which writes it again"
+        ) from None
+
+
+def find_config(workdir: Path) -> Config | None:
+    """The configuration of the run in a work directory, or else of its newest checkpoint; None if neither has one."""
+    if (workdir / FILE).exists():
+        return read_config(workdir)
+    for step in reversed(saved_steps(workdir / "checkpoints")):
+        directory = workdir / "checkpoints" / str(step)
+        with contextlib.suppress(
+            manifest.DamagedCheckpoint, manifest.UnknownFormat
+        ):  # which the run will name
+            stored = manifest.read(directory).metadata.get("config")
+            try:
+                check_form(stored, dict | None, "metadata.config")
+                return None if stored is None else without_commands(config_from_dict(stored))
+            except ValueError as error:
+                raise ConfigError(f"{directory / manifest.FILE}: {error}") from None
+    return None
 
 
 def without_commands(config: Config) -> Config:
     """A configuration that was read from a file, which may be a stranger's: none of its shell commands may ever run."""
     return override(config, COMMANDS)
+
+
+def with_sizes(config: Config, run: Config) -> Config:
+    """``config`` with the sizes of a stored run where it leaves them open."""
+    given = flatten(config)
+    return override(config, {key: flatten(run)[key] for key in SIZES if given[key] is None})
 
 
 def check_same_run(config: Config, workdir: Path, trained_on: TrainedOn | None = None) -> None:
@@ -71,9 +105,10 @@ def check_same_run(config: Config, workdir: Path, trained_on: TrainedOn | None =
       trained_on: the data and the tokenizer that ``config`` names, once they are open. They are compared by content, so both
         may have moved; a run of an earlier version, which does not keep them, is compared by their paths.
     """
-    if not (workdir / FILE).exists():
+    run, free = find_config(workdir), FREE_KEYS
+    if run is None:
         return
-    run, free = read_config(workdir), FREE_KEYS
+    config = with_sizes(config, run)
     if (workdir / TRAINED_ON).exists():
         if trained_on is not None:
             _check_same_content(config, TrainedOn.read(workdir), trained_on, workdir)
@@ -122,11 +157,10 @@ def refuse_changes(
 
 def _check_same_content(config: Config, recorded: TrainedOn, found: TrainedOn, workdir: Path) -> None:
     for key, what, old, new in (
-        (f"data.path={config.data.path}", "episodes", recorded.digest, found.digest),
-        (f"tokenizer.path={found.file}", "latents of tokenizer", recorded.fingerprint, found.fingerprint),
+        (f"data.path={config.data.path}", "other episodes", recorded.digest, found.digest),
+        (f"tokenizer {found.file}", "latents of another tokenizer", recorded.fingerprint, found.fingerprint),
     ):
         if old != new:
             raise ConfigError(
-                f"{key}: {workdir} was trained on other {what} (sha256 {old[:12]}, here {new[:12]}); "
-                "restore them, or choose another --workdir"
+                f"{key}: {workdir} was trained on {what}; restore them, or choose another --workdir"
             )

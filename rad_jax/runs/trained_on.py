@@ -8,8 +8,8 @@ import dataclasses
 import hashlib
 import json
 import os
+import reprlib
 from pathlib import Path
-from types import UnionType
 from typing import Any
 
 from rad_jax import files
@@ -17,12 +17,16 @@ from rad_jax import tokenizer as tokenizers
 from rad_jax.config import ConfigError
 from rad_jax.data import DataError, Episodes
 from rad_jax.data.reader import frame_size
+from rad_jax.data.spec import check_info
+from rad_jax.files.json_files import check_form, read_json
 from rad_jax.runs.training_run import TrainingRun, tokenizer_file
 from rad_jax.tokenizer import TokenizerError
 
 FILE = "trained_on.json"
 FORMAT = "rad_jax trained on 1"
 SMALL = 64 * 2**20  # bytes; a larger tokenizer file is not copied
+
+_TEXTS = dict.fromkeys(("format", "tokenizer", "fingerprint", "file", "digest"), str)
 
 # Entries of a data set's info that give the columns of actions and poses their meaning.
 COLUMNS = ("actions", "pose", "pose_scale")
@@ -68,23 +72,23 @@ class TrainedOn:
           ConfigError: the work directory does not have it (an earlier version made it), or the file is damaged.
         """
         path = workdir / FILE
-        if not path.is_file():
+        if not path.exists():
             raise ConfigError(
                 f"{workdir} does not say what it was trained on (no {FILE}: an earlier version trained it); "
                 "give its training command once more, which adds it"
             )
         try:
-            texts = {"tokenizer": str, "fingerprint": str, "file": str, "digest": str}
-            values = read_record(path.read_bytes(), FORMAT, **texts, info=dict)
-            file = values["file"]
-            if not (os.path.isabs(file) or is_file_name(file)):
-                raise ValueError(file)
-            return cls(**values | {"file": workdir.absolute() / file})
-        except ValueError:
+            values = read_json(path, {**_TEXTS, "info": dict, "frame_size": object})
+            check_facts(values, FORMAT, values["info"])
+            if not os.path.isabs(values["file"]):
+                check_own_file("file", values["file"])
+        except ValueError as error:
             raise ConfigError(
-                f"{path} is damaged or of another version (expected {FORMAT}); delete it and give the training command "
-                "once more, which writes it again"
+                f"{path} is damaged ({error}); delete it and give the training command once more, which writes it again"
             ) from None
+        facts = {field.name: values[field.name] for field in dataclasses.fields(cls)}
+        size = values["frame_size"] and tuple(values["frame_size"])
+        return cls(**facts | {"file": workdir.absolute() / values["file"], "frame_size": size})
 
     def keep(self, workdir: Path) -> None:
         """Writes the facts into a work directory, and the tokenizer's file beside them (see `copy_tokenizer`)."""
@@ -92,29 +96,19 @@ class TrainedOn:
         files.write_json(workdir / FILE, {"format": FORMAT, **dataclasses.asdict(self), "file": file})
 
 
-def read_record(text: str | bytes, expected: str, **kinds: type | UnionType) -> dict[str, Any]:
-    """The entries of these kinds of a JSON object that describes a run, and "frame_size"; one that is missing counts as null.
-
-    Raises:
-      ValueError: it is no object of this "format", or an entry is of another kind.
-    """
-    try:
-        content = json.loads(text)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    if not isinstance(content, dict) or content.get("format") != expected:
-        raise ValueError(f"not of format {expected}")
-    values = {name: content.get(name) for name in kinds}
-    size = content.get("frame_size")
-    known = size is None or (isinstance(size, list) and [type(length) for length in size] == [int, int])
-    if not known or not all(isinstance(values[name], kind) for name, kind in kinds.items()):
-        raise ValueError("an entry of another kind")
-    return values | {"frame_size": size and tuple(size)}
+def check_facts(content: dict[str, Any], expected: str, info: dict[str, Any]) -> None:
+    """Raises ValueError unless a description of a run or a model has a format, and data and frames that could be."""
+    if content["format"] != expected:
+        raise ValueError(f"format is {reprlib.repr(content['format'])}, expected {expected!r}")
+    if content["frame_size"] is not None:
+        check_form(content["frame_size"], (int, int), "frame_size")
+    check_info(info)
 
 
-def is_file_name(name: str) -> bool:
-    """Whether a name stays in the directory that it is joined to."""
-    return os.path.basename(name) == name and name.strip(".") != ""
+def check_own_file(where: str, name: str) -> None:
+    """Raises ValueError unless a name stays in the directory that it is joined to."""
+    if os.path.basename(name) != name or not name.strip("."):
+        raise ValueError(f"{where} is {ascii(name)[:80]}, expected the name of a file in this directory")
 
 
 def copy_tokenizer(trained_on: TrainedOn, directory: Path) -> str | None:
@@ -171,4 +165,6 @@ def _frame_size(episodes: Episodes) -> tuple[int, int] | None:
     try:
         return frame_size(episodes)
     except DataError:
+        if "frames" in episodes.spec.arrays:
+            raise
         return None

@@ -7,7 +7,7 @@ from rad_jax import tokenizer as tokenizers
 from rad_jax.config import Config, ConfigError, flatten, override
 from rad_jax.data import Episodes
 from rad_jax.data.condition import condition_dim
-from rad_jax.data.reader import check_latents
+from rad_jax.data.reader import check_latents, frame_size
 from rad_jax.model import RAD
 from rad_jax.runs.datasets import open_episodes
 from rad_jax.tokenizer import Tokenizer
@@ -37,11 +37,13 @@ def open_training_run(config: Config) -> TrainingRun:
     Raises:
       DataError, TokenizerError, ConfigError: in one or two lines, what is missing or does not fit.
     """
+    if config.tokenizer.path:  # before data are made
+        tokenizers.load(config.tokenizer.name, config.tokenizer.path)
     episodes = open_episodes(config.data, config.tokenizer.path)
     tokenizer = open_tokenizer(config, episodes)
     check_latents(episodes, tokenizer.name, tokenizer.fingerprint)
     shapes = episodes.spec.arrays
-    latent = shapes["latents"][0] if "latents" in shapes else tokenizer.latent_shape(*shapes["frames"][0][:2])
+    latent = shapes["latents"][0] if "latents" in shapes else tokenizer.latent_shape(*frame_size(episodes))
     dim = condition_dim(episodes.spec, config.data)
     sizes = {"model.latent": tuple(latent), "model.action_dim": dim}
     for key, found in sizes.items():
@@ -60,7 +62,7 @@ def open_tokenizer(config: Config, episodes: Episodes) -> Tokenizer:
     name, recorded = config.tokenizer.name, episodes.tokenizer
     if recorded and recorded["name"] != name:
         raise ConfigError(
-            f"tokenizer.name={name}: {config.data.path} belongs to {recorded['name']} {recorded['fingerprint'][:12]}; "
+            f"tokenizer.name={name}: {config.data.path} belongs to {recorded['name']}; "
             "a model works with the tokenizer of its data"
         )
     return tokenizers.load(name, tokenizer_file(config, episodes), recorded and recorded["fingerprint"])

@@ -32,7 +32,6 @@ def load(name: str, path: str | os.PathLike | None = None, fingerprint: str | No
         raise TokenizerError(f"tokenizer {name}: {error}") from None
     if fingerprint is not None and tokenizer.fingerprint != fingerprint:
         raise TokenizerError(
-            f"{path} has fingerprint {tokenizer.fingerprint[:12]}, expected {fingerprint[:12]}; "
-            "use the tokenizer that the data set or checkpoint was made with"
+            f"{path} is another tokenizer {name} than the one that the data set or the checkpoint was made with; use that one"
         )
     return tokenizer

@@ -146,14 +146,13 @@ def _apply(
 
 
 def published_config(weights: Path) -> dict[str, Any]:
-    """Returns what the ``config.json`` beside a weight file says; nothing if there is none, or it is no JSON object.
+    """Returns what the ``config.json`` beside a weight file says; nothing if there is none.
 
     Raises:
-      WeightsError: it cannot be read.
+      WeightsError: it cannot be read, or holds no JSON object.
     """
     path = weights.with_name("config.json")
     try:
-        config = read_json(path) if path.exists() else {}
+        return read_json(path, dict) if path.exists() else {}
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
-    return config if isinstance(config, dict) else {}

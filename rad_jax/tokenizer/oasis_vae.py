@@ -9,6 +9,7 @@ import math
 import os
 import pathlib
 import re
+import reprlib
 
 import jax
 import jax.numpy as jnp
@@ -17,14 +18,26 @@ from einops import rearrange
 from flax import linen as nn
 
 from rad_jax.axes import Array, Float
+from rad_jax.files.json_files import has_form
 from rad_jax.model.rope import rotate, spatial_angles
 from rad_jax.tokenizer.network import NetworkTokenizer, published_config
-from rad_jax.weights.tensors import WeightsError, read_tensors
+from rad_jax.weights.tensors import WeightsError, read_tensors, without_wrappers
 
 NAME = "oasis_vae"
 SCALE = 0.07843137255
 IMAGE, HEADS, WIDTH, PATCH = (360, 640), (16, 16), 1024, 20
 CONFIG = ("input_height", "input_width", "enc_heads", "dec_heads")
+ROOTS = {
+    "patch_embed",
+    "encoder",
+    "enc_norm",
+    "quant_conv",
+    "post_quant_conv",
+    "decoder",
+    "dec_norm",
+    "predictor",
+}
+LARGEST, MOST_PATCHES = 2**16, 2**14  # side of an image and number of heads; patches of an image
 PIXELS_AT_ONCE = 2**22  # 18 images of 360 x 640
 
 
@@ -123,7 +136,8 @@ def load(path: str | os.PathLike) -> NetworkTokenizer:
     path = pathlib.Path(path)
     # Some files hold tables of positions, which are computed here.
     tables = "rotary_freqs", "rotary_emb.freqs"
-    tensors = {name: array for name, array in read_tensors(path).items() if not name.endswith(tables)}
+    named = without_wrappers(read_tensors(path), ROOTS)
+    tensors = {name: array for name, array in named.items() if not name.endswith(tables)}
     image, heads = _sizes_of_config(path)
     module = _sized(tensors, image, heads, path)
     return NetworkTokenizer.of_weights(
@@ -159,8 +173,8 @@ def _sized(
 
     widths = size("enc_norm.bias", 1, 0, WIDTH), size("dec_norm.bias", 1, 0, WIDTH)
     patch = size("patch_embed.proj.weight", 4, 3, PATCH)
-    fits = all(width % (8 * h) == 0 for width, h in zip(widths, heads)) and not any(s % patch for s in image)
-    if not fits or not patch:
+    fits = patch and all(width % (8 * h) == 0 for width, h in zip(widths, heads))
+    if not fits or any(side % patch for side in image) or math.prod(image) > MOST_PATCHES * patch**2:
         raise WeightsError(
             f"{path}: widths {widths} and patches of {patch} do not go with {heads} heads and images of {image}; for other "
             f"weights than the published ones put a config.json beside them with {', '.join(CONFIG)}"
@@ -182,7 +196,7 @@ def _sizes_of_config(path: pathlib.Path) -> tuple[tuple[int, int], tuple[int, in
     if not set(config) & set(CONFIG):
         return IMAGE, HEADS
     height, width, *heads = values = [config.get(name) for name in CONFIG]
-    if any(type(value) is not int or value < 1 for value in values):
-        found = f"{path.with_name('config.json')}: {dict(zip(CONFIG, values))}"
-        raise WeightsError(f"{found}: expected four positive integers")
+    if any(not has_form(value, int) or not 1 <= value <= LARGEST for value in values):
+        found = f"{path.with_name('config.json')}: {reprlib.repr(dict(zip(CONFIG, values)))}"
+        raise WeightsError(f"{found}: expected four integers from 1 to {LARGEST}")
     return (height, width), tuple(heads)

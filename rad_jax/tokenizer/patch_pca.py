@@ -8,9 +8,9 @@ the pixels that the basis can express, and the diffusion loss remains a loss on 
 import dataclasses
 import io
 import math
+import operator
 import os
 import pathlib
-import zipfile
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from jaxtyping import UInt8
 from rad_jax import files
 from rad_jax.arrays import fingerprint
 from rad_jax.axes import Array, Float, PyTree
+from rad_jax.files.npz import Npz
 from rad_jax.tokenizer import residual_decoder
 from rad_jax.tokenizer.base import Tokenizer, TokenizerError, Unchecked
 
@@ -29,6 +30,7 @@ NAME = "patch_pca"
 _CUT = "... (rows y) (cols x) ch -> ... rows cols (y x ch)"
 _JOIN = "... rows cols (y x ch) -> ... (rows y) (cols x) ch"
 _DECODER = "decoder"
+MOST_ARRAYS = 50
 
 
 @jax.tree_util.register_static  # a pytree without leaves: its few numbers may be compiled into programs
@@ -44,7 +46,7 @@ class PatchPCA(Tokenizer):
       decoder: parameters of the `residual_decoder.correction` of decoded patches, or None.
 
     Raises:
-      TokenizerError: shapes do not fit, or the scale is not positive.
+      TokenizerError: shapes do not fit, or the scale is not a positive number.
     """
 
     patch: int
@@ -61,7 +63,7 @@ class PatchPCA(Tokenizer):
     def __post_init__(self):
         size = self.patch * self.patch * 3
         shapes = self.mean.shape, self.basis.shape[:1], self.basis.ndim
-        if shapes != ((size,), (size,), 2) or not self.scale > 0:
+        if shapes != ((size,), (size,), 2) or not 0 < self.scale < math.inf:
             raise TokenizerError(
                 f"patch {self.patch} does not go with mean {self.mean.shape}, basis {self.basis.shape}, scale {self.scale}"
             )
@@ -149,28 +151,24 @@ def load(path: str | os.PathLike) -> PatchPCA:
         command = f"python -m data_prep.fit_tokenizer --data {path.parent}"
         raise TokenizerError(f"no tokenizer at {path}; make it with: {command}")
     try:
-        arrays = _read_arrays(path)
+        with Npz(path) as content:
+            claimed, size = sum(content.sizes.values()), path.stat().st_size
+            if claimed > size or len(content.sizes) > MOST_ARRAYS:  # they are stored as they are
+                raise TokenizerError(f"{len(content.sizes)} arrays of {claimed} bytes in a file of {size}")
+            arrays = {name: content.read(name) for name in content.sizes}
         stored = str(arrays.pop("fingerprint"))
         if stored != fingerprint(arrays):
             raise TokenizerError("it has changed since it was saved (sha256 differs from its fingerprint)")
         patch, mean, basis, scale = (arrays.pop(name) for name in ("patch", "mean", "basis", "scale"))
+        if any(
+            array.dtype != np.float32 or not np.isfinite(array).all()
+            for array in (mean, basis, *arrays.values())
+        ):
+            raise TokenizerError("it holds arrays that are not float32, or values that are not finite")
         decoder = unflatten_dict(arrays, sep="/").get(_DECODER)
-        return PatchPCA(int(patch), mean, basis, float(scale), decoder)
-    except Exception as error:  # zipfile, zlib, numpy and its parser all raise errors of their own
+        pca = PatchPCA(operator.index(patch[()]), mean, basis, scale.item(), decoder)
+        jax.eval_shape(pca.decode, jax.ShapeDtypeStruct((1, 1, 1, pca.channels), np.float32))
+        return pca
+    except Exception as error:  # the fingerprint may be of arrays of any kind
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise TokenizerError(f"{path} cannot be used as a tokenizer: {reason}; fit it again") from None
-
-
-def _read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Reads an npz file. Raises an error of one of many types, before it takes more memory than the file is large."""
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            with archive.open(member) as file:
-                if np.lib.format.read_magic(file) != (1, 0):
-                    raise TokenizerError(f"array {member.filename!r} has a format that is not read")
-                shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-            size = math.prod(shape) * dtype.itemsize
-            if max(size, member.file_size) > path.stat().st_size:
-                raise TokenizerError(f"array {member.filename!r} of {size} bytes is larger than the file")
-    with np.load(path, allow_pickle=False) as content:
-        return dict(content)

@@ -10,6 +10,7 @@ import math
 import os
 import pathlib
 import re
+import reprlib
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +18,9 @@ import numpy as np
 from flax import linen as nn
 
 from rad_jax.axes import Array, Float
+from rad_jax.files.json_files import has_form
 from rad_jax.tokenizer.network import NetworkTokenizer, published_config
-from rad_jax.weights.tensors import WeightsError, read_tensors
+from rad_jax.weights.tensors import WeightsError, read_tensors, without_wrappers
 
 NAME = "sd_vae"
 CHANNELS, LAYERS, LATENT_CHANNELS, GROUPS, SCALE = (128, 256, 512, 512), 2, 4, 32, 0.18215
@@ -26,6 +28,7 @@ MOST = 8  # levels, and layers of a level, that are looked for: a file may hold 
 PIXELS_AT_ONCE = 2**20  # of 128 features each in the widest layers: half a GiB a tensor
 
 CHECKPOINT_PREFIX = "first_stage_model."
+ROOTS = {"encoder", "decoder", "quant_conv", "post_quant_conv", "loss", "model_ema", "first_stage_model"}
 # Discriminator and perceptual loss; averages that were folded in before publishing.
 NOT_THE_VAE = ("loss.", "model_ema.")
 RENAMED = (
@@ -152,7 +155,7 @@ def load(path: str | os.PathLike) -> NetworkTokenizer:
       WeightsError: the file cannot be read, or its tensors are not exactly those of this network.
     """
     path = pathlib.Path(path)
-    tensors = _current_names(read_tensors(path), path)
+    tensors = _current_names(without_wrappers(read_tensors(path), ROOTS), path)
     published = _groups_and_scale(path)
     groups, scale = published or (GROUPS, SCALE)
     module = _sized(tensors, groups)
@@ -200,10 +203,12 @@ def _groups_and_scale(weights: pathlib.Path) -> tuple[int, float] | None:
         return None
     for name, expected in (("act_fn", "silu"), ("shift_factor", None)):
         if config.get(name, expected) != expected:
-            raise WeightsError(f"{path}: {name}={config[name]!r}, expected {expected!r}, Stable Diffusion's")
+            raise WeightsError(
+                f"{path}: {name}={reprlib.repr(config[name])}, expected {expected!r}, Stable Diffusion's"
+            )
     groups, scale = config.get("norm_num_groups", GROUPS), config.get("scaling_factor", SCALE)
-    if type(groups) is not int or groups < 1 or type(scale) not in (int, float) or not 0 < scale < math.inf:
-        found = f"norm_num_groups={groups!r}, scaling_factor={scale!r}"
+    if not (has_form(groups, int) and has_form(scale, float) and groups > 0 and scale > 0):
+        found = f"norm_num_groups={reprlib.repr(groups)}, scaling_factor={reprlib.repr(scale)}"
         raise WeightsError(f"{path}: {found}: expected two positive numbers")
     return groups, float(scale)
 
@@ -218,7 +223,9 @@ def _current_names(tensors: dict[str, np.ndarray], path: pathlib.Path) -> dict[s
     """
     inside = [name for name in tensors if name.startswith(CHECKPOINT_PREFIX)]
     if inside:
-        tensors = {name.removeprefix(CHECKPOINT_PREFIX): tensors[name] for name in inside}
+        tensors = without_wrappers(
+            {name.removeprefix(CHECKPOINT_PREFIX): tensors[name] for name in inside}, ROOTS
+        )
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(NOT_THE_VAE)}
     levels = [match[1] for name in tensors if (match := re.match(r"decoder\.up\.(\d{1,3})\.", name))]
     last = max(map(int, levels), default=0)

@@ -20,11 +20,12 @@ from rad_jax.config import ConfigError
 from rad_jax.config.sections import TokenizerConfig
 from rad_jax.tokenizer.base import Tokenizer, TokenizerError
 from rad_jax.tokenizer.network import NetworkTokenizer
-from rad_jax.weights.tensors import WeightsError, read_tensors
+from rad_jax.weights.tensors import WeightsError, read_tensors, without_wrappers
 
 NAME = "taesd"
 WIDTH, LATENT_CHANNELS, CELL = 64, 4, 8
 ENCODER_BLOCKS, DECODER_BLOCKS = (1, 3, 3, 3), (3, 3, 3, 1)
+ROOTS = {"encoder", "decoder", *map(str, range(100))}  # of the names of the weights
 PIXELS_AT_ONCE = 2**21
 
 Features = Float[Array, "m _ _ _"]
@@ -95,7 +96,7 @@ def load(path: str | os.PathLike) -> NetworkTokenizer:
     Raises:
       WeightsError: the file cannot be read, or its tensors are not exactly those of this network.
     """
-    tensors = _current_names(read_tensors(path))
+    tensors = _current_names(without_wrappers(read_tensors(path), ROOTS))
     first = tensors.get("decoder.layers.0.weight", np.zeros(0))
     width, channels = first.shape[:2] if first.ndim == 4 and first.size else (WIDTH, LATENT_CHANNELS)
     encodes = any(name.startswith("encoder.") for name in tensors)
@@ -111,18 +112,23 @@ def load(path: str | os.PathLike) -> NetworkTokenizer:
     )
 
 
+def load_preview(config: TokenizerConfig) -> NetworkTokenizer | None:
+    """TAESD, if ``config.preview`` names its weights; raises `ConfigError` if the file cannot be used."""
+    try:
+        return load(config.preview) if config.preview else None
+    except WeightsError as error:
+        raise ConfigError(f"tokenizer.preview={config.preview}: {error}") from None
+
+
 def open_preview(config: TokenizerConfig, tokenizer: Tokenizer) -> Tokenizer:
     """``tokenizer``, decoding with TAESD if ``config.preview`` names its weights: for videos to look at.
 
     Raises:
       ConfigError: the file of TAESD cannot be used, or it decodes latents of another shape.
     """
-    if not config.preview:
+    decoder = load_preview(config)
+    if decoder is None:
         return tokenizer
-    try:
-        decoder = load(config.preview)
-    except WeightsError as error:
-        raise ConfigError(f"tokenizer.preview={config.preview}: {error}") from None
     theirs, ours = ((one.channels, one.cell) for one in (decoder, tokenizer))
     if theirs != ours:
         raise ConfigError(

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from clu.parameter_overview import count_parameters
 
-from rad_jax.config import Config
+from rad_jax.config import Config, override
+from rad_jax.config.messages import multiple
 from rad_jax.model import RAD
 from rad_jax.model.names import is_memory, named_leaves
 from rad_jax.rollout.costs import frame_flops, matrix_flops, state_bytes
@@ -60,16 +61,17 @@ def estimate_step(config: Config) -> StepEstimate:
     """Compiles the training step of a configuration for shapes alone.
 
     The clips are taken as latents; a run whose data are images encodes them on top. Sizes that the experiment leaves open
-    are taken from the data. On a CPU a mesh of any size is simulated, if no computation has begun.
+    are taken from the data, which are never made. On a CPU a mesh of any size is simulated, if no computation has begun.
 
     Raises:
       DataError: sizes are left open and there are no data. MeshError: the mesh does not fit the devices.
     """
     if config.mesh.data > 0:
         jax.config.update("jax_num_cpu_devices", config.mesh.data * config.mesh.fsdp)
-    if config.model.latent is None or config.model.action_dim is None:
-        config = open_training_run(config).config
     mesh = sharding.make_mesh(config.mesh)
+    multiple("train.batch", config.train.batch, "the number of devices", mesh.size)
+    if config.model.latent is None or config.model.action_dim is None:
+        config = open_training_run(override(config, {"data.auto_make": False})).config
     model = RAD(config.model)
     state = abstract_state(model, config, mesh)
     clips = config.train.batch, config.data.clip

@@ -5,6 +5,7 @@ on the machine and the moment. All others are a function of configuration and se
 run that was killed and resumed equals that of a run that was not. Values that are not finite are written as null.
 """
 
+import contextlib
 import errno
 import io
 import json
@@ -13,7 +14,7 @@ import math
 import os
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -23,6 +24,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from rad_jax import files, media
+from rad_jax.errors import failure_of_the_system
+from rad_jax.files.json_files import parse_json
 from rad_jax.runs.hardware import STEP_SECONDS
 
 log = logging.getLogger(__name__)
@@ -66,19 +69,39 @@ class Writer:
         size = {"height": first.height, "width": first.width, "colorspace": 3}
         self._summarise(step, [{"tag": name, "image": {**size, "encoded_image_string": gif.getvalue()}}])
 
+    @contextlib.contextmanager
+    def profile(self) -> Iterator[None]:
+        """Traces what happens meanwhile into ``profile/``, for TensorBoard or Perfetto."""
+        directory = self._directory / "profile"
+        jax.profiler.start_trace(directory)
+        try:
+            yield
+        finally:
+            before = set(directory.rglob("*"))
+            try:
+                jax.profiler.stop_trace()
+            except RuntimeError as error:
+                self.warn("profile", failure_of_the_system(error, directory) or error)
+                for path in set(directory.rglob("*.pb")) - before:
+                    path.unlink(missing_ok=True)
+
     def close(self) -> None:
         """Closes the event file."""
         if self._events is not None:
             self._attempt("tensorboard", self._events.close)
+            # Of a full disk, what could not be written would be tried once more, and fail, as Python ends.
+            self._events._py_recordio_writer._writer.raw.close()
             self._events = None
 
     def _drop_after(self, step: int) -> None:
         path = self._directory / "metrics.jsonl"
         if path.exists():
-            lines = path.read_bytes().splitlines(keepends=True)
-            valid = [line for line in lines if _is_at_most(line, step)]
-            if valid != lines:
-                files.write_bytes(path, b"".join(valid))
+            content = path.read_bytes()
+            valid = b"".join(line for line in content.splitlines(keepends=True) if _is_at_most(line, step))
+            if content.startswith(valid):
+                os.truncate(path, len(valid))  # which a full disk allows
+            else:
+                files.write_bytes(path, valid)
 
     def _append(self, record: Mapping[str, Any]) -> None:
         finite = {k: v if math.isfinite(v) else None for k, v in record.items()}
@@ -117,16 +140,20 @@ class Writer:
         try:
             action(*arguments, **keywords)
         except OSError as error:
-            if what not in self._failed:
-                self._failed.add(what)
-                log.warning("%s is not complete, training continues: %s", self._directory / what, error)
+            self.warn(what, error)
+
+    def warn(self, what: str, error: Exception) -> None:
+        """Says, the first time, why a kind of file will not be complete."""
+        if self._active and what not in self._failed:
+            self._failed.add(what)
+            log.warning("%s is not complete, training continues: %s", self._directory / what, error)
 
 
 def _is_at_most(line: bytes, step: int) -> bool:
     """Whether a line is whole and of a step up to this one; others belong to steps that will be done again."""
     try:
-        return line.endswith(b"\n") and json.loads(line)["step"] <= step
-    except (ValueError, KeyError, TypeError):
+        return line.endswith(b"\n") and parse_json(line, {"step": int})["step"] <= step
+    except ValueError:
         return False
 
 

@@ -9,60 +9,64 @@ import jax
 import numpy as np
 from clu.parameter_overview import get_parameter_overview
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh
 
 from rad_jax import files
-from rad_jax.config import Config, ConfigError
-from rad_jax.config.messages import multiple
+from rad_jax.config import Config
 from rad_jax.data.windows import train_batches, train_dataset
 from rad_jax.errors import Stopped
 from rad_jax.files import WorkdirLock
+from rad_jax.rollout.predict import PredictionError
 from rad_jax.runs.checkpoints import Checkpoints
 from rad_jax.runs.hardware import hardware, peak_memory
-from rad_jax.runs.stored_config import check_same_run, has_decayed
+from rad_jax.runs.stored_config import has_decayed
 from rad_jax.runs.trained_on import TrainedOn
-from rad_jax.runs.training_run import TrainingRun, open_training_run
+from rad_jax.runs.training_run import TrainingRun
 from rad_jax.tokenizer import Tokenizer
-from rad_jax.tokenizer.taesd import open_preview
 from rad_jax.training import sharding
 from rad_jax.training.log import Progress, Writer
+from rad_jax.training.processes import check_same
 from rad_jax.training.samples import sample_frames
-from rad_jax.training.start import start_state
+from rad_jax.training.start import open_start, start_state
 from rad_jax.training.step import TrainState, compile_step
 from rad_jax.training.stopping import StopAgreement, StopSignals, check_finite
 
 
-def train(config: Config, workdir: Path, profile: int = 0) -> TrainState:
+def train(config: Config, workdir: Path, profile: int | None = None) -> TrainState:
     """Trains to ``train.steps``, from the newest checkpoint in ``workdir`` if there is one.
 
     Writes ``config.json``, ``metrics.jsonl``, ``tensorboard/``, ``samples/`` and ``checkpoints/``; returns the last state.
 
     Args:
-      profile: a step of which a trace for TensorBoard or Perfetto is written to ``profile/``; 0 for none.
+      profile: a step of which a trace for TensorBoard or Perfetto is written to ``profile/``.
 
     Raises:
       UserError: in one or two lines, what is missing, does not fit, is not finite or cannot be written.
       Stopped: after SIGTERM or SIGINT, with the last step saved.
     """
-    run = open_training_run(config)
-    preview = open_preview(run.config.tokenizer, run.tokenizer)
-    check_same_run(run.config, workdir, TrainedOn.of(run))
+    run, preview, source = open_start(config, workdir, profile)
+    check_same(run, workdir, profile)
     workdir.mkdir(parents=True, exist_ok=True)
     lock = nullcontext() if jax.process_index() else WorkdirLock(workdir)
     with lock, Checkpoints(workdir / "checkpoints", config.checkpoint) as checkpoints:
-        return _train(run, preview, workdir, checkpoints, profile)
+        mesh = sharding.make_mesh(config.mesh)
+        state = start_state(run, mesh, checkpoints, source)
+        del source  # it may take gigabytes
+        return _train(run, preview, state, mesh, workdir, checkpoints, profile)
 
 
 def _train(
-    run: TrainingRun, preview: Tokenizer, workdir: Path, checkpoints: Checkpoints, profile: int
+    run: TrainingRun,
+    preview: Tokenizer,
+    state: TrainState,
+    mesh: Mesh,
+    workdir: Path,
+    checkpoints: Checkpoints,
+    profile: int | None,
 ) -> TrainState:
     config, episodes, tokenizer, model = run
     steps = config.train.steps
-    mesh = sharding.make_mesh(config.mesh)
-    multiple("train.batch", config.train.batch, "the number of devices", mesh.size)
-    state = start_state(run, mesh, checkpoints)
     first = int(state.step)
-    if profile and not first < profile <= steps:
-        raise ConfigError(f"--profile {profile}: expected a step from {first + 1} to {steps}")
     print_first = partial(print, flush=True) if jax.process_index() == 0 else lambda *_: None
     if first < steps:
         print_first(get_parameter_overview(state.params, include_stats=False))
@@ -99,7 +103,7 @@ def _train(
             batch = next(batches)
             clips = batch.pop("clip_id")
             batch = sharding.shard_batch(batch, mesh)
-            with jax.profiler.trace(str(workdir / "profile")) if step == profile else nullcontext():
+            with writer.profile() if step == profile else nullcontext():
                 # What a step needs is on the devices: a transfer that nobody asked for would cost every step.
                 with jax.transfer_guard("disallow"):
                     state, metrics = step_fn(encoder, state, batch)
@@ -115,15 +119,20 @@ def _train(
                 values = jax.device_get({k: v for k, v in metrics.items() if k != "finite"})
                 values |= progress.report(step) | peak_memory()
                 writer.scalars(step, values)
-                print_first(progress.line(step, values))
             if last or save:
                 checkpoints.save(step, state, metadata)
+            # After the save, which neither a line nor a sample may cost.
+            if last or step % config.train.log_every == 0:
+                print_first(progress.line(step, values))
             if config.train.sample_every and step % config.train.sample_every == 0:
                 params = state.ema or state.params
                 if jax.process_count() > 1:  # every process needs all of their values
                     params = multihost_utils.process_allgather(params, tiled=True)
-                frames = sample_frames(run._replace(tokenizer=preview), params)
-                writer.video(step, "samples", frames, config.evaluate.fps)
+                try:
+                    frames = sample_frames(run._replace(tokenizer=preview), params)
+                    writer.video(step, "samples", frames, config.evaluate.fps)
+                except PredictionError as error:
+                    writer.warn("samples", error)
             if stop:
                 raise Stopped(
                     f"stopped by {stop} after step {step}, which is saved; the same command continues"

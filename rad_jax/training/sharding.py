@@ -12,25 +12,29 @@ from typing import Any
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from rad_jax.config import MeshConfig
-from rad_jax.errors import UserError
+from rad_jax.config import Config, ConfigError, MeshConfig
+from rad_jax.config.messages import multiple
 from rad_jax.model import names
 
 REPLICATED_BELOW = 2**20
 """Bytes below which a tensor is replicated: gathering it would cost more than the memory it saves."""
 
 
-class MeshError(UserError, ValueError):
+class MeshError(ConfigError):
     """The mesh does not fit the devices."""
 
 
 def make_mesh(config: MeshConfig) -> Mesh:
-    """The mesh ("data", "fsdp") over all devices of all processes.
+    """The mesh ("data", "fsdp") over all devices of all processes; raises as `mesh_shape`."""
+    shape = mesh_shape(config, jax.device_count())
+    return jax.make_mesh(shape, ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
 
-    `config.data = -1` takes the devices that `config.fsdp` leaves. Raises `MeshError` if the product of both is not the
-    number of devices.
+
+def mesh_shape(config: MeshConfig, count: int) -> tuple[int, int]:
+    """How many of `count` devices lie along "data" and "fsdp".
+
+    `config.data = -1` takes the devices that `config.fsdp` leaves. Raises `MeshError` if the product of both is not `count`.
     """
-    count = jax.device_count()
     data = count // config.fsdp if config.data == -1 else config.data
     if data * config.fsdp != count:
         asked = "the rest" if config.data == -1 else config.data
@@ -38,7 +42,13 @@ def make_mesh(config: MeshConfig) -> Mesh:
             f"mesh.data={asked} x mesh.fsdp={config.fsdp} does not fit {count} devices; "
             "choose mesh.fsdp among their divisors and mesh.data=-1"
         )
-    return jax.make_mesh((data, config.fsdp), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
+    return data, config.fsdp
+
+
+def check_devices(config: Config, count: int) -> None:
+    """Raises `ConfigError` unless a run can be laid out over so many devices."""
+    mesh_shape(config.mesh, count)
+    multiple("train.batch", config.train.batch, "the number of devices", count)
 
 
 def parameter_spec(name: str, shape: tuple[int, ...], itemsize: int, fsdp: int) -> PartitionSpec:

@@ -1,5 +1,6 @@
-"""What ends a training before its last step: a signal (SIGTERM, Ctrl-C), or numbers that are not finite."""
+"""What ends a training before its last step: a signal (SIGTERM, SIGHUP, Ctrl-C), or numbers that are not finite."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -21,7 +22,9 @@ class NonFiniteLoss(UserError, RuntimeError):
 
 
 class StopSignals:
-    """Notes SIGTERM or SIGINT (``received``, 0 if none) and lets the step at hand end; a second SIGINT ends the process.
+    """Notes SIGTERM, SIGHUP or SIGINT (``received``, else 0) and lets the step at hand end; a second SIGINT ends the process.
+
+    A SIGHUP that is ignored, as by nohup, stays ignored.
 
     A thread reads the signals, because Python's own handlers have to wait until a step, or its compilation, is over.
     """
@@ -31,7 +34,10 @@ class StopSignals:
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
         self._wakeup = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        self._handlers = {s: signal.signal(s, lambda *_: None) for s in (signal.SIGTERM, signal.SIGINT)}
+        endings = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            endings.append(signal.SIGHUP)
+        self._handlers = {ending: signal.signal(ending, lambda *_: None) for ending in endings}
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
         return self
@@ -43,7 +49,12 @@ class StopSignals:
             if number in self._handlers and not self.received:
                 self.received = number
                 name = signal.Signals(number).name
-                print(f"{name}: saving after this step; Ctrl-C now ends at once", file=sys.stderr, flush=True)
+                with contextlib.suppress(OSError):  # of a terminal that is gone
+                    print(
+                        f"{name}: saving after this step; Ctrl-C now ends at once",
+                        file=sys.stderr,
+                        flush=True,
+                    )
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._handlers.items():

@@ -18,7 +18,7 @@ from rad_jax.axes import PyTree
 from rad_jax.config import ConfigError, DiffusionConfig, MemoryConfig, ModelConfig
 from rad_jax.model.names import is_stacked, nested, parameter_shapes
 from rad_jax.model.rope import spatial_frequencies, temporal_frequencies
-from rad_jax.weights.tensors import WeightsError, match, read_tensors
+from rad_jax.weights.tensors import WeightsError, match, read_tensors, to_float32, without_wrappers
 
 OASIS_DIFFUSION = DiffusionConfig(schedule="sigmoid", shift=1.0, levels=1000, predict="v")
 
@@ -43,6 +43,12 @@ OF_A_BLOCK = {
     "mlp/Dense_1": "mlp.fc1",  # Linen numbers modules as they are made, and the outer one is made first
     "mlp/Dense_0": "mlp.fc2",
 }
+ROOTS = {
+    "blocks",
+    "spatial_rotary_emb",
+    "temporal_rotary_emb",
+    *(name.partition(".")[0] for name in WHOLE.values()),
+}
 LEAVES = {"kernel": "weight", "bias": "bias"}
 
 
@@ -62,15 +68,8 @@ def import_oasis_dit(path: str | os.PathLike) -> tuple[ModelConfig, PyTree]:
 
 
 def is_oasis_dit(tensors: dict[str, np.ndarray]) -> bool:
-    """Whether tensors have the names of this model, with or without a prefix."""
-    return any(name.endswith(PATCHES) for name in tensors)
-
-
-def _prefix(tensors: dict[str, np.ndarray]) -> str:
-    """Returns what a training program (torch.compile, DDP, Lightning, ...) has put before every name, or ""."""
-    ends = min(tensors, default=""), max(tensors, default="")  # what both begin with, all names do
-    prefixes = (name.removesuffix(PATCHES) for name in tensors if name.endswith(PATCHES))
-    return next((prefix for prefix in prefixes if all(end.startswith(prefix) for end in ends)), "")
+    """Whether tensors have the names of this model, with or without wrappers."""
+    return PATCHES in without_wrappers(tensors, ROOTS)
 
 
 def convert_oasis_dit(
@@ -78,10 +77,9 @@ def convert_oasis_dit(
 ) -> tuple[ModelConfig, dict[str, np.ndarray]]:
     """As `import_oasis_dit`, for tensors that were read from ``where``, with the parameters by name and on the host.
 
-    A prefix that all names share is left out.
+    Wrappers are left out; see `without_wrappers`.
     """
-    prefix = _prefix(tensors)
-    tensors = {name.removeprefix(prefix): array for name, array in tensors.items()}
+    tensors = without_wrappers(tensors, ROOTS)
     tables = {name: tensors.pop(name) for name in list(tensors) if name.endswith(FREQUENCIES)}
     try:
         config = _config(tensors, tables)
@@ -168,8 +166,4 @@ def _kernel(weight: np.ndarray, where: str) -> np.ndarray:
     """Returns one of their weights in our layout, as float32."""
     if weight.ndim == 4:  # the patch embedding, a convolution there; our channels of a patch come last
         weight = rearrange(weight, "out c p q -> out (p q c)")
-    try:
-        with np.errstate(over="raise"):
-            return weight.T.astype(np.float32, copy=False)
-    except FloatingPointError:
-        raise WeightsError(f"{where}: float64 values that float32 cannot hold") from None
+    return to_float32(weight.T, where)

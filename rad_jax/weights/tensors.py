@@ -1,54 +1,91 @@
-"""Reads tensors by name from a safetensors file, and compares them strictly with what a model expects.
+"""Reads tensors by name from safetensors files, and compares them strictly with what a model expects.
 
 Files come from strangers: nothing in them is executed, and everything in them is checked. A set of weights is loaded as a whole
 or not at all, because a model with half of its weights produces noise and gives no hint why.
 """
 
-import contextlib
-import json
+import itertools
 import os
 import pathlib
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any
+import re
+from collections.abc import Collection, Mapping
 
-import ml_dtypes  # noqa: F401 (teaches NumPy the name bfloat16, which safetensors asks for)
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
-from rad_jax.errors import UserError
-
-SUFFIX = ".safetensors"
-TYPES = ("F64", "F32", "F16", "BF16", *(f"{kind}{bits}" for kind in "IU" for bits in (8, 16, 32, 64)))
-ZIP, PICKLE = b"PK\x03\x04", b"\x80"  # how the files of torch.save begin, the new ones and the old
-CONVERT = (
-    'python -c "import sys, torch; from safetensors.torch import save_file; t = torch.load(sys.argv[1], weights_only=True, '
-    "map_location='cpu'); save_file({k: v.clone().contiguous() for k, v in t.items()}, sys.argv[2])\""
+from rad_jax.data.spec import check_file_name
+from rad_jax.files.json_files import read_json
+from rad_jax.weights.safetensors_file import (
+    SUFFIX,
+    WeightsError,
+    read_layout,
+    read_tensor,
+    shown,
 )
+
+INDEX = f"{SUFFIX}.index.json"  # how the name of an index of several files ends
 NAMED = 3  # how many names of each kind an error lists
-
-
-class WeightsError(UserError, ValueError):
-    """A weight file that is missing, damaged, of another format or of another model; in one or two lines."""
+# Modules that programs wrap around others, at any depth.
+_WRAPPERS = re.compile(r"(^|\.)(?:(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.)+")
 
 
 def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Returns all tensors of a safetensors file by name.
+    """Returns all tensors of a safetensors file by name, or of the files that an index (``*.safetensors.index.json``) names.
 
     Floats of 16 bits are widened to float32, which is exact; float64 and integers keep their type.
 
     Raises:
-      WeightsError: the file is missing; it is of another format (the error then has the command that converts it); its header
-        has a key twice, or does not describe exactly the bytes that follow; a tensor holds NaN or infinity.
+      WeightsError: a file is missing; it is of another format (the error then has the command that converts it); its header
+        has a key twice, or does not describe exactly the bytes that follow; a tensor holds NaN or infinity; an index names
+        other tensors than its files have, or files elsewhere.
     """
-    with _opened(path) as file:
-        return {name: _read(file, path, name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    path = pathlib.Path(path)
+    if not path.name.endswith(INDEX):
+        return _read_file(path)
+    found: dict[str, np.ndarray] = {}
+    places = _read_index(path)
+    for name in sorted(set(places.values())):
+        tensors = _read_file(path.with_name(name))
+        expected = {tensor for tensor, place in places.items() if place == name}
+        if differing := expected ^ tensors.keys():
+            raise WeightsError(
+                f"{path}: {name} and the index differ in {len(differing)} tensors, as {shown(min(differing))}"
+            )
+        found |= tensors
+    return found
 
 
 def read_metadata(path: str | os.PathLike) -> dict[str, str]:
     """Returns the texts by name that a safetensors file has beside its tensors; raises as `read_tensors`."""
-    with _opened(path) as file:
-        return file.metadata() or {}
+    path = pathlib.Path(path)
+    return {} if path.name.endswith(INDEX) else read_layout(path).metadata
+
+
+def without_wrappers(tensors: Mapping[str, np.ndarray], roots: Collection[str]) -> dict[str, np.ndarray]:
+    """Tensors by the names that their model gives them, without what training programs have put before every name.
+
+    Such are ``module.``, ``_orig_mod.`` (torch.compile; also within a name), ``model.`` and ``ema.``, nested or not.
+
+    Args:
+      tensors: by name.
+      roots: with what the names of the model begin, up to the first dot. Before them, parts that all names share are left out.
+
+    Raises:
+      WeightsError: two tensors would have the same name.
+    """
+    names = {name: _WRAPPERS.sub(r"\1", name) for name in tensors}
+    ends = (end.split(".")[:-1] for end in (min(names.values(), default=""), max(names.values(), default="")))
+    shared = [
+        one for one, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(*ends))
+    ]  # by all between
+    while shared and shared[0] not in roots:
+        start = len(shared.pop(0)) + 1
+        names = {name: short[start:] for name, short in names.items()}
+    found = {short: tensors[name] for name, short in names.items()}
+    if len(found) < len(tensors):
+        raise WeightsError(
+            f"{len(tensors) - len(found)} of {len(tensors)} tensors are there twice, with and without a wrapper"
+        )
+    return found
 
 
 def match(
@@ -62,18 +99,19 @@ def match(
       what: where the tensors are from and what they are compared with; the error begins with it.
 
     Raises:
-      WeightsError: with the numbers of matching, missing, unexpected and wrongly shaped tensors, and the first names of each.
+      WeightsError: with the numbers of matching, missing, unexpected and wrongly shaped tensors, and the first names of each,
+        or with the first tensor that is not finite.
     """
     problems: dict[str, list[str]] = {"missing": [], "unexpected": [], "wrong": []}
     for name, shape in shapes.items():
         found = tensors.get(name)
         if found is None:
-            problems["missing"].append(_shown(name))
+            problems["missing"].append(shown(name))
         elif found.shape != tuple(shape) or found.dtype.kind != "f":
             problems["wrong"].append(
-                f"{_shown(name)}: {found.dtype}{list(found.shape)}, expected float32{list(shape)}"
+                f"{shown(name)}: {found.dtype}{list(found.shape)}, expected float32{list(shape)}"
             )
-    problems["unexpected"] = [_shown(name) for name in tensors if name not in shapes]
+    problems["unexpected"] = [shown(name) for name in tensors if name not in shapes]
     if any(problems.values()):
         matching = len(shapes) - len(problems["missing"]) - len(problems["wrong"])
         counts = [f"{matching} of {len(shapes)} tensors match"]
@@ -81,61 +119,53 @@ def match(
             first = ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
             counts += [f"{len(names)} {kind} ({first})"] if names else []
         raise WeightsError(f"{what}: {'; '.join(counts)}; nothing was loaded")
+    for name in shapes:
+        if not np.isfinite(tensors[name]).all():
+            raise WeightsError(
+                f"{what}: {shown(name)} holds values that are NaN or infinite; nothing was loaded"
+            )
     return {name: tensors[name] for name in shapes}
 
 
-@contextlib.contextmanager
-def _opened(path: str | os.PathLike) -> Iterator[Any]:
-    """Opens a file whose header is in order. What goes wrong in the block becomes a `WeightsError` with the file's name."""
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise WeightsError(f"there is no file {path}" + (" (it is a directory)" if path.is_dir() else ""))
-    refusal = WeightsError(
-        f"{path} is not a {SUFFIX} file, and no other is read: pickles (.pt, .pth, .ckpt, .bin) can execute code; "
-        f"convert one that you trust with: {CONVERT} IN OUT{SUFFIX}"
-    )
-    start = b""
+def _read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
+    layout = read_layout(path)
     try:
         with open(path, "rb") as file:
-            start = file.read(4)
-        if path.suffix != SUFFIX or start == ZIP:
-            raise refusal
-        with safe_open(path, framework="np") as file:
-            _refuse_duplicates(path)
-            yield file
+            return {
+                name: _checked(path, name, read_tensor(path, file, *place))
+                for name, place in layout.tensors.items()
+            }
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from None
-    except SafetensorError as error:
-        if start.startswith(PICKLE):
-            raise refusal from None
-        reason = str(error).splitlines()[0].removeprefix("Error while deserializing header: ")
-        raise WeightsError(f"{path}: not an intact safetensors file ({reason[:200]})") from None
 
 
-def _refuse_duplicates(path: pathlib.Path) -> None:
-    """Raises `WeightsError` for a key that the header has twice, of which the library would take the last."""
+def _read_index(path: pathlib.Path) -> dict[str, str]:
+    """The names of tensors, and the file of each, which lies beside the index."""
+    try:
+        places = read_json(path, {"weight_map": {"*": str}})["weight_map"]
+        for name in set(places.values()):
+            check_file_name("the file", name)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise WeightsError(f"{path}: not an index of {SUFFIX} files ({error})") from None
+    return places
 
-    def refuse(pairs: list[tuple[str, Any]]) -> None:
-        for name, count in Counter(name for name, _ in pairs).items():
-            if count > 1:
-                raise WeightsError(f"{path}: {_shown(name)} stands more than once in its header")
 
-    with open(path, "rb") as file:
-        json.loads(file.read(int.from_bytes(file.read(8), "little")), object_pairs_hook=refuse)
-
-
-def _read(file: Any, path: str | os.PathLike, name: str) -> np.ndarray:
-    where, dtype = f"{path}: {_shown(name)}", file.get_slice(name).get_dtype()
-    if dtype not in TYPES:
-        raise WeightsError(f"{where} has type {dtype}, expected one of {', '.join(TYPES)}")
-    array = file.get_tensor(name)
-    if dtype in ("F16", "BF16"):
-        array = array.astype(np.float32)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+def _checked(path: pathlib.Path, name: str, array: np.ndarray) -> np.ndarray:
+    """Widens a tensor, and raises `WeightsError` if a value is not finite."""
+    if array.dtype.kind not in "iu" and not np.isfinite(array).all():
         bad = array.size - np.count_nonzero(np.isfinite(array))
-        raise WeightsError(f"{where} holds {bad} values that are NaN or infinite, of {array.size}")
-    return array
+        raise WeightsError(
+            f"{path}: {shown(name)} holds {bad} values that are NaN or infinite, of {array.size}"
+        )
+    return array.astype(np.float32) if array.dtype.itemsize == 2 and array.dtype.kind not in "iu" else array
 
 
-def _shown(name: str) -> str:
-    return ascii(name)[1:-1][:120]
+def to_float32(array: np.ndarray, what: str) -> np.ndarray:
+    """A tensor as float32. Raises `WeightsError`, which begins with ``what``, for float64 values that it cannot hold."""
+    try:
+        with np.errstate(over="raise"):
+            return array.astype(np.float32, copy=False)
+    except FloatingPointError:
+        raise WeightsError(f"{what}: float64 values that float32 cannot hold") from None

@@ -18,7 +18,7 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from rad_jax.weights.tensors import match
+from rad_jax.weights.tensors import match, to_float32
 
 # The order in which PyTorch has the axes of a parameter of ours, by their number.
 TO_TORCH = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
@@ -50,7 +50,7 @@ def fill(
         _name(path): tuple(leaf.shape[axis] for axis in TO_TORCH[leaf.ndim]) for path, leaf in leaves.items()
     }
     matching = match(tensors, shapes, what)
-    used = {name: np.asarray(array, np.float32) for name, array in matching.items()}
+    used = {name: to_float32(array, what) for name, array in matching.items()}
     tree = {
         path: used[_name(path)].transpose(np.argsort(TO_TORCH[leaf.ndim])) for path, leaf in leaves.items()
     }

@@ -49,7 +49,7 @@ def compared(toy, tmp_path_factory):
 @pytest.fixture(autouse=True)
 def known_to_be_on_cpu(monkeypatch):
     """Only the fixture above starts a process to find it out."""
-    monkeypatch.setattr(compare, "is_on_cpu", lambda: True)
+    monkeypatch.setattr(compare, "find_devices", lambda: (True, 1))
 
 
 def times(workdir):
@@ -183,6 +183,8 @@ def test_only_what_has_changed_is_done_again(compared, toy, tmp_path):
         return {name: list(commands) for name, commands in left.items()}
 
     assert jobs() == jobs(evaluate__more="", evaluate__batch=1) == {}
+    rooms, mazes = (shutil.copytree(data, tmp_path / data.name) for data in (toy.rooms, toy.mazes))
+    assert jobs(data__path=rooms, evaluate__path=mazes, evaluate__more=f"again={mazes}") == {}
     assert jobs(sample__steps=1) == {"df": ["scoring"]}
     assert jobs(evaluate__videos=1) == {"df": ["scoring"], "bounds": ["scoring"]}
     assert jobs(train__steps=STEPS + 1) == {"df": ["training", "scoring"]}

@@ -4,8 +4,9 @@ import json
 import shutil
 
 import jax
+import pytest
 
-from rad_jax.comparison.costs import read_costs
+from rad_jax.comparison.costs import DamagedRecord, read_costs
 from rad_jax.model.names import named_leaves
 from rad_jax.runs import hardware
 from rad_jax.runs.restore import load_trained
@@ -58,3 +59,10 @@ def test_costs_are_medians_and_peaks_of_what_was_logged(toy, tmp_path):
     (workdir / "metrics.jsonl").write_text('{"step": 2}\n')
     nothing = read_costs(workdir, STEPS)
     assert (nothing.step_seconds, nothing.peak_bytes) == (None, None)
+    for line in ("{", "[]", '{"step": 2.5}', '{"step": 2, "time/seconds_per_step": "1"}', "[" * 90_000):
+        (workdir / "metrics.jsonl").write_text(f'{{"step": 2}}\n{line}\n')
+        with pytest.raises(DamagedRecord, match=r"metrics\.jsonl, line 2 ") as info:
+            read_costs(workdir, STEPS)
+        assert len(str(info.value).splitlines()) == 1 and len(str(info.value)) < 500
+    (workdir / "metrics.jsonl").unlink()  # a record that could not be written costs the record
+    assert read_costs(workdir, STEPS) == nothing

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from rad_jax.comparison.jobs import JobFailed, is_on_cpu, places, run_jobs, share_of_cores
+from rad_jax.comparison.jobs import JobFailed, find_devices, places, run_jobs, share_of_cores
 
 
 def run(slots, **jobs):
@@ -93,7 +93,7 @@ def test_a_job_sees_its_cores_alone(capsys):
 
 def test_places_on_a_cpu_are_its_cores():
     cores = len(os.sched_getaffinity(0))
-    assert is_on_cpu()
+    assert find_devices() == (True, 1)
     assert [places(jobs, on_cpu=True) for jobs in (0, 1, 1000)] == [1, 1, cores]
     assert places(1000, on_cpu=False) == 1
 
@@ -102,4 +102,4 @@ def test_a_probe_that_fails_is_an_error(monkeypatch):
     """And does not count as an accelerator."""
     monkeypatch.setenv("JAX_PLATFORMS", "typewriter")
     with pytest.raises(JobFailed, match="typewriter"):
-        is_on_cpu()
+        find_devices()

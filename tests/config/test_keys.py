@@ -14,14 +14,14 @@ from tests.config.refusals import assert_refused
 # An override of a sound configuration; every word must be in the message: the key, what was given, what is allowed.
 MISTAKES = [
     # types
-    ("train.steps=1e3", ["train.steps=1000.0", "an integer >= 1"]),
+    ("train.steps=1e3", ["train.steps=1000.0", "an integer >= 1 and <= 2147483647"]),
     ("train.steps=ten", ["train.steps=ten", "an integer >= 1"]),
     ("train.steps=True", ["train.steps=true", "an integer"]),
     ("train.steps=", ["train.steps=:", "an integer"]),
     ("train.steps=none", ["train.steps=none", "an integer"]),
     ("train.steps='3'", ["train.steps='3'", "an integer"]),
     ("train.steps=__import__('os').getcwd()", ["train.steps=__import__", "an integer"]),
-    ("train.steps=99999999999", ["train.steps=99999999999", "32 bits"]),
+    ("train.steps=99999999999", ["train.steps=99999999999", "<= 2147483647"]),
     ("optimizer.learning_rate=fast", ["optimizer.learning_rate=fast", "a number > 0 and <= 10"]),
     ("optimizer.learning_rate=nan", ["optimizer.learning_rate=nan", "a number > 0"]),
     (f"optimizer.learning_rate={10**400}", ["optimizer.learning_rate=1000", "a number > 0"]),
@@ -34,6 +34,7 @@ MISTAKES = [
     ("train.steps=0", ["train.steps=0", ">= 1"]),
     ("mesh.data=-2", ["mesh.data=-2", ">= -1"]),
     ("memory.conv=1", ["memory.conv=1", ">= 2"]),
+    ("model.width=2000000", ["model.width=2000000", ">= 4 and <= 1048576"]),
     ("model.latent=(8,8,0)", ["model.latent=(8,8,0)", ">= 1"]),
     ("train.ema=1", ["train.ema=1", ">= 0 and < 1"]),
     ("optimizer.b1=0.999999999", ["optimizer.b1=0.999999999", "< 1"]),  # 1 in float32

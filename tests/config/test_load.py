@@ -120,6 +120,18 @@ def test_a_mistake_in_the_file_can_be_overridden(tmp_path):
     assert load_config(path, ["model.heads=8"]).model.heads == 8
 
 
+def test_an_installed_experiment_is_found_from_any_directory_unless_there_is_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_config("experiments/minecraft.py:ttt-f").name == "minecraft:ttt-f"
+    for path in ("experiments/minecaft.py", "minecraft.py", "minecraft"):
+        assert_refused(load_config, path, words=["did you mean experiments/minecraft.py?"], lines=1)
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "minecraft.py").write_text(
+        "def get_config(variant):\n    return {'name': 'own'}"
+    )
+    assert load_config("experiments/minecraft.py:ttt-f").name == "own"
+
+
 @pytest.mark.parametrize(
     ("path", "words"),
     [

@@ -56,6 +56,10 @@ PLAIN = ("memory.gates=slots", "memory.action=false")  # slots are functions of 
         (["memory.kind=none", "train.freeze=base"], ["train.freeze=base", "memory.kind=none"]),
         (["memory.frames=noised", "memory.noised_levels=2000"], ["memory.noised_levels=2000", "1000"]),
         (["data.clip=10"], ["data.clip=10", "at least 20", "model.window (20)"]),
+        (  # no multiple of the stride would be left
+            ["data.clip=30", "train.first_start=10", "memory.stride=20", *SLIDING],
+            ["data.clip=30", "at least 40", "memory.stride (20)", "train.first_start (10)"],
+        ),
         (["train.first_start=90"], ["data.clip=100", "at least 110", "train.first_start (90)"]),
         (["train.windows=82"], ["train.windows=82", "at most 81"]),
         (["mesh.fsdp=5"], ["train.batch=24", "mesh devices (5)"]),

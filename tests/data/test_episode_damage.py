@@ -5,6 +5,8 @@ import functools
 import json
 import operator
 import os
+import resource
+import threading
 
 import numpy as np
 import pytest
@@ -71,6 +73,37 @@ def test_a_missing_shard_is_found_when_the_split_is_opened_or_read(data):
         data.read(3)
 
 
+def test_a_process_that_may_open_few_files_reads_many_shards(tmp_path):
+    """And one that may open no more is told so; nothing is to be deleted."""
+    toy.write(tmp_path, 40, 1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open(os.devnull, os.O_RDONLY)  # the lowest number that is free
+    os.close(free)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + 12, hard))
+        data, wrong = Episodes(tmp_path, "train"), []
+
+        def read(offset):
+            for number in range(40):
+                index = (number + offset) % 40
+                if not np.array_equal(data.read(index)["frames"], toy.episode(index)["frames"]):
+                    wrong.append(index)
+
+        threads = [threading.Thread(target=read, args=(10 * part,)) for part in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not wrong and data._reader.cache_info().currsize <= (free + 12) // 4
+        data = Episodes(tmp_path, "train")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+        with pytest.raises(DataError, match=r"record 0: .*Too many open files.*ulimit -n") as info:
+            data.read(0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "delete" not in str(info.value)
+
+
 @pytest.mark.parametrize(
     ("error", "words"), [(errno.EMFILE, "Too many open files"), (errno.EACCES, "denied"), (None, "ulimit")]
 )
@@ -125,6 +158,7 @@ def _refused(directory, index, change):
     """Writes index.json with a change, and returns what it says when all of the split is read."""
     content = json.loads(index)
     change(content)
+    content.pop("sha256", None)  # which would say that something has changed, not what
     (directory / "index.json").write_text(json.dumps(content))
     with pytest.raises(DataError) as info:
         data = Episodes(directory, "train")
@@ -211,7 +245,11 @@ def test_every_field_of_the_index_is_checked(tmp_path, kind):
     record_tokenizer(tmp_path, "patch_pca", "ab" * 32, "tokenizer.npz")
     whole = (tmp_path / "index.json").read_text()
     for *outer, name in _places(json.loads(whole)):
-        if (name, kind) in ALLOWED or (kind == "text" and outer == ["tokenizer"]):
+        if (
+            (name, kind) in ALLOWED
+            or (kind == "text" and outer == ["tokenizer"])
+            or (name == "sha256" and not outer)
+        ):
             continue
 
         def change(index, outer=outer, name=name):
@@ -226,6 +264,39 @@ def test_every_field_of_the_index_is_checked(tmp_path, kind):
         assert kind in ("NaN", "missing", "text") or field in message, (outer, name, message)
 
 
+def test_an_index_that_was_changed_is_refused_and_an_old_one_is_read(data):
+    path = data.directory / "index.json"
+    index = json.loads(path.read_text())
+    index["splits"]["train"]["info"]["actions"].reverse()  # as many columns of another meaning
+    path.write_text(json.dumps(index))
+    with pytest.raises(DataError, match=r"index\.json is damaged .*sha256"):
+        Episodes(data.directory, "train")
+    del index["sha256"]
+    path.write_text(json.dumps(index))
+    assert Episodes(data.directory, "train").spec.info == index["splits"]["train"]["info"]
+    record_tokenizer(data.directory, "patch_pca", "ab" * 32, "tokenizer.npz")
+    assert "sha256" in json.loads(path.read_text())
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        *({"fps": fps} for fps in ("fast", 0, -1, 1e300, True)),
+        *({"actions": names} for names in ("go", [["go"]], [1], ["\x1b[2J"])),
+        *({"pose": [1, 2]}, {"pose_scale": ["1"]}, {"pose_scale": 1}, {"protocol": 3}, {"protocol": "../a"}),
+    ],
+)
+def test_what_a_data_set_says_about_itself_is_checked_when_it_is_opened(info, data):
+    """Models, videos and the names of scores depend on it."""
+
+    def change(index):
+        index["splits"]["train"]["info"] |= info
+
+    assert f"info.{next(iter(info))}" in _refused(
+        data.directory, (data.directory / "index.json").read_text(), change
+    )
+
+
 UNSAFE_NAMES = ["../a", "a/b", "/a", "..", ".a", "", "a\\b", "a\0", "a\nb", "\x1b[2J", "a" * 201, "\ud800"]
 
 
@@ -238,7 +309,7 @@ def test_an_index_with_names_that_lead_elsewhere_is_refused(data, what, key):
             index["splits"]["train"][f"{what}s"][1][key] = name
 
         message = _refused(data.directory, whole, change)
-        assert "index.json" in message and f"{what} '" in message and "not allowed" in message
+        assert "index.json" in message and ("not allowed" in message or f"s[1].{key} is '" in message)
 
 
 @pytest.mark.parametrize("name", [*UNSAFE_NAMES, None, 7])

@@ -64,8 +64,8 @@ def test_reading_decodes_only_the_records_a_window_touches(tmp_path):
     data = toy.write(tmp_path, 2, 1)
     asked = []
     records = data._records
-    data._records = lambda shard, first, stop: (
-        asked.append((shard, first, stop)) or records(shard, first, stop)
+    data._records = lambda entry, first, stop: (
+        asked.append((entry["shard"], first, stop)) or records(entry, first, stop)
     )
     data.read(1, 4, 8)
     data.read(1, 7, 9)

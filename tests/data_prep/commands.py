@@ -1,5 +1,6 @@
 """What tests of commands share."""
 
+import json
 import os
 import signal
 import subprocess
@@ -8,6 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from data_prep import convert
+
 
 def run(main: Callable[[list[str]], int], *arguments: object) -> int:
     """The exit status of a command."""
@@ -15,6 +18,16 @@ def run(main: Callable[[list[str]], int], *arguments: object) -> int:
         return main([str(argument) for argument in arguments])
     except SystemExit as stop:
         return stop.code
+
+
+def vrag(src: Path, dst: Path, *options: object) -> int:
+    """The exit status of a conversion of recordings in VRAG's layout."""
+    return run(convert.main, "--format", "vrag", "--src", src, "--dst", dst, *options)
+
+
+def report(dst: Path, split: str = "train") -> dict:
+    """What a conversion has reported of a split."""
+    return json.loads((dst / "convert_report.json").read_text())[split]
 
 
 def contents(directory: Path) -> dict[str, bytes]:

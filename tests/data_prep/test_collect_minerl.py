@@ -107,6 +107,14 @@ def test_workers_share_the_episodes_in_directories_of_their_own(tmp_path):
 def test_without_minerl_it_says_so(tmp_path, capsys):
     assert commands.run(collect_minerl.main, "--out", tmp_path, "--episodes", 1) == 2
     assert "MineRL 0.4.4" in commands.refused(capsys, "collect_minerl")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_directory_that_cannot_be_made_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    assert run(tmp_path / "file", "--episodes", 1) == 2
+    assert "file" in commands.refused(capsys, "collect_minerl")
+    assert commands.contents(tmp_path) == {"file": b"mine"}
 
 
 def test_actions_reach_minerl_in_its_own_terms():

@@ -1,6 +1,7 @@
 """Every command ends with one line and a status that says which kind of end it was."""
 
 import importlib
+import shutil
 
 import pytest
 
@@ -46,6 +47,73 @@ def test_a_path_of_another_machine_is_refused_before_anything_is_written(name, t
         error = capsys.readouterr().err
         assert error.startswith(f"{name}: error: ") and error.count("\n") == 1 and " gs://bucket/a: " in error
     assert places and not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def rooms(toy, tmp_path_factory):
+    """A directory with a data set, one whose index is damaged, one that lacks a shard, a file, and nothing."""
+    directory = tmp_path_factory.mktemp("wrong")
+    for name in ("rooms", "damaged", "lacking"):
+        shutil.copytree(toy.rooms, directory / name)
+    (directory / "damaged/index.json").write_text("{")
+    next((directory / "lacking").glob("*array_record*")).unlink()
+    (directory / "file").write_text("mine")
+    return directory
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(f"fit_tokenizer --data DIR/{name}" for name in ("nothing", "file", "damaged", "lacking")),
+        "fit_tokenizer --data DIR/rooms --split ../rooms",
+        "fit_tokenizer --data DIR/rooms --patch 7",
+        "fit_tokenizer --data DIR/rooms --channels 1000",
+        "fit_tokenizer --data DIR/rooms --frames 0",
+        *(f"look DIR/{name}" for name in ("nothing", "file", "damaged", "lacking")),
+        "look DIR/rooms --episodes 0 99",
+        "look DIR/rooms --episodes 0 -1",
+        "look DIR/rooms --split test",
+        "look DIR/rooms --out DIR/file",
+        *(
+            f"encode_latents --src DIR/{name} --dst DIR/l"
+            for name in ("nothing", "file", "damaged", "lacking")
+        ),
+        "encode_latents --src DIR/rooms --dst DIR/rooms",
+        "encode_latents --src DIR/rooms --dst DIR/file",
+        "encode_latents --src DIR/rooms --dst DIR/l --split test",
+        "encode_latents --src DIR/rooms --dst DIR/l --shard 2/2",
+        "encode_latents --src DIR/rooms --dst DIR/l --tokenizer patch_pca --weights DIR/file",
+        "encode_latents --src DIR/rooms --dst DIR/l --tokenizer nothing --weights DIR/file",
+        "make_maze --out DIR/file --protocol train --episodes 1",
+        "make_maze --out DIR/damaged --protocol train --episodes 1",
+        "make_maze --out DIR/m --protocol train --episodes 1 --pixels 0",
+        f"make_maze --out DIR/m --protocol train --episodes {10**20}",
+        "make_voxel --out DIR/file --protocol train --episodes 1",
+        "make_voxel --out DIR/v --protocol train --episodes 1 --size 0x0",
+        "make_luanti --out DIR/l --protocol train --episodes 1 --size 0x0",
+        "make_luanti --out DIR/l --protocol train --episodes 1 --frames 1",
+        "make_luanti --out DIR/l --protocol train --episodes 2 --first 999999",
+        "make_luanti --out DIR/file --protocol train --episodes 1",
+        "make_memory_maze --out DIR/file --protocol train --episodes 1 --workers 1",
+    ],
+)
+def test_wrong_input_is_one_line_and_nothing_is_half_written(line, rooms, monkeypatch, capsys):
+    """Simulators count as installed, and none is started."""
+    for simulator, check in (("make_luanti", "expect_installed"), ("make_memory_maze", "check_installed")):
+        monkeypatch.setattr(importlib.import_module(f"data_prep.{simulator}"), check, lambda: None)
+    monkeypatch.setenv("LP_NUM_THREADS", "1")
+    before = commands.contents(rooms)
+    name, *words = line.replace("DIR", str(rooms)).split()
+    assert run(name, words) == 2
+    commands.refused(capsys, name)
+    assert commands.contents(rooms) == before
+
+
+def test_luanti_that_is_not_installed_is_said_with_the_way_to_get_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(shutil, "which", lambda *arguments, **options: None)
+    assert run("make_luanti", ["--out", tmp_path / "l", "--protocol", "train", "--episodes", "1"]) == 2
+    assert "apt-get install minetest" in commands.refused(capsys, "make_luanti")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", COMMANDS)

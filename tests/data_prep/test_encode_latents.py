@@ -23,6 +23,7 @@ from data_prep.latents.job import encode_frames, rebatch
 from data_prep.latents.source import split_source
 from rad_jax import tokenizer as tokenizers
 from rad_jax.data import Episodes
+from rad_jax.data.index import write_index
 from rad_jax.data.shards import claim, finished_shards
 from rad_jax.tokenizer import patch_pca
 from tests.data_prep import commands
@@ -160,7 +161,7 @@ def test_another_source_or_other_settings_are_refused_and_nothing_changes(whole,
     shutil.copytree(toy.rooms, src)
     index = json.loads((src / "index.json").read_text())
     index["splits"]["train"]["shards"][0]["sha256"] = "0" * 64
-    (src / "index.json").write_text(json.dumps(index))
+    write_index(src, index)
     before = contents(whole)
     for message, source, *more in (
         ("info.encoded.batch = 7, not 8", toy.rooms, "--batch", 8),

@@ -9,6 +9,7 @@ import pytest
 
 from rad_jax.comparison import worker
 from rad_jax.data import Episodes
+from rad_jax.data.index import write_index
 from rad_jax.evaluation import bounds, scores
 from rad_jax.evaluation.stored import (
     bounds_keys,
@@ -19,6 +20,7 @@ from rad_jax.evaluation.stored import (
     read_shown,
     run_keys,
 )
+from rad_jax.files.json_files import sealed
 from rad_jax.media import to_uint8
 from rad_jax.reports.statistics import jsonable
 from rad_jax.rollout.costs import state_bytes
@@ -82,7 +84,7 @@ def test_the_key_is_what_the_numbers_depend_on(scored, toy, tmp_path):
     assert current({"evaluate.path": str(moved)}, Episodes(moved, "test"))
     index = json.loads((moved / "index.json").read_text())
     index["splits"]["test"]["episodes"][0]["crc"] += 1
-    (moved / "index.json").write_text(json.dumps(index))
+    write_index(moved, index)
     assert not current({"evaluate.path": str(moved)}, Episodes(moved, "test"))
     for found, expected in ((episodes, True), (Episodes(moved, "test"), False)):
         keys = run_keys(toy.config(), workdir, STEPS, {"return": found})
@@ -90,9 +92,32 @@ def test_the_key_is_what_the_numbers_depend_on(scored, toy, tmp_path):
     (workdir / "scores" / "return.npz").rename(tmp_path / "aside")
     assert not current()
     (tmp_path / "aside").rename(workdir / "scores" / "return.npz")
-    for damaged in ("{", "{}", "[]"):
-        (workdir / "scores" / "return.json").write_text(damaged)
+    path = workdir / "scores" / "return.json"
+    text = path.read_text()
+    content = json.loads(text)
+    for damaged in (
+        "{",
+        "{}",
+        "[]",
+        "[" * 90_000,
+        text.replace('"psnr":', '"pnsr":'),
+        text.replace("0.5", "0.6"),
+    ):
+        path.write_text(damaged)
+        assert damaged != text and not current()
+    for name, value in (
+        ("videos", []),
+        ("rows", {"a": 3}),
+        ("about", {}),
+        ("key", 3),
+        ("predictions", "0" * 64),
+    ):
+        path.write_text(json.dumps(sealed(content | {name: value})))
         assert not current()
+    for name in ("sha256", "predictions"):  # which an earlier version did not store
+        del content[name]
+        path.write_text(json.dumps(content if name == "sha256" else sealed(content)))
+        assert current()
 
 
 def test_another_checkpoint_is_another_key_and_a_damaged_one_is_not_scored(scored, toy, tmp_path, capsys):

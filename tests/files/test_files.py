@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,24 @@ def test_writes_and_makes_directories(tmp_path):
     assert (tmp_path / "a" / "b.txt").read_bytes() == b"two"
     assert (tmp_path / "a" / "c.json").read_text() == '{\n "x": [\n  1\n ]\n}'
     assert sorted(os.listdir(tmp_path / "a")) == ["b.txt", "c.json"]
+
+
+def test_a_home_that_there_is_not_is_no_directory(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert files.local_path("~/a") == Path("/home/me/a")
+    with pytest.raises(files.RemotePath, match="~nobody-of-that-name/a: there is no such home"):
+        files.local_path("~nobody-of-that-name/a")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a user id without an account
+    with pytest.raises(files.RemotePath, match="~/a: there is no such home"):
+        files.local_path("~/a")
+
+
+def test_a_directory_that_cannot_be_written_is_seen_before(tmp_path, monkeypatch):
+    files.check_writable(tmp_path / "a" / "b")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(PermissionError) as info:
+        files.check_writable(tmp_path / "a" / "b")
+    assert info.value.filename == str(tmp_path)
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
@@ -133,3 +152,16 @@ def test_without_locks_a_working_directory_is_refused_and_others_are_warned_abou
     with pytest.raises(WorkdirInUse) as error:
         WorkdirLock(tmp_path / "run")
     assert str(tmp_path / "run") in str(error.value) and "--workdir" in str(error.value)
+
+
+def test_a_place_that_cannot_be_written_is_an_error_and_the_look_leaves_nothing(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    files.check_writable(tmp_path / "not" / "yet")
+    for place in ("file", "file/below", "dangling/below"):
+        with pytest.raises(NotADirectoryError, match=place):
+            files.check_writable(tmp_path / place)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(PermissionError, match="yet"):
+        files.check_writable(tmp_path / "not" / "yet")
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "dangling"}

@@ -44,7 +44,9 @@ def test_returns_what_has_the_form(tmp_path):
         ({"of_all": {"x": "1"}}, "of_all.x"),
         ({"of_all": {"x": float("inf")}}, "of_all.x"),
         ({"of_all": {"x": 10**400}}, "of_all.x"),
-        ({"file": 3}, "file .* text or null"),
+        ({"file": 3}, "file .* text .* or null"),
+        ({"name": "\x1b[2J"}, r"name is '\\x1b\[2J', .* without control"),
+        ({"name": "\ud800"}, r"name is '\\ud800'"),
     ],
 )
 def test_names_the_field_that_does_not_fit(change, field):

@@ -1,16 +1,19 @@
 """Walks through a generated world: the episode's own actions, named ones, those of a file, and scripts that are wrong."""
 
 import itertools
+import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rad_jax import media
+from rad_jax import media, rollout
 from rad_jax.data import DataError, Episodes
 from rad_jax.main import main
 from rad_jax.rollout import video
 from rad_jax.rollout.predict import predict, read_clip
-from rad_jax.rollout.video import read_script
+from rad_jax.rollout.video import condition_of, read_script
 from rad_jax.runs.restore import load_trained
 from tests.videos import read_video
 
@@ -88,7 +91,8 @@ def test_a_file_with_actions_and_poses_is_the_condition_of_the_episode(toy, maze
     clip, whole = read_clip(mazes, 1, config, trained.tokenizer), mazes.read(1)
     path = str(tmp_path / "script.npz")
     np.savez(path, actions=whole["actions"][clip.context :], pose=whole["pose"][clip.context :])
-    np.testing.assert_array_equal(read_script(path, mazes.spec, config), clip.actions[clip.context :])
+    found = condition_of(read_script(path, mazes.spec.info, config), mazes.spec, config)
+    np.testing.assert_array_equal(found, clip.actions[clip.context :])
 
 
 def test_names_tell_no_pose(toy, mazes):
@@ -98,12 +102,24 @@ def test_names_tell_no_pose(toy, mazes):
 
 def refuse(script, spec, config, match="--actions"):
     with pytest.raises(DataError, match=match) as info:
-        read_script(str(script), spec, config)
+        read_script(str(script), spec.info, config)
     assert "\n" not in str(info.value)
 
 
 @pytest.mark.parametrize(
-    "script", ["fly", "noop*", "noop*-1", "noop*1.5", "noop,,noop", "", "noop noop", "noop*0", "noop*²"]
+    "script",
+    [
+        "fly",
+        "noop*",
+        "noop*-1",
+        "noop*1.5",
+        "noop,,noop",
+        "",
+        "noop noop",
+        "noop*0",
+        "noop*²",
+        "noop*9999999999",
+    ],
 )
 def test_names_that_are_none_are_one_line(script, toy, mazes):
     refuse(script, mazes.spec, toy.config())
@@ -123,9 +139,25 @@ NOTHING = np.zeros((0, 6), np.float32)
         {"actions": np.full((3, 6), np.nan)},
         {"actions": np.full((3, 6), "left")},
         {"actions": np.full((3, 6), None)},
+        {"actions": np.full((3, 6), -(2**62))},
+        {"actions": np.full((3, 6), 1e300)},
+        {"actions": np.full((3, 6), 1j)},
         np.zeros((3, 6)),
     ],
-    ids=["name", "width", "row", "number", "empty", "nan", "text", "objects", "npy"],
+    ids=[
+        "name",
+        "width",
+        "row",
+        "number",
+        "empty",
+        "nan",
+        "text",
+        "objects",
+        "integers",
+        "huge",
+        "complex",
+        "npy",
+    ],
 )
 def test_a_file_that_does_not_fit_is_one_line(arrays, toy, mazes, tmp_path):
     path = tmp_path / "script.npz"
@@ -148,6 +180,45 @@ def test_a_file_that_is_none_is_one_line(content, toy, mazes, tmp_path):
     if content is not None:
         path.write_bytes(content)
     refuse(path, mazes.spec, toy.config(), r"--actions .*script\.npz")
+
+
+def test_each_result_has_a_name_of_its_own(toy, tmp_path, monkeypatch, capsys):
+    """The same inputs have the same name; a script of another kind, letters or length, or another sampler, has another."""
+    workdir = shutil.copytree(toy.written(), tmp_path / "run", ignore=shutil.ignore_patterns("rollout"))
+    np.savez(tmp_path / "left.npz", actions=np.eye(6)[[0, 0, 1]])
+    np.savez(tmp_path / "other.npz", actions=np.eye(6)[[0, 1, 1]])
+
+    def walked(*more, **changes) -> str:
+        assert main(toy.arguments(workdir, "--mode", "rollout", *more, **changes)) == 0
+        return Path(capsys.readouterr().out.strip()).name
+
+    def last_frames(run, params, clips, batch):
+        return [np.repeat(c.frames[c.context - 1 : c.context] / 255, c.span.future, 0) for c in clips]
+
+    monkeypatch.setattr(video, "predict", last_frames)
+    scripts = [[], ["--actions", "noop*3"], ["--actions", "noop*2,left"], ["--episode", "1"]]
+    scripts += [["--actions", str(tmp_path / f"{name}.npz")] for name in ("left", "other")]
+    names = [*(walked(*script) for script in scripts), walked(sample__steps=1)]
+    assert len(set(names)) == len(names) == len(list((workdir / "rollout").iterdir()))
+    assert walked("--actions", "noop*3") == names[1]
+    assert all(re.fullmatch(r"test-00000\d-[\w.]+-step24-[0-9a-f]{8}\.mp4", name) for name in names)
+    (tmp_path / "left.npz").write_bytes((tmp_path / "other.npz").read_bytes())
+    assert walked("--actions", str(tmp_path / "left.npz")) not in names
+
+
+def test_a_prediction_that_is_not_finite_is_an_error_that_names_its_frame(toy, tmp_path, monkeypatch, capsys):
+    workdir = shutil.copytree(toy.written(), tmp_path / "run", ignore=shutil.ignore_patterns("rollout"))
+    generate = rollout.generate
+
+    def poisoned(state, actions, keys):
+        state, latents = generate(state, actions, keys)
+        return state, latents.at[:, 5].set(np.nan)
+
+    monkeypatch.setattr(rollout, "generate", poisoned)
+    assert main(toy.arguments(workdir, "--mode", "rollout")) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"frame {CONTEXT + 5} of the prediction is not finite" in line and "test-000000" in line
+    assert not (workdir / "rollout").exists()
 
 
 @pytest.mark.parametrize("more", [["--episode", "3"], ["--episode", "-1"], ["--actions", "fly"]])

@@ -15,7 +15,7 @@ from rad_jax.model import RAD
 from rad_jax.model.names import map_named, named_leaves
 from rad_jax.runs.checkpoints import Checkpoints
 from rad_jax.runs.export import export
-from rad_jax.runs.initial import initial_params, is_memory
+from rad_jax.runs.initial import check_source, initial_params, is_memory, read_source
 from rad_jax.runs.training_run import open_training_run
 from rad_jax.training import sharding
 from rad_jax.training.start import start_state
@@ -59,7 +59,15 @@ def start(toy, source, variant="lstm-f"):
     parts = open_training_run(toy.config(variant, settings))
     directory = toy.directory / "started" / f"{variant} {len(list(toy.directory.glob('started/*')))}"
     with Checkpoints(directory, parts.config.checkpoint) as checkpoints:
-        return parts, start_state(parts, sharding.make_mesh(MeshConfig()), checkpoints)
+        found = read_source(source) if source else None
+        return parts, start_state(parts, sharding.make_mesh(MeshConfig()), checkpoints, found)
+
+
+def started(source, params, config, tokenizer=None):
+    """Parameters with the values of a source, after its check."""
+    found = read_source(source)
+    check_source(found, config, tokenizer)
+    return initial_params(found, params)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +117,7 @@ def test_every_parameter_of_the_base_is_set_and_the_memory_is_fresh(kind, varian
     else:
         expected = named_leaves(read_state(base, open_training_run(toy.config("df")))[0].ema)
     parts, random = fresh(variant)
-    found = named_leaves(initial_params(source, random, parts.config.model))
+    found = named_leaves(started(source, random, parts.config.model))
     assert_same({name: found[name] for name in expected}, expected)
     memory = {name: leaf for name, leaf in found.items() if name not in expected}
     assert all(map(is_memory, memory)) and bool(memory) == (variant != "df")
@@ -121,7 +129,7 @@ def test_the_first_prediction_is_the_base_models_bit_for_bit(fresh, base, oasis)
     for source in (base, oasis):
         (df, _), (parts, _) = fresh("df"), fresh()
         without, params = (
-            initial_params(source, random, one.config.model) for one, random in (fresh("df"), fresh())
+            started(source, random, one.config.model) for one, random in (fresh("df"), fresh())
         )
         expected = predict(df, without)
         assert np.std(expected) > 0.01
@@ -159,7 +167,7 @@ def test_a_memory_of_the_same_kind_goes_on_and_another_is_refused(toy, fresh, tm
     expected = read_tensors(file)
     for source in (workdir, file):
         parts, random = fresh()
-        found = named_leaves(initial_params(source, random, parts.config.model))
+        found = named_leaves(started(source, random, parts.config.model))
         assert_same(found, {name: expected[name] for name in found})
         for variant in ("ttt-f", "df"):
             kind = variant.partition("-")[0].replace("df", "none")
@@ -175,7 +183,7 @@ def test_a_memory_of_the_same_kind_goes_on_and_another_is_refused(toy, fresh, tm
 def refusal(source, config) -> str:
     """What is said of a source, before any parameter is looked at."""
     with pytest.raises((ConfigError, WeightsError)) as info:
-        initial_params(source, {}, config)
+        check_source(read_source(source), config)
     assert len(str(info.value).splitlines()) == 1
     return str(info.value)
 
@@ -224,9 +232,9 @@ def test_files_that_are_no_model_are_refused_in_one_line(toy, base, oasis, tmp_p
 
 def test_another_tokenizer_is_warned_of(fresh, base, caplog):
     parts, random = fresh("df")
-    initial_params(base, random, parts.config.model, parts.tokenizer.fingerprint)
+    started(base, random, parts.config.model, parts.tokenizer.fingerprint)
     assert not caplog.records
     for source in (base, base / "export"):
-        initial_params(source, random, parts.config.model, "f" * 64)
+        started(source, random, parts.config.model, "f" * 64)
         assert f"train.init_from={source}" in caplog.text and "they mean something else" in caplog.text
         caplog.clear()

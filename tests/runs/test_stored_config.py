@@ -3,17 +3,19 @@
 import json
 import shutil
 
+import jax.numpy as jnp
 import pytest
 
 from rad_jax.config import Config, ConfigError, flatten, override
 from rad_jax.config.load import KEYS
 from rad_jax.main import main
-from rad_jax.runs.stored_config import check_same_run, read_config, without_commands
+from rad_jax.runs.checkpoints import Checkpoints
+from rad_jax.runs.stored_config import check_same_run, find_config, read_config, without_commands
 from rad_jax.runs.trained_on import TrainedOn
 from rad_jax.runs.training_run import open_training_run
 from rad_jax.tokenizer import patch_pca
 from tests.runs.test_trained_on import change_info
-from tests.toy_run import STEPS
+from tests.toy_run import STEPS, random_state
 
 
 def test_every_command_is_dropped(toy):
@@ -150,8 +152,33 @@ def test_another_tokenizer_at_the_same_path_is_refused(toy, tmp_path, run):
     other = patch_pca.fit(frames, 8, 8)
     assert other.fingerprint != training.tokenizer.fingerprint
     facts = TrainedOn.of(training._replace(tokenizer=other))
-    with pytest.raises(ConfigError, match=r"tokenizer\.path=.* other latents"):
+    with pytest.raises(ConfigError, match=r"tokenizer .* latents of another tokenizer"):
         check_same_run(config, workdir, facts)
+
+
+def test_a_run_that_has_lost_its_configuration_is_not_continued_by_another(toy, tmp_path):
+    """That of its newest checkpoint is compared, without its commands; which one that is does not depend on its digits."""
+    workdir, parts = shutil.copytree(toy.written(), tmp_path / "run"), open_training_run(toy.config())
+    with Checkpoints(workdir / "checkpoints", parts.config.checkpoint) as checkpoints:
+        values = override(parts.config, {"data.make": "touch it"}).to_dict()
+        checkpoints.save(STEPS + 1, random_state(parts), {"config": values})
+    for file in ("config.json", "trained_on.json"):
+        (workdir / file).unlink()
+        check_same_run(parts.config, workdir)
+        assert find_config(workdir) == without_commands(parts.config)
+        for key, value in (("seed", 1), ("diffusion.schedule", "linear"), ("optimizer.learning_rate", 0.5)):
+            with pytest.raises(ConfigError, match=f"{key}={value}"):
+                check_same_run(override(parts.config, {key: value}), workdir)
+
+
+@pytest.mark.parametrize("stored", [3, [], {"model": {"wide": 3}}])
+def test_a_configuration_in_a_manifest_that_is_none_is_one_line(stored, toy, tmp_path):
+    parts = open_training_run(toy.config())
+    with Checkpoints(tmp_path / "checkpoints", parts.config.checkpoint) as checkpoints:
+        checkpoints.save(1, {"params": {"a": jnp.zeros(2)}}, {"config": stored})
+    with pytest.raises(ConfigError, match=r"checkpoints/1/manifest/manifest\.json") as info:
+        check_same_run(parts.config, tmp_path)
+    assert len(str(info.value).splitlines()) == 1
 
 
 def test_a_run_of_an_earlier_version_is_compared_by_its_paths(toy, tmp_path, run):

@@ -9,6 +9,7 @@ import pytest
 from data_prep import make_maze
 from rad_jax.config import ConfigError
 from rad_jax.data import DataError, Episodes
+from rad_jax.data.index import write_index
 from rad_jax.main import main
 from rad_jax.runs import trained_on
 from rad_jax.runs.trained_on import TrainedOn, check_evaluation_set, digest_of
@@ -101,7 +102,7 @@ def test_a_digest_is_of_what_the_data_are_and_not_of_where(toy, tmp_path):
 def change_info(directory, split, **changes):
     index = json.loads((directory / "index.json").read_text())
     index["splits"][split]["info"] |= changes
-    (directory / "index.json").write_text(json.dumps(index))
+    write_index(directory, index)
 
 
 @pytest.fixture(scope="module")
@@ -125,12 +126,12 @@ def test_an_evaluation_set_of_another_frame_size_is_one_line(mode, larger, toy, 
     assert captured.out == "" and {path.name for path in workdir.iterdir()} == before
 
 
+@pytest.mark.parametrize("more", [False, True])
 def test_a_comparison_refuses_an_evaluation_set_of_another_kind_before_it_trains(
-    larger, toy, tmp_path, capsys
+    more, larger, toy, tmp_path, capsys
 ):
-    arguments = toy.arguments(
-        tmp_path / "runs", "--mode", "compare", "--variants", "df", evaluate__path=larger
-    )
+    other = {"evaluate__more": f"larger={larger}"} if more else {"evaluate__path": larger}
+    arguments = toy.arguments(tmp_path / "runs", "--mode", "compare", "--variants", "df", **other)
     arguments[1] = arguments[1].partition(":")[0]
     assert main(arguments) == 1
     (line,) = capsys.readouterr().err.splitlines()

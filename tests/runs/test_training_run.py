@@ -36,11 +36,20 @@ def test_what_is_given_has_to_fit_the_data(key, value, found, toy):
 def test_another_tokenizer_than_the_recorded_one_is_refused(toy, tmp_path):
     other = patch_pca.fit(np.random.default_rng(0).integers(0, 256, (50, 16, 16, 3), np.uint8), 8, 8)
     other.save(tmp_path / "other.npz")
-    with pytest.raises(TokenizerError, match="fingerprint") as info:
+    with pytest.raises(TokenizerError, match="another tokenizer patch_pca") as info:
         open_training_run(toy.config(changes={"tokenizer.path": str(tmp_path / "other.npz")}))
     assert len(str(info.value).splitlines()) <= 2
     shutil.copy(toy.rooms / "tokenizer.npz", tmp_path / "same.npz")
     open_training_run(toy.config(changes={"tokenizer.path": str(tmp_path / "same.npz")}))
+
+
+@pytest.mark.parametrize("key", ["tokenizer.path", "tokenizer.preview"])
+def test_a_file_that_is_missing_is_found_before_data_are_made(key, toy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = {"data.path": str(tmp_path / "none"), "data.make": "touch made", "data.auto_make": True}
+    with pytest.raises(ConfigError, match=rf"{key}=missing\.npz"):
+        open_training_run(toy.config(changes=made | {key: "missing.npz"}))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_data_are_named_with_the_command_that_makes_them(toy, tmp_path):

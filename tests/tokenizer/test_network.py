@@ -18,7 +18,8 @@ from rad_jax import tokenizer as tokenizers
 from rad_jax.data import EpisodeSpec, write_split
 from rad_jax.tokenizer import TokenizerError
 from rad_jax.tokenizer.network import NetworkTokenizer
-from tests.tokenizer.random_weights import save_sd_vae
+from rad_jax.weights.tensors import read_tensors
+from tests.tokenizer.random_weights import save_sd_vae, save_taesd
 
 
 class Small(nn.Module):
@@ -264,3 +265,21 @@ def test_eight_devices():
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout == "agreed\n"
+
+
+@pytest.mark.parametrize("prefix", ["module._orig_mod.", "vae."])
+@pytest.mark.parametrize(("name", "save_weights"), [("taesd", save_taesd), ("sd_vae", save_sd_vae)])
+def test_a_prefix_of_all_names_changes_nothing(name, save_weights, prefix, tmp_path):
+    path = save_weights(tmp_path)
+    expected = tokenizers.load(name, path).fingerprint
+    save_file({prefix + tensor: array for tensor, array in read_tensors(path).items()}, path)
+    assert tokenizers.load(name, path).fingerprint == expected
+
+
+def test_values_that_float32_cannot_hold_are_refused(tmp_path):
+    path = save_taesd(tmp_path)
+    tensors = {tensor: array.astype("f8") for tensor, array in read_tensors(path).items()}
+    tensors["decoder.layers.0.bias"][0] = 1e300
+    save_file(tensors, path)
+    with pytest.raises(TokenizerError, match="float64 values that float32 cannot hold"):
+        tokenizers.load("taesd", path)

@@ -168,7 +168,7 @@ def test_other_weights_are_refused_in_one_or_two_lines(tmp_path, published, chan
     assert len(str(info.value).splitlines()) <= 2 and str(tmp_path) in str(info.value)
 
 
-@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"scaling_factor": NaN}'])
+@pytest.mark.parametrize("text", ["{", "[]", "3", "[" * 100_000, '{"scaling_factor": NaN}'])
 def test_a_config_that_cannot_be_read_is_named(tmp_path, published, text):
     path = save(tmp_path, published[0].state_dict())
     (tmp_path / "config.json").write_text(text)

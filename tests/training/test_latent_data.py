@@ -13,6 +13,7 @@ from rad_jax import tokenizer as tokenizers
 from rad_jax.comparison import worker
 from rad_jax.config import ConfigError
 from rad_jax.data import DataError, Episodes, record_tokenizer
+from rad_jax.data.index import write_index
 from rad_jax.data.reader import frame_size
 from rad_jax.evaluation.stored import read_figure3, read_scores
 from rad_jax.main import main
@@ -178,9 +179,7 @@ def other(tmp_path_factory):
 def test_training_refuses_latents_of_another_tokenizer(encoded, toy, tmp_path):
     shutil.copytree(encoded / "rooms", tmp_path / "rooms")
     record_tokenizer(tmp_path / "rooms", "sd_vae", "ab" * 32, "vae.safetensors")
-    with pytest.raises(
-        ConfigError, match=r"tokenizer\.name=patch_pca: .* belongs to sd_vae abababababab"
-    ) as info:
+    with pytest.raises(ConfigError, match=r"tokenizer\.name=patch_pca: .* belongs to sd_vae;") as info:
         open_training_run(toy.config(changes={"data.path": str(tmp_path / "rooms")}))
     assert "\n" not in str(info.value)
 
@@ -188,7 +187,7 @@ def test_training_refuses_latents_of_another_tokenizer(encoded, toy, tmp_path):
 def test_latents_of_nobody_knows_which_tokenizer_are_refused(encoded, other, toy, tmp_path):
     shutil.copytree(encoded / "rooms", tmp_path / "rooms")
     index = json.loads((tmp_path / "rooms" / "index.json").read_text())
-    (tmp_path / "rooms" / "index.json").write_text(json.dumps(index | {"tokenizer": None}))
+    write_index(tmp_path / "rooms", index | {"tokenizer": None})
     changes = {"data.path": str(tmp_path / "rooms"), "tokenizer.path": str(other)}
     with pytest.raises(DataError, match="has latents of an unknown tokenizer, the model works on") as info:
         open_training_run(toy.config(changes=changes))
@@ -204,7 +203,7 @@ def test_evaluation_refuses_latents_of_another_tokenizer(encoded, other, workdir
         (line,) = capsys.readouterr().err.splitlines()
         assert (
             line.startswith("error: ")
-            and "has latents of patch_pca" in line
+            and "has latents of patch_pca, the model works on those of another patch_pca" in line
             and "encode the episodes" in line
         )
 

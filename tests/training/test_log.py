@@ -123,6 +123,13 @@ def test_half_a_line_at_the_right_step_is_dropped(tmp_path):
     assert lines(tmp_path) == [{"step": 1, "a": 1.0}]
 
 
+def test_lines_that_are_no_records_are_dropped(tmp_path):
+    lines = ["[" * 90_000, "{}", "[]", '{"step": "1"}', '{"step": true}', '{"step": 1e999}', '{"step": 2}']
+    (tmp_path / "metrics.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    Writer(tmp_path, 6).close()
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 2}\n'
+
+
 def test_a_full_disk_warns_once_and_training_goes_on(tmp_path, caplog):
     writer = Writer(tmp_path)
     (tmp_path / "metrics.jsonl").symlink_to("/dev/full")  # not before: it can be read without end
@@ -144,6 +151,26 @@ def test_a_working_directory_that_cannot_be_written_warns_once_each(tmp_path, ca
         writer.close()
     assert len(caplog.records) == 2
     assert (tmp_path / "file").read_text() == "not a directory"
+
+
+def test_a_trace_that_cannot_be_written_is_a_warning_and_leaves_no_part(tmp_path, monkeypatch, caplog):
+    def start(directory):
+        (directory / "old.pb").parent.mkdir(parents=True, exist_ok=True)
+        (directory / "old.pb").touch()
+
+    def stop():
+        (tmp_path / "profile" / "host.xplane.pb").write_text("half")
+        raise RuntimeError("OUT_OF_RANGE: host.xplane.pb; No space left on device")
+
+    monkeypatch.setattr(jax.profiler, "start_trace", start)
+    monkeypatch.setattr(jax.profiler, "stop_trace", stop)
+    writer = Writer(tmp_path)
+    with writer.profile():
+        pass
+    writer.close()
+    (warning,) = (record.getMessage() for record in caplog.records)
+    assert str(tmp_path / "profile") in warning and "No space left" in warning
+    assert [path.name for path in (tmp_path / "profile").iterdir()] == ["old.pb"]
 
 
 def test_other_processes_write_nothing(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ import pytest
 
 from rad_jax.runs.manifest import saved_steps
 from rad_jax.runs.training_run import open_training_run
+from rad_jax.training.processes import SignsOfLife
 from tests.toy_run import ROOT, STEPS, read_metrics, read_state, wait_for
 
 DEADLINE = 300  # seconds; nothing here takes as long, however busy the machine is
@@ -92,20 +93,33 @@ def test_sigterm_to_one_process_stops_both_after_the_same_step_and_both_go_on(st
         assert line == pytest.approx(alone, rel=1e-4)
 
 
-@pytest.mark.parametrize(("problem", "status"), [("damaged checkpoints", 1), ("--config.nothing=1", 2)])
-def test_what_process_0_refuses_ends_both_with_its_message(problem, status, stopped, toy, tmp_path):
-    """Also while the other one waits in a collective."""
-    workdir = shutil.copytree(stopped[0], tmp_path / "run")
-    first = second = toy.arguments(workdir)
+@pytest.mark.parametrize(
+    ("problem", "rank", "status"),
+    [("damaged checkpoints", 0, 1), ("--config.nothing=1", 0, 2), ("--config.train.ema=0.5", 1, 2)],
+)
+def test_what_one_process_refuses_ends_both_with_its_message(problem, rank, status, stopped, toy, tmp_path):
+    """Also while the other one waits in a collective, and when only their settings differ."""
+    workdir = tmp_path / "run"
+    if rank == 0:
+        shutil.copytree(stopped[0], workdir)
+    commands = [toy.arguments(workdir), toy.arguments(workdir)]
     if problem == "damaged checkpoints":
         for manifest in (workdir / "checkpoints").glob("*/manifest/manifest.json"):
             manifest.unlink()
     else:
-        first = [*first, problem]
-    statuses, errors = end(start(first, second))
+        key = problem.split("=")[0]
+        commands[rank] = [*(word for word in commands[rank] if not word.startswith(f"{key}=")), problem]
+    statuses, errors = end(start(*commands))
     assert statuses == [status, status], errors
-    message, told = (error[error.index("error: ") :] for error in errors)
-    assert told == message.replace("error: ", "error: process 0: ", 1) and len(message.splitlines()) <= 2
+    messages = [error[error.index("error: ") :] for error in errors]
+    message, told = messages[rank], messages[1 - rank]
+    assert (
+        told == message.replace("error: ", f"error: process {rank}: ", 1) and len(message.splitlines()) <= 2
+    )
+    if rank:
+        assert message.startswith("error: train.ema=0.5: process 0 has 0.9; ") and not workdir.exists(), (
+            message
+        )
 
 
 def test_when_one_process_is_killed_the_other_says_which(toy, tmp_path):
@@ -122,6 +136,16 @@ def test_when_one_process_is_killed_the_other_says_which(toy, tmp_path):
         for rank, (statuses, errors) in enumerate(pool.map(kill, (0, 1))):
             assert statuses[1 - rank] == 1, errors
             assert re.fullmatch(rf"error: process {rank} of 2\b.* has died.*\n", errors[1 - rank]), errors
+
+
+def test_a_process_is_lost_when_its_sign_of_life_does_not_change():
+    """Also one that died before it gave any."""
+    signs = SignsOfLife(3, now=100.0)
+    assert signs.lost({0: "a 1"}, now=104.0, limit=5.0) is None
+    assert signs.lost({0: "a 2", 1: "b 1"}, now=105.5, limit=5.0) == 2
+    assert signs.lost({0: "a 2", 1: "b 1"}, now=105.5, limit=20.0) is None
+    assert signs.lost({0: "a 7", 1: "b 1", 2: "c 1"}, now=110.0, limit=5.0) is None
+    assert signs.lost({0: "a 8", 1: "b 1", 2: "c 2"}, now=112.0, limit=5.0) == 1
 
 
 def test_without_a_launcher_it_is_refused(toy, tmp_path):

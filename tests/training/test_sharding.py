@@ -60,13 +60,18 @@ def test_one_device():
     assert sharding.with_shardings(state, mesh)["block"]["kernel"].sharding.spec == P()
 
 
-def test_eight_devices():
-    """Meshes, and where the clips of a batch are; `test_loop` trains on four devices."""
+def test_eight_devices(tmp_path):
+    """Meshes, where the clips of a batch are, and a state that goes from eight devices to four and to one.
+
+    `test_loop` trains on four devices.
+    """
     program = """
+        import sys, tempfile
         import jax, numpy as np
         from jax.sharding import AxisType, PartitionSpec as P
         from rad_jax.training import sharding
-        from rad_jax.config import MeshConfig
+        from rad_jax.config import CheckpointConfig, MeshConfig
+        from rad_jax.runs.checkpoints import Checkpoints
 
         assert jax.device_count() == 8
         for data, fsdp, shape in ((-1, 1, (8, 1)), (-1, 4, (2, 4)), (2, 4, (2, 4)), (1, 8, (1, 8))):
@@ -79,11 +84,34 @@ def test_eight_devices():
         assert [s.data.shape for s in batch["x"].addressable_shards] == [(2, 3)] * 8
         np.testing.assert_array_equal(batch["x"], local["x"])
 
+        sharding.REPLICATED_BELOW = 0
+        kernel = np.random.default_rng(0).normal(size=(16, 24)).astype(np.float32)
+        clips = {"x": np.random.default_rng(1).normal(size=(16, 16)).astype(np.float32)}
+        loss = jax.jit(lambda state, batch: (jax.numpy.tanh(batch["x"] @ state["params"]["kernel"]) ** 2).mean())
+        losses = []
+        with Checkpoints(sys.argv[1], CheckpointConfig(every=1, keep=1)) as checkpoints:
+            for step, (data, fsdp) in enumerate(((2, 4), (1, 4), (1, 1)), 1):
+                mesh = jax.make_mesh(
+                    (data, fsdp), ("data", "fsdp"), (AxisType.Auto,) * 2, devices=jax.devices()[: data * fsdp]
+                )
+                target = sharding.with_shardings({"params": {"kernel": jax.ShapeDtypeStruct((16, 24), np.float32)}}, mesh)
+                if step == 1:
+                    state = jax.device_put({"params": {"kernel": kernel}}, target["params"]["kernel"].sharding)
+                else:
+                    state = checkpoints.restore(target)[0]
+                found = state["params"]["kernel"]
+                assert found.sharding == target["params"]["kernel"].sharding
+                assert {s.data.shape for s in found.addressable_shards} == {(16, 24 // fsdp)}
+                np.testing.assert_array_equal(found, kernel)
+                losses.append(float(loss(state, sharding.shard_batch(clips, mesh))))
+                checkpoints.save(step, state, {})
+                checkpoints.wait()
+        assert np.ptp(losses) < 1e-5 < losses[0], losses
         print("agreed")
     """
     flags = "--xla_force_host_platform_device_count=8"
     result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(program)],
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(program), str(tmp_path)],
         env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
         capture_output=True,
         text=True,

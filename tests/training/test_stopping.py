@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import numpy as np
 import pytest
@@ -40,8 +41,23 @@ def test_a_second_interrupt_ends_a_process_that_is_busy_outside_of_python():
         process.kill()
 
 
+def test_a_terminal_that_is_closed_stops_a_run_unless_it_is_to_go_on():
+    with StopSignals() as signals:
+        signal.raise_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 60
+        while not signals.received:
+            assert time.monotonic() < deadline
+        assert signals.received == signal.SIGHUP
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
+    try:
+        with StopSignals() as signals:
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_handlers_are_put_back():
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     with StopSignals() as signals:
         assert signals.received == 0
     assert {number: signal.getsignal(number) for number in before} == before

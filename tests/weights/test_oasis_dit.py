@@ -94,8 +94,16 @@ def test_other_copies_of_the_frequencies_and_a_prefix_change_nothing(tensors):
         "spatial_rotary_emb.freqs": tensors["blocks.0.s_attn.rotary_emb.freqs"],
         "blocks.1.t_attn.rotary_emb.freqs": tensors[FREQUENCIES].astype(np.float16).astype(np.float32),
     }
-    prefixes = ("diffusion_model.", "_orig_mod.", "module._orig_mod.", "model.", "net")
+    prefixes = (
+        "diffusion_model.",
+        "_orig_mod.",
+        "module._orig_mod.",
+        "model.",
+        "net.",
+        "diffusion_model.model.",
+    )
     prefixed = [{prefix + name: array for name, array in tensors.items()} for prefix in prefixes]
+    prefixed.append({name.replace("_attn", "_attn._orig_mod"): array for name, array in tensors.items()})
     assert all(map(is_oasis_dit, [tensors, *prefixed])) and not is_oasis_dit({"weight": np.ones(1)})
     for variant in (more, *prefixed, {name: t for name, t in tensors.items() if "rotary" not in name}):
         config, named = convert_oasis_dit(variant, "x")

@@ -55,15 +55,15 @@ def read(candidate: Candidate) -> Recording:
         keyboard, mouse = (_device(row, name) for name in ("keyboard", "mouse"))
         nulls += None in (row.content["keyboard"], row.content["mouse"])
         screen = row.content.get("isGuiOpen") is True
-        for key in keyboard.get("keys", list) if keyboard else ():
+        for key in keyboard.list_of("keys", str) if keyboard else ():
             if key in KEYBOARD:
                 pressed[KEYBOARD[key]][t] = 1
         if mouse:
             turned = np.array([mouse.number("dy"), mouse.number("dx")]) * DEGREES_PER_PIXEL
             camera[t] = turned * (factor if screen else 1)
-            new = mouse.get("newButtons", list)
+            new = mouse.list_of("newButtons", int)
             stuck = new == [0] if t == 0 else stuck and 0 not in new
-            for button in mouse.get("buttons", list):
+            for button in mouse.list_of("buttons", int):
                 if button in MOUSE and not (button == 0 and stuck):
                     pressed[MOUSE[button]][t] = 1
             if screen:

@@ -48,7 +48,7 @@ def read(candidate: Candidate) -> Recording:
         raise BadRecording(
             arrays.path, "actions with other values", f"0 to {LARGEST} in the first six columns"
         )
-    camera = ((rows[:, [3, 4]] - NO_TURN) * DEGREES).astype(np.float32)
+    camera = ((rows[:, [3, 4]].astype(np.float64) - NO_TURN) * DEGREES).astype(np.float32)
     if rows[0, [0, 1, 2, 5]].any() or camera[0].any():
         found = f"row 0 of actions is {rows[0].tolist()}"
         raise BadRecording(arrays.path, found, "the action that does nothing")

@@ -2,6 +2,7 @@
 
 import pickle
 import sys
+import time
 from collections import OrderedDict
 from types import SimpleNamespace
 
@@ -93,6 +94,55 @@ def test_a_tensor_that_claims_more_than_the_file_has_is_refused_before_it_is_mad
         read_torch(path)
     claimed, held = f"{4 * 230 * 10**9} bytes", f"{path.stat().st_size}"
     assert all(word in str(error.value) for word in (f"{path}: ", repr(name), claimed, held))
+
+
+def test_an_array_that_claims_more_than_the_file_has_is_refused(tmp_path):
+    # What NumPy's pickles call first, without what would fill it.
+    path, claim = tmp_path / "a.pt", pickle.dumps(np.zeros(0), protocol=2)
+    claim = (
+        claim[: claim.index(b"R", claim.index(b"\x87")) + 1].replace(b"K\x00\x85", b"J\x00\x00\x00\x40\x85")
+        + b"."
+    )
+
+    class Pickler:
+        def __init__(self, file, protocol):
+            self.file = file
+
+        def dump(self, value):
+            self.file.write(claim)
+
+    torch.save({}, path, pickle_module=SimpleNamespace(Pickler=Pickler, __name__="pickle"))
+    with pytest.raises(TorchFileError, match=r"tensor '' claims \d{9,} bytes, the file has"):
+        read_torch(path)
+
+
+def test_lists_of_the_same_lists_are_read_once_and_circles_refused(tmp_path):
+    path, nested, circle = tmp_path / "a.pt", [torch.ones(1)], []
+    for _ in range(60):
+        nested = [nested, nested]
+    torch.save(nested, path)
+    found = read_torch(path)
+    assert found[0] is found[1]
+    circle.append(circle)
+    torch.save(circle, path)
+    with pytest.raises(TorchFileError, match="RecursionError"):
+        read_torch(path)
+
+
+def test_a_long_name_in_a_pickle_is_refused_in_a_moment(tmp_path):
+    torch.save({"a": torch.ones(1)}, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
+    data = (tmp_path / "a.pt").read_bytes()
+    (tmp_path / "a.pt").write_bytes(data.replace(b"torch._utils\n", b"x" * 100_000 + b"\n"))
+    begin = time.process_time()
+    with pytest.raises(TorchFileError, match="no code in it was run"):
+        read_torch(tmp_path / "a.pt")
+    assert time.process_time() - begin < 5  # PyTorch itself takes minutes for its message
+
+
+def test_a_pointer_of_git_lfs_is_named(tmp_path):
+    (tmp_path / "a.pt").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(TorchFileError, match="git lfs pull"):
+        read_torch(tmp_path / "a.pt")
 
 
 def test_without_torch_it_says_how_to_install_it(tmp_path, monkeypatch):
