@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rad_jax.errors import UserError
 from rad_jax.files import lfs
 
 SMALL = 2**26  # bytes that an array may always have
@@ -30,7 +31,7 @@ _TYPE = re.compile(rb"[<>|=]?(?:b1|[iu][1248]|f[248]|c8|c16|[SU]\d{1,6}|O\d?)")
 _CHUNK = 2**20
 
 
-class NpzError(ValueError):
+class NpzError(UserError, ValueError):
     """A file that is no .npz file of plain arrays; one line, which does not name the file."""
 
 
