@@ -42,10 +42,10 @@ def score_table(comparison: Comparison, scores: Scores) -> Table:
     emptied = [scores.rows.get(f"{name}, {EMPTIED}") for name in names]
     columns = [
         *_compared(scores, [(name, other) for name in names], other),
-        Column("PSNR, dB", [row and row["mean"]["psnr"] for row in emptied], note=EMPTIED),
+        Column("PSNR emptied, dB", [row and row["mean"]["psnr"] for row in emptied]),
         *cost_columns(scores, names),
     ]
-    about = "Memory emptied: the same weights, their memory emptied before the first prediction."
+    about = "Emptied: the same weights, their memory emptied before the first prediction."
     return _table(comparison, scores, "table1", "Table 1:", heads, columns, about)
 
 

@@ -91,7 +91,7 @@ def test_a_model_and_its_twin_have_the_report_of_an_evaluation(compared, toy, ca
     assert capsys.readouterr().out.count("return: scored before") == 3
     expected = json.loads((directory / "metrics.json").read_text())
     assert json.loads((run / "evaluation" / "metrics.json").read_text()) == expected
-    assert list(expected["rows"])[:2] == ["lstm-f", "df (no memory)"]
+    assert list(expected["rows"])[:3] == ["lstm-f", "lstm-f, memory emptied", "df (no memory)"]
 
 
 def test_the_page_is_one_file_that_says_how(compared):
