@@ -42,7 +42,8 @@ def written(toy, tmp_path, monkeypatch) -> Path:
     def predict_each(run, params, read, spans, *_):
         for index, span in enumerate(spans):
             clip = read(index)
-            yield index, clip, clip.frames[span.context :] / np.float32(255)
+            truth = clip.frames[span.context :] / np.float32(255)
+            yield predict.Predicted(index, clip, truth, truth)
 
     monkeypatch.setattr(predict, "predict_each", predict_each)
     monkeypatch.setattr(scores, "predict_each", predict_each)

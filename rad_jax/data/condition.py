@@ -64,7 +64,7 @@ def has_pose(spec: EpisodeSpec) -> bool:
 
 
 def pose_features(
-    spec: EpisodeSpec, pose: Float[np.ndarray, "*b t p"], harmonics: int = 1
+    spec: EpisodeSpec, pose: Float[np.ndarray, "*b t _"], harmonics: int = 1
 ) -> tuple[Float[np.ndarray, "*b t _"], Float[np.ndarray, "*b t _"]]:
     """The scaled position, and the heading as cos(k h), sin(k h) for k = 1..harmonics, both float64.
 

@@ -14,6 +14,7 @@ from array_record.python.array_record_module import ArrayRecordReader, ArrayReco
 from rad_jax.config import DataConfig
 from rad_jax.data import DamagedRecord, DataError, Episodes, EpisodeSpec, example, write_split
 from rad_jax.data.windows import Windows, train_batches, train_dataset
+from rad_jax.files.json_files import sealed
 
 EPISODES, FRAMES, CLIP, BATCH, STEPS, SEED = 50, 80, 64, 8, 6, 1
 BAD, RECORD = 19, 19 * 20 + 10  # an episode, and the record of the thousand that has its frames 40 to 43
@@ -56,7 +57,7 @@ def with_fields(**changes: bytes):
         content, data = json.loads(index.read_text()), path.read_bytes()
         entry = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         content["splits"]["train"]["shards"][0].update(entry)
-        index.write_text(json.dumps(content))
+        index.write_text(json.dumps(sealed(content)))
 
     return damage
 

@@ -47,7 +47,7 @@ def test_another_tokenizer_than_the_recorded_one_is_refused(toy, tmp_path):
 def test_a_file_that_is_missing_is_found_before_data_are_made(key, toy, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     made = {"data.path": str(tmp_path / "none"), "data.make": "touch made", "data.auto_make": True}
-    with pytest.raises(ConfigError, match=rf"{key}=missing\.npz"):
+    with pytest.raises((ConfigError, TokenizerError), match=r"missing\.npz"):
         open_training_run(toy.config(changes=made | {key: "missing.npz"}))
     assert list(tmp_path.iterdir()) == []
 
