@@ -120,7 +120,7 @@ def _is_a(value: Any, kind: type) -> bool:
 
 
 def _unlike(where: str, value: Any, expected: str) -> ValueError:
-    return ValueError(f"{where or 'its content'} is {reprlib.repr(value)}, expected {expected}")
+    return ValueError(f"{where or 'its content'} is {reprlib.repr(value)[:120]}, expected {expected}")
 
 
 def _refuse(constant: str) -> None:

@@ -66,3 +66,10 @@ def test_names_the_field_that_is_missing():
 def test_text_that_is_no_json_or_too_deep_is_a_value_error(text):
     with pytest.raises(ValueError):
         parse_json(text.encode("utf-8", "surrogatepass"), [int])
+
+
+def test_a_message_shows_the_beginning_of_what_is_large():
+    large = [{f"key {i}": {f"key {j}": "x" * 100 for j in range(9)} for i in range(9)} for _ in range(9)]
+    with pytest.raises(ValueError, match="a list") as error:
+        check_form({"a": {"b": large}}, {"a": [int]})
+    assert len(str(error.value)) < 250
