@@ -24,6 +24,7 @@ from rad_jax.runs.initial import _read_run
 from rad_jax.runs.training_run import open_training_run
 from rad_jax.training.loop import train
 from tests.data_prep.commands import run
+from tests.evaluation.toy_scores import predict_truth
 from tests.stranger_folders import (
     COMMAND,
     MODES,
@@ -100,8 +101,9 @@ def armed(workdir, toy, bystander):
     return workdir
 
 
-def test_a_run_that_goes_on_or_is_read_runs_nothing(armed, toy, tmp_path, capsys):
+def test_a_run_that_goes_on_or_is_read_runs_nothing(armed, toy, tmp_path, monkeypatch, capsys):
     """Nor does it look for the training data, which the user's own command would make."""
+    predict_truth(monkeypatch)
     own = shutil.copytree(toy.written(), tmp_path / "stranger own")
     trained = load_trained(armed)
     assert (trained.config.data.make, trained.config.evaluate.make, trained.config.evaluate.more_make) == (
@@ -168,7 +170,8 @@ def test_an_export_runs_nothing(form, model, bystander):
     )
 
 
-def test_a_data_set_runs_nothing(rooms, mazes, toy, bystander, capsys, tmp_path):
+def test_a_data_set_runs_nothing(rooms, mazes, toy, bystander, monkeypatch, capsys, tmp_path):
+    predict_truth(monkeypatch)
     for directory in (rooms, mazes):
         change_info(directory, command=COMMAND.format(bystander / "mark"), source="$(touch mark)")
     assert run(look.main, rooms) == 0
@@ -361,9 +364,10 @@ def test_a_checkpoint_names_no_file_outside(name, workdir, toy, capsys):
 
 
 def test_a_folder_that_cannot_be_written_to_is_one_line_or_shown_elsewhere(
-    workdir, rooms, toy, tmp_path, capsys
+    workdir, rooms, toy, tmp_path, monkeypatch, capsys
 ):
     """Whoever runs the tests: a file is where a folder has to be made."""
+    predict_truth(monkeypatch)
     (workdir / "rollout").write_text("")
     (rooms / "look").write_text("")
     assert main(toy.arguments(workdir, "--mode", "rollout")) == 1
