@@ -302,8 +302,7 @@ def test_a_step_is_traced_once_and_saved_before_its_sample_is_drawn(toy, tmp_pat
 def test_continuing_with_another_value_is_refused_by_name(key, value, old, toy, capsys):
     before = (toy.trained / "config.json").read_bytes()
     assert main(toy.arguments(toy.trained, **{key.replace(".", "__"): value})) == 2
-    error = capsys.readouterr().err
-    assert len(error.splitlines()) == 1
+    (error,) = capsys.readouterr().err.splitlines()
     assert f"error: {key}={value}: {toy.trained} holds a run with {old};" in error
     assert (toy.trained / "config.json").read_bytes() == before
 
@@ -344,8 +343,7 @@ def test_a_clip_longer_than_an_episode_is_refused(toy, tmp_path):
 
 
 def test_changed_keys_are_counted(toy, tmp_path):
-    config = open_training_run(toy.config()).config
-    (tmp_path / "config.json").write_text(config.to_json())
+    (tmp_path / "config.json").write_text(open_training_run(toy.config()).config.to_json())
     other = open_training_run(toy.config(changes={"train.windows": 3, "seed": 1})).config
     message = r"seed=1: .* holds a run with 0 \(and 1 more\); choose another --workdir"
     with pytest.raises(ConfigError, match=message):
