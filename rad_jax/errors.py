@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import shutil
 import signal
 import sys
@@ -36,6 +37,9 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _BROKEN_PIPE = 128 + signal.SIGPIPE  # the status of a program that the signal ends, as in a shell
 
 
+LONGEST_WORD = 1000  # characters of a message without a space between them; what is longer is cut
+
+
 class UserError(Exception):
     """A problem that the user can solve; base of all errors of rad_jax and data_prep.
 
@@ -46,6 +50,10 @@ class UserError(Exception):
 
     status: ClassVar[int] = 1
     prefix: ClassVar[str] = "error: "
+
+    def __str__(self) -> str:
+        # A value out of a file may be as large as the file. A path is shorter than this.
+        return re.sub(rf"\S{{{LONGEST_WORD},}}", lambda word: shown(word[0], LONGEST_WORD), super().__str__())
 
 
 class Stopped(UserError):

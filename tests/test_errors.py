@@ -11,10 +11,17 @@ import sys
 import pytest
 
 from rad_jax.config import ConfigError
+from rad_jax.config import ConfigError
 from rad_jax.errors import ADVICE, Stopped, UserError, describe, explain, failure_of_the_system, run, shown
 from tests.toy_run import ROOT
 
 CAUGHT = {"NoWalkError"}  # always caught: another world is tried
+
+
+def test_a_value_as_large_as_its_file_is_cut_and_a_path_is_not():
+    path = f"{'/tmp/' + 'directory/' * 30}config.json"
+    text = str(ConfigError(f"{path} cannot be used (tokenizer.preview={'x' * 5000}: TAESD)"))
+    assert text.startswith(path) and text.endswith(" TAESD)") and len(text) < 1500 and "xxx... TAESD" in text
 
 
 def test_every_exception_class_is_a_user_error():
