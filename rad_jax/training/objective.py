@@ -1,6 +1,7 @@
 """The training objective: Diffusion Forcing with memory.
 
-    choose window starts; H = prefetch(clean video)[starts]; noise every frame of every window at its own level;
+    choose window starts; H = prefetch(video)[starts], its frames clean, noised or predicted by the model (`memory.frames`);
+    noise every frame of every window at its own level;
     loss = weighted mean over frames of |prediction - target|^2
 
 All randomness of a step is drawn first, for the whole batch, so that neither gradient accumulation nor the number of
