@@ -12,8 +12,7 @@ Windows do not overlap. They read the memory of the *true* frames before them: w
 a rollout remembers, and the errors would be those of a model without memory. Since windows do not read each other's x~, errors
 do not build up along a clip as they do along a rollout; how large they are is decided by the levels alone, which
 `benchmarks.resampling` compares with rollouts. x~ is the mean over what a frame may be, hence smoother than a frame that a
-sampler generates in many steps. That model predictions rather than Gaussian noise stand for the errors of a rollout is the
-idea of Resampling Forcing (arXiv 2512.15702); levels and windows are ours.
+sampler generates in many steps. The name is after Resampling Forcing (arXiv 2512.15702), the recipe is ours.
 """
 
 import jax
