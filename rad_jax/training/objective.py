@@ -132,7 +132,7 @@ def _written(
     levels, noise = random.memory_levels[:, :length], random.memory_noise[:, :length]
     if memory.frames == "noised":
         return diffusion.add_noise(config, frames, noise, levels)
-    if memory.frames == "clean" or memory.kind == "none" or length == 0:
+    if memory.frames == "clean" or memory.resample_clean == 1 or memory.kind == "none" or length == 0:
         return frames
     with jax.named_scope("objective/resample"):
         predicted = resample(model, config, params, frames, actions, levels, noise)
