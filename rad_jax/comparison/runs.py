@@ -131,7 +131,7 @@ def list_runs(
             pair.append(chunk.name if same else ablation(chunk, word, changes))
         action[chunk.memory] = pair[0], pair[1]
     for frame in [r for r in listed if (r.memory, r.mode) == ("lstm", "f")] if ablations else []:
-        other = {"clean": "noised", "noised": "clean"}[frame.config.memory.frames]
+        other = "noised" if frame.config.memory.frames == "clean" else "clean"
         found = ablation(frame, other, {"memory.frames": other})
         frames = {frame.config.memory.frames: frame.name, other: found}
     return Comparison(tuple(runs), action, frames)

@@ -108,10 +108,12 @@ def action_table(comparison: Comparison, scores: Scores) -> Table:
 
 
 def frames_table(comparison: Comparison, scores: Scores) -> Table:
-    """Table 5: what enters the memory of lstm-f in training, noised or clean frames."""
-    runs = {frames: comparison.frames[frames] for frames in ("noised", "clean") if comparison.frames}
+    """Table 5: what enters the memory of lstm-f in training, noised (or resampled) or clean frames."""
+    # Clean frames, the paper's choice, come last and are compared with the others.
+    runs = dict(sorted(comparison.frames.items(), key=lambda item: item[0] == "clean"))
     heads = [_head(comparison, name, f"{name}: {frames}") for frames, name in runs.items()]
-    columns = _compared(scores, [(name, runs["noised"]) for name in runs.values()], "noised")
+    first = next(iter(runs), "")
+    columns = _compared(scores, [(name, runs[first]) for name in runs.values()], first)
     about = "What the memory of lstm-f sees of earlier frames in training (memory.frames)."
     title = "Table 5: the frames that enter the memory,"
     return _table(comparison, scores, "table5", title, heads, columns, about)

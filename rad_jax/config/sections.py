@@ -285,6 +285,8 @@ class Config(Section):
         }
         if self.memory.frames == "noised":
             limits["memory.noised_levels"] = (self.memory.noised_levels, levels)
+        if self.memory.frames == "resampled":
+            limits["memory.resample_levels"] = (self.memory.resample_levels[1], levels - 1)
         for path, (value, highest) in limits.items():
             require(
                 value <= highest, f"{path}={value}: expected at most {highest} with diffusion.levels={levels}"

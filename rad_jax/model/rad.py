@@ -133,7 +133,7 @@ class RAD(nn.Module):
         that what is stored does not grow with the number of frames.
 
         Args:
-          frames: clean latents (or slightly noised, for Table 5), labelled with ``context_level``.
+          frames: clean latents (or noised or predicted ones, see ``memory.frames``), labelled with ``context_level``.
           actions: the action that led to each frame.
           starts: how many frames each returned memory has seen: multiples of ``stride`` in 0..t.
           memory: the memory before the first frame; None is the empty one.

@@ -1,6 +1,7 @@
 """The training objective: Diffusion Forcing with memory.
 
-    choose window starts; H = prefetch(clean video)[starts]; noise every frame of every window at its own level;
+    choose window starts; H = prefetch(video)[starts], its frames clean, noised or predicted by the model (`memory.frames`);
+    noise every frame of every window at its own level;
     loss = weighted mean over frames of |prediction - target|^2
 
 All randomness of a step is drawn first, for the whole batch, so that neither gradient accumulation nor the number of
@@ -15,9 +16,10 @@ from einops import rearrange
 
 from rad_jax import diffusion
 from rad_jax.arrays import window_of
-from rad_jax.axes import Array, Float, Int, Key, PyTree
+from rad_jax.axes import Array, Bool, Float, Int, Key, PyTree
 from rad_jax.config import DiffusionConfig, TrainConfig, window_starts
 from rad_jax.model import RAD
+from rad_jax.training.resampling import resample
 
 
 class StepRandomness(NamedTuple):
@@ -27,7 +29,9 @@ class StepRandomness(NamedTuple):
       starts: the first frames of the windows.
       levels: diffusion level of every frame of every window.
       noise: its noise.
-      memory_levels, memory_noise: of the frames that enter the memory, with ``memory.frames = "noised"`` (Table 5).
+      memory_levels, memory_noise: of the frames that enter the memory, with ``memory.frames = "noised"`` (Table 5), or of
+        those from which they are predicted, with "resampled".
+      memory_clean: the clips whose true frames enter the memory, with "resampled".
     """
 
     starts: Int[Array, "b k"]
@@ -35,6 +39,7 @@ class StepRandomness(NamedTuple):
     noise: Float[Array, "b k w rows cols ch"]
     memory_levels: Int[Array, "b t"]
     memory_noise: Float[Array, "b t rows cols ch"]
+    memory_clean: Bool[Array, "b"]
 
 
 def step_randomness(
@@ -45,8 +50,11 @@ def step_randomness(
     frames: Float[Array, "b t rows cols ch"],
 ) -> StepRandomness:
     """Draws distinct window starts per video, and an independent level and noise for every frame of every window."""
-    batch, length = frames.shape[:2]
+    (batch, length), memory = frames.shape[:2], model.config.memory
     key_start, key_level, key_noise, key_memory_level, key_memory_noise = jax.random.split(key, 5)
+    key_memory_clean = jax.random.fold_in(key, 5)  # a split in six could change the other five
+    resampled = memory.frames == "resampled"
+    lowest, highest = memory.resample_levels if resampled else (0, memory.noised_levels - 1)
     candidates = jnp.asarray(_candidates(model, train, length))
     order = jax.random.permutation(key_start, jnp.tile(candidates, (batch, 1)), axis=1, independent=True)
     shape = (batch, train.windows, model.config.window)
@@ -54,10 +62,9 @@ def step_randomness(
         starts=order[:, : train.windows],
         levels=jax.random.randint(key_level, shape, 0, config.levels),
         noise=jax.random.normal(key_noise, (*shape, *frames.shape[2:]), frames.dtype),
-        memory_levels=jax.random.randint(
-            key_memory_level, frames.shape[:2], 0, model.config.memory.noised_levels
-        ),
+        memory_levels=jax.random.randint(key_memory_level, frames.shape[:2], lowest, highest + 1),
         memory_noise=jax.random.normal(key_memory_noise, frames.shape, frames.dtype),
+        memory_clean=jax.random.bernoulli(key_memory_clean, memory.resample_clean, (batch,)),
     )
 
 
@@ -74,11 +81,7 @@ def loss(
     variables = {"params": params}
     window = model.config.window
     seen = _candidates(model, train, frames.shape[1])[-1]  # frames that come before some window
-    written = frames[:, :seen]
-    if model.config.memory.frames == "noised":
-        written = diffusion.add_noise(
-            config, written, random.memory_noise[:, :seen], random.memory_levels[:, :seen]
-        )
+    written = _written(model, config, params, *(x[:, :seen] for x in (frames, actions)), random)
     with jax.named_scope("objective/prefetch"):
         memory = model.apply(variables, written, actions[:, :seen], random.starts, method=RAD.prefetch)
 
@@ -114,6 +117,26 @@ def loss(
         else:
             weighted, error = run(windows)
     return weighted.mean(), {"error": error.mean()}
+
+
+def _written(
+    model: RAD,
+    config: DiffusionConfig,
+    params: PyTree,
+    frames: Float[Array, "b t rows cols ch"],
+    actions: Float[Array, "b t a"],
+    random: StepRandomness,
+) -> Float[Array, "b t rows cols ch"]:
+    """What enters the memory in place of ``frames``, the first of a clip: ``memory.frames``."""
+    memory, length = model.config.memory, frames.shape[1]
+    levels, noise = random.memory_levels[:, :length], random.memory_noise[:, :length]
+    if memory.frames == "noised":
+        return diffusion.add_noise(config, frames, noise, levels)
+    if memory.frames == "clean" or memory.resample_clean == 1 or memory.kind == "none" or length == 0:
+        return frames
+    with jax.named_scope("objective/resample"):
+        predicted = resample(model, config, params, frames, actions, levels, noise)
+    return jnp.where(random.memory_clean[:, None, None, None, None], frames, predicted)
 
 
 def _candidates(model: RAD, train: TrainConfig, length: int) -> range:

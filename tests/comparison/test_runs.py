@@ -75,6 +75,8 @@ def test_table_5_trains_lstm_f_on_the_other_frames():
     comparison = list_runs(QUICKSTART, "lstm-f", ["memory.frames=noised"])
     assert comparison.frames == {"clean": "lstm-f-clean", "noised": "lstm-f"}
     assert comparison.run("lstm-f-clean").config.memory.frames == "clean"
+    comparison = list_runs(QUICKSTART, "lstm-f", ["memory.frames=resampled"])
+    assert comparison.frames == {"resampled": "lstm-f", "clean": "lstm-f-clean"}
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,11 @@ PLAIN = ("memory.gates=slots", "memory.action=false")  # slots are functions of 
         # several sections
         (["memory.kind=none", "train.freeze=base"], ["train.freeze=base", "memory.kind=none"]),
         (["memory.frames=noised", "memory.noised_levels=2000"], ["memory.noised_levels=2000", "1000"]),
+        (["memory.resample_levels=(9,8)"], ["memory.resample_levels=(9,8)", "lowest"]),
+        (
+            ["memory.frames=resampled", "memory.resample_levels=(10,1000)"],
+            ["memory.resample_levels=1000", "999", "diffusion.levels=1000"],
+        ),
         (["data.clip=10"], ["data.clip=10", "at least 20", "model.window (20)"]),
         (  # no multiple of the stride would be left
             ["data.clip=30", "train.first_start=10", "memory.stride=20", *SLIDING],
@@ -75,7 +80,7 @@ def test_impossible_combinations_are_named(overrides, words):
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["memory.noised_levels=2000"],  # frames are clean
+        ["memory.noised_levels=2000", "memory.resample_levels=(10,2000)"],  # frames are clean
         ["memory.kind=none", "memory.heads=5", "memory.head_width=60", *PLAIN],
         ["memory.kind=lstm", "memory.heads=5", "memory.head_width=60"],
         ["memory.kind=mamba2", "memory.heads=5", *PLAIN],
