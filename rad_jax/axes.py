@@ -13,7 +13,7 @@ A signature such as ``x: Float[Array, "b t n d"]`` is read with this list:
         values of an image patch
     g   mini-batches of a memory, in order   i, j    rows and columns of a matrix
     m   images that a tokenizer takes at once, or rows of a matrix
-    gates   the four gates of all units      xbc   x, b and c of Mamba2, side by side
+    gates   of a memory, side by side        xbc   x, b and c of Mamba2, side by side
     r   rows that are padded to whole mini-batches, or rows of a batch of states
     two_i   keys, then queries, of i frames  conv_past   frames a convolution still sees
     keys    what a query attends to          count   frames of a cut

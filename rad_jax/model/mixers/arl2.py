@@ -142,11 +142,12 @@ class ARL2(Mixer):
             every = Tokens(q / np.sqrt(q.shape[-1]), k, v)
         else:
             q, k = (nn.relu(unit(z)) for z in (q, k))
-            k = k / np.sqrt(math.prod(self.block))  # as one of mean square 1 over sqrt(e n)
+            k = k / math.sqrt(math.prod(self.block))  # as one of mean square 1 over sqrt(e n)
             every = Tokens(rotate(q, angles), rotate(k, angles), v, q, k)
         return jax.tree.map(self._split, every)
 
-    def _gates(self, logits: Float[Array, "s b t n h"]) -> tuple[Array | None, Array | None, Array]:
+    def _gates(self, logits: Float[Array, "gates b t n h"]) -> tuple[Array | None, Array | None, Array]:
+        """Write strength, log decay and output gate."""
         if self.rule == "token":
             step, strength, gate = logits
             gamma = -jnp.exp(self.rate) * jax.nn.softplus(step + self.step)
