@@ -5,7 +5,7 @@ A signature such as ``x: Float[Array, "b t n d"]`` is read with this list:
     b   videos in a batch                    v   videos of an evaluation
     t   frames in time                       w   frames (or cache slots) of the attention window
     k   places chosen in a video             l   layers
-    n   tokens of a frame                    d   width of the model
+    n   tokens of a frame, or of a block     d   width of the model
     h   attention or memory heads            e   width of one head
     q   queries, or frames of a segment      s   square matrices: their rows and columns
     a   size of the condition of a frame (action, and pose where the model is given it)
@@ -13,11 +13,12 @@ A signature such as ``x: Float[Array, "b t n d"]`` is read with this list:
         values of an image patch
     g   mini-batches of a memory, in order   i, j    rows and columns of a matrix
     m   images that a tokenizer takes at once, or rows of a matrix
-    gates   the four gates of all units      xbc   x, b and c of Mamba2, side by side
+    gates   of a memory, side by side        xbc   x, b and c of Mamba2, side by side
     r   rows that are padded to whole mini-batches, or rows of a batch of states
     two_i   keys, then queries, of i frames  conv_past   frames a convolution still sees
     keys    what a query attends to          count   frames of a cut
     X Y     a resized image                  bins    of a histogram
+    blocks  of tokens that share a state
     rows cols ch    a latent frame           H W 3   an image (C: of any channels)
 
 ``*b`` stands for any number of leading axes.

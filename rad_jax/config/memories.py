@@ -6,7 +6,7 @@ To add a memory, add a file to `rad_jax.model.mixers` and a line to `MEMORIES` w
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rad_jax.config.messages import multiple, require
+from rad_jax.config.messages import multiple, require, show_value
 
 if TYPE_CHECKING:
     from rad_jax.config.model import ModelConfig
@@ -32,8 +32,16 @@ def check_ttt(config: "ModelConfig") -> None:
 
 
 def check_arl2(config: "ModelConfig") -> None:
-    """Heads share the width of the model and can be rotated in two dimensions."""
+    """Heads share the width of the model and can be rotated in two dimensions; blocks share the tokens of a frame."""
     check_rotary_heads("memory.heads", config.memory.heads or config.heads, config.width)
+    block = config.memory.block
+    if block and config.latent:  # without latents, checked once they are known
+        rows, columns = config.grid
+        require(
+            rows % block[0] == columns % block[1] == 0,
+            f"memory.block={show_value(block)}: does not divide frames of {rows} x {columns} tokens "
+            "(model.latent, model.patch)",
+        )
 
 
 def check_rotary_heads(name: str, heads: int, width: int) -> None:

@@ -66,7 +66,25 @@ class MemoryConfig(Section):
         "lstm: how the gates start; slots: as functions of the action, which learn far sooner, see model/mixers/lstm.py",
         source="paper; slots are ours",
     )
-    heads: int = key(0, "ttt, arl2: heads; 0: model.heads", low=0, source="paper: 16")
+    heads: int = key(
+        0,
+        "ttt, arl2: heads; 0: model.heads; arl2: the state of a head, e x e numbers, tells at most e addresses apart, "
+        "so few wide heads remember more",
+        low=0,
+        source="paper: 16",
+    )
+    rule: Literal["token", "frame", "sum"] = key(
+        "token",
+        "arl2: how a frame is written; token: token after token by the gated delta rule; frame: all tokens at once, as in "
+        "SANA-WM; sum: added up and never forgotten, as in SANA-Video",
+        source="authors",
+    )
+    block: tuple[int, int] | None = key(
+        None,
+        "arl2: rows and columns of the tokens that share a state; none: all of the frame; (1,1): every token has its own",
+        low=1,
+        source="authors",
+    )
     state: int = key(64, "mamba2: size of B and C, columns of a head's state", low=1, source="paper")
     expand: int = key(2, "mamba2: inner width over model.width", low=1, source="paper")
     head_width: int = key(64, "mamba2: features of a head, rows of its state", low=1, source="authors")
@@ -140,15 +158,15 @@ class ModelConfig(Section):
         )
         stride = self.memory.stride
         require(stride <= self.window, f"memory.stride={stride}: expected 1 .. {self.window} (model.window)")
-        check_memory = MEMORIES[self.memory.kind]
-        if check_memory:
-            check_memory(self)
         if self.latent is not None:
             rows, columns, _ = self.latent
             require(
                 rows % self.patch == columns % self.patch == 0,
                 f"model.patch={self.patch}: does not divide latents of {rows} x {columns} (model.latent)",
             )
+        check_memory = MEMORIES[self.memory.kind]
+        if check_memory:
+            check_memory(self)
 
     @property
     def grid(self) -> tuple[int, int]:

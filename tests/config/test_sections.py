@@ -52,6 +52,10 @@ PLAIN = ("memory.gates=slots", "memory.action=false")  # slots are functions of 
         (["memory.kind=ttt", "memory.heads=5"], ["model.width=1024", "memory.heads (5)"]),
         (["memory.kind=arl2", "memory.heads=5"], ["model.width=1024", "memory.heads (5)"]),
         (["memory.kind=arl2", "memory.heads=512"], ["memory.heads=512", "multiple of 4"]),
+        (
+            ["memory.kind=arl2", "memory.block=(3,2)", "model.latent=(8,8,16)"],
+            ["memory.block=(3,2)", "4 x 4 tokens", "model.latent"],
+        ),
         # several sections
         (["memory.kind=none", "train.freeze=base"], ["train.freeze=base", "memory.kind=none"]),
         (["memory.frames=noised", "memory.noised_levels=2000"], ["memory.noised_levels=2000", "1000"]),
@@ -86,6 +90,8 @@ def test_impossible_combinations_are_named(overrides, words):
         ["memory.kind=mamba2", "memory.heads=5", *PLAIN],
         ["memory.kind=ttt", "memory.head_width=60", *PLAIN],
         ["memory.kind=arl2", "memory.head_width=60", *PLAIN],
+        ["memory.kind=arl2", "memory.block=(3,2)", *PLAIN],  # the grid of tokens is not known yet
+        ["memory.kind=ttt", "memory.block=(3,2)", "model.latent=(8,8,16)", *PLAIN],
     ],
     ids=str,
 )

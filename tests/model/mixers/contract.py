@@ -30,6 +30,7 @@ class Subject:
     variables: dict
     state: object
     x: jax.Array
+    grid: tuple[int, int]
 
     def __call__(self, method, *args):
         return call(self.mixer, method, self.variables, *args)
@@ -40,9 +41,9 @@ def call(mixer, method, variables, *args):
     return mixer.apply(variables, *args, method=method)
 
 
-def build(memory: MemoryConfig, width=WIDTH, heads=2, dtype="float64", tokens=TOKENS) -> mixers.Mixer:
-    """A mixer for frames of one row of tokens."""
-    latent = (2, 2 * tokens, 3)
+def build(memory: MemoryConfig, width=WIDTH, heads=2, dtype="float64", tokens=TOKENS, rows=1) -> mixers.Mixer:
+    """A mixer for frames of ``rows`` of ``tokens`` tokens."""
+    latent = (2 * rows, 2 * tokens, 3)
     return mixers.build(ModelConfig(latent=latent, width=width, heads=heads, dtype=dtype, memory=memory))
 
 
@@ -53,16 +54,20 @@ def init(mixer, x, key=0) -> dict:
 
 
 @functools.cache
-def subject(config, dtype="float64") -> Subject:
-    """The mixer of a ``MemoryConfig``, every weight of it moved away from its start, at which some are zero."""
-    mixer = build(config, dtype=dtype)
-    shape = (BATCH, FRAMES, TOKENS, WIDTH + config.features)
+def subject(config, dtype="float64", grid=(1, TOKENS)) -> Subject:
+    """The mixer of a ``MemoryConfig``, every weight of it moved away from its start, at which some are zero.
+
+    Frames are ``grid`` of tokens; mixers that have states of single tokens need the default.
+    """
+    rows, columns = grid
+    mixer = build(config, dtype=dtype, tokens=columns, rows=rows)
+    shape = (BATCH, FRAMES, rows * columns, WIDTH + config.features)
     x, earlier = (jnp.asarray(noise(seed, *shape), dtype) for seed in (0, 1))
     leaves, structure = jax.tree.flatten({"params": init(mixer, x, 1)})
     leaves = [np.asarray(leaf) + 0.3 * noise(2 + i, *leaf.shape) for i, leaf in enumerate(leaves)]
     variables = structure.unflatten([jnp.asarray(leaf, mixer.config.state_dtype) for leaf in leaves])
     state, _ = call(mixer, "run", variables, mixer.initial_state(BATCH, TOKENS), earlier)
-    return Subject(config, mixer, variables, state, x)
+    return Subject(config, mixer, variables, state, x, grid)
 
 
 def noise(seed, *shape) -> np.ndarray:
@@ -101,7 +106,7 @@ def state_has_one_shape(s):
 def state_is_float32(s):
     """States are float32 if the matrix products are bfloat16, and outputs are bfloat16."""
     with jax.enable_x64(False):
-        s = subject(s.config, "bfloat16")
+        s = subject(s.config, "bfloat16", s.grid)
         after, y = s("run", s.state, s.x)
         kept = s("run_with_states", s.state, s.x, jnp.array(STOPS))[2]
         states = (s.mixer.initial_state(BATCH, TOKENS), s.state, after, kept)
