@@ -7,7 +7,7 @@ import ml_dtypes  # noqa: F401 (teaches NumPy the name bfloat16)
 import numpy as np
 
 from rad_jax.config.keys import Section, key
-from rad_jax.config.memories import MEMORIES, NAMES, check_rotary_heads
+from rad_jax.config.memories import FRAME_WISE, MEMORIES, NAMES, check_rotary_heads
 from rad_jax.config.messages import ConfigError, multiple, require
 
 
@@ -55,7 +55,7 @@ class MemoryConfig(Section):
         "lstm: how the gates start; slots: as functions of the action, which learn far sooner, see model/mixers/lstm.py",
         source="paper; slots are ours",
     )
-    heads: int = key(0, "ttt, arl2: heads; 0: model.heads", low=0, source="paper: 16")
+    heads: int = key(0, "ttt, arl2, bank: heads; 0: model.heads", low=0, source="paper: 16")
     state: int = key(64, "mamba2: size of B and C, columns of a head's state", low=1, source="paper")
     expand: int = key(2, "mamba2: inner width over model.width", low=1, source="paper")
     head_width: int = key(64, "mamba2: features of a head, rows of its state", low=1, source="authors")
@@ -65,6 +65,38 @@ class MemoryConfig(Section):
     )
     inner_rate: float = key(
         1.0, "ttt: rate of the inner steps, before its learned factor", above=0, high=100, source="authors"
+    )
+
+    capacity: int = key(64, "bank: frames that it keeps", low=1)
+    keep: Literal["newest", "all", "novel", "pose-bin", "pose-first"] = key(
+        "newest",
+        "bank: which frames. newest: the last ones; all: the first ones, until it is full; novel: those unlike all that are "
+        "kept; pose-bin: one for each pose, the last; pose-first: one for each pose, the first",
+        source="ours; novel: Context Forcing (2602.06028)",
+    )
+    read: Literal["auto", "all", "pose", "embedding", "view-overlap"] = key(
+        "auto",
+        "bank: which frames a frame reads. pose: those seen from the nearest poses; embedding: those most like the newest "
+        "one; view-overlap: those that see most of what it sees; auto: pose if the model is given it, else embedding",
+        source="VRAG (2505.21996): pose; LongLive-RAG (2606.02553): embedding; WorldMem (2504.12369): view-overlap",
+    )
+    retrieved: int = key(4, "bank: how many frames a frame reads, unless it reads all", low=1)
+    radius: float = key(
+        0.3,
+        "bank: frames less than this apart have one pose. Distances are of headings as points on a circle of radius 1, and of "
+        "scaled positions times memory.position_weight",
+        above=0,
+        high=1000,
+    )
+    position_weight: float = key(4.0, "bank: weight of scaled positions in distances", low=0, high=1_000_000)
+    novelty: float = key(
+        0.95, "bank, novel: a frame is kept if its cosine to every kept one is below", low=-1, high=1.001
+    )
+    view_angle: float = key(
+        60.0, "bank, view-overlap: horizontal angle of view in degrees", above=0, high=360
+    )
+    view_range: float = key(
+        1.0, "bank, view-overlap: how far it sees, in weighted scaled positions", above=0, high=1_000_000
     )
 
     def check(self):
@@ -83,6 +115,11 @@ class MemoryConfig(Section):
         return self.window == "shared"
 
     @property
+    def has_tape(self) -> bool:
+        """Whether the memory keeps frames on a tape, beside or instead of a state."""
+        return self.kind in FRAME_WISE
+
+    @property
     def features(self) -> int:
         """Width of the action feature that the memory is given; 0: none."""
         wanted = self.kind == "lstm" if self.action is None else self.action
@@ -97,6 +134,12 @@ class ModelConfig(Section):
         None, "rows, columns and channels of a latent frame; none: from the data and the tokenizer", low=1
     )
     action_dim: int | None = key(None, "size of the condition of a frame; none: from the data", low=1)
+    pose: tuple[int, int] | None = key(
+        None,
+        "the pose at the end of that condition: position columns, and multiples of the heading, each a cosine and a sine; "
+        "(0,0): there is none; none: from the data",
+        low=0,
+    )
     patch: int = key(2, "rows and columns of latents that make one token", low=1, source="code, oasis")
     width: int = key(
         1024, "features of a token (D)", low=4, source="code, oasis; alone fits the paper's parameter counts"
@@ -127,12 +170,26 @@ class ModelConfig(Section):
         check_memory = MEMORIES[self.memory.kind]
         if check_memory:
             check_memory(self)
+        if self.pose is not None and self.action_dim is not None:
+            columns = self.pose[0] + 2 * self.pose[1]
+            require(
+                columns <= self.action_dim,
+                f"model.pose={self.pose}: has {columns} columns, model.action_dim={self.action_dim} has fewer",
+            )
         if self.latent is not None:
             rows, columns, _ = self.latent
             require(
                 rows % self.patch == columns % self.patch == 0,
                 f"model.patch={self.patch}: does not divide latents of {rows} x {columns} (model.latent)",
             )
+
+    @property
+    def heading_at(self) -> tuple[int, int] | None:
+        """First column of the position and of the heading (cosine, then sine) in a frame's condition; None without a pose."""
+        positions, harmonics = self.pose or (0, 0)
+        if not harmonics:
+            return None
+        return self.action_dim - positions - 2 * harmonics, self.action_dim - 2 * harmonics
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -88,7 +88,7 @@ def effective_attention(
             .set(diffusion.levels - 1)
         )
         seen, _ = model.apply(
-            {"params": params}, video, levels, condition, jax.tree.map(lambda s: s[:, 0], memory)
+            {"params": params}, video, levels, condition, memory.of_windows(lambda s: s[:, 0])
         )
         return jax.lax.dynamic_index_in_dim(seen, place - start, 1, keepdims=False)
 
