@@ -72,13 +72,13 @@ class MemoryConfig(Section):
         "newest",
         "bank: which frames. newest: the last ones; all: the first ones, until it is full; novel: those unlike all that are "
         "kept; pose-bin: one for each pose, the last; pose-first: one for each pose, the first",
-        source="ours; novel: Context Forcing (2602.06028)",
+        source="ours; Context Forcing: novel",
     )
     read: Literal["auto", "all", "pose", "embedding", "view-overlap"] = key(
         "auto",
         "bank: which frames a frame reads. pose: those seen from the nearest poses; embedding: those most like the newest "
         "one; view-overlap: those that see most of what it sees; auto: pose if the model is given it, else embedding",
-        source="VRAG (2505.21996): pose; LongLive-RAG (2606.02553): embedding; WorldMem (2504.12369): view-overlap",
+        source="ours; VRAG: pose; LongLive-RAG: embedding; WorldMem: view-overlap",
     )
     retrieved: int = key(4, "bank: how many frames a frame reads, unless it reads all", low=1)
     radius: float = key(
