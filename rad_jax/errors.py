@@ -147,9 +147,14 @@ def at(path: str | os.PathLike, *others: str | os.PathLike) -> Iterator[None]:
         raise
 
 
-def shown(text: object) -> str:
-    """A text of unknown origin, such as a file's name, with its control characters escaped: one line, without effects."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(text))
+def shown(text: object, longest: int | None = None) -> str:
+    """A text of unknown origin, such as a file's name, with its control characters escaped: one line, without effects.
+
+    Of one that is longer than ``longest`` characters the beginning, which ends in "...".
+    """
+    text = str(text)[: None if longest is None else longest + 1]  # it may be as large as the file it is from
+    line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    return line if longest is None or len(line) <= longest else f"{line[: longest - 3]}..."
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from rad_jax.errors import run
-from rad_jax.files import check_writable, local_path
+from rad_jax.files import local_path
 
 _CACHE_BYTES = 2**28  # free ones that a cache of compiled programs needs, about
 MODES = {
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     from rad_jax.config import ConfigError
-    from rad_jax.config.load import KEYS
+    from rad_jax.config.load import KEYS, nearest_keys
     from rad_jax.config.messages import did_you_mean
 
     modes = "\n".join(f"  {name:<9} {text}" for name, text in MODES.items())
@@ -80,10 +80,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options, rest = parser.parse_known_args(arguments)
     for argument in rest:
         if not argument.startswith("--config."):
-            forgotten = argument.lstrip("-")
-            meant = f"--config.{forgotten}" if forgotten.partition("=")[0] in KEYS else None
+            key, *value = argument.lstrip("-").split("=", 1)
+            meant = nearest_keys(key) if "." in key or key in KEYS else []  # its prefix was forgotten
+            hint = did_you_mean(" or ".join("=".join([f"--config.{other}", *value]) for other in meant))
             raise ConfigError(
-                f"argument {argument!r}: expected --config.key=value or an option of --help{did_you_mean(meant)}"
+                f"argument {argument!r}: expected --config.key=value or an option of --help{hint}"
             )
     options.overrides = [argument.removeprefix("--config.") for argument in rest]
     for action in of_one_mode:
@@ -113,8 +114,6 @@ def _run(options: argparse.Namespace) -> None:
             name = (config or load_config(options.config, options.overrides)).name
             options.workdir = default_workdir(name, options.mode)
             print(f"work directory: {options.workdir}", flush=True)
-        if options.mode not in ("show", "plan"):
-            check_writable(options.workdir)  # before data are made for it
         _run_mode(config, options)
 
 
@@ -132,8 +131,8 @@ def _run_mode(config: Any, options: argparse.Namespace) -> None:
         case "rollout":
             from rad_jax.rollout.video import rollout_video
 
-            script = "episode" if options.actions is None else options.actions
-            print(f"video: {rollout_video(config, workdir, options.episode or 0, script)}")
+            given = _given(episode=options.episode, script=options.actions)
+            print(f"video: {rollout_video(config, workdir, **given)}")
         case "compare":
             import jax
 
@@ -146,7 +145,7 @@ def _run_mode(config: Any, options: argparse.Namespace) -> None:
         case "export":
             from rad_jax.runs.export import export
 
-            print(f"export: {export(workdir, config, options.parameters or 'ema')}")
+            print(f"export: {export(workdir, config, **_given(part=options.parameters))}")
         case "show":
             from rad_jax.config import format_config
 
@@ -155,6 +154,11 @@ def _run_mode(config: Any, options: argparse.Namespace) -> None:
             from rad_jax.training.estimate import estimate_step
 
             print(estimate_step(config))
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that were given; of others the functions know what is usual."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _script(text: str) -> str:

@@ -6,15 +6,13 @@ from contextlib import redirect_stderr
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from rad_jax.evaluation import evaluate, scores
 from rad_jax.main import main
-from rad_jax.rollout import predict
 from rad_jax.runs.training_run import open_training_run
 from rad_jax.training.log import Writer
 from tests.data_prep.commands import contents
+from tests.evaluation.toy_scores import predict_truth
 from tests.full_disk import fail_each_write, refused, run, small_files
 from tests.toy_run import SAVED, assert_same, read_metrics, read_state
 
@@ -22,32 +20,32 @@ CHECKPOINT = 30_000  # bytes; the largest files of a toy checkpoint have more
 
 
 def test_a_training(toy, tmp_path):
-    """At each file, the manifest of a checkpoint among them; then it continues as if nothing had been."""
-    endings = fail_each_write(partial(main, toy.arguments(tmp_path, train__steps=SAVED)), tmp_path)
+    """At each file, the manifest of a checkpoint among them; then it continues as if nothing had been.
+
+    Of one layer and without memory, which write the same files: every time, the step is traced anew.
+    """
+    small = {"model.depth": 1, "train.steps": SAVED}
+    failed, alone = (
+        toy.arguments(tmp_path / name, variant="df", **{k.replace(".", "__"): v for k, v in small.items()})
+        for name in ("failed", "alone")
+    )
+    endings = fail_each_write(partial(main, failed), tmp_path / "failed")
     manifest = "checkpoints/#.orbax-checkpoint-tmp/manifest.orbax-checkpoint-tmp/manifest.json"
     kinds = ["tokenizer.npz", "trained_on.json", "config.json", manifest]
     assert sorted(ending.kind for ending in endings) == sorted(kinds)
     for ending in endings:
-        refused(ending, tmp_path)
+        refused(ending, tmp_path / "failed")
     assert len(endings[-1].lines) == 2 and endings[-1].lines[1].endswith("there is no earlier one")
-    parts = open_training_run(toy.config())
-    assert_same(read_state(tmp_path, parts, SAVED), read_state(toy.trained, parts, SAVED))
-    assert read_metrics(tmp_path) == read_metrics(toy.trained)[: SAVED // 2]
+    assert run(partial(main, alone)).status == 0
+    parts = open_training_run(toy.config("df", small))
+    assert_same(read_state(tmp_path / "failed", parts), read_state(tmp_path / "alone", parts))
+    assert len(read_metrics(tmp_path / "failed")) == SAVED // 2
+    assert read_metrics(tmp_path / "failed") == read_metrics(tmp_path / "alone")
 
 
 @pytest.fixture
 def written(toy, tmp_path, monkeypatch) -> Path:
-    """A run whose predictions are the truth, and whose curves are not drawn, which costs no time."""
-
-    def predict_each(run, params, read, spans, *_):
-        for index, span in enumerate(spans):
-            clip = read(index)
-            truth = clip.frames[span.context :] / np.float32(255)
-            yield predict.Predicted(index, clip, truth, truth)
-
-    monkeypatch.setattr(predict, "predict_each", predict_each)
-    monkeypatch.setattr(scores, "predict_each", predict_each)
-    monkeypatch.setattr(evaluate, "curves", lambda scores: b"a drawing")
+    predict_truth(monkeypatch)
     results = shutil.ignore_patterns("rollout", "export", "evaluation", "scores")
     return shutil.copytree(toy.written(), tmp_path / "run", ignore=results)
 

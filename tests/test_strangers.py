@@ -24,6 +24,7 @@ from rad_jax.runs.initial import _read_run
 from rad_jax.runs.training_run import open_training_run
 from rad_jax.training.loop import train
 from tests.data_prep.commands import run
+from tests.evaluation.toy_scores import predict_truth
 from tests.stranger_folders import (
     COMMAND,
     MODES,
@@ -100,14 +101,17 @@ def armed(workdir, toy, bystander):
     return workdir
 
 
-def test_a_run_that_goes_on_or_is_read_runs_nothing(armed, toy, tmp_path, capsys):
+def makes_anything(config):
+    data, evaluation = config.data, config.evaluate
+    return any((data.make, data.auto_make, evaluation.make, evaluation.more_make, evaluation.auto_make))
+
+
+def test_a_run_that_goes_on_or_is_read_runs_nothing(armed, toy, tmp_path, monkeypatch, capsys):
     """Nor does it look for the training data, which the user's own command would make."""
+    predict_truth(monkeypatch)
     own = shutil.copytree(toy.written(), tmp_path / "stranger own")
     trained = load_trained(armed)
-    assert (trained.config.data.make, trained.config.evaluate.make, trained.config.evaluate.more_make) == (
-        "",
-    ) * 3
-    assert not trained.config.data.auto_make and not trained.config.evaluate.auto_make
+    assert not makes_anything(trained.config)
     short = SHORT | {"data__path": "none", "data__make": "touch mark", "data__auto_make": True}
     for mode in ("evaluate", "rollout", "export"):
         assert main(toy.arguments(armed, "--mode", mode, **short)) == 0, capsys.readouterr().err
@@ -137,14 +141,13 @@ def test_a_comparison_of_runs_runs_its_own_jobs_alone(armed, toy, monkeypatch, c
     folder = armed.parent / "stranger comparison"
     folder.mkdir()
     shutil.move(armed, folder / "lstm-f")
-    change(folder / "lstm-f" / "config.json", train=json.loads(_config(toy))["train"])
+    change(
+        folder / "lstm-f" / "config.json",
+        train=json.loads((toy.written() / "config.json").read_text())["train"],
+    )
     assert MODES["compare"](toy, folder) == 1
     assert "stopped" in capsys.readouterr().err
     assert "touch" not in str(jobs) and "rad_jax.comparison.worker" in str(jobs)
-
-
-def _config(toy):
-    return (toy.written() / "config.json").read_text()
 
 
 def stop():
@@ -159,16 +162,11 @@ def test_an_export_runs_nothing(form, model, bystander):
         change(model / form, metadata=json.loads(path.read_text()))
         (model / "model.safetensors").unlink()
         path.unlink()
-    found = load_pretrained(model).config
-    assert (found.data.make, found.data.auto_make, found.evaluate.make, found.evaluate.more_make) == (
-        "",
-        False,
-        "",
-        "",
-    )
+    assert not makes_anything(load_pretrained(model).config)
 
 
-def test_a_data_set_runs_nothing(rooms, mazes, toy, bystander, capsys, tmp_path):
+def test_a_data_set_runs_nothing(rooms, mazes, toy, bystander, monkeypatch, capsys, tmp_path):
+    predict_truth(monkeypatch)
     for directory in (rooms, mazes):
         change_info(directory, command=COMMAND.format(bystander / "mark"), source="$(touch mark)")
     assert run(look.main, rooms) == 0
@@ -180,32 +178,23 @@ def test_a_data_set_runs_nothing(rooms, mazes, toy, bystander, capsys, tmp_path)
 
 # Links that lead outside
 
-INSIDE = {
-    "folder": [
-        "checkpoints",
-        "evaluation",
-        "rollout",
-        "samples",
-        "scores",
-        "export",
-        "tensorboard",
-        "profile",
-        "new",
-    ],
-    "file": [
-        ".lock",
-        "config.json",
-        "metrics.jsonl",
-        "trained_on.json",
-        "tokenizer.npz",
-        f"checkpoints/{STEPS}/state/d",
-    ],
-}
+FOLDERS = [
+    "checkpoints",
+    "evaluation",
+    "rollout",
+    "samples",
+    "scores",
+    "export",
+    "tensorboard",
+    "profile",
+    "new",
+]
+FILES = [".lock", "config.json", "metrics.jsonl", "trained_on.json", "tokenizer.npz"]
 
 
-@pytest.mark.parametrize("name", [*INSIDE["folder"], *INSIDE["file"]])
+@pytest.mark.parametrize("name", [*FOLDERS, *FILES, f"checkpoints/{STEPS}/state/d"])
 def test_nothing_is_written_to_a_run_with_a_link_that_leads_outside(name, workdir, toy, bystander, capsys):
-    target = bystander / ("folder" if name in INSIDE["folder"] else "file")
+    target = bystander / ("folder" if name in FOLDERS else "file")
     replace_by_link(workdir / name, target)
     before = sorted(path.name for path in workdir.iterdir())
     for do in MODES.values():
@@ -252,10 +241,9 @@ def test_nothing_is_written_to_a_data_set_with_a_link_that_leads_outside(rooms, 
 
 
 MANIFEST = f"checkpoints/{STEPS}/manifest/manifest.json"
-PIPES = [".lock", "config.json", "metrics.jsonl", "trained_on.json", "tokenizer.npz", "new", MANIFEST]
 
 
-@pytest.mark.parametrize("name", PIPES)
+@pytest.mark.parametrize("name", [*FILES, "new", MANIFEST])
 def test_a_pipe_in_a_run_holds_nobody_up(name, workdir, toy, capsys):
     replace_by_pipe(workdir / name)
     for do in MODES.values():
@@ -361,9 +349,10 @@ def test_a_checkpoint_names_no_file_outside(name, workdir, toy, capsys):
 
 
 def test_a_folder_that_cannot_be_written_to_is_one_line_or_shown_elsewhere(
-    workdir, rooms, toy, tmp_path, capsys
+    workdir, rooms, toy, tmp_path, monkeypatch, capsys
 ):
     """Whoever runs the tests: a file is where a folder has to be made."""
+    predict_truth(monkeypatch)
     (workdir / "rollout").write_text("")
     (rooms / "look").write_text("")
     assert main(toy.arguments(workdir, "--mode", "rollout")) == 1

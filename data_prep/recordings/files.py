@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 
 from data_prep.recordings.recording import BadRecording, Candidate, refusing
 from rad_jax.data import DataError
+from rad_jax.errors import shown
 from rad_jax.files.npz import Npz
 
 _LARGEST_NUMBER = 1e9  # of any unit: beyond it a number is damage, and float32 and pixel arithmetic overflow
@@ -182,7 +183,7 @@ class JsonObject:
 
     def __post_init__(self):
         if not isinstance(self.content, dict):
-            raise BadRecording(self.path, f"{self.where} is {_shown(self.content)}", "an object")
+            raise BadRecording(self.path, f"{self.where} is {shown(repr(self.content), 40)}", "an object")
 
     def get(self, name: str, *kinds: type) -> Any:
         """An entry of one of these types."""
@@ -192,14 +193,16 @@ class JsonObject:
         value = self.content[name]
         if not isinstance(value, kinds):
             expected = " or ".join(kind.__name__ for kind in kinds)
-            raise BadRecording(self.path, f"{self.where}: {name} is {_shown(value)}", expected)
+            raise BadRecording(self.path, f"{self.where}: {name} is {shown(repr(value), 40)}", expected)
         return value
 
     def list_of(self, name: str, kind: type) -> list[Any]:
         """An entry that is a list of values of this type."""
         for value in (values := self.get(name, list)):
             if type(value) is not kind:
-                raise BadRecording(self.path, f"{self.where}: {name} holds {_shown(value)}", kind.__name__)
+                raise BadRecording(
+                    self.path, f"{self.where}: {name} holds {shown(repr(value), 40)}", kind.__name__
+                )
         return values
 
     def object(self, name: str) -> "JsonObject":
@@ -219,7 +222,7 @@ class JsonObject:
 
     def _number(self, name: str, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST_NUMBER:
-            found = f"{self.where}: {name} is {_shown(value)}"
+            found = f"{self.where}: {name} is {shown(repr(value), 40)}"
             raise BadRecording(self.path, found, "a number from -1e9 to 1e9")
         return float(value)
 
@@ -256,8 +259,3 @@ def _parse(path: Path, text: str, where: str = "") -> Any:
 def _text(path: Path) -> str:
     with refusing(path, "cannot be read as text"):
         return path.read_text("utf-8")
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from data_prep.recordings.actions import ACTIONS
-from rad_jax.errors import UserError
+from rad_jax.errors import UserError, shown
 from rad_jax.files import lfs
 
 POSE = ("x", "y", "z", "yaw", "pitch")
@@ -38,7 +38,8 @@ class BadRecording(UserError, ValueError):
 
     def __str__(self) -> str:
         path, found, expected = self.args
-        return f"{path}: {found}" + (f", expected {expected}" if expected else "")
+        # Names of arrays and keys come from the file, and a new line in one is still one line here.
+        return shown(f"{path}: {found}" + (f", expected {expected}" if expected else ""))
 
 
 @contextlib.contextmanager

@@ -133,12 +133,16 @@ def find_key(path: str) -> Key:
     if path in SECTIONS:
         names = ", ".join(k.path for k in keys(SECTIONS[path]).values())
         raise ConfigError(f"{path} is a section, not a key; its keys are\n{names}")
+    hint = did_you_mean(" or ".join(nearest_keys(path))) or f"; sections are {', '.join(SECTIONS)}"
+    raise ConfigError(f"{shorten(path)}: unknown key{hint}")
+
+
+def nearest_keys(path: str) -> list[str]:
+    """The keys that were probably meant: the nearest one of the same name, all of that name, or the nearest of all."""
     last = path.rpartition(".")[2]
     same_name = [k for k in KEYS if k.rpartition(".")[2] == last]
     close = nearest(path, same_name) if "." in path else None
-    close = close or " or ".join(same_name) or nearest(path, KEYS)
-    hint = did_you_mean(close) or f"; sections are {', '.join(SECTIONS)}"
-    raise ConfigError(f"{shorten(path)}: unknown key{hint}")
+    return [close] if close else same_name or [k for k in [nearest(path, KEYS)] if k]
 
 
 def read_experiment(path: str) -> dict[str, Any]:

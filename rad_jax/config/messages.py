@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
-from rad_jax.errors import UserError
+from rad_jax.errors import UserError, shown
 
 
 class ConfigError(UserError, ValueError):
@@ -27,8 +27,7 @@ def did_you_mean(name: str | None) -> str:
 
 def shorten(value: Any, limit: int = 60) -> str:
     """``value`` as one line of at most ``limit`` characters."""
-    text = " ".join(str(value).split())
-    return text if len(text) <= limit else text[: limit - 3] + "..."
+    return shown(" ".join(str(value).split()), limit)
 
 
 def show_value(value: Any) -> str:

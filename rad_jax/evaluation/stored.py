@@ -110,7 +110,7 @@ def score_run(
         "steps": trained.step,
         "parameters": size,
         "state_bytes": state_bytes(config.model),
-        "frame_flops": frame_flops(config.model, config.diffusion, config.sample.steps, trained.params),
+        "frame_flops": frame_flops(config.model, config.diffusion, config.sample.steps),
     }
     rows = partial(model_rows, config, trained.step)
     predict = partial(model_predictions, trained, padded)

@@ -17,6 +17,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args
 
+from rad_jax.errors import shown
+
 _LARGEST = 2**30  # bytes
 _MOST = 2**53
 # A NUL ends a path, others move the cursor of a terminal, and half of a surrogate pair cannot be written anywhere.
@@ -96,7 +98,7 @@ def check_form(value: Any, form: Any, where: str = "") -> None:
     else:
         check_form(value, dict, where)
         for key, inner in (dict.fromkeys(value, form["*"]) if "*" in form else form).items():
-            field = f"{where}.{ascii(key)[1:-1][:80]}".removeprefix(".")
+            field = f"{where}.{shown(key, 80)}".removeprefix(".")
             if key not in value:
                 raise ValueError(f"{field} is missing")
             check_form(value[key], inner, field)
@@ -120,7 +122,7 @@ def _is_a(value: Any, kind: type) -> bool:
 
 
 def _unlike(where: str, value: Any, expected: str) -> ValueError:
-    return ValueError(f"{where or 'its content'} is {reprlib.repr(value)[:120]}, expected {expected}")
+    return ValueError(f"{where or 'its content'} is {shown(reprlib.repr(value), 120)}, expected {expected}")
 
 
 def _refuse(constant: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rad_jax.errors import UserError
+from rad_jax.errors import UserError, shown
 from rad_jax.files import lfs
 
 SMALL = 2**26  # bytes that an array may always have
@@ -88,20 +88,20 @@ class Npz(contextlib.AbstractContextManager):
         with self._opened(name) as (file, header):
             size = math.prod(header.shape) * header.dtype.itemsize
             if header.dtype.hasobject:
-                raise NpzError(f"array {_shown(name)} holds pickled objects, expected numbers or text")
+                raise NpzError(f"array '{shown(name, 60)}' holds pickled objects, expected numbers or text")
             if size > min(max(SMALL, MOST_TIMES * self._bytes), LARGEST):
                 raise NpzError(
-                    f"array {_shown(name)} of {size} bytes is too large for a file of {self._bytes}"
+                    f"array '{shown(name, 60)}' of {size} bytes is too large for a file of {self._bytes}"
                 )
             held = self.sizes[name] - file.tell()
             if size != held:
-                raise NpzError(f"array {_shown(name)} has {held} bytes, but its shape needs {size}")
+                raise NpzError(f"array '{shown(name, 60)}' has {held} bytes, but its shape needs {size}")
             data = np.empty(size, np.uint8)
             rest = memoryview(data)
             while rest and (count := file.readinto(rest[:_CHUNK])):
                 rest = rest[count:]
             if rest or file.read(1):
-                raise NpzError(f"array {_shown(name)} is cut off")
+                raise NpzError(f"array '{shown(name, 60)}' is cut off")
             array = data.view(header.dtype)
             return array.reshape(header.shape[::-1]).T if header.fortran else array.reshape(header.shape)
 
@@ -109,12 +109,12 @@ class Npz(contextlib.AbstractContextManager):
     def _opened(self, name: str) -> Iterator[tuple[Any, Header]]:
         """A member, behind its header."""
         if name not in self._members:
-            there = ", ".join(map(_shown, [*self._members][:5])) or "none"
-            raise NpzError(f"no array {_shown(name)} among {there}")
+            there = ", ".join(f"'{shown(other, 60)}'" for other in [*self._members][:5]) or "none"
+            raise NpzError(f"no array '{shown(name, 60)}' among {there}")
         member = self._members[name]
         if member.compress_type not in _METHODS:
-            raise NpzError(f"array {_shown(name)} is compressed by a method that is not read")
-        with _refusing(f"array {_shown(name)} is damaged"), self._archive.open(member) as file:
+            raise NpzError(f"array '{shown(name, 60)}' is compressed by a method that is not read")
+        with _refusing(f"array '{shown(name, 60)}' is damaged"), self._archive.open(member) as file:
             yield file, _read_header(name, file)
 
 
@@ -122,13 +122,13 @@ def _read_header(name: str, file: Any) -> Header:
     start = file.read(8)
     digits = {1: 2, 2: 4, 3: 4}.get(start[6] if len(start) == 8 else 0)
     if not start.startswith(b"\x93NUMPY") or digits is None:
-        raise NpzError(f"array {_shown(name)} is no .npy file of a known version")
+        raise NpzError(f"array '{shown(name, 60)}' is no .npy file of a known version")
     length = int.from_bytes(file.read(digits), "little")
     text = file.read(length) if length <= _LONGEST_HEADER else b""
     match = _HEADER.fullmatch(text)
     if match is None or not _TYPE.fullmatch(match[1]):
         found = (match[1] if match else text.strip()).decode("latin-1")
-        raise NpzError(f"array {_shown(name)} has a header that is not read, {_shown(found)}")
+        raise NpzError(f"array '{shown(name, 60)}' has a header that is not read, '{shown(found, 60)}'")
     shape = tuple(int(size.rstrip(b"L")) for size in match[3].replace(b" ", b"").split(b",") if size)
     dtype = np.dtype(object) if b"O" in match[1] else np.dtype(match[1].decode())
     return Header(shape, dtype, match[2] == b"True")
@@ -149,7 +149,3 @@ def _refusing(problem: str) -> Iterator[None]:
             raise
         reason = (str(error).splitlines() or [""])[0][:100]
         raise NpzError(f"{problem} ({reason or type(error).__name__})") from error
-
-
-def _shown(name: str) -> str:
-    return ascii(name)[:60]

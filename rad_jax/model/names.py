@@ -5,7 +5,9 @@ The block of the model is one `nn.scan` over layers, so everything below ``block
 optimiser's moments and the moving average keep the names of the parameters they belong to.
 """
 
+import functools
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -51,10 +53,11 @@ def init_params(config: ModelConfig, seed: int = 0) -> PyTree:
     return RAD(config).init(jax.random.key(seed), frames, jnp.zeros((1, 1), int), actions)["params"]
 
 
-def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+@functools.lru_cache(maxsize=16)  # to trace a model takes a second, and one command asks several times
+def parameter_shapes(config: ModelConfig) -> Mapping[str, tuple[int, ...]]:
     """Names and shapes of all parameters of a model; none is allocated."""
     shapes = jax.eval_shape(lambda: init_params(config))
-    return {name: leaf.shape for name, leaf in named_leaves(shapes).items()}
+    return MappingProxyType({name: leaf.shape for name, leaf in named_leaves(shapes).items()})
 
 
 def nested(named: Mapping[str, Any]) -> PyTree:

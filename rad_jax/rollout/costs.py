@@ -1,16 +1,16 @@
 """What a model costs while it generates, from shapes alone: bytes of its memory, and matrix products per frame."""
 
 import math
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from rad_jax.axes import PyTree
 from rad_jax.config import DiffusionConfig, ModelConfig
 from rad_jax.model import RAD
+from rad_jax.model.names import init_params
 from rad_jax.rollout import stream
 
 
@@ -20,16 +20,15 @@ def state_bytes(config: ModelConfig) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(memory))
 
 
-def frame_flops(config: ModelConfig, diffusion: DiffusionConfig, steps: int, params: PyTree) -> int:
+@lru_cache(maxsize=16)  # three programs are traced, which takes a second
+def frame_flops(config: ModelConfig, diffusion: DiffusionConfig, steps: int) -> int:
     """Floating-point operations of the matrix products of one generated frame of one video, without the tokenizer.
 
     That is ``steps`` sampler steps and what follows them: of ``memory.stride`` frames one lets the window slide, and the others
     are appended to it.
-
-    Args:
-      params: of the model, or their shapes.
     """
     model, stride = RAD(config), config.memory.stride
+    params = jax.eval_shape(partial(init_params, config))
     clip = jnp.zeros((1, config.window, *config.latent)), jnp.zeros((1, config.window, config.action_dim))
     given = {"diffusion": diffusion, "steps": steps}
     state = jax.eval_shape(lambda params: stream.start(model, params, *clip, **given), params)

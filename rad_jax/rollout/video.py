@@ -45,11 +45,11 @@ def rollout_video(config: Config, workdir: Path, episode: int = 0, script: str =
       DataError: no such episode, or a script that the data set's actions do not allow.
       ConfigError: the preview decodes the latents of another tokenizer.
     """
+    check_writable(workdir)
     trained = load_trained(workdir, config)
     preview = dataclasses.replace(trained.config.tokenizer, preview=config.tokenizer.preview)
     trained = trained._replace(tokenizer=open_preview(preview, trained.tokenizer))
     config = trained.config
-    check_writable(workdir)
     # Both before an evaluation set is made.
     arrays = read_script(script, trained.trained_on.info, config) if script != "episode" else None
     if episode < 0:

@@ -71,6 +71,7 @@ def export(workdir: Path, config: Config | None = None, part: str = "ema") -> Pa
     Raises:
       ConfigError, CheckpointError, WeightsError, TokenizerError: in one or two lines, what is missing or does not fit.
     """
+    files.check_writable(workdir)
     trained = load_trained(workdir, config, part)
     tensors = {name: np.asarray(leaf) for name, leaf in named_leaves(trained.params).items()}
     target = workdir / DIRECTORY

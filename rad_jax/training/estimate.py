@@ -95,5 +95,5 @@ def estimate_step(config: Config) -> StepEstimate:
         peak=given + memory.output_size_in_bytes - memory.alias_size_in_bytes + memory.temp_size_in_bytes,
         flops=matrix_flops(traced.jaxpr),
         stream=state_bytes(config.model),
-        frame=frame_flops(config.model, config.diffusion, config.sample.steps, state.params),
+        frame=frame_flops(config.model, config.diffusion, config.sample.steps),
     )

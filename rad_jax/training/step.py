@@ -1,6 +1,6 @@
 """One optimiser step as a pure function of the state and a batch; all randomness is a function of (seed, step)."""
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
@@ -45,7 +45,12 @@ def init_state(model: RAD, config: Config) -> TrainState:
 
 def abstract_state(model: RAD, config: Config, mesh: Mesh) -> TrainState:
     """The state as `jax.ShapeDtypeStruct`, each with the sharding of its leaf; nothing is allocated."""
-    return sharding.with_shardings(jax.eval_shape(partial(init_state, model, config)), mesh)
+    return sharding.with_shardings(_state_shapes(model, config), mesh)
+
+
+@lru_cache(maxsize=4)  # to trace it takes a second, and a training asks three times before its first step
+def _state_shapes(model: RAD, config: Config) -> TrainState:
+    return jax.eval_shape(partial(init_state, model, config))
 
 
 def step_key(seed: int, step: int | Int[Array, ""]) -> Key[Array, ""]:

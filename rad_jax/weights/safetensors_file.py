@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from rad_jax.errors import UserError
+from rad_jax.errors import UserError, shown
 from rad_jax.files import lfs
 from rad_jax.files.json_files import check_form
 
@@ -77,11 +77,6 @@ def read_tensor(path: pathlib.Path, file: Any, dtype: str, shape: tuple[int, ...
     return array.reshape(shape)
 
 
-def shown(name: str) -> str:
-    """A name of unknown origin, as a message shows it."""
-    return ascii(name)[1:-1][:120]
-
-
 def _refuse_other_formats(path: pathlib.Path, start: bytes) -> None:
     # The length of a header may begin with the byte of a pickle, but a brace follows it; a pickle has none there.
     is_pickle = start.startswith(PICKLE) and start[_HEAD:] not in (b"{", b"")
@@ -100,7 +95,7 @@ def _layout(path: pathlib.Path, text: bytes, size: int) -> Layout:
         if len(entries) < len(pairs):
             seen: set[str] = set()
             twice = next(name for name, _ in pairs if name in seen or seen.add(name))
-            raise WeightsError(f"{path}: {shown(twice)} stands more than once in its header")
+            raise WeightsError(f"{path}: {shown(twice, 120)} stands more than once in its header")
         return entries
 
     try:
@@ -112,7 +107,7 @@ def _layout(path: pathlib.Path, text: bytes, size: int) -> Layout:
             value,
         ) in metadata.items():  # texts of any length and of many lines, such as the description of an export
             if not isinstance(value, str):
-                raise ValueError(f"__metadata__.{ascii(key)[1:-1][:80]} is no text")
+                raise ValueError(f"__metadata__.{shown(key, 80)} is no text")
         entries = sorted(
             ((name, *_entry(name, entry)) for name, entry in header.items()), key=lambda each: each[3:]
         )
@@ -124,12 +119,14 @@ def _layout(path: pathlib.Path, text: bytes, size: int) -> Layout:
     for name, dtype, shape, begin, end in entries:
         if dtype not in TYPES:
             raise WeightsError(
-                f"{path}: {shown(name)} has type {shown(dtype)}, expected one of {', '.join(TYPES)}"
+                f"{path}: {shown(name, 120)} has type {shown(dtype, 120)}, expected one of {', '.join(TYPES)}"
             )
         needed = math.prod(shape) * np.dtype(TYPES[dtype]).itemsize
         sizes = math.prod(filter(None, shape))  # NumPy multiplies them even if one is zero
         if begin != reached or end - begin != needed or len(shape) > 32 or sizes > 2**60:
-            place = f"{shown(name)}, {dtype}{list(shape)}, at bytes {begin} to {end} behind byte {reached}"
+            place = (
+                f"{shown(name, 120)}, {dtype}{list(shape)}, at bytes {begin} to {end} behind byte {reached}"
+            )
             raise _not_intact(path, place[:200])
         tensors[name], reached = (dtype, shape, _HEAD + len(text) + begin), end
     if reached != size:
@@ -145,7 +142,7 @@ def _entry(name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
             type(number) is int and 0 <= number <= 2**53 for number in (*shape, begin, end)
         ):
             return dtype, tuple(shape), begin, end
-    raise ValueError(f"{shown(name)} is described by {ascii(entry)[:80]}")
+    raise ValueError(f"{shown(name, 120)} is described by {shown(entry, 80)}")
 
 
 def _not_intact(path: pathlib.Path, reason: str) -> WeightsError:

@@ -13,13 +13,13 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from rad_jax.data.spec import check_file_name
+from rad_jax.errors import shown
 from rad_jax.files.json_files import read_json
 from rad_jax.weights.safetensors_file import (
     SUFFIX,
     WeightsError,
     read_layout,
     read_tensor,
-    shown,
 )
 
 INDEX = f"{SUFFIX}.index.json"  # how the name of an index of several files ends
@@ -48,7 +48,7 @@ def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
         expected = {tensor for tensor, place in places.items() if place == name}
         if differing := expected ^ tensors.keys():
             raise WeightsError(
-                f"{path}: {name} and the index differ in {len(differing)} tensors, as {shown(min(differing))}"
+                f"{path}: {name} and the index differ in {len(differing)} tensors, as {shown(min(differing), 120)}"
             )
         found |= tensors
     return found
@@ -106,12 +106,12 @@ def match(
     for name, shape in shapes.items():
         found = tensors.get(name)
         if found is None:
-            problems["missing"].append(shown(name))
+            problems["missing"].append(shown(name, 120))
         elif found.shape != tuple(shape) or found.dtype.kind != "f":
             problems["wrong"].append(
-                f"{shown(name)}: {found.dtype}{list(found.shape)}, expected float32{list(shape)}"
+                f"{shown(name, 120)}: {found.dtype}{list(found.shape)}, expected float32{list(shape)}"
             )
-    problems["unexpected"] = [shown(name) for name in tensors if name not in shapes]
+    problems["unexpected"] = [shown(name, 120) for name in tensors if name not in shapes]
     if any(problems.values()):
         matching = len(shapes) - len(problems["missing"]) - len(problems["wrong"])
         counts = [f"{matching} of {len(shapes)} tensors match"]
@@ -122,7 +122,7 @@ def match(
     for name in shapes:
         if not np.isfinite(tensors[name]).all():
             raise WeightsError(
-                f"{what}: {shown(name)} holds values that are NaN or infinite; nothing was loaded"
+                f"{what}: {shown(name, 120)} holds values that are NaN or infinite; nothing was loaded"
             )
     return {name: tensors[name] for name in shapes}
 
@@ -157,7 +157,7 @@ def _checked(path: pathlib.Path, name: str, array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "iu" and not np.isfinite(array).all():
         bad = array.size - np.count_nonzero(np.isfinite(array))
         raise WeightsError(
-            f"{path}: {shown(name)} holds {bad} values that are NaN or infinite, of {array.size}"
+            f"{path}: {shown(name, 120)} holds {bad} values that are NaN or infinite, of {array.size}"
         )
     return array.astype(np.float32) if array.dtype.itemsize == 2 and array.dtype.kind not in "iu" else array
 

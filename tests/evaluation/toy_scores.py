@@ -1,13 +1,16 @@
-"""Scores of made-up rows, through the functions that score an evaluation."""
+"""Scores of made-up rows, through the functions that score an evaluation; and an evaluation that costs no time."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 
+from rad_jax.evaluation import evaluate, scores, stored
 from rad_jax.evaluation.scores import convention, metrics_spec, score_clips
 from rad_jax.metrics.lpips import Lpips
 from rad_jax.reports.statistics import Scores, summarise
+from rad_jax.rollout import predict
 from rad_jax.rollout.predict import Clip
 
 
@@ -41,3 +44,18 @@ def scores_of(
     videos = [clip.video for clip in clips]
     spec = metrics_spec(convention(truth[0].shape[1:3], "raw", weights), videos)
     return Scores("return", spec, videos, summaries, {})
+
+
+def predict_truth(patch: pytest.MonkeyPatch) -> None:
+    """Predictions are the truth, curves are not drawn and operations not counted: no model is traced."""
+
+    def predict_each(run, params, read, spans, *_):
+        for index, span in enumerate(spans):
+            clip = read(index)
+            truth = clip.frames[span.context :] / np.float32(255)
+            yield predict.Predicted(index, clip, truth, truth)
+
+    patch.setattr(predict, "predict_each", predict_each)
+    patch.setattr(scores, "predict_each", predict_each)
+    patch.setattr(evaluate, "curves", lambda scores: b"a drawing")
+    patch.setattr(stored, "frame_flops", lambda *_: 1)

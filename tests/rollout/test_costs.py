@@ -35,7 +35,7 @@ def test_a_frame_takes_its_sampler_steps_and_its_share_of_the_slides(stride, win
     assert slid > appended > 0 and step > 0
     for steps in (1, 3):
         expected = steps * step + (slid + (stride - 1) * appended) // stride
-        assert frame_flops(model.config, diffusion, steps, params) == expected
+        assert frame_flops(model.config, diffusion, steps) == expected
 
 
 def test_products_in_loops_count_as_often_as_they_run():

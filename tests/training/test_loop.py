@@ -135,8 +135,7 @@ def test_sigterm_saves_the_last_step_and_exits_130(interrupted):
     assert status == 130
     saved = interrupted.first_steps[-1]
     named = re.fullmatch(r"SIGTERM: .*\nstopped by SIGTERM after step (\d+), .*\n", message)
-    assert named, message
-    assert int(named[1]) == saved
+    assert named and int(named[1]) == saved, message
     assert saved - last_line in (0, 1), "a step was done that is not saved"
 
 
@@ -303,8 +302,7 @@ def test_a_step_is_traced_once_and_saved_before_its_sample_is_drawn(toy, tmp_pat
 def test_continuing_with_another_value_is_refused_by_name(key, value, old, toy, capsys):
     before = (toy.trained / "config.json").read_bytes()
     assert main(toy.arguments(toy.trained, **{key.replace(".", "__"): value})) == 2
-    error = capsys.readouterr().err
-    assert len(error.splitlines()) == 1
+    (error,) = capsys.readouterr().err.splitlines()
     assert f"error: {key}={value}: {toy.trained} holds a run with {old};" in error
     assert (toy.trained / "config.json").read_bytes() == before
 
@@ -326,10 +324,8 @@ def test_what_no_number_depends_on_may_change(toy, capsys):
     before = read_state(toy.trained, open_training_run(toy.config()))
     capsys.readouterr()
     assert main(arguments) == 0
-    finished = (
-        f"{toy.trained}: the run is finished at step {STEPS}; extend it with --config.train.steps={2 * STEPS}"
-    )
-    assert finished in capsys.readouterr().out
+    extend = f"extend it with --config.train.steps={2 * STEPS}"
+    assert f"{toy.trained}: the run is finished at step {STEPS}; {extend}" in capsys.readouterr().out
     assert_same(read_state(toy.trained, open_training_run(toy.config())), before)
     config = config_from_json((toy.trained / "config.json").read_text())
     assert (config.data.threads, config.evaluate.fps, config.sample.steps) == (1, 9, 3)
@@ -347,10 +343,8 @@ def test_a_clip_longer_than_an_episode_is_refused(toy, tmp_path):
 
 
 def test_changed_keys_are_counted(toy, tmp_path):
-    config = open_training_run(toy.config()).config
-    (tmp_path / "config.json").write_text(config.to_json())
+    (tmp_path / "config.json").write_text(open_training_run(toy.config()).config.to_json())
     other = open_training_run(toy.config(changes={"train.windows": 3, "seed": 1})).config
-    with pytest.raises(
-        ConfigError, match=r"seed=1: .* holds a run with 0 \(and 1 more\); choose another --workdir"
-    ):
+    message = r"seed=1: .* holds a run with 0 \(and 1 more\); choose another --workdir"
+    with pytest.raises(ConfigError, match=message):
         stored_config.check_same_run(other, tmp_path)

@@ -123,11 +123,14 @@ def test_what_one_process_refuses_ends_both_with_its_message(problem, rank, stat
 
 
 def test_when_one_process_is_killed_the_other_says_which(toy, tmp_path):
-    """Process 0 of one run and process 1 of another, side by side: to notice takes a while."""
+    """Process 0 of one run and process 1 of another, side by side: to notice takes a while.
+
+    The model is small because processes other than 0 compile it every time: JAX keeps what process 0 compiles.
+    """
 
     def kill(rank: int) -> tuple[list[int], list[str]]:
         workdir = tmp_path / str(rank)
-        processes = start(*[toy.arguments(workdir)] * 2)
+        processes = start(*[toy.arguments(workdir, variant="df", model__depth=1)] * 2)
         wait_for(processes[0], lambda: lines(workdir) > 0)
         processes[rank].kill()
         return end(processes)

@@ -7,7 +7,7 @@ import av
 import pytest
 
 from data_prep.recordings import BadRecording, find, frames, read
-from tests.data_prep.recordings import damage
+from tests.data_prep.recordings import changes, damage
 from tests.data_prep.recordings import format_files as files
 
 CASES = [
@@ -25,7 +25,7 @@ def refused(name: str, src: Path) -> str:
         list(frames(read(name, candidate)))
     message = str(caught.value)
     assert "\n" not in message and len(message) < 700 and str(src) in message, message
-    assert not list(src.rglob(damage.MARK))
+    assert not list(src.rglob(changes.MARK))
     return message
 
 
@@ -76,5 +76,5 @@ def test_files_that_contradict_each_other_are_refused(whole, tmp_path):
     src = shutil.copytree(whole("oasis"), tmp_path / "src")
     path = next(src.glob("*.one_hot_actions.pt"))
     for at, new in (((3, 11), 1.0), ((4, 11), 0.0), ((5, 17), 1.0)):
-        damage.rewritten(damage.value(at, new))(path)
+        changes.rewritten(changes.value(at, new))(path)
     assert "other actions than" in refused("oasis", src)

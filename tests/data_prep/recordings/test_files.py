@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 
+import numpy as np
 import pytest
 
 from data_prep.recordings import BadRecording, find, read
@@ -119,3 +120,14 @@ def test_no_number_of_a_json_file_is_beyond_float32(number, tmp_path):
             read_there = ("xpos", "ypos", "zpos", "yaw", "pitch", "hotbar", "x", "y", "dx", "dy")
             assert (inner or [outer])[0] not in read_there
             assert abs(recording.pose[1:]).max() < 1e9
+
+
+def test_names_out_of_a_file_are_one_line_of_a_message(src):
+    """An array of an npz may be named anything."""
+    (path,) = src.rglob("*.npz")
+    with np.load(path) as arrays:
+        np.savez(path, **{"a\n\x1b[2J" + name: array for name, array in arrays.items()})
+    (candidate,) = find("vrag", src)
+    with pytest.raises(BadRecording) as info:
+        read("vrag", candidate)
+    assert str(info.value).isprintable() and r"a\n\x1b[2Jactions" in str(info.value)
