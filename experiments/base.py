@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from rad_jax.config import NAMES, Config, ConfigError, window_starts
+from rad_jax.config import NAMES, Config, ConfigError, modes, window_starts
 from rad_jax.config.messages import did_you_mean, nearest
 
 MEMORIES = tuple(name for name in NAMES if name != "none")
@@ -107,8 +107,9 @@ def set_variant(config: ConfigDict, variant: str | None) -> ConfigDict:
 
 
 def variants(stride: int = 10) -> list[str]:
-    """The names of all variants, with one stride: no memory, and every memory frame-wise, chunk-wise and strided."""
-    return ["df", *(f"{name}-{mode}" for name in MEMORIES for mode in ("f", "c", f"s{stride}"))]
+    """The names of all variants, with one stride: no memory, and every memory in the modes that it has."""
+    names = {"f": "f", "c": "c", "s": f"s{stride}"}
+    return ["df", *(f"{name}-{names[mode]}" for name in MEMORIES for mode in modes(name))]
 
 
 def round_down(number: int, unit: int) -> int:

@@ -12,11 +12,13 @@ A signature such as ``x: Float[Array, "b t n d"]`` is read with this list:
     f   input features of a memory, or       u   units of a memory, or columns of its state
         values of an image patch
     g   mini-batches of a memory, in order   i, j    rows and columns of a matrix
-    m   images that a tokenizer takes at once, or rows of a matrix
     gates   of a memory, side by side        xbc   x, b and c of Mamba2, side by side
-    r   rows that are padded to whole mini-batches, or rows of a batch of states
+    m   images that a tokenizer takes at once, rows of a matrix, or numbers of a look
+    r   rows that are padded to whole mini-batches, rows of a batch of states, or records that a frame reads
     two_i   keys, then queries, of i frames  conv_past   frames a convolution still sees
     keys    what a query attends to          count   frames of a cut
+    c   slots of a bank                      p   numbers of a pose, or of the code of a place
+    x   numbers of a relative pose           z   points of a view
     X Y     a resized image                  bins    of a histogram
     blocks  of tokens that share a state
     rows cols ch    a latent frame           H W 3   an image (C: of any channels)

@@ -11,7 +11,6 @@ import sys
 import pytest
 
 from rad_jax.config import ConfigError
-from rad_jax.config import ConfigError
 from rad_jax.errors import ADVICE, Stopped, UserError, describe, explain, failure_of_the_system, run, shown
 from tests.toy_run import ROOT
 

@@ -1,5 +1,7 @@
 """A model small enough to be compiled in a test, with parameters that make every path count."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,6 +44,13 @@ def toy_model(stride=1, window="shared", *, kind="lstm", dtype="float32", remat=
             memory=MemoryConfig(kind=kind, stride=stride, window=window, **settings),
         )
     )
+
+
+def toy_bank(dtype="float64", **memory) -> RAD:
+    """A bank of three frames, of which two are read; the condition is a position and a heading."""
+    settings = {"capacity": 3, "retrieved": 2, "radius": 1.0, "novelty": 0.1, **memory}
+    model = toy_model(kind="bank", dtype=dtype, **settings)
+    return RAD(dataclasses.replace(model.config, pose=(1, 1)))
 
 
 def toy_params(model: RAD, seed: int = 0):

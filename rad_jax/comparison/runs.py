@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rad_jax.config import NAMES, Config, ConfigError, load_config
+from rad_jax.config import NAMES, Config, ConfigError, load_config, modes
 
 ALL = "all"
 # Keys that a comparison sets itself, to tell variants and ablations apart; users must not.
@@ -143,7 +143,7 @@ def expand(variants: str, named: str = "--variants") -> list[str]:
     ``named`` is where the list was given. Raises `ConfigError` if it is empty.
     """
     memories = [name for name in NAMES if name != "none"]
-    everything = ["df", *(f"{name}-{mode}" for mode in ("c", "f") for name in memories)]
+    everything = ["df", *(f"{name}-{mode}" for mode in "cf" for name in memories if mode in modes(name))]
     names = [name.strip() for name in variants.split(",") if name.strip()]
     found = [name for entry in names for name in (everything if entry == ALL else [entry])]
     if not found:

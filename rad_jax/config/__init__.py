@@ -5,7 +5,7 @@ config.model.width, config.memory.stride
 """
 
 from rad_jax.config.load import config_from_dict, config_from_json, load_config, override
-from rad_jax.config.memories import NAMES
+from rad_jax.config.memories import NAMES, modes
 from rad_jax.config.messages import ConfigError
 from rad_jax.config.model import MemoryConfig, ModelConfig
 from rad_jax.config.sections import (
@@ -48,6 +48,7 @@ __all__ = [
     "flatten",
     "format_config",
     "load_config",
+    "modes",
     "override",
     "window_starts",
 ]

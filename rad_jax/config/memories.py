@@ -44,6 +44,30 @@ def check_arl2(config: "ModelConfig") -> None:
         )
 
 
+def check_bank(config: "ModelConfig") -> None:
+    """Frame after frame enters it, clean, and it is addressed by what the model is given."""
+    memory = config.memory
+    check_arl2(config)
+    require(
+        memory.stride == 1 and memory.shared,
+        "memory.kind=bank: keeps clean frames, one at a time; needs memory.stride=1 and memory.window=shared, as in bank-f",
+    )
+    require(
+        memory.retrieved <= memory.capacity,
+        f"memory.retrieved={memory.retrieved}: expected at most memory.capacity ({memory.capacity})",
+    )
+    require(
+        memory.bptt != "truncated",
+        "memory.bptt=truncated: a bank has no recurrence that could be cut; use full or none",
+    )
+    if config.pose is not None and not config.pose[1]:
+        for name, value in (("keep", memory.keep), ("read", memory.read)):
+            require(
+                value not in NEED_POSE,
+                f"memory.{name}={value}: the model is not given the pose; use data.condition=action+pose",
+            )
+
+
 def check_rotary_heads(name: str, heads: int, width: int) -> None:
     """Raises `ConfigError` unless ``heads`` divide ``width`` into multiples of 4, a pair of features for each direction."""
     multiple("model.width", width, name, heads)
@@ -61,6 +85,18 @@ MEMORIES: dict[str, Callable[["ModelConfig"], None] | None] = {
     "mamba2": check_mamba2,
     "ttt": check_ttt,
     "arl2": check_arl2,
+    "bank": check_bank,
 }
 
 NAMES = tuple(MEMORIES)
+
+# They keep clean frames as they are, one by one, so there is no chunk-wise version of them.
+FRAME_WISE = ("bank",)
+
+# Ways to keep and to read frames of a bank that compare poses.
+NEED_POSE = ("pose", "pose-bin", "pose-first", "view-overlap")
+
+
+def modes(name: str) -> str:
+    """The letters of the modes that a memory has: f frame-wise, c chunk-wise, s strided."""
+    return "f" if name in FRAME_WISE else "fcs"

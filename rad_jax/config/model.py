@@ -7,7 +7,7 @@ import ml_dtypes  # noqa: F401 (teaches NumPy the name bfloat16)
 import numpy as np
 
 from rad_jax.config.keys import Section, key
-from rad_jax.config.memories import MEMORIES, NAMES, check_rotary_heads
+from rad_jax.config.memories import FRAME_WISE, MEMORIES, NAMES, check_rotary_heads
 from rad_jax.config.messages import ConfigError, multiple, require
 
 
@@ -68,7 +68,7 @@ class MemoryConfig(Section):
     )
     heads: int = key(
         0,
-        "ttt, arl2: heads; 0: model.heads; arl2: the state of a head, e x e numbers, tells at most e addresses apart, "
+        "ttt, arl2, bank: heads; 0: model.heads; arl2: the state of a head, e x e numbers, tells at most e addresses apart, "
         "so few wide heads remember more",
         low=0,
         source="paper: 16",
@@ -96,6 +96,38 @@ class MemoryConfig(Section):
         1.0, "ttt: rate of the inner steps, before its learned factor", above=0, high=100, source="authors"
     )
 
+    capacity: int = key(64, "bank: frames that it keeps", low=1)
+    keep: Literal["newest", "all", "novel", "pose-bin", "pose-first"] = key(
+        "newest",
+        "bank: which frames. newest: the last ones; all: the first ones, until it is full; novel: those unlike all that are "
+        "kept; pose-bin: one for each pose, the last; pose-first: one for each pose, the first",
+        source="ours; Context Forcing: novel",
+    )
+    read: Literal["auto", "all", "pose", "embedding", "view-overlap"] = key(
+        "auto",
+        "bank: which frames a frame reads. pose: those seen from the nearest poses; embedding: those most like the newest "
+        "one; view-overlap: those that see most of what it sees; auto: pose if the model is given it, else embedding",
+        source="ours; VRAG: pose; LongLive-RAG: embedding; WorldMem: view-overlap",
+    )
+    retrieved: int = key(4, "bank: how many frames a frame reads, unless it reads all", low=1)
+    radius: float = key(
+        0.3,
+        "bank: frames less than this apart have one pose. Distances are of headings as points on a circle of radius 1, and of "
+        "scaled positions times memory.position_weight",
+        above=0,
+        high=1000,
+    )
+    position_weight: float = key(4.0, "bank: weight of scaled positions in distances", low=0, high=1_000_000)
+    novelty: float = key(
+        0.95, "bank, novel: a frame is kept if its cosine to every kept one is below", low=-1, high=1.001
+    )
+    view_angle: float = key(
+        60.0, "bank, view-overlap: horizontal angle of view in degrees", above=0, high=360
+    )
+    view_range: float = key(
+        1.0, "bank, view-overlap: how far it sees, in weighted scaled positions", above=0, high=1_000_000
+    )
+
     def check(self):
         require(
             self.window == "rollout" or self.stride == 1,
@@ -117,6 +149,11 @@ class MemoryConfig(Section):
         return self.window == "shared"
 
     @property
+    def has_tape(self) -> bool:
+        """Whether the memory keeps frames on a tape, beside or instead of a state."""
+        return self.kind in FRAME_WISE
+
+    @property
     def features(self) -> int:
         """Width of the action feature that the memory is given; 0: none."""
         wanted = self.kind == "lstm" if self.action is None else self.action
@@ -131,6 +168,12 @@ class ModelConfig(Section):
         None, "rows, columns and channels of a latent frame; none: from the data and the tokenizer", low=1
     )
     action_dim: int | None = key(None, "size of the condition of a frame; none: from the data", low=1)
+    pose: tuple[int, int] | None = key(
+        None,
+        "the pose at the end of that condition: position columns, and multiples of the heading, each a cosine and a sine; "
+        "(0,0): there is none; none: from the data",
+        low=0,
+    )
     patch: int = key(2, "rows and columns of latents that make one token", low=1, source="code, oasis")
     width: int = key(
         1024, "features of a token (D)", low=4, source="code, oasis; alone fits the paper's parameter counts"
@@ -167,6 +210,14 @@ class ModelConfig(Section):
         check_memory = MEMORIES[self.memory.kind]
         if check_memory:
             check_memory(self)
+
+    @property
+    def heading_at(self) -> tuple[int, int] | None:
+        """First column of the position and of the heading (cosine, then sine) in a frame's condition; None without a pose."""
+        positions, harmonics = self.pose or (0, 0)
+        if not harmonics:
+            return None
+        return self.action_dim - positions - 2 * harmonics, self.action_dim - 2 * harmonics
 
     @property
     def grid(self) -> tuple[int, int]:

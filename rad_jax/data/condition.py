@@ -33,6 +33,11 @@ def condition_dim(spec: EpisodeSpec, config: DataConfig) -> int:
     return actions + len(_position(spec)[0]) + 2 * config.heading_harmonics
 
 
+def condition_pose(spec: EpisodeSpec, config: DataConfig) -> tuple[int, int]:
+    """Returns how many position columns and multiples of the heading end a frame's condition; raises as `condition_dim`."""
+    return (0, 0) if config.condition == "action" else (len(_position(spec)[0]), config.heading_harmonics)
+
+
 def condition_arrays(config: DataConfig) -> tuple[str, ...]:
     """Returns the names of the per-frame arrays that `condition_features` needs."""
     return ("actions", "pose") if config.condition == "action+pose" else ("actions",)

@@ -19,6 +19,7 @@ from rad_jax.arrays import fit, window_of
 from rad_jax.axes import Array, Float, Int, Key, PyTree
 from rad_jax.config import DiffusionConfig
 from rad_jax.model import RAD
+from rad_jax.model.memory import at_start
 from rad_jax.rollout.predict import Clip
 from rad_jax.runs.restore import TrainedModel
 
@@ -87,9 +88,7 @@ def effective_attention(
             .at[:, place - start]
             .set(diffusion.levels - 1)
         )
-        seen, _ = model.apply(
-            {"params": params}, video, levels, condition, jax.tree.map(lambda s: s[:, 0], memory)
-        )
+        seen, _ = model.apply({"params": params}, video, levels, condition, at_start(memory, 0))
         return jax.lax.dynamic_index_in_dim(seen, place - start, 1, keepdims=False)
 
     def row(where):

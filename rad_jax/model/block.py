@@ -2,18 +2,20 @@
 
     x = x + gate * spatial_attention(modulate(x));   x = x + gate * MLP(modulate(x))     tokens of one frame
     x = x + gate * temporal_attention(modulate(x));  x = x + gate * MLP(modulate(x))     frames of one window
-    x = x + gate * mixer([modulate(x), action feature], state)                           everything older
+    x = x + gate * mixer([modulate(x), action feature], state or tape)                   everything older
 
 Every line has shifts, scales and gates of its own (`Modulation`), linear in SiLU of the condition ``c`` (b, t, d) of the
 frame: the embedded diffusion level plus the embedded action.
 """
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from rad_jax.axes import Array, Float, Int, PyTree
 from rad_jax.config import ModelConfig
 from rad_jax.model import mixers
+from rad_jax.model.addressing import Reading
 from rad_jax.model.attention import KVCache, SpatialAttention, TemporalAttention, xavier
 
 EPSILON = 1e-6  # of the layer norms
@@ -86,13 +88,26 @@ class MemoryBranch(nn.Module):
         state: PyTree,
         shared: bool,
         ends: Int[Array, "b k"] | None = None,
-    ) -> tuple[Float[Array, "b t n d"], PyTree, PyTree | None]:
-        """As `Block`: the output, the state after all frames, and the states after the first ``ends`` ones."""
+        tape: PyTree = (),
+        reading: Reading | None = None,
+        records: int = 0,
+    ) -> tuple[Float[Array, "b t n d"], PyTree, PyTree | None, PyTree]:
+        """As `Block`: the output, the state after all frames, the states after the first ``ends`` ones, and the tape."""
         shift, scale, gate = self.modulation(c)
         z = modulate(x, shift, scale)
         if self.config.memory.features:
             feature = self.action(nn.silu(c))[:, :, None]  # the same for all tokens of a frame
             z = jnp.concatenate([z, jnp.broadcast_to(feature, (*z.shape[:3], feature.shape[-1]))], axis=-1)
+        if self.config.memory.has_tape:
+            if records:
+                new = self.mixer.record(z[:, :records])
+                tape = jax.tree.map(lambda old, new: jnp.concatenate([old, new], axis=1), tape, new)
+            return (
+                x + gate * self.mixer.attend(tape, reading, z),
+                state,
+                None if ends is None else state,
+                tape,
+            )
         states = None
         if shared:
             y = self.mixer.read(state, z)
@@ -103,7 +118,7 @@ class MemoryBranch(nn.Module):
             state, y = self.mixer.run(state, z)
         else:
             state, y, states = self.mixer.run_with_states(state, z, ends)
-        return x + gate * y, state, states
+        return x + gate * y, state, states, tape
 
 
 class Block(nn.Module):
@@ -133,7 +148,10 @@ class Block(nn.Module):
         position: Int[Array, ""] | None = None,
         shared: bool,
         ends: Int[Array, "b k"] | None = None,
-    ) -> tuple[Float[Array, "b t n d"], PyTree, PyTree | None, KVCache]:
+        tape: PyTree = (),
+        reading: Reading | None = None,
+        records: int = 0,
+    ) -> tuple[Float[Array, "b t n d"], PyTree, PyTree | None, PyTree, KVCache]:
         """Applies the block to whole windows of frames, or to one frame that follows others of its window.
 
         Args:
@@ -145,10 +163,14 @@ class Block(nn.Module):
           shared: every frame reads ``state``; otherwise the memory runs through the frames.
           ends: numbers of frames, 1..t, after which the memory's state is wanted (of others, an arbitrary but finite one); if
             shared, only 1 is possible.
+          tape: of a bank, the records of earlier frames (b, s, ...).
+          reading: of a bank, which records every frame reads.
+          records: of a bank, how many of the first frames leave a record, which the frames can read.
 
         Returns:
           The output, the state after all frames (``state`` itself if shared), the states after the first ``ends`` frames
-          with axes (b, k, ...) (None if none are wanted), and the keys and values of the frames in ``x``.
+          with axes (b, k, ...) (None if none are wanted), the tape with the new records behind the old ones, and the keys and
+          values of the frames in ``x``.
         """
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self.spatial_modulation(c)
         x = x + gate * self.spatial_attention(modulate(x, shift, scale))
@@ -164,5 +186,5 @@ class Block(nn.Module):
         x = x + mlp_gate * self.temporal_mlp(modulate(x, mlp_shift, mlp_scale))
 
         if self.config.memory.kind == "none":
-            return x, state, None if ends is None else state, own
-        return *self.memory(x, c, state, shared, ends), own
+            return x, state, None if ends is None else state, tape, own
+        return *self.memory(x, c, state, shared, ends, tape, reading, records), own

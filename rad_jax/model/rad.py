@@ -14,13 +14,13 @@ One stack of blocks serves five uses, each a method of `RAD`:
 
 `context` and `next_frame` together equal `__call__`, because temporal attention is causal.
 
-A memory is a pytree whose leaves have axes (b, l, ...): batch, layers, and those of the mixer's state (tokens first, if
-every token has its own); without memory it has no leaves. In the last three uses the layers come first, (l, b, ...), as the
-scan over them wants it: so a rollout rearranges nothing from frame to frame.
+A `Memory` has leaves with axes (b, l, ...): batch, layers, and those of the mixer's state (tokens first, if every token has
+its own) or of the records of a bank; without memory it has no leaves. In the last three uses the layers come first,
+(l, b, ...), as the scan over them wants it: so a rollout rearranges nothing from frame to frame.
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import chex
 import jax
@@ -32,25 +32,22 @@ from flax import linen as nn
 from rad_jax.arrays import fit
 from rad_jax.axes import Array, Float, Int, PyTree
 from rad_jax.config import ModelConfig
-from rad_jax.model import mixers
+from rad_jax.model import addressing, mixers
 from rad_jax.model.attention import KVCache, xavier
 from rad_jax.model.block import Block, Modulation, modulate
+from rad_jax.model.memory import (
+    Memory,
+    WindowCache,
+    batch_first,
+    check_starts,
+    fill,
+    layers_first,
+    readings,
+    settle,
+    slots_after,
+)
 
 TIME_FEATURES = 256
-
-
-class WindowCache(NamedTuple):
-    """What a new frame of a window reads, the layers first (axis 0).
-
-    Attributes:
-      memory: before the window.
-      state: the memory behind the window's frames where it runs on through them; None where they all read ``memory``.
-      kv: keys and values of the window's frames.
-    """
-
-    memory: PyTree
-    state: PyTree | None
-    kv: KVCache
 
 
 class RAD(nn.Module):
@@ -76,8 +73,8 @@ class RAD(nn.Module):
         frames: Float[Array, "b t rows cols ch"],
         levels: Int[Array, "b t"],
         actions: Float[Array, "b t a"],
-        memory: PyTree = None,
-    ) -> tuple[Float[Array, "b t rows cols ch"], PyTree]:
+        memory: Memory | None = None,
+    ) -> tuple[Float[Array, "b t rows cols ch"], Memory]:
         """Denoises one window.
 
         Args:
@@ -95,42 +92,51 @@ class RAD(nn.Module):
         chex.assert_shape(levels, frames.shape[:2], custom_message="levels")
         if length > config.window:
             raise ValueError(f"frames: {length} frames in one window, at most model.window = {config.window}")
-        memory = self.initial_memory(batch) if memory is None else memory
-        ends = jnp.full((batch, 1), min(config.memory.stride, length))
-        prediction, _, states, _ = self._run(
+        memory = layers_first(self.initial_memory(batch) if memory is None else memory)
+        stride = min(config.memory.stride, length)
+        prediction, _, states, tape, _ = self._run(
             frames,
             levels,
             actions,
-            _layers_first(memory),
+            memory,
             span=length,
             shared=config.memory.shared,
-            ends=ends,
+            ends=jnp.full((batch, 1), stride),
+            reading=readings(self.config, frames, actions, memory.slots),
+            records=stride,
             remat=config.remat,
         )
-        return prediction, jax.tree.map(lambda s: rearrange(s, "l b 1 ... -> b l ..."), states)
+        states = jax.tree.map(lambda s: rearrange(s, "l b 1 ... -> l b ..."), states)
+        _, slots = fill(config, memory, frames[:, :stride], actions[:, :stride])
+        return prediction, batch_first(settle(Memory(states, tape, slots)))
 
     @nn.nowrap
-    def initial_memory(self, batch: int) -> PyTree:
+    def initial_memory(self, batch: int) -> Memory:
         """The memory of a model that has seen nothing; works on an unbound module."""
         config = self.config
         if config.memory.kind == "none":
-            return ()
-        state = mixers.build(config, parent=None).initial_state(batch, config.tokens)
-        return jax.tree.map(lambda s: jnp.repeat(s[:, None], config.depth, axis=1), state)
+            return Memory()
+        mixer = mixers.build(config, parent=None)
+        memory = Memory(mixer.initial_state(batch, config.tokens))
+        if config.memory.has_tape:
+            tape = mixer.empty_tape(batch, config.tokens, config.memory.capacity)
+            memory = memory._replace(tape=tape, slots=addressing.empty_slots(config, batch))
+        return memory.of_layers(lambda s: jnp.repeat(s[:, None], config.depth, axis=1))
 
     def prefetch(
         self,
         frames: Float[Array, "b t rows cols ch"],
         actions: Float[Array, "b t a"],
         starts: Int[Array, "b k"],
-        memory: PyTree = None,
-    ) -> PyTree:
+        memory: Memory | None = None,
+    ) -> Memory:
         """Runs the memory along clean frames and returns it where windows start (paper section 4.3 and appendix A.3).
 
         One `lax.scan` over segments of ``memory.prefetch_segment`` frames. In a segment attention is parallel over
         groups of ``stride`` frames (those that enter the memory of a window, its first ones, see one another alone), layer
         by layer, and only the mixers run in time. Steps are rematerialised, and states are emitted at the starts alone, so
-        that what is stored does not grow with the number of frames.
+        that what is stored does not grow with the number of frames. A bank has no recurrence in time: all frames are one
+        segment.
 
         Args:
           frames: clean latents (or noised or predicted ones, see ``memory.frames``), labelled with ``context_level``.
@@ -139,22 +145,24 @@ class RAD(nn.Module):
           memory: the memory before the first frame; None is the empty one.
 
         Returns:
-          The memory at each start, leaves with axes (b, k, l, ...).
+          The memory at each start, leaves with axes (b, k, l, ...); the tape of a bank (b, l, ...) is that of all starts.
         """
         config, (batch, length), stride = self.config, frames.shape[:2], self.config.memory.stride
         self._check(frames, actions)
-        _check_starts(starts, length, stride)
-        memory = self.initial_memory(batch) if memory is None else memory
+        check_starts(starts, length, stride)
         if config.memory.kind == "none":
-            return memory
+            return Memory()
+        if length and config.memory.has_tape:
+            return self._prefetch_tape(frames, actions, starts, memory)
+        memory = self.initial_memory(batch) if memory is None else memory
         if length == 0:
-            return jax.tree.map(lambda s: jnp.repeat(s[:, None], starts.shape[1], axis=1), memory)
+            return memory.of_windows(lambda s: jnp.repeat(s[:, None], starts.shape[1], axis=1))
         size = min(config.memory.prefetch_segment, -(-length // stride) * stride)
         count = -(-length // size)
         segments = [
             rearrange(fit(count * size, x), "b (g s) ... -> g b s ...", s=size) for x in (frames, actions)
         ]
-        state = _layers_first(memory)
+        state = layers_first(memory).state
         at_starts = jax.tree.map(lambda s: jnp.repeat(s[:, :, None], starts.shape[1], axis=2), state)
 
         # A long scan bounds memory by recomputing its steps, a single step by recomputing its layers.
@@ -169,13 +177,13 @@ class RAD(nn.Module):
                 cut = first % config.memory.bptt_frames == 0
                 state = jax.tree.map(lambda s: jnp.where(cut, jax.lax.stop_gradient(s), s), state)
             ends = starts - first
-            state, states = advance(model, state, frames, actions, ends, remat_layers)
+            memory, states = advance(model, Memory(state), frames, actions, ends, remat_layers)
 
             def select(new: Float[Array, "l b k ..."], old: Float[Array, "l b k ..."]) -> Array:
                 here = (ends > 0) & (ends <= size)  # the windows that start after a frame of this segment
                 return jnp.where(here.reshape(1, *here.shape, *[1] * (new.ndim - 3)), new, old)
 
-            return (state, jax.tree.map(select, states, at_starts)), None
+            return (memory.state, jax.tree.map(select, states, at_starts)), None
 
         xs = (size * jnp.arange(count), *segments)
         if count == 1:  # nothing to carry: the states of a large memory are held once
@@ -185,30 +193,53 @@ class RAD(nn.Module):
             (_, at_starts), _ = scan(self, (state, at_starts), xs)
         if config.memory.bptt == "none":
             at_starts = jax.lax.stop_gradient(at_starts)
-        return jax.tree.map(lambda s: rearrange(s, "l b k ... -> b k l ..."), at_starts)
+        return Memory(jax.tree.map(lambda s: rearrange(s, "l b k ... -> b k l ..."), at_starts))
+
+    def _prefetch_tape(
+        self,
+        frames: Float[Array, "b t rows cols ch"],
+        actions: Float[Array, "b t a"],
+        starts: Int[Array, "b k"],
+        memory: Memory | None,
+    ) -> Memory:
+        """As `prefetch`, of a bank: records of all frames at once, and which of them are held at each start."""
+        config, batch = self.config, frames.shape[0]
+        if memory is None:  # a tape that holds the new frames alone
+            memory = self.initial_memory(batch)
+            memory = memory._replace(tape=jax.tree.map(lambda s: s[:, :, :0], memory.tape))
+        before, after = fill(self.config, memory, frames, actions)
+        reading = readings(self.config, frames, actions, before)
+        settings = {"span": 1, "shared": False, "records": frames.shape[1], "remat": config.remat}
+        _, _, _, tape, _ = self._run(frames, None, actions, layers_first(memory), reading=reading, **settings)
+        if config.memory.bptt == "none":
+            tape = jax.lax.stop_gradient(tape)
+        slots = slots_after(before, after, starts)
+        return batch_first(Memory((), tape, slots))
 
     def advance(
         self,
-        memory: PyTree,
+        memory: Memory,
         frames: Float[Array, "b t rows cols ch"],
         actions: Float[Array, "b t a"],
         ends: Int[Array, "b k"] | None = None,
         remat: bool = False,
-    ) -> tuple[PyTree, PyTree | None]:
+    ) -> tuple[Memory, PyTree | None]:
         """Runs all layers over clean frames, a multiple of ``stride``; the layers come first, as in a `WindowCache`.
 
-        Returns the memory after the frames, and after the first ``ends`` of them (l, b, k, ...).
+        Returns the memory after the frames, and the states after the first ``ends`` of them (l, b, k, ...).
         """
         stride = self.config.memory.stride
+        before, after = fill(self.config, memory, frames, actions)
         settings = {"span": stride, "shared": False, "ends": ends, "remat": remat}
-        _, state, states, _ = self._run(frames, None, actions, memory, **settings)
-        return state, states
+        bank = {"reading": readings(self.config, frames, actions, before), "records": frames.shape[1]}
+        _, state, states, tape, _ = self._run(frames, None, actions, memory, **settings, **bank)
+        return settle(Memory(state, tape, after)), states
 
     def context(
         self,
         frames: Float[Array, "b t rows cols ch"],
         actions: Float[Array, "b t a"],
-        memory: PyTree,
+        memory: Memory,
         count: Int[Array, ""],
     ) -> WindowCache:
         """What the next frame of a window reads.
@@ -221,7 +252,7 @@ class RAD(nn.Module):
         """
         shared, slots = self.config.memory.shared, frames.shape[1]
         runs = slots > 0 and not shared
-        _, _, states, kv = self._run(
+        _, _, states, _, kv = self._run(
             frames,
             None,
             actions,
@@ -229,10 +260,13 @@ class RAD(nn.Module):
             span=max(1, slots),
             shared=not runs,
             ends=jnp.full((frames.shape[0], 1), count) if runs else None,
+            reading=readings(self.config, frames, actions, memory.slots),
         )
-        state = None if shared else memory
+        state = None if shared else memory.state
         if runs:  # the mixer gives an arbitrary state after 0 frames
-            state = jax.tree.map(lambda new, old: jnp.where(count > 0, new[:, :, 0], old), states, memory)
+            state = jax.tree.map(
+                lambda new, old: jnp.where(count > 0, new[:, :, 0], old), states, memory.state
+            )
         return WindowCache(memory, state, kv)
 
     def next_frame(
@@ -258,11 +292,11 @@ class RAD(nn.Module):
         """
         chex.assert_shape(action, (frame.shape[0], self.config.action_dim), custom_message="action")
         levels = jnp.full((frame.shape[0], 1), level)
-        shared = self.config.memory.shared
-        state = cache.memory if shared else cache.state
-        prediction, state, _, own = self._run(
-            frame[:, None], levels, action[:, None], state, cache.kv, position=position, shared=shared
-        )
+        shared, frames, actions = self.config.memory.shared, frame[:, None], action[:, None]
+        memory = cache.memory if shared else Memory(cache.state)
+        reading = readings(self.config, frames, actions, memory.slots)
+        settings = {"position": position, "shared": shared, "reading": reading}
+        prediction, state, _, _, own = self._run(frames, levels, actions, memory, cache.kv, **settings)
         kv = cache.kv
         if kv.keys.shape[4]:  # a window of one frame has no slot for earlier ones
             put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=position, axis=4)
@@ -274,13 +308,13 @@ class RAD(nn.Module):
         frames: Float[Array, "b t rows cols ch"],
         levels: Int[Array, "b t"] | None,
         actions: Float[Array, "b t a"],
-        state: PyTree,
+        memory: Memory,
         kv: KVCache | None = None,
         *,
         remat: bool = False,
         **settings: Any,
-    ) -> tuple[Float[Array, "b t rows cols ch"], PyTree, PyTree | None, KVCache]:
-        """Embeds frames, scans `Block` over the layers of ``state`` and ``kv`` (axis 0), and unembeds the prediction.
+    ) -> tuple[Float[Array, "b t rows cols ch"], PyTree, PyTree | None, PyTree, KVCache]:
+        """Embeds frames, scans `Block` over the layers of ``memory`` and ``kv`` (axis 0), and unembeds the prediction.
 
         Without ``levels`` the frames are clean, and labelled with ``context_level``. What else comes back, and
         ``settings``, is as the block has it, the layers first. What is not used is not computed.
@@ -290,7 +324,8 @@ class RAD(nn.Module):
         c = self._condition(levels, actions)
 
         def layer(block: Block, x: Array, inputs: PyTree) -> tuple[Array, tuple]:
-            x, *outputs = block(x, c, *inputs, **settings)
+            state, tape, kv = inputs
+            x, *outputs = block(x, c, state, kv, tape=tape, **settings)
             return x, tuple(outputs)
 
         scan = nn.scan(
@@ -299,7 +334,7 @@ class RAD(nn.Module):
             split_rngs={"params": True},
             length=self.config.depth,
         )
-        x, outputs = scan(self.block, self._embed(frames), (state, kv))
+        x, outputs = scan(self.block, self._embed(frames), (memory.state, memory.tape, kv))
         return self._unembed(x, c), *outputs
 
     def _embed(self, frames: Float[Array, "b t rows cols ch"]) -> Float[Array, "b t n d"]:
@@ -332,18 +367,3 @@ def _time_frequencies() -> np.ndarray:
     half = TIME_FEATURES // 2
     exponents = np.float32(-np.log(10_000.0)) * np.arange(half, dtype=np.float32) / np.float32(half)
     return np.exp(exponents.astype(np.float64)).astype(np.float32)
-
-
-def _check_starts(starts: Array, length: int, stride: int) -> None:
-    # Values are known outside a compiled function alone.
-    if isinstance(starts, jax.core.Tracer):
-        return
-    starts = np.asarray(starts)
-    bad = starts[(starts < 0) | (starts > length) | (starts % stride != 0)]
-    if bad.size:
-        raise ValueError(f"starts: {bad[0]}, expected multiples of the stride {stride} from 0 to {length}")
-
-
-def _layers_first(memory: PyTree) -> PyTree:
-    """Leaves (b, l, ...) as (l, b, ...), for the scan over layers."""
-    return jax.tree.map(lambda s: jnp.moveaxis(s, 1, 0), memory)

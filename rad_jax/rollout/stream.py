@@ -23,6 +23,7 @@ from rad_jax.arrays import fit, window_of
 from rad_jax.axes import Array, Bool, Float, Int, Key, PyTree
 from rad_jax.config import DiffusionConfig
 from rad_jax.model import RAD, WindowCache
+from rad_jax.model.memory import Memory, at_start, layers_first
 
 
 class Window(NamedTuple):
@@ -120,7 +121,7 @@ def _read_context(
         memory = model.apply(
             {"params": params}, frames[:, :last], actions[:, :last], ends[:, None], method=RAD.prefetch
         )
-    memory = jax.tree.map(lambda s: jnp.moveaxis(s[:, 0], 1, 0), memory)
+    memory = layers_first(at_start(memory, 0))
     frames, actions = (window_of(x, ends, window) for x in (frames, actions))
     return _make_window(model, params, memory, frames, actions, count)
 
@@ -270,7 +271,7 @@ def slide(model: RAD, params: PyTree, window: Window) -> Window:
 def _make_window(
     model: RAD,
     params: PyTree,
-    memory: PyTree,
+    memory: Memory,
     frames: Float[Array, "b w rows cols ch"],
     actions: Float[Array, "b w a"],
     count: Int[Array, ""],

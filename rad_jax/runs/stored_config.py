@@ -31,12 +31,13 @@ FREE_KEYS = (
     "model.remat",
     "memory.prefetch_segment",
     "memory.mixer_segment",
+    "model.pose",  # follows from the data; runs of earlier versions do not keep it
 )
 
 # Keys that say where something lies, which may change as long as it is the same by its content.
 PLACES = ("data.path", "tokenizer.path")
 
-SIZES = ("model.latent", "model.action_dim")
+SIZES = ("model.latent", "model.action_dim", "model.pose")
 
 COMMANDS = {
     "data.make": "",

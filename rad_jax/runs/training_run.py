@@ -6,7 +6,7 @@ from typing import NamedTuple
 from rad_jax import tokenizer as tokenizers
 from rad_jax.config import Config, ConfigError, flatten, override
 from rad_jax.data import Episodes
-from rad_jax.data.condition import condition_dim
+from rad_jax.data.condition import condition_dim, condition_pose
 from rad_jax.data.reader import check_latents, frame_size
 from rad_jax.model import RAD
 from rad_jax.runs.datasets import open_episodes
@@ -17,7 +17,7 @@ class TrainingRun(NamedTuple):
     """What a training works with.
 
     Attributes:
-      config: ``model.latent`` and ``model.action_dim`` are set.
+      config: ``model.latent``, ``model.action_dim`` and ``model.pose`` are set.
       episodes: the training data.
       tokenizer: the one of the training data.
       model: without parameters.
@@ -32,7 +32,7 @@ class TrainingRun(NamedTuple):
 def open_training_run(config: Config) -> TrainingRun:
     """Opens the training data (see `open_episodes`: they may be made first), their tokenizer and the model.
 
-    ``model.latent`` and ``model.action_dim``, where left open, are taken from the data and the tokenizer.
+    ``model.latent``, ``model.action_dim`` and ``model.pose``, where left open, are taken from the data and the tokenizer.
 
     Raises:
       DataError, TokenizerError, ConfigError: in one or two lines, what is missing or does not fit.
@@ -45,7 +45,8 @@ def open_training_run(config: Config) -> TrainingRun:
     shapes = episodes.spec.arrays
     latent = shapes["latents"][0] if "latents" in shapes else tokenizer.latent_shape(*frame_size(episodes))
     dim = condition_dim(episodes.spec, config.data)
-    sizes = {"model.latent": tuple(latent), "model.action_dim": dim}
+    pose = condition_pose(episodes.spec, config.data)
+    sizes = {"model.latent": tuple(latent), "model.action_dim": dim, "model.pose": pose}
     for key, found in sizes.items():
         if (given := flatten(config)[key]) not in (None, found):
             raise ConfigError(f"{key}={given}: {config.data.path} has {found}; leave it open with {key}=none")

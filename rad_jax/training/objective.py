@@ -19,6 +19,7 @@ from rad_jax.arrays import window_of
 from rad_jax.axes import Array, Bool, Float, Int, Key, PyTree
 from rad_jax.config import DiffusionConfig, TrainConfig, window_starts
 from rad_jax.model import RAD
+from rad_jax.model.memory import PER_WINDOW, Memory
 from rad_jax.training.resampling import resample
 
 
@@ -89,7 +90,7 @@ def loss(
         start: Int[Array, "b"],
         levels: Int[Array, "b w"],
         noise: Float[Array, "b w rows cols ch"],
-        memory: PyTree,
+        memory: Memory,
     ) -> tuple[Float[Array, "b w"], Float[Array, "b w"]]:
         """One window of every video: the weighted and the plain error of every frame."""
         clean, action = (window_of(x, start, window) for x in (frames, actions))
@@ -99,13 +100,13 @@ def loss(
         error = jnp.square(prediction - target).mean((-3, -2, -1))
         return diffusion.loss_weight(config, levels).astype(error.dtype) * error, error
 
-    # Windows first (k, b, ...): `window_loss` is vmapped over them.
-    windows = jax.tree.map(
-        lambda x: jnp.moveaxis(x, 1, 0), (random.starts, random.levels, random.noise, memory)
-    )
+    # Windows first (k, b, ...): `window_loss` is vmapped over them; the tape of a bank is the same for all.
+    randoms = random.starts, random.levels, random.noise, memory._replace(tape=())
+    windows = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), randoms)
 
     def run(group: PyTree) -> tuple[Array, Array]:
-        return jax.vmap(window_loss)(*group)
+        *group, own = group
+        return jax.vmap(window_loss, in_axes=(0, 0, 0, PER_WINDOW))(*group, own._replace(tape=memory.tape))
 
     with jax.named_scope("objective/windows"):
         if train.window_batch:

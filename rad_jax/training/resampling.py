@@ -24,6 +24,7 @@ from rad_jax.arrays import fit
 from rad_jax.axes import Array, Float, Int, PyTree
 from rad_jax.config import DiffusionConfig
 from rad_jax.model import RAD
+from rad_jax.model.memory import Memory, at_start
 
 
 def resample(
@@ -55,13 +56,13 @@ def resample(
     ]
     ends = jnp.full((frames.shape[0], 1), size)
 
-    def predict(memory: PyTree, window: list[Array]) -> tuple[PyTree, Array]:
+    def predict(memory: Memory, window: list[Array]) -> tuple[Memory, Array]:
         clean, action, level, noise = window
         noised = diffusion.add_noise(config, clean, noise, level)
         prediction, _ = model.apply(variables, noised, level, action, memory)
         predicted, _ = diffusion.clean_and_noise(config, noised, prediction, level)
         after = model.apply(variables, clean, action, ends, memory, method=RAD.prefetch)
-        return jax.tree.map(lambda s: s[:, 0], after), predicted
+        return at_start(after, 0), predicted
 
     _, predicted = jax.lax.scan(predict, model.initial_memory(frames.shape[0]), windows)
     return rearrange(predicted, "k b w ... -> b (k w) ...")[:, :length]

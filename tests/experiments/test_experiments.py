@@ -14,7 +14,7 @@ from data_prep.worlds.maze.recipe import Recipe as MazeRecipe
 from data_prep.worlds.recipe import recipe_from
 from data_prep.worlds.voxel.recipe import Recipe as VoxelRecipe
 from experiments import base
-from rad_jax.config import config_from_json, load_config, window_starts
+from rad_jax.config import config_from_json, load_config, modes, window_starts
 from rad_jax.data import EpisodeSpec
 from rad_jax.data.condition import condition_dim
 from rad_jax.runs.datasets import further_sets
@@ -62,7 +62,7 @@ def test_variants_differ_in_the_memory_alone(name):
     configs = {variant: load_config(f"experiments/{name}.py:{variant}") for variant in variants}
     df = configs["df"]
     assert configs["lstm-f"] == load_config(f"experiments/{name}.py")
-    assert len(configs) == 1 + 3 * len(base.MEMORIES)
+    assert len(configs) == 1 + sum(len(modes(memory)) for memory in base.MEMORIES)
     for variant, config in configs.items():
         assert config.name == f"{name}:{variant}"
         assert config_from_json(config.to_json()) == config
@@ -89,6 +89,7 @@ def test_variants_differ_in_the_memory_alone(name):
         ("lstm-s0", "lstm-s"),
         ("DF", "df?"),
         ("lstm-s5", "memory.stride=5"),
+        ("bank-c", "bank-f"),
     ],
 )
 def test_variants_that_cannot_be_are_named(variant, words):

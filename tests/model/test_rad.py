@@ -77,13 +77,13 @@ def test_a_memory_with_a_closed_gate_leaves_the_base_model_exactly_itself():
     """As the branch starts, and whatever the memory holds; the base model has no memory at all."""
     base, model = toy_model(kind="none"), toy_model()
     params = toy_params(base)
-    assert "memory" not in params["block"] and base.initial_memory(2) == ()
+    assert "memory" not in params["block"] and not jax.tree.leaves(base.initial_memory(2))
     frames, actions = toy_clip(2, WINDOW)
     fresh = jax.jit(lambda: init_params(model.config)["block"]["memory"])()
     with_memory = {**params, "block": {**params["block"], "memory": fresh}}
     inputs = frames, jnp.tile(LEVELS, (2, 1)), actions
     expected, nothing = jax.jit(base.apply)({"params": params}, *inputs)
-    assert nothing == ()
+    assert not jax.tree.leaves(nothing)
     memory = jax.tree.map(lambda leaf: leaf + 0.3, model.initial_memory(2))
     found, _ = jax.jit(model.apply)({"params": with_memory}, *inputs, memory)
     np.testing.assert_array_equal(found, expected)

@@ -23,6 +23,14 @@ Adding a memory is one file here, named after the memory, whose ``MIXER`` is the
     walk(state, x)                    -> (state, y, states_at)   ``states_at(ends)`` makes the states of `run_with_states`
 
 from which `Mixer` makes the two ways to run: states that nobody asks for are never made.
+
+A memory that keeps frames themselves (`rad_jax.config.memories.FRAME_WISE`) has an empty state, and in place of running
+
+    empty_tape(batch, tokens, records) -> tape           records of no frame: zeros (b, s, ...)
+    record(x)                          -> records        what every frame leaves behind, whatever came before (b, t, ...)
+    attend(tape, reading, x)           -> y              every frame reads the records chosen for it (b, t, n, d)
+
+Which records those are is decided once for all layers, by `rad_jax.model.addressing`.
 """
 
 from collections.abc import Callable
