@@ -42,12 +42,13 @@ def check_arl2(config: "ModelConfig") -> None:
             f"memory.block={show_value(block)}: does not divide frames of {rows} x {columns} tokens "
             "(model.latent, model.patch)",
         )
+    check_pose(config, rotate=config.memory.rotate)
 
 
 def check_bank(config: "ModelConfig") -> None:
     """Frame after frame enters it, clean, and it is addressed by what the model is given."""
     memory = config.memory
-    check_arl2(config)
+    check_rotary_heads("memory.heads", memory.heads or config.heads, config.width)
     require(
         memory.stride == 1 and memory.shared,
         "memory.kind=bank: keeps clean frames, one at a time; needs memory.stride=1 and memory.window=shared, as in bank-f",
@@ -60,12 +61,16 @@ def check_bank(config: "ModelConfig") -> None:
         memory.bptt != "truncated",
         "memory.bptt=truncated: a bank has no recurrence that could be cut; use full or none",
     )
-    if config.pose is not None and not config.pose[1]:
-        for name, value in (("keep", memory.keep), ("read", memory.read)):
-            require(
-                value not in NEED_POSE,
-                f"memory.{name}={value}: the model is not given the pose; use data.condition=action+pose",
-            )
+    check_pose(config, keep=memory.keep, read=memory.read)
+
+
+def check_pose(config: "ModelConfig", **settings: str) -> None:
+    """Refuses settings of a memory that need the pose if the model is known to be given none."""
+    for name, value in settings.items():
+        require(
+            value not in NEED_POSE or config.pose is None or config.pose[1] > 0,
+            f"memory.{name}={value}: the model is not given the pose; use data.condition=action+pose",
+        )
 
 
 def check_rotary_heads(name: str, heads: int, width: int) -> None:
@@ -93,8 +98,8 @@ NAMES = tuple(MEMORIES)
 # They keep clean frames as they are, one by one, so there is no chunk-wise version of them.
 FRAME_WISE = ("bank",)
 
-# Ways to keep and to read frames of a bank that compare poses.
-NEED_POSE = ("pose", "pose-bin", "pose-first", "view-overlap")
+# Settings of memories for which the model must be given the pose.
+NEED_POSE = ("pose", "pose-bin", "pose-first", "view-overlap", "ray")
 
 
 def modes(name: str) -> str:

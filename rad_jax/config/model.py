@@ -85,6 +85,11 @@ class MemoryConfig(Section):
         low=1,
         source="authors",
     )
+    rotate: Literal["frame", "pose", "ray"] = key(
+        "frame",
+        "arl2: what a key is rotated by. frame: its place in the frame; pose: also by where the frame was seen from; ray: by "
+        "the direction in the world in which its column looks; the last two need data.condition=action+pose",
+    )
     state: int = key(64, "mamba2: size of B and C, columns of a head's state", low=1, source="paper")
     expand: int = key(2, "mamba2: inner width over model.width", low=1, source="paper")
     head_width: int = key(64, "mamba2: features of a head, rows of its state", low=1, source="authors")
@@ -122,7 +127,7 @@ class MemoryConfig(Section):
         0.95, "bank, novel: a frame is kept if its cosine to every kept one is below", low=-1, high=1.001
     )
     view_angle: float = key(
-        60.0, "bank, view-overlap: horizontal angle of view in degrees", above=0, high=360
+        60.0, "bank, view-overlap, and arl2, ray: horizontal angle of view in degrees", above=0, high=360
     )
     view_range: float = key(
         1.0, "bank, view-overlap: how far it sees, in weighted scaled positions", above=0, high=1_000_000
@@ -147,6 +152,11 @@ class MemoryConfig(Section):
     def shared(self) -> bool:
         """Whether all frames of a window read the one state from before it."""
         return self.window == "shared"
+
+    @property
+    def rotated(self) -> bool:
+        """Whether the memory is given the poses of frames, by which it rotates keys."""
+        return self.kind == "arl2" and self.rotate != "frame"
 
     @property
     def has_tape(self) -> bool:

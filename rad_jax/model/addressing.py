@@ -59,14 +59,18 @@ class Reading(NamedTuple):
     pose: Float[Array, "*b r x"]
 
 
+def pose_of(config: ModelConfig, actions: Float[Array, "*b a"]) -> Float[Array, "*b p"]:
+    """Weighted scaled positions, then cosine and sine of the heading, from conditions; empty if they hold no pose."""
+    if not config.heading_at:
+        return jnp.zeros((*actions.shape[:-1], 0), config.state_dtype)
+    position, heading = config.heading_at
+    places = config.memory.position_weight * actions[..., position:heading]
+    return jnp.concatenate([places, actions[..., heading : heading + 2]], axis=-1).astype(config.state_dtype)
+
+
 def mark(config: ModelConfig, frames: Float[Array, "*b rows cols ch"], actions: Float[Array, "*b a"]) -> Mark:
     """What is known about frames, from their latents and conditions, in the precision of states."""
-    dtype = config.state_dtype
-    pose = jnp.zeros((*actions.shape[:-1], 0), dtype)
-    if config.heading_at:
-        position, heading = config.heading_at
-        places = config.memory.position_weight * actions[..., position:heading]
-        pose = jnp.concatenate([places, actions[..., heading : heading + 2]], axis=-1).astype(dtype)
+    dtype, pose = config.state_dtype, pose_of(config, actions)
     rows, columns = frames.shape[-3:-1]
     quarters = frames[..., : rows // 2 * 2, : columns // 2 * 2, :].astype(dtype)
     if rows < 2 or columns < 2:

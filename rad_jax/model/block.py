@@ -88,6 +88,7 @@ class MemoryBranch(nn.Module):
         state: PyTree,
         shared: bool,
         ends: Int[Array, "b k"] | None = None,
+        pose: Float[Array, "b t p"] | None = None,
         tape: PyTree = (),
         reading: Reading | None = None,
         records: int = 0,
@@ -108,16 +109,17 @@ class MemoryBranch(nn.Module):
                 None if ends is None else state,
                 tape,
             )
-        states = None
+        states, where = None, () if pose is None else (pose,)
         if shared:
-            y = self.mixer.read(state, z)
+            y = self.mixer.read(state, z, *where)
             if ends is not None:
                 # A shared window slides by one frame, and that frame alone enters the memory.
-                _, _, states = self.mixer.run_with_states(state, z[:, :1], ends)
+                first = jax.tree.map(lambda frames: frames[:, :1], where)
+                _, _, states = self.mixer.run_with_states(state, z[:, :1], ends, *first)
         elif ends is None:
-            state, y = self.mixer.run(state, z)
+            state, y = self.mixer.run(state, z, *where)
         else:
-            state, y, states = self.mixer.run_with_states(state, z, ends)
+            state, y, states = self.mixer.run_with_states(state, z, ends, *where)
         return x + gate * y, state, states, tape
 
 
@@ -148,6 +150,7 @@ class Block(nn.Module):
         position: Int[Array, ""] | None = None,
         shared: bool,
         ends: Int[Array, "b k"] | None = None,
+        pose: Float[Array, "b t p"] | None = None,
         tape: PyTree = (),
         reading: Reading | None = None,
         records: int = 0,
@@ -163,6 +166,7 @@ class Block(nn.Module):
           shared: every frame reads ``state``; otherwise the memory runs through the frames.
           ends: numbers of frames, 1..t, after which the memory's state is wanted (of others, an arbitrary but finite one); if
             shared, only 1 is possible.
+          pose: of every frame, for a memory whose keys it rotates; else None.
           tape: of a bank, the records of earlier frames (b, s, ...).
           reading: of a bank, which records every frame reads.
           records: of a bank, how many of the first frames leave a record, which the frames can read.
@@ -187,4 +191,4 @@ class Block(nn.Module):
 
         if self.config.memory.kind == "none":
             return x, state, None if ends is None else state, tape, own
-        return *self.memory(x, c, state, shared, ends, tape, reading, records), own
+        return *self.memory(x, c, state, shared, ends, pose, tape, reading, records), own

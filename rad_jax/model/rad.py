@@ -19,6 +19,7 @@ its own) or of the records of a bank; without memory it has no leaves. In the la
 (l, b, ...), as the scan over them wants it: so a rollout rearranges nothing from frame to frame.
 """
 
+import dataclasses
 from functools import partial
 from typing import Any
 
@@ -57,6 +58,8 @@ class RAD(nn.Module):
 
     def setup(self):
         config, types = self.config, self.config.types
+        if config.pose is None:  # then there is none: a memory that needs it is refused
+            dataclasses.replace(config, pose=(0, 0))
         small = {"kernel_init": nn.initializers.normal(0.02), **types}
         self.embed_patch = nn.Dense(config.width, kernel_init=xavier, **types)
         self.embed_time = nn.Sequential(
@@ -322,6 +325,8 @@ class RAD(nn.Module):
         if levels is None:
             levels = jnp.full(frames.shape[:2], self.config.context_level)
         c = self._condition(levels, actions)
+        if self.config.memory.rotated:
+            settings["pose"] = addressing.pose_of(self.config, actions)
 
         def layer(block: Block, x: Array, inputs: PyTree) -> tuple[Array, tuple]:
             state, tape, kv = inputs

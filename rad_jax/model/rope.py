@@ -15,6 +15,9 @@ from rad_jax.axes import Array, Float
 
 TEMPORAL_BASE = 10_000.0
 SPATIAL_MAX_FREQUENCY = 256.0
+TURNS = 7  # multiples of the heading: 0..6
+REACHES = (1.0, 2.0, 4.0)  # radians per unit of a weighted position
+GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))  # between the directions of neighbouring pairs, which so never repeat
 
 
 def temporal_frequencies(head_width: int) -> np.ndarray:
@@ -45,6 +48,37 @@ def spatial_angles(
     row = repeat(axis(rows), "i f -> i j f", j=columns)
     column = repeat(axis(columns), "j f -> i j f", i=rows)
     return rearrange(np.concatenate([row, column], axis=-1, dtype=np.float64), "i j f -> (i j) f")
+
+
+def pose_angles(
+    pose: Float[Array, "*b p"], rows: int, columns: int, head_width: int, view_angle: float | None = None
+) -> Float[Array, "*b n e"]:
+    """Angles of the tokens of a frame that was seen from ``pose``: positions, then cosine and sine of the heading.
+
+    Pair i turns by `spatial_angles`, by i mod `TURNS` times the heading, and by the position along a direction of its own, at
+    one of `REACHES`. So a token's address is its place in the frame and its pose in one, and what two addresses have in
+    common depends on their difference alone. The heading enters in whole multiples, so that a full turn changes nothing.
+
+    Args:
+      view_angle: of the camera, in radians, from the left edge of the frame to the right one. Then the heading is that of the
+        ray of the token's column, in place of the column: a wall has one address in whatever column it is seen. Headings
+        grow to the left.
+    """
+    pairs = head_width // 2
+    turns = np.arange(pairs) % TURNS
+    place = spatial_angles(rows, columns, head_width)
+    if view_angle is not None:
+        of_column = np.arange(head_width) >= head_width // 2
+        ray = repeat(np.linspace(-1, 1, columns), "j -> (i j) 1", i=rows) * -view_angle / 2
+        place = np.where(of_column, 0.0, place) + ray * np.repeat(turns, 2)
+    heading = jnp.arctan2(pose[..., -1:], pose[..., -2:-1])
+    angles = heading * turns
+    if positions := pose.shape[-1] - 2:
+        reach = np.asarray(REACHES)[np.arange(pairs) % len(REACHES)]
+        direction = GOLDEN_ANGLE * np.arange(pairs)
+        axes = np.stack([np.cos(direction + axis * np.pi / positions) for axis in range(positions)])
+        angles = angles + pose[..., :-2] @ jnp.asarray(reach * axes, pose.dtype)
+    return repeat(angles, "... f -> ... 1 (f r)", r=2) + jnp.asarray(place, pose.dtype)
 
 
 def rotate(x: Float[Array, "*b e"], angles: ArrayLike) -> Float[Array, "*b e"]:

@@ -112,14 +112,14 @@ def test_a_block_is_its_parts_one_after_another_as_in_the_paper(shared, action, 
     params, x, c, state = inputs(config)
     bound = Block(config).bind({"params": params})
     call = jax.jit(functools.partial(Block(config).apply, span=FRAMES, shared=shared))
-    y, after, states, _ = call({"params": params}, x, c, state)
+    y, after, states, tape, _ = call({"params": params}, x, c, state)
     params, x, c = jax.tree.map(np.asarray, (params, x, c))
     x = attention_and_mlp(params, "spatial", x, c, bound.spatial_attention)
     x = attention_and_mlp(params, "temporal", x, c, lambda z: bound.temporal_attention(z, FRAMES)[0])
     x, every = literal_branch(config, shared, params["memory"], x, c, state)
     assert_close(y, x)
     assert_close(after, state if shared else every[-1])  # a shared state comes out as it went in
-    assert states is None
+    assert states is None and tape == ()
 
 
 @pytest.mark.parametrize("shared, ends", [(True, [[1], [1]]), (False, [[1, 3], [4, 2]])])
@@ -129,8 +129,8 @@ def test_states_are_kept_where_they_are_wanted(shared, ends, float64):
     params, x, c, state = inputs(config)
     params = params["memory"]
     apply = jax.jit(MemoryBranch(config).apply, static_argnums=4)
-    *plain, _ = apply({"params": params}, x, c, state, shared)
-    *outputs, kept = apply({"params": params}, x, c, state, shared, jnp.array(ends))
+    *plain, _, _ = apply({"params": params}, x, c, state, shared)
+    *outputs, kept, _ = apply({"params": params}, x, c, state, shared, jnp.array(ends))
     assert_close(outputs, plain)
     _, every = literal_branch(config, shared, *jax.tree.map(np.asarray, (params, x, c)), state)
     for b, k in np.ndindex(np.shape(ends)):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rad_jax.model.rope import rotate, spatial_angles, temporal_angles
+from rad_jax.model.rope import pose_angles, rotate, spatial_angles, temporal_angles
 
 
 def turned(x, angles):
@@ -71,3 +71,40 @@ def test_late_positions_are_as_exact_as_the_type_of_the_features(dtype, toleranc
     assert y.dtype == dtype
     error = np.abs(np.asarray(y, np.float64) - turned(x, angles[:, ::2]))
     assert error.max() < tolerance * np.abs(x).max()
+
+
+def poses(heading, position):
+    return np.concatenate([position, np.cos(heading)[:, None], np.sin(heading)[:, None]], axis=1)
+
+
+@pytest.mark.parametrize("view", [None, 1.2])
+def test_scores_depend_on_the_difference_of_poses_alone(view):
+    """Turning all headings by one angle, a whole turn, and moving the world change nothing; a turn of one frame does."""
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        heading, position = rng.uniform(0, 6, 5), rng.normal(size=(5, 2))
+        q, k = normal(1, 5, 6, 32), normal(2, 5, 6, 32)
+
+        def scores(heading, position):
+            angles = pose_angles(jnp.asarray(poses(heading, position)), 2, 3, 32, view)
+            turned_q, turned_k = (rotate(jnp.asarray(z), angles) for z in (q, k))
+            return np.einsum("tne,sme->tsnm", turned_q, turned_k)
+
+        first = scores(heading, position)
+        np.testing.assert_allclose(scores(heading + 0.7, position), first, atol=1e-9)
+        np.testing.assert_allclose(scores(heading + 2 * np.pi * np.arange(5), position), first, atol=1e-9)
+        np.testing.assert_allclose(scores(heading, position + [0.3, -5.0]), first, atol=1e-9)
+        moved = np.array([0.0, 0, 0, 0, 0.3])
+        assert np.abs(scores(heading + moved, position) - first).max() > 0.1
+        assert np.abs(scores(heading, position + moved[:, None]) - first).max() > 0.1
+
+
+def test_one_ray_has_one_address_in_whatever_column_it_is_seen():
+    """With a view of 60 degrees over 3 columns, a turn by 30 degrees to the right moves what is seen a column to the left."""
+    with jax.enable_x64(True):
+        view, width = np.radians(60), 32
+        heading = np.array([1.0, 1.0 - view / 2])
+        angles = np.asarray(pose_angles(jnp.asarray(poses(heading, np.zeros((2, 2)))), 1, 3, width, view))
+        np.testing.assert_allclose(angles[0, 1:], angles[1, :2], atol=1e-12)
+        plain = np.asarray(pose_angles(jnp.asarray(poses(heading, np.zeros((2, 2)))), 1, 3, width))
+        assert np.abs(plain[0, 1:] - plain[1, :2]).max() > 0.1

@@ -24,6 +24,9 @@ Adding a memory is one file here, named after the memory, whose ``MIXER`` is the
 
 from which `Mixer` makes the two ways to run: states that nobody asks for are never made.
 
+With ``memory.rotate`` other than "frame", all four have one more argument, the pose of every frame (b, t, p): weighted scaled
+positions, then cosine and sine of the heading, in the precision of states.
+
 A memory that keeps frames themselves (`rad_jax.config.memories.FRAME_WISE`) has an empty state, and in place of running
 
     empty_tape(batch, tokens, records) -> tape           records of no frame: zeros (b, s, ...)
@@ -60,14 +63,20 @@ class Mixer(nn.Module):
         """Heads of ``config.width / heads`` features, for a mixer that shares out the width."""
         return self.config.memory.heads or self.config.heads
 
-    def run(self, state: PyTree, x: Float[Array, "b t n f"]) -> tuple[PyTree, Float[Array, "b t n d"]]:
-        state, y, _ = self.walk(state, x)
+    def run(
+        self, state: PyTree, x: Float[Array, "b t n f"], *pose: Float[Array, "b t p"]
+    ) -> tuple[PyTree, Float[Array, "b t n d"]]:
+        state, y, _ = self.walk(state, x, *pose)
         return state, y
 
     def run_with_states(
-        self, state: PyTree, x: Float[Array, "b t n f"], ends: Int[Array, "b k"]
+        self,
+        state: PyTree,
+        x: Float[Array, "b t n f"],
+        ends: Int[Array, "b k"],
+        *pose: Float[Array, "b t p"],
     ) -> tuple[PyTree, Float[Array, "b t n d"], PyTree]:
-        state, y, states_at = self.walk(state, x)
+        state, y, states_at = self.walk(state, x, *pose)
         return state, y, states_at(ends)
 
 

@@ -43,7 +43,7 @@ from rad_jax.axes import Array, Float, Int, Key, PyTree
 from rad_jax.model.mixers import Mixer, Walk, states_among
 from rad_jax.model.mixers.linear_rules import RULES, LinearState, advance, maps, normalise
 from rad_jax.model.mixers.mamba2 import first_log_rate, first_step
-from rad_jax.model.rope import rotate, spatial_angles
+from rad_jax.model.rope import pose_angles, rotate, spatial_angles
 
 small = nn.initializers.variance_scaling(2.0**-5, "fan_avg", "uniform")  # Xavier with ARL2's gain 2^-2.5
 # Of the rules frame and sum: sigmoid(5) = exp(-softplus(-5)) = 0.9933, silu of the last is 1.
@@ -104,8 +104,8 @@ class ARL2(Mixer):
         s = jnp.zeros((batch, self.blocks, self.heads, e, e), self.config.state_dtype)
         return LinearState(s, None if self.rule == "token" else s[..., 0])
 
-    def walk(self, state: LinearState, x: Float[Array, "b t n f"]) -> Walk:
-        tokens, *gates, gate = self._project(x)
+    def walk(self, state: LinearState, x: Float[Array, "b t n f"], *pose: Float[Array, "b t p"]) -> Walk:
+        tokens, *gates, gate = self._project(x, *pose)
         keep, write = self._maps(tokens, *gates)
         state = jax.tree.map(lambda z: rearrange(z, "b s ... -> (b s) ..."), state)
         last, before = jax.lax.scan(lambda s, frame: (advance(s, *frame), s), state, (keep, write))
@@ -120,23 +120,27 @@ class ARL2(Mixer):
         after = jax.tree.map(lambda z: rearrange(z, "(b s) ... -> b s ...", s=self.blocks), last)
         return after, self._output(recall("bt", before, tokens), gate), states_at
 
-    def read(self, state: LinearState, x: Float[Array, "b t n f"]) -> Float[Array, "b t n d"]:
-        tokens, *_, gate = self._project(x)
+    def read(
+        self, state: LinearState, x: Float[Array, "b t n f"], *pose: Float[Array, "b t p"]
+    ) -> Float[Array, "b t n d"]:
+        tokens, *_, gate = self._project(x, *pose)
         state = jax.tree.map(lambda z: rearrange(z, "b s ... -> (b s) ..."), state)
         return self._output(recall("b", state, tokens), gate)
 
-    def _project(self, x: Float[Array, "b t n f"]) -> tuple[Tokens, Array | None, Array | None, Array]:
+    def _project(
+        self, x: Float[Array, "b t n f"], *pose: Float[Array, "b t p"]
+    ) -> tuple[Tokens, Array | None, Array | None, Array]:
         """Tokens, write strength, log decay (None: the rule has none) and output gate, block by block."""
         qkv, gates = (
             layer.astype(self.config.state_dtype) for layer in (self.qkv(x), self.gates(self._split(x)))
         )
         q, k, v = rearrange(qkv, "b t n (s h e) -> s b t n h e", s=3, h=self.heads)
         gates = rearrange(gates, "b t n (s h) -> s b t n h", h=self.heads)
-        return self._tokens(q, k, v), *self._gates(gates)
+        return self._tokens(q, k, v, *pose), *self._gates(gates)
 
-    def _tokens(self, q: Heads, k: Heads, v: Heads) -> Tokens:
+    def _tokens(self, q: Heads, k: Heads, v: Heads, *pose: Float[Array, "b t p"]) -> Tokens:
         """Queries (scaled), keys and values of blocks from those of frames."""
-        angles = spatial_angles(*self.config.grid, q.shape[-1])[:, None]
+        angles = self._angles(q.shape[-1], *pose)
         if self.rule == "token":
             q, k = (unit(rotate(z, angles)) for z in (q, k))
             every = Tokens(q / np.sqrt(q.shape[-1]), k, v)
@@ -145,6 +149,14 @@ class ARL2(Mixer):
             k = k / math.sqrt(math.prod(self.block))  # as one of mean square 1 over sqrt(e n)
             every = Tokens(rotate(q, angles), rotate(k, angles), v, q, k)
         return jax.tree.map(self._split, every)
+
+    def _angles(self, head_width: int, *pose: Float[Array, "b t p"]) -> Float[Array | np.ndarray, "*b n 1 e"]:
+        """By which q and k are rotated: their place in the frame, and with a pose also where the frame was seen from."""
+        grid, memory = self.config.grid, self.config.memory
+        if not pose:
+            return spatial_angles(*grid, head_width)[:, None]
+        view = math.radians(memory.view_angle) if memory.rotate == "ray" else None
+        return pose_angles(*pose, *grid, head_width, view)[..., None, :]
 
     def _gates(self, logits: Float[Array, "gates b t n h"]) -> tuple[Array | None, Array | None, Array]:
         """Write strength, log decay and output gate."""

@@ -18,6 +18,7 @@ from rad_jax.config import MemoryConfig, ModelConfig
 from rad_jax.model import mixers
 
 WIDTH, BATCH, FRAMES, TOKENS = 8, 2, 6, 3
+POSE = 4  # two positions, and cosine and sine of a heading
 STOPS = ((1, 4), (6, 2))  # in no order, different for the two videos
 
 
@@ -38,19 +39,28 @@ class Subject:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def call(mixer, method, variables, *args):
-    return mixer.apply(variables, *args, method=method)
+    return mixer.apply(variables, *with_pose(mixer, *args), method=method)
+
+
+def with_pose(mixer, *args):
+    """The arguments of a method; for a memory that is given poses, they are in the last columns of the first token."""
+    if not mixer.config.memory.rotated:
+        return args
+    state, x, *more = args
+    return state, x[..., :-POSE], *more, x[:, :, 0, -POSE:].astype(mixer.config.state_dtype)
 
 
 def build(memory: MemoryConfig, width=WIDTH, heads=2, dtype="float64", tokens=TOKENS, rows=1) -> mixers.Mixer:
     """A mixer for frames of ``rows`` of ``tokens`` tokens."""
-    latent = (2 * rows, 2 * tokens, 3)
-    return mixers.build(ModelConfig(latent=latent, width=width, heads=heads, dtype=dtype, memory=memory))
+    latent, pose = (2 * rows, 2 * tokens, 3), (POSE - 2, 1) if memory.rotated else (0, 0)
+    given = {"action_dim": POSE, "pose": pose, "memory": memory}
+    return mixers.build(ModelConfig(latent=latent, width=width, heads=heads, dtype=dtype, **given))
 
 
 def init(mixer, x, key=0) -> dict:
     """Its parameters as they start."""
     start = jax.jit(functools.partial(mixer.init, method="run"))
-    return start(jax.random.key(key), mixer.initial_state(1, x.shape[2]), x[:1])["params"]
+    return start(jax.random.key(key), *with_pose(mixer, mixer.initial_state(1, x.shape[2]), x[:1]))["params"]
 
 
 @functools.cache
@@ -61,7 +71,7 @@ def subject(config, dtype="float64", grid=(1, TOKENS)) -> Subject:
     """
     rows, columns = grid
     mixer = build(config, dtype=dtype, tokens=columns, rows=rows)
-    shape = (BATCH, FRAMES, rows * columns, WIDTH + config.features)
+    shape = (BATCH, FRAMES, rows * columns, WIDTH + config.features + POSE * config.rotated)
     x, earlier = (jnp.asarray(noise(seed, *shape), dtype) for seed in (0, 1))
     leaves, structure = jax.tree.flatten({"params": init(mixer, x, 1)})
     leaves = [np.asarray(leaf) + 0.3 * noise(2 + i, *leaf.shape) for i, leaf in enumerate(leaves)]

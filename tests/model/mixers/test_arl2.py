@@ -9,7 +9,7 @@ from rad_jax.config import MemoryConfig
 from rad_jax.model.mixers.linear_rules import EPSILON, LinearState
 from rad_jax.model.rope import spatial_angles
 from tests.model.mixers import contract
-from tests.model.mixers.contract import BATCH, FRAMES, TOKENS, WIDTH, distance
+from tests.model.mixers.contract import BATCH, FRAMES, POSE, TOKENS, WIDTH, distance
 
 HEADS = 2
 ROW = (1, TOKENS)
@@ -21,6 +21,8 @@ VARIANTS = {  # a memory and the rows and columns of its tokens
     "blocks": (MemoryConfig(kind="arl2", block=(2, 2)), (2, 4)),
     "frame, blocks": (MemoryConfig(kind="arl2", rule="frame", block=(2, 1)), (4, 2)),
     "sum, single tokens": (MemoryConfig(kind="arl2", rule="sum", block=(1, 1)), ROW),
+    "pose": (MemoryConfig(kind="arl2", rotate="pose", heads=1), (2, 2)),
+    "ray, sum, single tokens": (MemoryConfig(kind="arl2", rotate="ray", rule="sum", block=(1, 1)), (2, 3)),
 }
 
 
@@ -35,13 +37,28 @@ def test_contract(check, variant, float64):
     check(subject(variant))
 
 
-def rotated(x, grid):
-    """Each pair of features of every token turned by the angle of its place in the frame, written out."""
-    angles = spatial_angles(*grid, x.shape[-1])
+def angles_of(s, pose, token, pair, e):
+    """By which a pair of features of a token turns, one angle per video: place in the frame, heading and position."""
+    angle = spatial_angles(*s.grid, e)[token, 2 * pair]
+    if pose is None:
+        return np.full(BATCH, angle)
+    (x, y, cos, sin), multiple = pose.T, pair % 7
+    heading, reach, direction = np.arctan2(sin, cos), [1.0, 2.0, 4.0][pair % 3], pair * np.pi * (3 - 5**0.5)
+    if s.config.rotate == "ray":
+        column = token % s.grid[1]
+        offset = 0.5 - column / (s.grid[1] - 1)  # of the view, from the middle to the left
+        heading = heading + offset * np.radians(s.config.view_angle)
+        angle = angle if pair < e // 4 else 0.0
+    return angle + multiple * heading + reach * (np.cos(direction) * x + np.cos(direction + np.pi / 2) * y)
+
+
+def rotated(x, s, pose):
+    """Each pair of features of every token turned, written out."""
     y = np.empty_like(x)
-    for token in range(len(angles)):
+    for token in range(x.shape[1]):
         for pair in range(0, x.shape[-1], 2):
-            cos, sin = np.cos(angles[token, pair]), np.sin(angles[token, pair])
+            angle = angles_of(s, pose, token, pair // 2, x.shape[-1])[:, None]
+            cos, sin = np.cos(angle), np.sin(angle)
             even, odd = x[:, token, :, pair], x[:, token, :, pair + 1]
             y[:, token, :, pair], y[:, token, :, pair + 1] = even * cos - odd * sin, even * sin + odd * cos
     return y
@@ -72,18 +89,20 @@ def blocks_of(s):
 def projections(s, frame):
     """Of one frame: q, k (rotated), v, bare q and k, all (b, n, h, e), write strength, log decay and gate, all (b, n, h)."""
     params = jax.tree.map(np.asarray, s.variables["params"])
-    heads = s.mixer.heads
+    heads, pose = s.mixer.heads, None
+    if s.config.rotated:
+        frame, pose = frame[..., :-POSE], frame[:, 0, -POSE:]
     projected = frame @ params["qkv"]["kernel"] + params["qkv"]["bias"]
     q, k, v = (z.reshape(*z.shape[:2], heads, -1) for z in np.split(projected, 3, axis=-1))
     logits = frame @ params["gates"]["kernel"]
     if s.config.rule == "token":
-        q, k = (unit(rotated(z, s.grid)) for z in (q, k))
+        q, k = (unit(rotated(z, s, pose)) for z in (q, k))
         step, strength, gate = np.split(logits, 3, axis=-1)
         gamma = -np.exp(params["rate"]) * softplus(step + params["step"])
         return q / np.sqrt(q.shape[-1]), k, v, None, None, 2 * sigmoid(strength), gamma, sigmoid(gate)
     q, k = (np.maximum(unit(z), 0) for z in (q, k))
     k = k / np.sqrt(len(blocks_of(s)[0]))
-    turned = rotated(q, s.grid), rotated(k, s.grid)
+    turned = rotated(q, s, pose), rotated(k, s, pose)
     logits = logits + params["bias"].ravel()
     gate = logits[..., -heads:] * sigmoid(logits[..., -heads:])
     if s.config.rule == "sum":
