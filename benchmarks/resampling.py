@@ -5,11 +5,11 @@
 A residual is predicted minus true latents, of a trained run (its averaged parameters) on evaluation clips; its root mean square
 (RMS) is over clips and latents. Compared are generated frames 1, W and 4 W of a rollout (W = model.window; the last frame if
 there are fewer), which a rollout writes into the memory, and one-step predictions from a level, of all frames behind the
-context, which training with ``memory.frames=resampled`` writes there (`rad_jax.training.resampling`).
+context, which training with ``memory.frames=resampled`` writes there (`rad_jax.training.objective.resample`).
 
 It says between which levels' RMS that of frame W lies, and between which those of all three. There need be none: a one-step
 prediction is a mean, and from a distribution's mean its samples are less far than from one another, sqrt(2) times in RMS with a
-perfect model. Then it says from which level on the RMS is within a tenth of the largest.
+perfect model. Then it says which level is the first within a tenth of the largest RMS.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from rad_jax.data import Episodes
 from rad_jax.rollout.predict import Clip, longest, read_clip
 from rad_jax.runs.datasets import open_episodes
 from rad_jax.runs.restore import TrainedModel, load_trained
-from rad_jax.training.resampling import resample
+from rad_jax.training.objective import resample
 
 CALIBRATION = 4  # purpose of the keys, beside those of training, generation and Figure 3
 
@@ -58,15 +58,13 @@ class Residuals(NamedTuple):
         """Where a range of RMS lies among those of levels."""
         below, above = self.around(lowest)[0], self.around(highest)[1]
         if above is None:
-            plateau = self.around(0.9 * max(self.levels.values()))[1]
+            near = min(k for k, value in self.levels.items() if value >= 0.9 * max(self.levels.values()))
             return (
-                f"above those of all levels; from level {plateau} on they are within a tenth of the largest"
+                f"above those of all levels, of which level {near} is the first within a tenth of the largest"
             )
-        return (
-            f"below that of level {above}"
-            if below is None
-            else f"between those of levels {below} and {above}"
-        )
+        if below is None:
+            return f"below that of level {above}"
+        return f"between those of levels {below} and {above}"
 
 
 def measure(trained: TrainedModel, clips: Sequence[Clip], levels: Sequence[int]) -> Residuals:

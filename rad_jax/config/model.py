@@ -49,8 +49,8 @@ class MemoryConfig(Section):
     noised_levels: int = key(100, "noised: their level is drawn from 0 .. this - 1", low=1, source="code")
     resample_levels: tuple[int, int] = key(
         (600, 850),
-        "resampled: lowest and highest level that they are predicted from: where one step is about as wrong as it gets, .23 of "
-        "the deviation of the latents beside .28 and more in a rollout (quickstart, 1,000 steps, the same shares of noise)",
+        "resampled: lowest and highest level that they are predicted from: where one step is about as wrong as it gets, .19 of "
+        "the deviation of the latents beside .23 and more in a rollout (quickstart, 1,500 steps, the same shares of noise)",
         low=0,
     )
     resample_clean: float = key(

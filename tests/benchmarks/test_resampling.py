@@ -66,7 +66,7 @@ def test_levels_around_a_value():
     assert "frames 1, 4, 16 lie between those of levels 0 and 40" in text
     assert "frame 1 lies below that of level 0" in resampling.table(found._replace(frames={1: 0.05}), 4)
     none = resampling.table(found._replace(frames={1: 0.7}), 4)
-    assert "frame 1 lies above those of all levels; from level 40 on" in none
+    assert "frame 1 lies above those of all levels, of which level 40 is the first" in none
 
 
 def test_the_command_prints_it(toy, capsys):

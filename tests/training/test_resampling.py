@@ -8,7 +8,7 @@ import pytest
 from rad_jax import diffusion
 from rad_jax.config import DiffusionConfig, TrainConfig
 from rad_jax.training import objective
-from rad_jax.training.resampling import resample
+from rad_jax.training.objective import resample
 from tests.toy_model import WINDOW, toy_clip, toy_model, toy_params
 
 LEVELS, BATCH, LENGTH = 50, 2, 8
@@ -73,6 +73,7 @@ def literal_frames(model, config, params, frames, actions, levels, noise):
         (1, "shared", "lstm", "v", 10),
         (3, "rollout", "ttt", "eps", 10),  # windows of three frames, the last of which is cut
         (WINDOW, "rollout", "mamba2", "x0", 12),
+        (1, "shared", "bank", "v", 10),
     ],
 )
 def test_resampled_frames_are_those_of_a_loop_over_windows(stride, window, kind, predict, length):
