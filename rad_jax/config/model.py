@@ -8,7 +8,7 @@ import numpy as np
 
 from rad_jax.config.keys import Section, key
 from rad_jax.config.memories import FRAME_WISE, MEMORIES, NAMES, check_rotary_heads
-from rad_jax.config.messages import ConfigError, multiple, require
+from rad_jax.config.messages import ConfigError, multiple, require, show_value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,6 +211,12 @@ class ModelConfig(Section):
         )
         stride = self.memory.stride
         require(stride <= self.window, f"memory.stride={stride}: expected 1 .. {self.window} (model.window)")
+        if self.pose is not None and self.action_dim is not None:
+            columns = self.pose[0] + 2 * self.pose[1]
+            require(
+                columns <= self.action_dim,
+                f"model.pose={show_value(self.pose)}: has {columns} columns, model.action_dim={self.action_dim} has fewer",
+            )
         if self.latent is not None:
             rows, columns, _ = self.latent
             require(

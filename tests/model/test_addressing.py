@@ -220,5 +220,5 @@ def test_what_a_bank_cannot_do_is_named():
         blind = dataclasses.replace(memory, **{key: "pose" if key == "read" else "pose-bin"})
         with pytest.raises(ConfigError, match=f"memory.{key}=pose.*data.condition=action\\+pose"):
             dataclasses.replace(model(memory), pose=(0, 0), memory=blind)
-    with pytest.raises(ConfigError, match=r"model.pose=\(5, 1\): has 7 columns"):
+    with pytest.raises(ConfigError, match=r"model.pose=\(5,1\): has 7 columns"):
         dataclasses.replace(model(memory), pose=(5, 1))
