@@ -42,7 +42,7 @@ class Recipe(EpisodeRecipe):
         "frames that are given (a whole turn and two)", None, protocols=("rotate",), evaluations_only=True
     )
     turn_degrees: float | None = option(
-        "exact turns of so much, a divisor of 360; default: the real kinematics, in the room 30",
+        "exact turns of so much, a divisor of 360; 0: the real kinematics, at any angle; default: 0, in the room 30",
         None,
         protocols=("rotate",),
     )
@@ -69,7 +69,7 @@ class Recipe(EpisodeRecipe):
             raise RecipeError(f"size: {self.protocol} needs a maze of at least 5, not {self.size}")
         if self.protocol == "loop" and self.max_frames < 100:
             raise RecipeError(f"max_frames: {self.max_frames} is too short for a lap, expected at least 100")
-        if self.turn_degrees is not None:
+        if self.turn_degrees:
             steps = 360 / self.turn_degrees if self.turn_degrees > 0 else 0
             if steps < 3 or abs(steps - round(steps)) > 1e-9:
                 raise RecipeError(
@@ -91,7 +91,7 @@ class Recipe(EpisodeRecipe):
     @property
     def exact_turn(self) -> float | None:
         """Degrees of an exact turn step, None for the real kinematics."""
-        return _ROOM_TURN_DEGREES if self.room and self.turn_degrees is None else self.turn_degrees
+        return _ROOM_TURN_DEGREES if self.room and self.turn_degrees is None else self.turn_degrees or None
 
     @property
     def period(self) -> int:

@@ -160,3 +160,13 @@ def test_rotate_by_any_divisor_of_the_circle():
     assert recipe.period == 16 and walk.n_context == 10 and len(walk.pose) == 30
     later = walk.pose[10:]
     assert np.array_equal(later[:4], later[16:])
+
+
+def test_a_room_with_the_real_kinematics_never_shows_one_view_twice():
+    recipe = Recipe("rotate", split="test", size=3, room=True, turn_degrees=0.0)
+    assert recipe.exact_turn is None and recipe.period == 20 and recipe.num_frames == 22 + 19
+    for walk in walks(recipe, 4):
+        heading = np.unwrap(np.arctan2(walk.pose[:, 3], walk.pose[:, 2]))
+        apart = np.degrees(np.abs(walk.pose[24:, None, 2:] - walk.pose[None, :22, 2:]).max(-1).min(1))
+        assert apart.min() > 0.1 and np.degrees(np.ptp(heading[:22])) > 360
+        assert np.ptp(walk.pose[:, :2], axis=0).max() == 0
