@@ -46,11 +46,12 @@ def toy_model(stride=1, window="shared", *, kind="lstm", dtype="float32", remat=
     )
 
 
-def toy_bank(dtype="float64", **memory) -> RAD:
-    """A bank of three frames, of which two are read; the condition is a position and a heading."""
+def toy_posed(kind="bank", **memory) -> RAD:
+    """A model that is given a position and a heading; a bank keeps three frames, of which two are read."""
     settings = {"capacity": 3, "retrieved": 2, "radius": 1.0, "novelty": 0.1, **memory}
-    model = toy_model(kind="bank", dtype=dtype, **settings)
-    return RAD(dataclasses.replace(model.config, pose=(1, 1)))
+    config = toy_model(dtype="float64").config
+    memory = dataclasses.replace(config.memory, kind=kind, **settings)
+    return RAD(dataclasses.replace(config, pose=(1, 1), memory=memory))
 
 
 def toy_params(model: RAD, seed: int = 0):

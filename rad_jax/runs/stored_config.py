@@ -1,9 +1,20 @@
 """The configuration that a work directory keeps: how it is read, and which keys may change when its run goes on."""
 
 import contextlib
+import re
 from pathlib import Path
 
-from rad_jax.config import Config, ConfigError, config_from_dict, decay_begin, diff_configs, flatten, override
+from rad_jax.config import (
+    NAMES,
+    Config,
+    ConfigError,
+    config_from_dict,
+    decay_begin,
+    diff_configs,
+    flatten,
+    override,
+)
+from rad_jax.config.keys import keys
 from rad_jax.config.messages import show_value
 from rad_jax.files.json_files import check_form, read_json
 from rad_jax.runs import manifest
@@ -33,6 +44,8 @@ FREE_KEYS = (
     "memory.mixer_segment",
     "model.pose",  # follows from the data; runs of earlier versions do not keep it
 )
+
+_PURPOSE = re.compile(r"([\w-]+(?:, (?:and )?[\w-]+)*): ")  # words with commas at the beginning of a help
 
 # Keys that say where something lies, which may change as long as it is the same by its content.
 PLACES = ("data.path", "tokenizer.path")
@@ -141,6 +154,7 @@ def refuse_changes(
     free: tuple[str, ...] = FREE_KEYS,
 ) -> None:
     """Raises `ConfigError` if ``config`` and ``run`` differ in a key that begins with one of ``among`` and none of ``free``."""
+    free += tuple(idle_keys(config) & idle_keys(run))
     changed = {
         key: (old, new)
         for key, (old, new) in diff_configs(run, config).items()
@@ -154,6 +168,21 @@ def refuse_changes(
         raise ConfigError(
             f"{key}={show_value(new)}: {workdir} holds a run with {show_value(old)}{more}; choose another --workdir"
         )
+
+
+def idle_keys(config: Config) -> set[str]:
+    """Keys of memories of another kind, and of another way to treat frames: no number depends on them.
+
+    The help of such a key begins with what it is for: "ttt, arl2: ...", "noised: ...".
+    """
+    memory, idle = config.memory, set()
+    for declared in keys(type(memory)).values():
+        purpose = _PURPOSE.match(declared.help)
+        words = set(purpose[1].replace(" and ", " ").split(", ")) if purpose else set()
+        kinds, ways = words & set(NAMES), words & {"noised", "resampled"}
+        if (kinds and memory.kind not in kinds) or (ways and memory.frames not in ways):
+            idle.add(declared.path)
+    return idle
 
 
 def _check_same_content(config: Config, recorded: TrainedOn, found: TrainedOn, workdir: Path) -> None:

@@ -19,6 +19,20 @@ def test_the_bytes_of_a_memory_are_those_a_rollout_keeps(kind):
     assert (state_bytes(model.config) == 0) == (kind == "none")
 
 
+@pytest.mark.parametrize("kind", ["bank", "arl2"])
+def test_a_rollout_keeps_these_bytes_however_long_it_is(kind):
+    model = toy_model(kind=kind, capacity=3, retrieved=2)
+    frames, actions = toy_clip(1, WINDOW)
+    settings = {"diffusion": DiffusionConfig(), "steps": 1}
+    state = rollout.start(model, toy_params(model), frames, actions, **settings)
+    for length in (5, 5000):
+        after, made = rollout.generate(state, jnp.zeros((1, length, ACTION)), jax.random.key(0))
+        kept = sum(leaf.nbytes for leaf in jax.tree.leaves(after.window.cache.memory))
+        assert kept == state_bytes(model.config) and made.shape[1] == length
+        if kind == "bank":
+            assert after.window.cache.memory.slots.seen[0] == length + 1
+
+
 @pytest.mark.parametrize("stride, window", [(1, "shared"), (2, "rollout"), (WINDOW, "rollout")])
 def test_a_frame_takes_its_sampler_steps_and_its_share_of_the_slides(stride, window):
     model, diffusion = toy_model(stride, window), DiffusionConfig()

@@ -15,7 +15,7 @@ from rad_jax import diffusion, rollout
 from rad_jax.config import NAMES, DiffusionConfig, modes
 from rad_jax.model import RAD
 from rad_jax.rollout import stream
-from tests.toy_model import LATENT, WINDOW, toy_bank, toy_clip, toy_model, toy_params
+from tests.toy_model import LATENT, WINDOW, toy_clip, toy_model, toy_params, toy_posed
 
 DIFFUSION = DiffusionConfig(levels=20)
 STEPS, FUTURE, BATCH = 3, 6, 2
@@ -86,12 +86,17 @@ def test_cached_generation_is_the_full_window_at_every_step(stride, window, kind
 
 
 @pytest.mark.parametrize(
-    "keep, read", [("newest", "pose"), ("pose-bin", "view-overlap"), ("novel", "embedding")]
+    "memory",
+    [
+        {"keep": "newest", "read": "pose"},
+        {"keep": "pose-bin", "read": "view-overlap"},
+        {"keep": "novel", "read": "embedding"},
+        {"kind": "arl2", "rule": "frame", "block": (1, 2), "rotate": "pose"},
+    ],
 )
-def test_a_bank_beyond_its_capacity_is_that_of_the_literal_walk(keep, read):
-    """Frames are read from a tape of all frames at the start, then from one record per slot."""
-    model = toy_bank(keep=keep, read=read)
-    compare(model, (7,))
+def test_what_knows_the_pose_generates_as_the_literal_walk_does(memory):
+    """A bank is beyond its capacity: at the start it reads a tape of all frames, then one record per slot."""
+    compare(toy_posed(**memory), (7,))
 
 
 @pytest.mark.parametrize("window, kind", [("shared", "lstm"), ("rollout", "mamba2")])

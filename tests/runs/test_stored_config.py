@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import jax.numpy as jnp
 import pytest
@@ -10,7 +11,14 @@ from rad_jax.config import Config, ConfigError, flatten, override
 from rad_jax.config.load import KEYS
 from rad_jax.main import main
 from rad_jax.runs.checkpoints import Checkpoints
-from rad_jax.runs.stored_config import check_same_run, find_config, read_config, without_commands
+from rad_jax.runs.stored_config import (
+    check_same_run,
+    find_config,
+    idle_keys,
+    read_config,
+    refuse_changes,
+    without_commands,
+)
 from rad_jax.runs.trained_on import TrainedOn
 from rad_jax.runs.training_run import open_training_run
 from rad_jax.tokenizer import patch_pca
@@ -188,3 +196,26 @@ def test_a_run_of_an_earlier_version_is_compared_by_its_paths(toy, tmp_path, run
     check_same_run(config, workdir, facts)
     with pytest.raises(ConfigError, match=r"data\.path=elsewhere"):
         check_same_run(override(config, {"data.path": "elsewhere"}), workdir, facts)
+
+
+def test_keys_of_another_memory_may_differ(toy):
+    """So that a run goes on where a later version of its experiment sets more keys."""
+    lstm = override(toy.config(), {"memory.kind": "lstm", "memory.frames": "clean"})
+    idle = idle_keys(lstm)
+    assert {"memory.capacity", "memory.rule", "memory.inner_rate", "memory.noised_levels"} < idle
+    assert {"memory.resample_levels", "memory.resample_clean", "memory.view_angle"} < idle
+    assert not idle & {
+        "memory.kind",
+        "memory.frames",
+        "memory.hidden",
+        "memory.gates",
+        "memory.stride",
+        "memory.window",
+    }
+    bank = override(lstm, {"memory.kind": "bank", "memory.window": "shared", "memory.stride": 1})
+    assert {"memory.hidden", "memory.rule"} < idle_keys(bank) and "memory.capacity" not in idle_keys(bank)
+    noised = override(lstm, {"memory.frames": "noised"})
+    assert "memory.noised_levels" not in idle_keys(noised)
+    refuse_changes(override(lstm, {"memory.capacity": 7}), lstm, Path("run"))
+    with pytest.raises(ConfigError, match=r"memory\.capacity=7"):
+        refuse_changes(override(bank, {"memory.capacity": 7}), bank, Path("run"))

@@ -8,7 +8,7 @@ import pytest
 from rad_jax import diffusion
 from rad_jax.config import NAMES, DiffusionConfig, TrainConfig, modes
 from rad_jax.training import objective
-from tests.toy_model import WINDOW, toy_bank, toy_clip, toy_model, toy_params
+from tests.toy_model import WINDOW, toy_clip, toy_model, toy_params, toy_posed
 
 DIFFUSION = DiffusionConfig(levels=50)
 LENGTH, BATCH = 8, 2
@@ -105,9 +105,16 @@ def test_prefetched_training_is_the_slide_by_stride_loop(kind, stride, window, s
     assert_same(found, literal(params))
 
 
-@pytest.mark.parametrize("keep, read", [("pose-first", "pose"), ("all", "all"), ("pose-bin", "view-overlap")])
-def test_a_bank_trains_as_the_literal_loop_does(keep, read):
-    model = toy_bank(keep=keep, read=read)
+@pytest.mark.parametrize(
+    "memory",
+    [
+        {"keep": "pose-first", "read": "pose"},
+        {"keep": "pose-bin", "read": "view-overlap"},
+        {"kind": "arl2", "rule": "sum", "block": (2, 1), "rotate": "ray"},
+    ],
+)
+def test_what_knows_the_pose_trains_as_the_literal_loop_does(memory):
+    model = toy_posed(**memory)
     params = toy_params(model)
     frames, actions = toy_clip(BATCH, LENGTH, "float64")
     train = TrainConfig(windows=2)
