@@ -14,11 +14,11 @@ import pytest
 from absl import flags
 
 ROOT = Path(__file__).parent.parent
-# Compiling is most of the suite's time; these leave out what makes programs fast. The last one takes most of the time
-# away, but newer versions do not know it, and XLA aborts on what it does not know.
+# Compiling is most of the suite's time; these leave out what makes programs fast. The last ones take most of the time
+# away, but newer versions do not know them, and XLA aborts on what it does not know.
 COMPILE_SOON = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 if version("jaxlib").startswith("0.10."):
-    COMPILE_SOON += " --xla_cpu_use_fusion_emitters=false"
+    COMPILE_SOON += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 
 # Before jax is imported, which reads them.
 os.environ["XLA_FLAGS"] = f"{COMPILE_SOON} {os.environ.get('XLA_FLAGS', '')}".strip()
