@@ -52,11 +52,19 @@ class Slots(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What a frame reads: places on the tape (from 0), whether there is something, and how it was seen, see `relative_pose`."""
+    """What a frame reads of a bank.
+
+    Attributes:
+      record: places on the tape, from 0.
+      valid: whether there is something.
+      pose: how it was seen, see `relative_pose`.
+      apart: squared distance of the poses; 0 where the model is not given the pose.
+    """
 
     record: Int[Array, "*b r"]
     valid: Bool[Array, "*b r"]
     pose: Float[Array, "*b r x"]
+    apart: Float[Array, "*b r"]
 
 
 def pose_of(config: ModelConfig, actions: Float[Array, "*b a"]) -> Float[Array, "*b p"]:
@@ -167,8 +175,10 @@ def choose(memory: MemoryConfig, slots: Slots, frame: Mark) -> Reading:
             merit = cosine(slots.mark.look, newest)
         _, chosen = jax.lax.top_k(jnp.where(held, merit, -jnp.inf), memory.retrieved)
     chosen = jax.lax.stop_gradient(chosen)
-    seen_from = relative_pose(slots.mark.pose[chosen], frame.pose)
-    return Reading(jnp.maximum(slots.record[chosen] - 1, 0), held[chosen], seen_from)
+    pose = slots.mark.pose[chosen]
+    apart = squared_distance(pose, frame.pose)
+    record = jnp.maximum(slots.record[chosen] - 1, 0)
+    return Reading(record, held[chosen], relative_pose(pose, frame.pose), apart)
 
 
 def relative_pose(pose: Float[Array, "r p"], frame: Float[Array, "p"]) -> Float[Array, "r x"]:

@@ -3,12 +3,16 @@
 A frame leaves a record on the tape: keys and values of its tokens. A token of a later frame attends to all tokens of the
 records that `rad_jax.model.addressing` chooses for its frame, in one softmax:
 
-    y = o(softmax(q^T K / sqrt(e)) V)
+    y = o(softmax(q^T K / sqrt(e) - exp(a) |place - place'|^2 - exp(b) |pose - pose'|^2) V)
     q = R (x Wq + W' gelu(x Wx + p Wp + u Wu));   k = R (x Wk + u Wk')
 
 p is where the record's frame was seen from, relative to the reader's, u a code of the token's place in the frame, and R the
 rotation by that place, so that a turned or moved camera looks for its own view elsewhere in the record: a query is made for
 every record. Values hold nothing of a pose. A frame for which nothing is chosen gets exactly 0.
+
+The two distances, of the tokens' places in tokens and of the frames' poses, have a weight per head, and heads start at
+different ones: some as a look-up of the same place in the nearest view, which is a good memory already, others without
+preference. Without them a head has to find out first that places exist.
 
 A bank has no recurrence in time: records of all frames are made at once, layer by layer.
 """
@@ -22,12 +26,13 @@ from einops import rearrange
 from flax import linen as nn
 
 from rad_jax.arrays import linspace
-from rad_jax.axes import Array, Float
+from rad_jax.axes import Array, Float, Key
 from rad_jax.model.addressing import Reading
 from rad_jax.model.attention import scaled_logits, softmax, xavier
 from rad_jax.model.mixers import Mixer
 from rad_jax.model.rope import rotate, spatial_angles
 
+NEAR, FAR = 2.0, 0.02  # first weights of the squared distances: of the first head and of the last one
 PLACE_WAVES = (1, 2, 4)  # half waves across the frame
 
 
@@ -51,6 +56,10 @@ class Bank(Mixer):
             self.query_pose = nn.Dense(width, **free)
         self.bend = self.param("bend", xavier, (width, width), config.state_dtype)
         self.out = nn.Dense(width, **free)
+        self.near_place, self.near_pose = (
+            self.param(name, first_log_weights, (self.heads,), config.state_dtype)
+            for name in ("near_place", "near_pose")
+        )
 
     def initial_state(self, batch: int, tokens: int) -> tuple:
         """None: what a bank remembers is on its tape."""
@@ -82,6 +91,9 @@ class Bank(Mixer):
             pose = self.query_pose(reading.pose.astype(dtype))
         inputs, bend = (self.query(x), token, pose, reading), self.bend.astype(dtype)
 
+        far_pose = rearrange(jnp.exp(self.near_pose), "h -> h 1 1 1")
+        far_place = rearrange(jnp.exp(self.near_place), "h -> h 1 1 1") * self._distances[:, None]
+
         # Frame after frame, and again in the backward pass: what is gathered for all frames at once would be ``r`` times what
         # the frames themselves take.
         @jax.checkpoint
@@ -93,6 +105,7 @@ class Bank(Mixer):
                 lambda z: jax.vmap(jnp.take, (0, 0, None))(z, reading.record, 0), tape
             )
             logits = scaled_logits("brqhe,brkhe->bhqrk", rotate(q, self._angles), keys)
+            logits = logits - far_place - far_pose * reading.apart[:, None, None, :, None]
             valid = reading.valid[:, None, None, :, None]
             flat = rearrange(
                 jnp.where(valid, logits, jnp.finfo(logits.dtype).min), "b h q r k -> b h q (r k)"
@@ -109,8 +122,21 @@ class Bank(Mixer):
         return spatial_angles(*self.config.grid, self.config.width // self.heads)[:, None]
 
     @property
+    def _distances(self) -> Float[Array, "q keys"]:
+        """Squared distances between the places of tokens, in tokens."""
+        rows, columns = self.config.grid
+        place = np.stack(np.divmod(np.arange(rows * columns), columns), axis=-1)
+        squares = np.square(place[:, None] - place[None]).sum(-1)
+        return jnp.asarray(squares, self.config.state_dtype)
+
+    @property
     def _places(self) -> Float[Array, "n p"]:
         return jnp.asarray(place_code(*self.config.grid), self.config.compute_dtype)
+
+
+def first_log_weights(key: Key[Array, ""], shape: tuple[int], dtype: jnp.dtype) -> Float[Array, "h"]:
+    """From `NEAR` to `FAR`, in equal steps of the logarithm."""
+    return jnp.linspace(np.log(NEAR), np.log(FAR), shape[0], dtype=dtype)
 
 
 def place_code(rows: int, columns: int) -> Float[np.ndarray, "n p"]:

@@ -10,7 +10,7 @@ import pytest
 from rad_jax.config import MemoryConfig, ModelConfig
 from rad_jax.model import mixers
 from rad_jax.model.addressing import Reading
-from rad_jax.model.mixers.bank import place_code
+from rad_jax.model.mixers.bank import first_log_weights, place_code
 from rad_jax.model.rope import rotate, spatial_angles
 from tests.model.mixers.contract import noise
 
@@ -51,6 +51,7 @@ def subject(float64) -> Subject:
         jnp.asarray(record.reshape(BATCH, FRAMES, READ)),
         jnp.ones((BATCH, FRAMES, READ), bool),
         jnp.asarray(noise(3, BATCH, FRAMES, READ, POSE)),
+        jnp.asarray(noise(5, BATCH, FRAMES, READ) ** 2),
     )
     empty = mixer.empty_tape(BATCH, TOKENS, RECORDS)
     start = {
@@ -81,6 +82,16 @@ def queries(s: Subject, b: int, t: int, r: int) -> np.ndarray:
     return rotated(q.reshape(TOKENS, HEADS, -1))
 
 
+def nearness(s: Subject, b: int, t: int, r: int) -> np.ndarray:
+    """What is taken from the logits (h, n, n), token by token."""
+    place, pose = (np.exp(np.asarray(s.variables["params"][f"near_{name}"])) for name in ("place", "pose"))
+    taken = np.empty((HEADS, TOKENS, TOKENS))
+    for h, q, k in np.ndindex(taken.shape):
+        (y, x), (v, u) = divmod(q, GRID[1]), divmod(k, GRID[1])
+        taken[h, q, k] = place[h] * ((y - v) ** 2 + (x - u) ** 2) + pose[h] * float(s.reading.apart[b, t, r])
+    return taken
+
+
 def test_a_frame_that_reads_one_record_is_pytorchs_attention_to_it(subject):
     torch = pytest.importorskip("torch")
     s = subject
@@ -93,7 +104,8 @@ def test_a_frame_that_reads_one_record_is_pytorchs_attention_to_it(subject):
                 torch.from_numpy(np.array(z).transpose(1, 0, 2).copy())
                 for z in (queries(s, b, t, 0), s.tape.keys[b, r], s.tape.values[b, r])
             )
-            wanted = torch.nn.functional.scaled_dot_product_attention(q, k, v).numpy()
+            mask = torch.from_numpy(-nearness(s, b, t, 0))
+            wanted = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask).numpy()
             wanted = wanted.transpose(1, 0, 2).reshape(TOKENS, WIDTH)
             wanted = wanted @ np.asarray(s.variables["params"]["out"]["kernel"])
             np.testing.assert_allclose(y[b, t], wanted, atol=1e-12)
@@ -110,7 +122,8 @@ def test_all_that_is_read_shares_one_softmax(subject):
             for r in np.flatnonzero(valid[b, t]):
                 record = int(s.reading.record[b, t, r])
                 q, k = queries(s, b, t, r), np.asarray(s.tape.keys[b, record])
-                logits.append(np.einsum("qhe,khe->hqk", q, k) / np.sqrt(WIDTH // HEADS))
+                scores = np.einsum("qhe,khe->hqk", q, k) / np.sqrt(WIDTH // HEADS)
+                logits.append(scores - nearness(s, b, t, r))
                 values.append(np.asarray(s.tape.values[b, record]))
             logits, values = np.concatenate(logits, axis=2), np.concatenate(values)
             weights = np.exp(logits - logits.max(-1, keepdims=True))
@@ -156,3 +169,21 @@ def test_the_place_in_the_frame_and_the_pose_of_a_record_count(subject):
     assert np.abs(swapped - y[:, :, order]).max() > 1e-3
     moved = s.reading._replace(pose=s.reading.pose + 0.1)
     assert np.abs(s("attend", s.tape, moved, s.x) - y).max() > 1e-4
+
+
+def test_heads_start_as_a_look_up_and_as_no_preference(subject):
+    """The first head reads its own place in the nearest frame; the last one nearly everything alike."""
+    s = subject
+    weights = np.exp(np.asarray(first_log_weights(jax.random.key(0), (4,), jnp.dtype("float64"))))
+    np.testing.assert_allclose(weights, [2, 0.43088694, 0.09283178, 0.02], rtol=1e-6)
+    still = jax.tree.map(jnp.zeros_like, s.variables["params"])
+    near = {name: jnp.log(jnp.asarray([50.0, 1e-9])) for name in ("near_place", "near_pose")}
+    still = still | near | {"out": {"kernel": jnp.eye(WIDTH)}}
+    apart = jnp.asarray([0.0, 1.0, 2.0])
+    reading = s.reading._replace(apart=jnp.broadcast_to(apart, s.reading.apart.shape))
+    y = s.mixer.apply({"params": still}, s.tape, reading, s.x, method="attend")
+    for b, t in np.ndindex(BATCH, FRAMES):
+        nearest = np.asarray(s.tape.values[b, reading.record[b, t, 0], :, 0])
+        np.testing.assert_allclose(y[b, t, :, : WIDTH // HEADS], nearest, atol=1e-6)
+        every = np.asarray(s.tape.values[b, reading.record[b, t], :, 1]).mean((0, 1))
+        np.testing.assert_allclose(y[b, t, :, WIDTH // HEADS :], np.tile(every, (TOKENS, 1)), atol=1e-6)
