@@ -5,6 +5,7 @@ are errors, and every annotated shape in rad_jax is checked at run time. Nothing
 modules would be loaded before that check is in place. Tests that need several devices start a process of their own.
 """
 
+import gc
 import os
 import signal
 from importlib.metadata import version
@@ -32,6 +33,8 @@ for name, value in {
     os.environ.setdefault(name, value)
 
 
+# Tracing makes millions of objects that stay, and the collector looks at all of them again and again: a tenth of the suite.
+gc.set_threshold(100_000, 50, 100)
 # A shell lets its background jobs ignore interrupts, which processes that tests start would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

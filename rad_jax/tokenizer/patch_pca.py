@@ -6,6 +6,7 @@ the pixels that the basis can express, and the diffusion loss remains a loss on 
 """
 
 import dataclasses
+import functools
 import io
 import math
 import operator
@@ -68,10 +69,17 @@ class PatchPCA(Tokenizer):
                 f"patch {self.patch} does not go with mean {self.mean.shape}, basis {self.basis.shape}, scale {self.scale}"
             )
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """sha256 (hex) of everything that is stored."""
         return fingerprint(self._arrays())
+
+    # What is compiled for one tokenizer serves all that are equal, such as the same file read again.
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PatchPCA) and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
 
     def _encode(self, images: Unchecked) -> Float[Array, "... rows cols ch"]:
         patches = rearrange(jnp.asarray(images, jnp.float32), _CUT, y=self.patch, x=self.patch)

@@ -67,6 +67,7 @@ def latents_of(
     return tokenizer.encode(batch["frames"].astype(dtype) / 255).astype(dtype)
 
 
+@lru_cache(maxsize=4)  # a notebook that trains again does not compile again
 def compile_step(model: RAD, config: Config, mesh: Mesh) -> jax.stages.Wrapped:
     """`train_step` as a jitted function (tokenizer, state, batch) -> (state, metrics), which donates the state.
 

@@ -124,6 +124,9 @@ def test_saved_and_loaded_is_the_same(tmp_path, corrected, with_decoder):
     pca.save(tmp_path / "tokenizer.npz")
     again = tokenizer.load("patch_pca", tmp_path / "tokenizer.npz", fingerprint=pca.fingerprint)
     assert (again.name, again.scale, again.fingerprint) == ("patch_pca", pca.scale, pca.fingerprint)
+    # What was compiled for one serves the other.
+    assert jax.tree.structure(again) == jax.tree.structure(pca) and hash(again) == hash(pca)
+    assert jax.tree.structure(plain) != jax.tree.structure(corrected)
     np.testing.assert_array_equal(again.encode(images_of(pictures())), latents)
     np.testing.assert_array_equal(again.decode(latents), pca.decode(latents))
     assert [p.name for p in tmp_path.iterdir()] == ["tokenizer.npz"]

@@ -96,9 +96,12 @@ def interrupted(toy) -> Interrupted:
             held.append(sum(array.nbytes for array in jax.live_arrays()))
             yield batch
 
+    gc.collect()
+    gc.freeze()  # what is there already need not be looked at in every step
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "open_batches", weighing)
         assert main(command) == 0
+    gc.unfreeze()
     return Interrupted(workdir, refused, unfinished, first_steps, stopped, held)
 
 

@@ -95,7 +95,6 @@ OTHERS = [kind for kind in NAMES if kind not in ("none", "lstm")]
         ],
         ("lstm", 1, "shared", 3),
         ("lstm", WINDOW, "rollout", WINDOW),
-        ("lstm", 1, "rollout", 100),
         ("lstm", 2, "rollout", 4),
     ],
 )

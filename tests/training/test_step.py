@@ -36,24 +36,13 @@ def moments(state) -> dict[str, np.ndarray]:
     return {name.partition("/mu/")[2]: np.asarray(leaf) for name, leaf in leaves.items() if "/mu/" in name}
 
 
-@pytest.fixture(scope="module")
-def resampled(plain, toy):
-    """The same of a step that writes predicted frames into the memory."""
-    parts = open_training_run(toy.config(changes={"memory.frames": "resampled"}))
-    step, batch = compile_step(parts), plain[2]
-    return step, parts, batch, *step(random_state(parts), batch)
-
-
-@pytest.mark.parametrize("frames", ["clean", "resampled"])
-def test_what_is_there_for_speed_and_space_changes_no_loss_and_no_gradient(frames, toy, request):
-    reference = request.getfixturevalue({"clean": "plain", "resampled": "resampled"}[frames])
-    _, _, batch, expected, expected_metrics = reference
+def test_what_is_there_for_speed_and_space_changes_no_loss_and_no_gradient(plain, toy):
+    _, _, batch, expected, expected_metrics = plain
     changes = {
         "train.accumulate": 4,
         "train.window_batch": 1,
         "model.remat": False,
         "memory.prefetch_segment": 3,
-        "memory.frames": frames,
     }
     parts = open_training_run(toy.config(changes=changes))
     state, metrics = compile_step(parts)(random_state(parts), batch)
@@ -65,14 +54,6 @@ def test_what_is_there_for_speed_and_space_changes_no_loss_and_no_gradient(frame
         size = np.abs(gradient).max()
         assert size > 0, name
         np.testing.assert_allclose(gradients[name], gradient, rtol=1e-5, atol=1e-5 * size, err_msg=name)
-
-
-def test_resampling_needs_no_state_of_its_own(plain, resampled):
-    """So a run continues as it would with clean frames: a step is a function of the state that is saved, and of its batch."""
-    step, parts, batch, first, metrics = resampled
-    assert jax.tree.structure(first) == jax.tree.structure(plain[3])
-    assert_same(step(random_state(parts), batch), (first, metrics))
-    assert abs(float(metrics["loss"]) - float(plain[4]["loss"])) > 1e-4
 
 
 def test_a_frozen_base_stays_to_the_bit_and_its_memory_learns(plain, toy):
