@@ -1,5 +1,6 @@
 """One optimiser step as a pure function of the state and a batch; all randomness is a function of (seed, step)."""
 
+import dataclasses
 from functools import lru_cache, partial
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from rad_jax.axes import Array, Float, Int, Key, PyTree
-from rad_jax.config import Config
+from rad_jax.config import Config, DataConfig, SampleConfig
 from rad_jax.model import RAD
 from rad_jax.model.names import init_params, map_named
 from rad_jax.tokenizer import Tokenizer
@@ -45,7 +46,14 @@ def init_state(model: RAD, config: Config) -> TrainState:
 
 def abstract_state(model: RAD, config: Config, mesh: Mesh) -> TrainState:
     """The state as `jax.ShapeDtypeStruct`, each with the sharding of its leaf; nothing is allocated."""
-    return sharding.with_shardings(_state_shapes(model, config), mesh)
+    return sharding.with_shardings(_state_shapes(model, _of_a_step(config)), mesh)
+
+
+def _of_a_step(config: Config) -> Config:
+    """What a step depends on; all else, such as paths, is as it is by default, or what goes with every step."""
+    data, train = DataConfig(clip=config.data.clip), dataclasses.replace(config.train, sample_every=0)
+    parts = {name: getattr(config, name) for name in ("seed", "model", "diffusion", "optimizer", "mesh")}
+    return Config(data=data, train=train, sample=SampleConfig(steps=1), **parts)
 
 
 @lru_cache(maxsize=4)  # to trace it takes a second, and a training asks three times before its first step
@@ -67,12 +75,16 @@ def latents_of(
     return tokenizer.encode(batch["frames"].astype(dtype) / 255).astype(dtype)
 
 
-@lru_cache(maxsize=4)  # a notebook that trains again does not compile again
 def compile_step(model: RAD, config: Config, mesh: Mesh) -> jax.stages.Wrapped:
     """`train_step` as a jitted function (tokenizer, state, batch) -> (state, metrics), which donates the state.
 
     The state is where `abstract_state` has it; the batch is split over all devices of ``mesh``.
     """
+    return _compile_step(model, _of_a_step(config), mesh)
+
+
+@lru_cache(maxsize=4)  # a notebook that trains again does not compile again
+def _compile_step(model: RAD, config: Config, mesh: Mesh) -> jax.stages.Wrapped:
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(model, config, mesh))
     return jax.jit(
         partial(train_step, model, config),

@@ -18,14 +18,14 @@ import jax
 import numpy as np
 import pytest
 
-from rad_jax.config import ConfigError, config_from_json
+from rad_jax.config import ConfigError, config_from_json, override
 from rad_jax.data import DataError
 from rad_jax.main import main
 from rad_jax.model.names import named_leaves
 from rad_jax.runs import stored_config
 from rad_jax.runs.manifest import saved_steps
 from rad_jax.runs.training_run import open_training_run
-from rad_jax.training import loop, samples, step
+from rad_jax.training import loop, samples, sharding, step
 from rad_jax.training.log import Writer
 from tests.toy_run import (
     EXPERIMENT,
@@ -273,6 +273,20 @@ def test_samples_that_cannot_be_written_are_a_warning_and_a_finished_run_can_be_
     assert_same(read_state(tmp_path, parts), read_state(toy.trained, parts, step=2 * SAVED))
 
 
+def test_what_a_step_does_not_depend_on_does_not_compile_it_again(toy):
+    run = open_training_run(toy.config())
+    mesh = sharding.make_mesh(run.config.mesh)
+
+    def compiled(**changes):
+        changes = {key.replace("__", "."): value for key, value in changes.items()}
+        return step.compile_step(run.model, override(run.config, changes), mesh)
+
+    assert compiled(data__path="elsewhere", sample__steps=7, train__sample_every=3) is compiled()
+    others = {"seed": 1}, {"train__steps": 7}, {"optimizer__warmup": 1}, {"diffusion__levels": 7}
+    for changes in others:
+        assert compiled(**changes) is not compiled(), changes
+
+
 def test_a_step_is_traced_once_and_saved_before_its_sample_is_drawn(toy, tmp_path, monkeypatch):
     """A step that was traced again, at its second call or after a resume, would be compiled again."""
     chex.clear_trace_counter()
@@ -286,6 +300,7 @@ def test_a_step_is_traced_once_and_saved_before_its_sample_is_drawn(toy, tmp_pat
         raise MemoryError
 
     monkeypatch.setattr(step, "train_step", train_step)
+    monkeypatch.setattr(step, "_compile_step", step._compile_step.__wrapped__)  # keeps nothing
     monkeypatch.setattr(loop, "sample_frames", fail)
     assert main(toy.arguments(tmp_path, train__sample_every=SAVED)) == 1
     assert read_state(tmp_path, open_training_run(toy.config()))[1] == SAVED

@@ -71,8 +71,7 @@ def literal_frames(model, config, params, frames, actions, levels, noise):
     ("stride", "window", "kind", "predict", "length"),
     [
         (1, "shared", "lstm", "v", 10),
-        (3, "rollout", "ttt", "eps", 10),  # windows of three frames, the last of which is cut
-        (WINDOW, "rollout", "mamba2", "x0", 12),
+        (3, "rollout", "mamba2", "eps", 10),  # windows of three frames, the last of which is cut
         (1, "shared", "bank", "v", 10),
     ],
 )

@@ -115,13 +115,20 @@ def state_has_one_shape(s):
 
 def state_is_float32(s):
     """States are float32 if the matrix products are bfloat16, and outputs are bfloat16."""
+    rows, columns = s.grid
+
+    def run(x):
+        params = {"params": init(mixer, x)}
+        after, y = call(mixer, "run", params, empty, x)
+        _, _, kept = call(mixer, "run_with_states", params, empty, x, jnp.array(STOPS))
+        return (after, kept), (y, call(mixer, "read", params, empty, x))
+
     with jax.enable_x64(False):
-        s = subject(s.config, "bfloat16", s.grid)
-        after, y = s("run", s.state, s.x)
-        kept = s("run_with_states", s.state, s.x, jnp.array(STOPS))[2]
-        states = (s.mixer.initial_state(BATCH, TOKENS), s.state, after, kept)
-        assert {leaf.dtype for leaf in jax.tree.leaves(states)} == {jnp.dtype("float32")}
-        assert y.dtype == s("read", s.state, s.x).dtype == jnp.bfloat16
+        mixer = build(s.config, dtype="bfloat16", tokens=columns, rows=rows)
+        empty = mixer.initial_state(BATCH, TOKENS)
+        states, outputs = jax.eval_shape(run, jax.ShapeDtypeStruct(s.x.shape, jnp.bfloat16))
+    assert {leaf.dtype for leaf in jax.tree.leaves((empty, states))} == {jnp.dtype("float32")}
+    assert {y.dtype for y in outputs} == {jnp.dtype("bfloat16")}
 
 
 def empty_state_knows_nothing(s):

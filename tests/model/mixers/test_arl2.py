@@ -20,7 +20,6 @@ VARIANTS = {  # a memory and the rows and columns of its tokens
     "sum": (MemoryConfig(kind="arl2", rule="sum"), ROW),
     "blocks": (MemoryConfig(kind="arl2", block=(2, 2)), (2, 4)),
     "frame, blocks": (MemoryConfig(kind="arl2", rule="frame", block=(2, 1)), (4, 2)),
-    "sum, single tokens": (MemoryConfig(kind="arl2", rule="sum", block=(1, 1)), ROW),
     "pose": (MemoryConfig(kind="arl2", rotate="pose", heads=1), (2, 2)),
     "ray, sum, single tokens": (MemoryConfig(kind="arl2", rotate="ray", rule="sum", block=(1, 1)), (2, 3)),
 }
