@@ -28,10 +28,14 @@ def main() -> int:
     parser.add_argument("--only", type=int, help="number of an input")
     options = parser.parse_args()
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    if options.only is not None:
-        return show(options.reader, options.only, options.seed)
     from tests.fuzz.readers import READERS
 
+    if options.reader not in (None, *READERS):
+        parser.error(f"--reader {options.reader}: expected one of {', '.join(READERS)}")
+    if options.only is not None and options.reader is None:
+        parser.error("--only is the number of an input of one reader: name it with --reader")
+    if options.only is not None:
+        return show(options.reader, options.only, options.seed)
     names = [options.reader] if options.reader else [*READERS]
     print(
         f"{'reader':26} {'inputs':>7} {'refused':>7} {'taken':>7} {'slowest s':>9} {'MiB':>5} {'failures':>8}",
