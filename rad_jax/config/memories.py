@@ -113,7 +113,9 @@ MEMORIES: dict[str, Kind] = {
     "none": Kind("nothing", "Diffusion Forcing"),
     "lstm": Kind("h and c of every token", "the paper's", check_lstm),
     "mamba2": Kind(
-        "a matrix per head of every token, and three frames", paper("Dao and Gu 2024", "2405.21060"), check_mamba2
+        "a matrix per head of every token, and three frames",
+        paper("Dao and Gu 2024", "2405.21060"),
+        check_mamba2,
     ),
     "ttt": Kind(
         "a linear model per head of every token, trained as it goes",

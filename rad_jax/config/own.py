@@ -60,7 +60,9 @@ def read_settings(declared: type[Settings], text: str) -> Settings:
                 name in known,
                 f"{shorten(name)}: unknown setting{did_you_mean(nearest(name, known)) or '; there are ' + ', '.join(known)}",
             )
-            require(name not in values, f"{name}={shorten(value)}: given twice, before as {_shown(values, name)}")
+            require(
+                name not in values, f"{name}={shorten(value)}: given twice, before as {_shown(values, name)}"
+            )
             values[name] = known[name].parse(value)
         return declared(**values)
     except ConfigError as error:

@@ -28,7 +28,7 @@ here, named after the memory, whose ``MIXER`` is the class, and one line in `rad
 With ``memory.rotate`` other than "frame", all four have one more argument, the pose of every frame (b, t, p): weighted scaled
 positions, then cosine and sine of the heading, in the precision of states.
 
-A built-in memory that keeps frames themselves (``tape=True`` in `rad_jax.config.memories`) has an empty state, and in place of running
+A built-in memory that keeps frames themselves (``tape`` in `rad_jax.config.memories`) has an empty state, and in place of running
 
     empty_tape(batch, tokens, records) -> tape           records of no frame: zeros (b, s, ...)
     record(x)                          -> records        what every frame leaves behind, whatever came before (b, t, ...)
@@ -168,18 +168,23 @@ def find(kind: str) -> type[Mixer]:
     )
     methods = ("initial_state", "read", *(("walk",) if found.run is Mixer.run else ()))
     missing = [name for name in methods if not hasattr(found, name)]
-    require(not missing, f"{where}: {own['name']} has no method {' and no '.join(missing)}; see docs/memories.md")
+    require(
+        not missing, f"{where}: {own['name']} has no method {' and no '.join(missing)}; see docs/memories.md"
+    )
     return found
 
 
 def check_kind(config: ModelConfig) -> None:
-    """Raises `ConfigError` if a kind of the user's cannot be used, with its own settings or as the window slides; see `find`."""
+    """Raises `ConfigError` if a kind of the user's cannot be used, or not with these settings; see `find`."""
     memory = config.memory
     if not is_own(memory.kind):
         return
     found, where = find(memory.kind), f"memory.kind={memory.kind}"
     if found.Settings is None:
-        require(not memory.own, f"memory.own={shorten(memory.own)}: {where} has no settings of its own; leave it out")
+        require(
+            not memory.own,
+            f"memory.own={shorten(memory.own)}: {where} has no settings of its own; leave it out",
+        )
     else:
         sound = isinstance(found.Settings, type) and issubclass(found.Settings, Section)
         require(
