@@ -19,7 +19,9 @@ from rad_jax.model.mixers import Mixer, Walk, states_among
 
 @dataclass(frozen=True)
 class Settings(Section):
-    decay: float = key(0.95, "share of the state that a frame leaves, at the start of training", above=0, below=1)
+    decay: float = key(
+        0.95, "share of the state that a frame leaves, at the start of training", above=0, below=1
+    )
 
 
 class EMA(Mixer):

@@ -186,7 +186,11 @@ def figure6(comparison: Comparison, sets: Sequence[Scores]) -> bytes:
     variants = {}
     for run in comparison.variants:
         width = 2.6 if run.memory == "none" else 1.9
-        style = {"color": MEMORY_COLOURS.get(run.memory, OWN_COLOUR), "linestyle": DASHES[run.mode], "linewidth": width}
+        style = {
+            "color": MEMORY_COLOURS.get(run.memory, OWN_COLOUR),
+            "linestyle": DASHES[run.mode],
+            "linewidth": width,
+        }
         variants[run.name] = Line(style)
     panels = []
     for scores in sets:

@@ -46,17 +46,19 @@ def key(default: Any, help: str, *, source: str = "ours", filled: bool = False, 
       **bounds: ``low`` and ``high`` (inclusive), ``above`` and ``below`` (exclusive), of a number or every number of a tuple;
         an integer without ``high`` is at most `MANY`.
 
-    The annotation says more: the values of a ``Literal`` are the only ones allowed, unless it is ``Annotated`` with an
-    `Otherwise`; the function of an ``Annotated`` text that says where something lies writes it out, or raises `RemotePath`.
+    The annotation says more: the values of a ``Literal`` are the only ones allowed, those of a text ``Annotated`` with
+    `Names` are allowed beside others of one form; the function of an ``Annotated`` text that says where something lies writes
+    it out, or raises `RemotePath`.
     """
     rules = {"help": help, "source": source, "filled": filled, "bounds": bounds}
     return dataclasses.field(default=default, metadata=rules)
 
 
 @dataclasses.dataclass(frozen=True)
-class Otherwise:
-    """What a key may be beside its choices: the form in words, and whether a text has it."""
+class Names:
+    """What a text may be: one of ``names``, or of another ``form``, in words, which ``fits`` tells."""
 
+    names: tuple[str, ...]
     form: str
     fits: Callable[[str], bool]
 
@@ -68,7 +70,7 @@ class Key:
     Attributes:
       path: its dotted name, such as "train.steps".
       kind: bool, int, float or str, of the value or of the entries of a tuple.
-      help, source, filled, bounds, choices, place, otherwise: see `key`.
+      help, source, filled, bounds, choices, place, others: see `key`.
       length: number of entries of a tuple; None for a single value.
       optional: whether None is allowed.
     """
@@ -84,7 +86,7 @@ class Key:
     optional: bool = False
     choices: tuple[str, ...] | None = None
     place: Callable[[str], str] | None = None
-    otherwise: Otherwise | None = None
+    others: Names | None = None
 
     def __post_init__(self):
         if self.kind is int and "high" not in self.bounds:
@@ -95,7 +97,7 @@ class Key:
         """What the key may be, in words."""
         if self.choices is not None:
             words = "one of " + ", ".join(self.choices)
-            words += f" or {self.otherwise.form}" if self.otherwise else ""
+            words += f" or {self.others.form}" if self.others else ""
         elif self.kind is bool:
             words = "true or false"
         elif self.kind is str:
@@ -130,11 +132,8 @@ class Key:
         if self.kind in (bool, str):
             if not isinstance(entry, self.kind) or (self.filled and not entry.strip()):
                 return False
-            return (
-                self.choices is None
-                or entry in self.choices
-                or (self.otherwise is not None and self.otherwise.fits(entry))
-            )
+            listed = self.choices is None or entry in self.choices
+            return listed or (self.others is not None and self.others.fits(entry))
         # A run computes in float32, so a number is bounded as float32 has it: 1 - 1e-9 is not below 1.
         wanted, rounded = (numbers.Integral, int) if self.kind is int else (numbers.Real, np.float32)
         return (
@@ -219,8 +218,8 @@ def _meaning(hint: Any) -> dict[str, Any]:
         return {"kind": str, "choices": entries}
     if typing.get_origin(hint) is typing.Annotated:
         text, more = entries
-        if isinstance(more, Otherwise):
-            return {**_meaning(text), "otherwise": more}
+        if isinstance(more, Names):
+            return {"kind": text, "choices": more.names, "others": more}
         return {"kind": text, "place": more}
     if typing.get_origin(hint) is tuple:
         return {"kind": entries[0], "length": len(entries), "optional": optional}

@@ -6,18 +6,18 @@ from typing import Annotated, Literal
 import ml_dtypes  # noqa: F401 (teaches NumPy the name bfloat16)
 import numpy as np
 
-from rad_jax.config.keys import Otherwise, Section, key
+from rad_jax.config.keys import Names, Section, key
 from rad_jax.config.memories import MEMORIES, NAMES, check_rotary_heads, check_settings, is_own
 from rad_jax.config.messages import ConfigError, multiple, require, shorten, show_value
 
-OwnKind = Otherwise("package.module:Class", is_own)
+KindOfMemory = Annotated[str, Names(NAMES, "package.module:Class", is_own)]
 
 
 @dataclasses.dataclass(frozen=True)
 class MemoryConfig(Section):
     """The recurrent branch of every block: everything older than the window."""
 
-    kind: Annotated[Literal[NAMES], OwnKind] = key(
+    kind: KindOfMemory = key(
         "lstm",
         "network of the branch; none: Diffusion Forcing; set by the variant; package.module:Class: a class of yours, see "
         "docs/memories.md",
