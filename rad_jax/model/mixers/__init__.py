@@ -28,7 +28,7 @@ here, named after the memory, whose ``MIXER`` is the class, and one line in `rad
 With ``memory.rotate`` other than "frame", all four have one more argument, the pose of every frame (b, t, p): weighted scaled
 positions, then cosine and sine of the heading, in the precision of states.
 
-A built-in memory that keeps frames themselves (``tape`` in `rad_jax.config.memories`) has an empty state, and instead of running
+A built-in memory that keeps frames themselves (``tape`` in `rad_jax.config.memories`) has an empty state, and instead
 
     empty_tape(batch, tokens, records) -> tape           records of no frame: zeros (b, s, ...)
     record(x)                          -> records        what every frame leaves behind, whatever came before (b, t, ...)
