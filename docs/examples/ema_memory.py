@@ -45,6 +45,6 @@ class EMA(Mixer):
     def read(self, state: Float[Array, "b n d"], x: Float[Array, "b t n f"]) -> Float[Array, "b t n d"]:
         return self.out(self._step(state[:, None], self.value(x)))
 
-    def _step(self, state: Float[Array, "*b d"], value: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
+    def _step(self, state: Float[Array, "... d"], value: Float[Array, "... d"]) -> Float[Array, "... d"]:
         a = nn.sigmoid(self.rate)
         return a * state + (1 - a) * value.astype(self.config.state_dtype)

@@ -29,7 +29,8 @@ from rad_jax.model.mixers.contract import BATCH, TOKENS, WIDTH, noise, same
 
 ACTION = 4  # features of the action, in the mixers that are checked alone
 WINDOW, LENGTH = 3, 9
-MODES = {"f": "frame-wise", "c": "chunk-wise"}
+MODES = {"f": "frame-wise", "c": "chunk-wise", "s": "strided"}
+STRIDES = {"f": 1, "c": WINDOW, "s": 2}
 # Of the keys of built-in memories those that do not fit a model as small as this one.
 SMALL = {"mamba2": {"head_width": 4, "state": 4}, "bank": {"capacity": 3, "retrieved": 2}}
 
@@ -84,29 +85,29 @@ def failures(name: str, own: str = "") -> Iterator[tuple[str, str]]:
         trust(name)
     memory = MemoryConfig(kind=name, own=own, **SMALL.get(name, {}))
     require(name != "none", "none is no memory: there is nothing to check")
-    mode = "f" if not is_own(name) or "f" in find(name).modes else "c"
-    for one in modes(memory):
-        check_kind(model_config(memory, one))
+    kept = modes(memory)
+    for mode in kept:
+        check_kind(model_config(memory, mode))
     if not memory.has_tape:  # a bank keeps frames, not a state, and has other methods
-        alone = dataclasses.replace(memory, action=True, action_width=ACTION, **slide(mode))
+        alone = dataclasses.replace(memory, action=True, action_width=ACTION, **slide(kept[0]))
         for check in contract.CHECKS:
             yield words(check), reason(lambda check=check: check(contract.subject(alone)))
-    for one in modes(memory):
-        what = f"training is the literal loop of generation, {MODES[one]}"
-        yield what, reason(lambda one=one: trains_as_the_loop(memory, one))
+    for mode in kept:
+        what = f"training is the literal loop of generation, {MODES[mode]}"
+        yield what, reason(lambda mode=mode: trains_as_the_loop(memory, mode))
 
 
 def modes(memory: MemoryConfig) -> list[str]:
-    """The modes in which a memory is checked in a whole model."""
+    """The modes in which a memory is checked in a whole model; strided is between the two others, if it has them."""
     has = find(memory.kind).modes if is_own(memory.kind) else MEMORIES[memory.kind].modes
-    return [mode for mode in MODES if mode in has]
+    return [mode for mode in "fc" if mode in has] or ["s"]
 
 
 def slide(mode: str) -> dict[str, Any]:
     """How the window slides in a mode, as keys of the memory."""
-    if mode == "f":
-        return {"stride": 1, "window": "shared"}
-    return {"stride": WINDOW, "window": "rollout", "prefetch_segment": 2 * WINDOW}
+    stride = STRIDES[mode]
+    window = "shared" if mode == "f" else "rollout"
+    return {"stride": stride, "window": window, "prefetch_segment": 2 * stride}
 
 
 def words(check: Callable[..., None]) -> str:

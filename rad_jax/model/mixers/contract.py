@@ -19,6 +19,7 @@ import numpy as np
 
 from rad_jax.axes import Array, Float, PyTree
 from rad_jax.config import MemoryConfig, ModelConfig
+from rad_jax.errors import UserError
 from rad_jax.model import mixers
 
 WIDTH, BATCH, FRAMES, TOKENS = 8, 2, 6, 3
@@ -27,7 +28,7 @@ STOPS = ((1, 4), (6, 2))  # in no order, different for the two videos
 EXACT = 1e-12  # of the largest value
 
 
-class Broken(AssertionError):
+class Broken(UserError, AssertionError):
     """A memory does not keep the contract; the message says in a line what was found."""
 
 

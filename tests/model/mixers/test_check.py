@@ -6,7 +6,7 @@ import pytest
 
 from rad_jax.model.memory import at_start
 from rad_jax.model.mixers import check
-from rad_jax.model.mixers.contract import CHECKS, Broken
+from rad_jax.model.mixers.contract import Broken
 from tests.model.mixers.own import write_package
 
 
@@ -21,15 +21,17 @@ def lines(capsys) -> dict[str, str]:
     return {line[8:].partition(":")[0]: line for line in capsys.readouterr().out.splitlines()}
 
 
-def test_a_memory_that_reads_otherwise_than_it_runs_fails(package, capsys):
+def test_a_memory_that_reads_otherwise_than_it_runs_fails(package, capsys, monkeypatch):
     kind = write_package(package, "broken_reader")
     file = package / "broken_reader" / "ema.py"
     text = file.read_text().replace("self._step(state[:, None]", "self._step(0.9 * state[:, None]")
     assert text != file.read_text()
     file.write_text(text)
+    some = check.contract.read_is_one_step_of_every_frame, check.contract.run_can_be_split
+    monkeypatch.setattr(check.contract, "CHECKS", some)
     assert check.main([kind, "--own", "decay=0.9"]) == 1
     found = lines(capsys)
-    assert len(found) == len(CHECKS) + 2
+    assert len(found) == len(some) + 2
     failed = {name: line for name, line in found.items() if line.startswith("FAILED  ")}
     # A window that slides reads, prefetch runs: what follows the first memory differs.
     assert list(failed) == [
@@ -42,10 +44,20 @@ def test_a_memory_that_reads_otherwise_than_it_runs_fails(package, capsys):
 
 def test_a_window_that_starts_from_another_memory_than_it_slid_to_fails(monkeypatch, float64):
     memory = check.MemoryConfig(kind="lstm")
-    check.trains_as_the_loop(memory, "f")
     monkeypatch.setattr(check, "at_start", lambda memory, k: at_start(memory, 1 - k))
     with pytest.raises(Broken, match="predict from either memory"):
         check.trains_as_the_loop(memory, "f")
+
+
+def test_every_mode_of_a_whole_model_is_the_loop_and_strided_is_one_where_there_is_no_other(
+    package, capsys, monkeypatch
+):
+    kind = write_package(package, "strided_alone")
+    file = package / "strided_alone" / "ema.py"
+    file.write_text(file.read_text() + '\n\nclass Strided(EMA):\n    modes = "s"\n')
+    monkeypatch.setattr(check.contract, "CHECKS", ())
+    assert check.main([kind.replace(":EMA", ":Strided")]) == 0
+    assert list(lines(capsys)) == ["training is the literal loop of generation, strided"]
 
 
 def test_what_the_memory_raises_is_a_failure(package, capsys):

@@ -63,6 +63,7 @@ def kind(tmp_path, monkeypatch):
 
 def test_a_package_of_the_users_is_checked_trained_exported_and_read_with_trust(kind, toy, tmp_path, capsys):
     assert check.main([kind, "--own", "decay=0.9"]) == 0
+    assert capsys.readouterr().out.count("ok      ") == len(check.contract.CHECKS) + 2
     workdir = tmp_path / "run"
     own = {"memory__kind": kind, **SETTINGS}
     assert main(toy.arguments(workdir, **own)) == 0
