@@ -1,24 +1,37 @@
-"""A leaky average as a memory: the smallest one that is complete.
+"""A leaky average as a memory: the smallest one that is complete, with a setting of its own.
 
-    s' = a s + (1 - a) x W;    y = s' V;    a = sigmoid(rate), one per unit
+    s' = a s + (1 - a) x W;    y = s' V;    a = sigmoid(rate), one per unit, which starts at ``decay``
 
-To use it, copy this file to ``rad_jax/model/mixers/ema.py`` and add ``"ema": None`` to ``MEMORIES`` in
-``rad_jax/config/memories.py``. The contract is explained in `rad_jax.model.mixers`.
+It is used from any package, as docs/memories.md says. The contract is explained in `rad_jax.model.mixers`.
 """
+
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from rad_jax.axes import Array, Float
+from rad_jax.config import Section, key
 from rad_jax.model.mixers import Mixer, Walk, states_among
 
 
+@dataclass(frozen=True)
+class Settings(Section):
+    decay: float = key(
+        0.95, "share of the state that a frame leaves, at the start of training", above=0, below=1
+    )
+
+
 class EMA(Mixer):
+    Settings = Settings
+
     def setup(self):
         width, dtype = self.config.width, self.config.state_dtype  # of parameters and state, at least float32
         self.value, self.out = (nn.Dense(width, **self.config.types) for _ in range(2))
-        self.rate = self.param("rate", nn.initializers.constant(3.0), (width,), dtype)
+        rate = np.log(self.own.decay / (1 - self.own.decay))
+        self.rate = self.param("rate", nn.initializers.constant(rate), (width,), dtype)
 
     def initial_state(self, batch: int, tokens: int) -> Float[Array, "b n d"]:
         return jnp.zeros((batch, tokens, self.config.width), self.config.state_dtype)
@@ -32,9 +45,6 @@ class EMA(Mixer):
     def read(self, state: Float[Array, "b n d"], x: Float[Array, "b t n f"]) -> Float[Array, "b t n d"]:
         return self.out(self._step(state[:, None], self.value(x)))
 
-    def _step(self, state, value):
+    def _step(self, state: Float[Array, "... d"], value: Float[Array, "... d"]) -> Float[Array, "... d"]:
         a = nn.sigmoid(self.rate)
         return a * state + (1 - a) * value.astype(self.config.state_dtype)
-
-
-MIXER = EMA

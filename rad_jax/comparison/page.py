@@ -18,7 +18,7 @@ from rad_jax.evaluation.evaluate import provenance, shown_episodes
 from rad_jax.evaluation.stored import read_figure3, read_set
 from rad_jax.files import write_bytes
 from rad_jax.reports.episodes import EpisodeFrames
-from rad_jax.reports.figures import MEMORY_COLOURS, Line, Panel, draw_panels, figure3
+from rad_jax.reports.figures import MEMORY_COLOURS, OWN_COLOUR, Line, Panel, draw_panels, figure3
 from rad_jax.reports.page import Drawing, write_page
 from rad_jax.reports.statistics import Scores
 from rad_jax.reports.tables import Table, to_csv, to_markdown, to_text, write_csv
@@ -186,7 +186,11 @@ def figure6(comparison: Comparison, sets: Sequence[Scores]) -> bytes:
     variants = {}
     for run in comparison.variants:
         width = 2.6 if run.memory == "none" else 1.9
-        style = {"color": MEMORY_COLOURS[run.memory], "linestyle": DASHES[run.mode], "linewidth": width}
+        style = {
+            "color": MEMORY_COLOURS.get(run.memory, OWN_COLOUR),
+            "linestyle": DASHES[run.mode],
+            "linewidth": width,
+        }
         variants[run.name] = Line(style)
     panels = []
     for scores in sets:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from rad_jax.comparison.costs import Costs
 from rad_jax.comparison.runs import Comparison
 from rad_jax.evaluation.scores import EMPTIED
-from rad_jax.reports.figures import COLOURS, MEMORY_COLOURS
+from rad_jax.reports.figures import COLOURS, MEMORY_COLOURS, OWN_COLOUR
 from rad_jax.reports.statistics import Scores
 from rad_jax.reports.tables import Column, Head, Table, cost_columns, difference, measured, memory_columns
 from rad_jax.reports.text import convention
@@ -160,7 +160,7 @@ def _table(
 
 def _heads(comparison: Comparison, scores: Scores) -> list[Head]:
     """Heads of the variants, then of the rows that are no runs, which say what kind of row each is."""
-    colours = {run.name: MEMORY_COLOURS[run.memory] for run in comparison.variants}
+    colours = {run.name: MEMORY_COLOURS.get(run.memory, OWN_COLOUR) for run in comparison.variants}
     heads = []
     others = [
         name for name, row in scores.rows.items() if row["kind"] not in ("model", "baseline", "emptied")
@@ -174,7 +174,7 @@ def _heads(comparison: Comparison, scores: Scores) -> list[Head]:
 
 def _head(comparison: Comparison, name: str, label: str = "") -> Head:
     """The head of a row about a run, in the colour of its memory."""
-    return Head(label or name, colour=MEMORY_COLOURS[comparison.run(name).memory])
+    return Head(label or name, colour=MEMORY_COLOURS.get(comparison.run(name).memory, OWN_COLOUR))
 
 
 def _compared(scores: Scores, pairs: Sequence[tuple[str, str | None]], other: str) -> list[Column]:

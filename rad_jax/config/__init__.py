@@ -4,6 +4,7 @@ config = load_config("experiments/maze.py:lstm-f", ["train.steps=200", "mesh.fsd
 config.model.width, config.memory.stride
 """
 
+from rad_jax.config.keys import Section, key
 from rad_jax.config.load import config_from_dict, config_from_json, load_config, override
 from rad_jax.config.memories import NAMES, modes
 from rad_jax.config.messages import ConfigError
@@ -39,6 +40,7 @@ __all__ = [
     "ModelConfig",
     "OptimizerConfig",
     "SampleConfig",
+    "Section",
     "TokenizerConfig",
     "TrainConfig",
     "config_from_dict",
@@ -47,6 +49,7 @@ __all__ = [
     "diff_configs",
     "flatten",
     "format_config",
+    "key",
     "load_config",
     "modes",
     "override",

@@ -46,11 +46,21 @@ def key(default: Any, help: str, *, source: str = "ours", filled: bool = False, 
       **bounds: ``low`` and ``high`` (inclusive), ``above`` and ``below`` (exclusive), of a number or every number of a tuple;
         an integer without ``high`` is at most `MANY`.
 
-    The annotation says more: the values of a ``Literal`` are the only ones allowed, and the function of an ``Annotated`` text
-    that says where something lies writes it out, or raises `RemotePath`.
+    The annotation says more: the values of a ``Literal`` are the only ones allowed, those of a text ``Annotated`` with
+    `Names` are allowed beside others of one form; the function of an ``Annotated`` text that says where something lies writes
+    it out, or raises `RemotePath`.
     """
     rules = {"help": help, "source": source, "filled": filled, "bounds": bounds}
     return dataclasses.field(default=default, metadata=rules)
+
+
+@dataclasses.dataclass(frozen=True)
+class Names:
+    """What a text may be: one of ``names``, or of another ``form``, in words, which ``fits`` tells."""
+
+    names: tuple[str, ...]
+    form: str
+    fits: Callable[[str], bool]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +70,7 @@ class Key:
     Attributes:
       path: its dotted name, such as "train.steps".
       kind: bool, int, float or str, of the value or of the entries of a tuple.
-      help, source, filled, bounds, choices, place: see `key`.
+      help, source, filled, bounds, choices, place, others: see `key`.
       length: number of entries of a tuple; None for a single value.
       optional: whether None is allowed.
     """
@@ -76,6 +86,7 @@ class Key:
     optional: bool = False
     choices: tuple[str, ...] | None = None
     place: Callable[[str], str] | None = None
+    others: Names | None = None
 
     def __post_init__(self):
         if self.kind is int and "high" not in self.bounds:
@@ -86,6 +97,7 @@ class Key:
         """What the key may be, in words."""
         if self.choices is not None:
             words = "one of " + ", ".join(self.choices)
+            words += f" or {self.others.form}" if self.others else ""
         elif self.kind is bool:
             words = "true or false"
         elif self.kind is str:
@@ -120,7 +132,8 @@ class Key:
         if self.kind in (bool, str):
             if not isinstance(entry, self.kind) or (self.filled and not entry.strip()):
                 return False
-            return self.choices is None or entry in self.choices
+            listed = self.choices is None or entry in self.choices
+            return listed or (self.others is not None and self.others.fits(entry))
         # A run computes in float32, so a number is bounded as float32 has it: 1 - 1e-9 is not below 1.
         wanted, rounded = (numbers.Integral, int) if self.kind is int else (numbers.Real, np.float32)
         return (
@@ -204,7 +217,10 @@ def _meaning(hint: Any) -> dict[str, Any]:
     if typing.get_origin(hint) is typing.Literal:
         return {"kind": str, "choices": entries}
     if typing.get_origin(hint) is typing.Annotated:
-        return {"kind": entries[0], "place": entries[1]}
+        text, more = entries
+        if isinstance(more, Names):
+            return {"kind": text, "choices": more.names, "others": more}
+        return {"kind": text, "place": more}
     if typing.get_origin(hint) is tuple:
         return {"kind": entries[0], "length": len(entries), "optional": optional}
     return {"kind": hint, "optional": optional}

@@ -11,7 +11,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from rad_jax.config.keys import Key, Section, keys
+from rad_jax.config.memories import is_own
 from rad_jax.config.messages import ConfigError, did_you_mean, nearest, require, shorten, show_value
+from rad_jax.config.own import trust
 from rad_jax.config.sections import Config, flatten
 from rad_jax.files import local_path
 from rad_jax.files.json_files import parse_json
@@ -36,7 +38,8 @@ def load_config(path: str, overrides: Iterable[str] | Mapping[str, Any] = ()) ->
     """Reads an experiment file and applies overrides.
 
     Keys that the experiment leaves out keep their defaults. Combinations of keys are checked after the overrides. A data set
-    that the overrides name is not made if it is missing, unless they say so: see `change`.
+    that the overrides name is not made if it is missing, unless they say so: see `change`. A kind of memory that they name is
+    trusted from then on: see `rad_jax.config.own`.
 
     Args:
       path: a Python file whose ``get_config(variant)`` returns a ``ConfigDict``, with ``:variant`` behind it if wanted.
@@ -45,7 +48,10 @@ def load_config(path: str, overrides: Iterable[str] | Mapping[str, Any] = ()) ->
     Raises:
       ConfigError: in one or two lines, whatever is wrong.
     """
-    return change(read_experiment(path), overrides)
+    config = change(read_experiment(path), overrides)
+    if is_own(config.memory.kind):
+        trust(config.memory.kind)
+    return config
 
 
 def override(config: Config, overrides: Iterable[str] | Mapping[str, Any]) -> Config:

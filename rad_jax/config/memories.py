@@ -1,9 +1,12 @@
-"""The memories by name, each with the check of the settings that it cannot have.
+"""The kinds of memory by name: what each remembers, where it is from, and which settings it cannot have.
 
-To add a memory, add a file to `rad_jax.model.mixers` and a line to `MEMORIES` with the name of that file.
+To add one, add a file to `rad_jax.model.mixers` and a line to `MEMORIES` with the name of that file. A kind may also be a class
+in a package of the user's, ``package.module:Class``; then it says these things itself, see `rad_jax.model.mixers.Mixer`.
 """
 
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rad_jax.config.messages import multiple, require, show_value
@@ -83,25 +86,81 @@ def check_rotary_heads(name: str, heads: int, width: int) -> None:
     )
 
 
-# None: the memory can have any settings.
-MEMORIES: dict[str, Callable[["ModelConfig"], None] | None] = {
-    "none": None,
-    "lstm": check_lstm,
-    "mamba2": check_mamba2,
-    "ttt": check_ttt,
-    "arl2": check_arl2,
-    "bank": check_bank,
+@dataclass(frozen=True)
+class Kind:
+    """A kind of memory that is built in.
+
+    Attributes:
+      state: what it remembers, in a line of Markdown; so is ``source``.
+      check: refuses settings that it cannot have; None: it can have any.
+      modes: letters of the modes that it has: f frame-wise, c chunk-wise, s strided.
+      tape: whether it keeps frames on a tape, beside or instead of a state.
+    """
+
+    state: str
+    source: str
+    check: Callable[["ModelConfig"], None] | None = None
+    modes: str = "fcs"
+    tape: bool = False
+
+
+def paper(authors: str, number: str) -> str:
+    """A source in Markdown."""
+    return f"{authors}, [{number}](https://arxiv.org/abs/{number})"
+
+
+MEMORIES: dict[str, Kind] = {
+    "none": Kind("nothing", "Diffusion Forcing"),
+    "lstm": Kind("h and c of every token", "the paper's", check_lstm),
+    "mamba2": Kind(
+        "a matrix per head of every token, and three frames",
+        paper("Dao and Gu 2024", "2405.21060"),
+        check_mamba2,
+    ),
+    "ttt": Kind(
+        "a linear model per head of every token, trained as it goes",
+        paper("Sun et al. 2024", "2407.04620"),
+        check_ttt,
+    ),
+    "arl2": Kind(
+        "a matrix per head for the whole frame, or for every block of tokens",
+        paper("Li et al. 2026", "2605.16579"),
+        check_arl2,
+    ),
+    # It keeps clean frames as they are, one by one, so there is no chunk-wise version of it.
+    "bank": Kind(
+        "keys and values of whole frames, of which a frame reads a few",
+        "VRAG, WorldMem and others, see [memories](docs/memories.md#the-bank)",
+        check_bank,
+        modes="f",
+        tape=True,
+    ),
 }
 
 NAMES = tuple(MEMORIES)
 
-# They keep clean frames as they are, one by one, so there is no chunk-wise version of them.
-FRAME_WISE = ("bank",)
+OWN = re.compile(r"(?P<module>[a-z_]\w*(\.[a-z_]\w*)*):(?P<name>[a-z_]\w*)", re.ASCII | re.IGNORECASE)
 
 # Settings of memories for which the model must be given the pose.
 NEED_POSE = ("pose", "pose-bin", "pose-first", "view-overlap", "ray")
 
 
-def modes(name: str) -> str:
-    """The letters of the modes that a memory has: f frame-wise, c chunk-wise, s strided."""
-    return "f" if name in FRAME_WISE else "fcs"
+def is_own(kind: str) -> bool:
+    """Whether a kind is a class of the user's, ``package.module:Class``."""
+    return OWN.fullmatch(kind) is not None
+
+
+def modes(kind: str) -> str:
+    """The letters of the modes that a memory has: f frame-wise, c chunk-wise, s strided.
+
+    All of them for a kind of the user's, whose class may refuse some where it is built: it is not imported for this.
+    """
+    return "fcs" if is_own(kind) else MEMORIES[kind].modes
+
+
+def check_settings(config: "ModelConfig") -> None:
+    """Raises `ConfigError` for settings that a built-in kind cannot have."""
+    memory = config.memory
+    kind = MEMORIES.get(memory.kind)
+    if kind and kind.check:
+        kind.check(config)

@@ -1,21 +1,28 @@
 """The keys of the model and of its memory: type, range, default, meaning and source; and which combinations cannot be."""
 
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
 
 import ml_dtypes  # noqa: F401 (teaches NumPy the name bfloat16)
 import numpy as np
 
-from rad_jax.config.keys import Section, key
-from rad_jax.config.memories import FRAME_WISE, MEMORIES, NAMES, check_rotary_heads
-from rad_jax.config.messages import ConfigError, multiple, require, show_value
+from rad_jax.config.keys import Names, Section, key
+from rad_jax.config.memories import MEMORIES, NAMES, check_rotary_heads, check_settings, is_own
+from rad_jax.config.messages import ConfigError, multiple, require, shorten, show_value
+
+KindOfMemory = Annotated[str, Names(NAMES, "package.module:Class", is_own)]
 
 
 @dataclasses.dataclass(frozen=True)
 class MemoryConfig(Section):
     """The recurrent branch of every block: everything older than the window."""
 
-    kind: Literal[NAMES] = key("lstm", "network of the branch; none: Diffusion Forcing; set by the variant")
+    kind: KindOfMemory = key(
+        "lstm",
+        "network of the branch; none: Diffusion Forcing; set by the variant; package.module:Class: a class of yours, see "
+        "docs/memories.md",
+    )
+    own: str = key("", "settings that such a class declares: name=value,name=value")
     stride: int = key(
         1,
         "frames by which the window slides and that enter the memory at once (s); set by the variant",
@@ -139,6 +146,11 @@ class MemoryConfig(Section):
             f"memory.window=shared: needs memory.stride=1, not {self.stride}; "
             "frames that enter the memory together take memory.window=rollout",
         )
+        require(
+            not self.own or is_own(self.kind),
+            f"memory.own={shorten(self.own)}: memory.kind={self.kind} has no settings of its own, it has keys such as "
+            "memory.heads; leave memory.own out",
+        )
         first, last = self.resample_levels
         require(
             first <= last,
@@ -161,7 +173,7 @@ class MemoryConfig(Section):
     @property
     def has_tape(self) -> bool:
         """Whether the memory keeps frames on a tape, beside or instead of a state."""
-        return self.kind in FRAME_WISE
+        return not is_own(self.kind) and MEMORIES[self.kind].tape
 
     @property
     def features(self) -> int:
@@ -223,9 +235,7 @@ class ModelConfig(Section):
                 rows % self.patch == columns % self.patch == 0,
                 f"model.patch={self.patch}: does not divide latents of {rows} x {columns} (model.latent)",
             )
-        check_memory = MEMORIES[self.memory.kind]
-        if check_memory:
-            check_memory(self)
+        check_settings(self)
 
     @property
     def heading_at(self) -> tuple[int, int] | None:

@@ -34,6 +34,7 @@ from safetensors.numpy import save
 from rad_jax import files
 from rad_jax.arrays import fingerprint
 from rad_jax.config import Config, ConfigError, config_from_dict, override
+from rad_jax.config.own import check_trusted
 from rad_jax.errors import at
 from rad_jax.files.json_files import check_form, parse_json, read_json
 from rad_jax.model.names import named_leaves, nested
@@ -134,6 +135,7 @@ def load_pretrained(directory: str | os.PathLike, tokenizer: str | os.PathLike |
     Raises:
       WeightsError: in one or two lines, what is missing, damaged or does not fit together.
       TokenizerError: the tokenizer's file is missing, or is another tokenizer's.
+      ConfigError: its memory is code that is not trusted, see `rad_jax.model.mixers.trust`.
     """
     directory = Path(directory)
     if not directory.is_dir():
@@ -207,6 +209,7 @@ def _parse(read: Callable[[], Any], where: str) -> tuple[Config, dict[str, Any]]
         config = without_commands(config_from_dict(values.pop("config")))
     except ConfigError as error:
         raise WeightsError(f"{where}: {error}") from None
+    check_trusted(config.memory.kind, f"{where}: ")
     for key in ("latent", "action_dim"):
         if getattr(config.model, key) is None:
             raise WeightsError(f"{where}: model.{key}=none: a trained model has one")

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 # Settings that the parameters depend on. Shapes alone are not enough: the number of heads appears in none of them.
 BASE_KEYS = ("patch", "width", "depth", "heads", "mlp_ratio", "action_dim")
-MEMORY_KEYS = ("kind", "features")
+MEMORY_KEYS = ("kind", "own", "features")
 
 
 class Source(NamedTuple):

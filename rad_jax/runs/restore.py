@@ -15,6 +15,7 @@ from rad_jax.config import Config, ConfigError, override
 from rad_jax.files.folders import check_folder
 from rad_jax.files.json_files import check_form
 from rad_jax.model import RAD
+from rad_jax.model.mixers import check_kind
 from rad_jax.model.names import nested, parameter_shapes
 from rad_jax.runs.checkpoints import read_part
 from rad_jax.runs.manifest import Manifest
@@ -103,9 +104,11 @@ def open_model(
 ) -> TrainedModel:
     """The model that parameters belong to, with its tokenizer.
 
-    Raises `WeightsError`, which begins with ``where``, if the parameters are not those of the configuration, or
-    `TokenizerError` if the tokenizer's file is missing or another tokenizer's.
+    Raises `WeightsError`, which begins with ``where``, if the parameters are not those of the configuration,
+    `TokenizerError` if the tokenizer's file is missing or another tokenizer's, or `ConfigError` if a memory of the user's
+    cannot be used.
     """
+    check_kind(config.model)
     arrays = match(arrays, parameter_shapes(config.model), where)
     params = nested({name: jnp.asarray(array) for name, array in arrays.items()})
     tokenizer = tokenizers.load(trained_on.tokenizer, trained_on.file, trained_on.fingerprint)

@@ -15,7 +15,9 @@ from rad_jax.config import (
     override,
 )
 from rad_jax.config.keys import keys
+from rad_jax.config.memories import is_own
 from rad_jax.config.messages import show_value
+from rad_jax.config.own import check_trusted
 from rad_jax.files.json_files import check_form, read_json
 from rad_jax.runs import manifest
 from rad_jax.runs.manifest import saved_steps
@@ -68,7 +70,7 @@ def read_config(workdir: Path) -> Config:
     """The configuration of the run in a work directory, without its shell commands.
 
     Raises:
-      ConfigError: there is no run, or its ``config.json`` is damaged.
+      ConfigError: there is no run, its ``config.json`` is damaged, or its memory is code that is not trusted.
     """
     path = workdir / FILE
     if not path.exists():
@@ -76,11 +78,13 @@ def read_config(workdir: Path) -> Config:
             f"{workdir} holds no run (no {FILE}): train it first, or name the directory of a run"
         )
     try:
-        return without_commands(config_from_dict(read_json(path, dict)))
+        config = without_commands(config_from_dict(read_json(path, dict)))
     except ValueError as error:
         raise ConfigError(
             f"{path} cannot be used ({error}); delete it and give the training command once more, which writes it again"
         ) from None
+    check_trusted(config.memory.kind, f"{path}: ")
+    return config
 
 
 def find_config(workdir: Path) -> Config | None:
@@ -95,9 +99,12 @@ def find_config(workdir: Path) -> Config | None:
             stored = manifest.read(directory).metadata.get("config")
             try:
                 check_form(stored, dict | None, "metadata.config")
-                return None if stored is None else without_commands(config_from_dict(stored))
+                config = None if stored is None else without_commands(config_from_dict(stored))
             except ValueError as error:
                 raise ConfigError(f"{directory / manifest.FILE}: {error}") from None
+            if config is not None:
+                check_trusted(config.memory.kind, f"{directory / manifest.FILE}: ")
+            return config
     return None
 
 
@@ -173,14 +180,15 @@ def refuse_changes(
 def idle_keys(config: Config) -> set[str]:
     """Keys of memories of another kind, and of another way to treat frames: no number depends on them.
 
-    The help of such a key begins with what it is for: "ttt, arl2: ...", "noised: ...".
+    The help of such a key begins with what it is for: "ttt, arl2: ...", "noised: ...". A kind of the user's may read any.
     """
     memory, idle = config.memory, set()
     for declared in keys(type(memory)).values():
         purpose = _PURPOSE.match(declared.help)
         words = set(purpose[1].replace(" and ", " ").split(", ")) if purpose else set()
         kinds, ways = words & set(NAMES), words & {"noised", "resampled"}
-        if (kinds and memory.kind not in kinds) or (ways and memory.frames not in ways):
+        of_others = kinds and memory.kind not in kinds and not is_own(memory.kind)
+        if of_others or (ways and memory.frames not in ways):
             idle.add(declared.path)
     return idle
 

@@ -15,6 +15,7 @@ from clu.parameter_overview import count_parameters
 from rad_jax.config import Config, override
 from rad_jax.config.messages import multiple
 from rad_jax.model import RAD
+from rad_jax.model.mixers import check_kind
 from rad_jax.model.names import is_memory, named_leaves
 from rad_jax.rollout.costs import frame_flops, matrix_flops, state_bytes
 from rad_jax.runs.training_run import open_training_run
@@ -68,6 +69,7 @@ def estimate_step(config: Config) -> StepEstimate:
     """
     if config.mesh.data > 0:
         jax.config.update("jax_num_cpu_devices", config.mesh.data * config.mesh.fsdp)
+    check_kind(config.model)
     mesh = sharding.make_mesh(config.mesh)
     multiple("train.batch", config.train.batch, "the number of devices", mesh.size)
     if config.model.latent is None or config.model.action_dim is None:

@@ -12,6 +12,7 @@ from rad_jax.config import Config, ConfigError
 from rad_jax.data.windows import check_clips
 from rad_jax.files import check_writable
 from rad_jax.files.folders import check_folder
+from rad_jax.model.mixers import check_kind
 from rad_jax.runs.checkpoints import Checkpoints
 from rad_jax.runs.initial import Source, check_source, initial_params, read_source
 from rad_jax.runs.manifest import saved_steps
@@ -61,6 +62,7 @@ def check_start(config: Config, workdir: Path, profile: int | None = None) -> st
     """
     check_folder(workdir)
     check_writable(workdir)
+    check_kind(config.model)
     check_same_run(config, workdir)
     saved, steps = max(saved_steps(workdir / "checkpoints"), default=0), config.train.steps
     if profile is not None and not saved < profile <= steps:

@@ -42,6 +42,13 @@ MISTAKES = [
     ("data.heading_harmonics=9", ["data.heading_harmonics=9", "<= 8"]),
     # choices
     ("memory.kind=lstn", ["memory.kind=lstn", "none, lstm", "lstm?"]),
+    ("memory.kind=my.lstm", ["memory.kind=my.lstm", "or package.module:Class"]),
+    ("memory.kind=lstm:", ["memory.kind=lstm:", "or package.module:Class", "lstm?"]),
+    ("memory.kind=../a:B", ["memory.kind=../a:B", "or package.module:Class"]),
+    ("memory.kind=a.b:C()", ["memory.kind=a.b:C()", "or package.module:Class"]),
+    ("memory.kind=a..b:C", ["memory.kind=a..b:C", "or package.module:Class"]),
+    ("memory.kind=a.b:C.d", ["memory.kind=a.b:C.d", "or package.module:Class"]),
+    ("memory.kind=é:C", ["memory.kind=é:C", "or package.module:Class"]),
     ("diffusion.schedule=cosin", ["diffusion.schedule=cosin", "sigmoid, cosine, linear", "cosine?"]),
     ("model.dtype=float16", ["model.dtype=float16", "bfloat16, float32", "float"]),
 ]
@@ -65,7 +72,7 @@ def test_every_number_is_bounded_on_both_sides_so_that_float32_holds_it(path):
 def test_every_text_is_a_place_or_known_to_be_none():
     texts = {path for path, declared in KEYS.items() if declared.kind is str and not declared.choices}
     evaluation = {f"evaluate.{name}" for name in ("make", "more_make", "split", "variants")}
-    assert texts - set(PLACES) == {"name", "data.make", "data.split", *evaluation}
+    assert texts - set(PLACES) == {"name", "memory.own", "data.make", "data.split", *evaluation}
 
 
 @pytest.mark.parametrize("path", PLACES)
@@ -93,6 +100,7 @@ def test_a_place_is_of_this_machine_and_a_home_is_written_out(path):
         ("data.path=a=b", "a=b"),
         ("train.steps=1_000", 1000),
         ("memory.kind=none", "none"),
+        ("memory.kind=my_memories.ema:EMA", "my_memories.ema:EMA"),
     ],
 )
 def test_values_are_read_as_declared(text, value):

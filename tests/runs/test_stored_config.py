@@ -214,6 +214,14 @@ def test_keys_of_another_memory_may_differ(toy):
     }
     bank = override(lstm, {"memory.kind": "bank", "memory.window": "shared", "memory.stride": 1})
     assert {"memory.hidden", "memory.rule"} < idle_keys(bank) and "memory.capacity" not in idle_keys(bank)
+    own = override(lstm, {"memory.kind": "my_memories.ema:EMA"})  # which may read any key
+    assert not idle_keys(own) & {
+        "memory.heads",
+        "memory.hidden",
+        "memory.rule",
+        "memory.capacity",
+        "memory.own",
+    }
     noised = override(lstm, {"memory.frames": "noised"})
     assert "memory.noised_levels" not in idle_keys(noised)
     refuse_changes(override(lstm, {"memory.capacity": 7}), lstm, Path("run"))

@@ -15,19 +15,20 @@ state from before the frame. States, gates and decays are at least float32, what
 
 Three equations hold exactly: ``run(x[:, :i])`` followed by ``run(x[:, i:])`` is ``run(x)``; ``run_with_states`` gives the
 states of such prefixes; and ``read(state, x)[:, i]`` is the output of ``run(state, x[:, i:i+1])``. An output depends on no
-later frame. `tests/model/mixers/contract.py` checks all of this for every memory.
+later frame. `rad_jax.model.mixers.check` checks all of this, for every memory.
 
-Adding a memory is one file here, named after the memory, whose ``MIXER`` is the class, and one line in
-`rad_jax.config.memories`; `docs/examples/ema_memory.py` is a complete one. It writes ``initial_state``, ``read`` and
+A memory of yours is a class derived from `Mixer` in any package, named by ``memory.kind=package.module:Class``;
+`docs/memories.md` has a complete one. It writes ``initial_state``, ``read`` and
 
     walk(state, x)                    -> (state, y, states_at)   ``states_at(ends)`` makes the states of `run_with_states`
 
-from which `Mixer` makes the two ways to run: states that nobody asks for are never made.
+from which `Mixer` makes the two ways to run: states that nobody asks for are never made. A memory that is built in is a file
+here, named after the memory, whose ``MIXER`` is the class, and one line in `rad_jax.config.memories`.
 
 With ``memory.rotate`` other than "frame", all four have one more argument, the pose of every frame (b, t, p): weighted scaled
 positions, then cosine and sine of the heading, in the precision of states.
 
-A memory that keeps frames themselves (`rad_jax.config.memories.FRAME_WISE`) has an empty state, and in place of running
+A built-in memory that keeps frames themselves (``tape`` in `rad_jax.config.memories`) has an empty state, and instead
 
     empty_tape(batch, tokens, records) -> tape           records of no frame: zeros (b, s, ...)
     record(x)                          -> records        what every frame leaves behind, whatever came before (b, t, ...)
@@ -37,15 +38,32 @@ Which records those are is decided once for all layers, by `rad_jax.model.addres
 """
 
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from rad_jax.axes import Array, Float, Int, PyTree
-from rad_jax.config import ModelConfig
+from rad_jax.config import ConfigError, ModelConfig, Section
+from rad_jax.config.memories import OWN, is_own
+from rad_jax.config.messages import require, shorten
+from rad_jax.config.own import check_trusted, read_settings, trust
+
+__all__ = [
+    "EPSILON",
+    "Mixer",
+    "Walk",
+    "build",
+    "check_kind",
+    "find",
+    "matmul",
+    "standardise",
+    "states_among",
+    "trust",
+]
 
 Walk = tuple[PyTree, Float[Array, "b t n d"], Callable[[Int[Array, "b k"]], PyTree]]
 
@@ -54,9 +72,28 @@ EPSILON = 1e-6  # of the layer norms
 
 
 class Mixer(nn.Module):
-    """What all mixers share; see the module docstring."""
+    """What all mixers share; see the module docstring.
+
+    A class of the user's may say more of itself; for those built in `rad_jax.config.memories` does.
+
+    Attributes:
+      Settings: its own settings, a frozen dataclass derived from `rad_jax.config.Section`; None: it has none.
+      modes: letters of the modes that it has: f frame-wise, c chunk-wise, s strided.
+    """
 
     config: ModelConfig
+
+    Settings: ClassVar[type[Section] | None] = None
+    modes: ClassVar[str] = "fcs"
+
+    @classmethod
+    def check_settings(cls, config: ModelConfig) -> None:
+        """Raises `ConfigError` for settings that a class of the user's cannot have; sizes may still be open."""
+
+    @property
+    def own(self) -> Any:
+        """An instance of ``Settings``, with the values of ``memory.own``."""
+        return read_settings(self.Settings, self.config.memory.own)
 
     @property
     def heads(self) -> int:
@@ -104,4 +141,61 @@ def matmul(x: Float[Array, "*b f"], kernel: Float[Array, "f u"], dtype: jnp.dtyp
 
 def build(config: ModelConfig, **kwargs: Any) -> Mixer:
     """The mixer that ``config.memory.kind`` names; ``kwargs`` go to Linen."""
-    return import_module(f"{__name__}.{config.memory.kind}").MIXER(config, **kwargs)
+    return find(config.memory.kind)(config, **kwargs)
+
+
+def find(kind: str) -> type[Mixer]:
+    """The class of a kind of memory; that of a user is imported here, and nowhere else.
+
+    Raises:
+      ConfigError: a kind of the user's is not trusted (see `rad_jax.config.own`), cannot be imported, or is no mixer.
+    """
+    if not (own := OWN.fullmatch(kind)):
+        return import_module(f"{__name__}.{kind}").MIXER
+    check_trusted(kind)
+    where = f"memory.kind={kind}"
+    try:
+        module = import_module(own["module"])
+    except (Exception, SystemExit) as error:
+        what = f"{type(error).__name__}: {shorten(error, 200)}"
+        raise ConfigError(
+            f"{where}: module {own['module']} cannot be imported ({what}); expected one that Python finds from here"
+        ) from error
+    found = getattr(module, own["name"], None)
+    require(
+        isinstance(found, type) and issubclass(found, Mixer),
+        f"{where}: {module.__name__} has no class {own['name']} that is derived from rad_jax.model.mixers.Mixer",
+    )
+    methods = ("initial_state", "read", *(("walk",) if found.run is Mixer.run else ()))
+    missing = [name for name in methods if not hasattr(found, name)]
+    require(
+        not missing, f"{where}: {own['name']} has no method {' and no '.join(missing)}; see docs/memories.md"
+    )
+    return found
+
+
+def check_kind(config: ModelConfig) -> None:
+    """Raises `ConfigError` if a kind of the user's cannot be used, or not with these settings; see `find`."""
+    memory = config.memory
+    if not is_own(memory.kind):
+        return
+    found, where = find(memory.kind), f"memory.kind={memory.kind}"
+    if found.Settings is None:
+        require(
+            not memory.own,
+            f"memory.own={shorten(memory.own)}: {where} has no settings of its own; leave it out",
+        )
+    else:
+        sound = isinstance(found.Settings, type) and issubclass(found.Settings, Section)
+        require(
+            sound and is_dataclass(found.Settings),
+            f"{where}: its Settings are no frozen dataclass derived from rad_jax.config.Section",
+        )
+        read_settings(found.Settings, memory.own)
+    mode = "f" if memory.shared else "c" if memory.stride == config.window else "s"
+    require(
+        mode in found.modes,
+        f"memory.window={memory.window} with memory.stride={memory.stride}: {where} has the modes {found.modes} alone "
+        "(f: as in a variant -f, c: -c, s: -sN)",
+    )
+    found.check_settings(config)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from rad_jax.config import MemoryConfig
+from rad_jax.model.mixers import contract
+from rad_jax.model.mixers.contract import BATCH, FRAMES, POSE, TOKENS, WIDTH, distance
 from rad_jax.model.mixers.linear_rules import EPSILON, LinearState
 from rad_jax.model.rope import spatial_angles
-from tests.model.mixers import contract
-from tests.model.mixers.contract import BATCH, FRAMES, POSE, TOKENS, WIDTH, distance
 
 HEADS = 2
 ROW = (1, TOKENS)

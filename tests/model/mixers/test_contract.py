@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rad_jax.config import NAMES, MemoryConfig
-from tests.model.mixers import contract
+from rad_jax.model.mixers import contract
 
 # The files of these run the contract on variants of the memory.
 TESTED = {path.stem.removeprefix("test_") for path in Path(__file__).parent.glob("test_*.py")}

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rad_jax.model.mixers.contract import distance
 from rad_jax.model.mixers.linear_rules import (
     EPSILON,
     LinearState,
@@ -15,7 +16,6 @@ from rad_jax.model.mixers.linear_rules import (
     sum_rule,
     token_rule,
 )
-from tests.model.mixers.contract import distance
 
 
 def frame_of_tokens(n, e, strength=1.0, seed=0):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from rad_jax.config import MemoryConfig
+from rad_jax.model.mixers import contract
+from rad_jax.model.mixers.contract import distance
 from rad_jax.model.mixers.lstm import LSTMState, lstm_scan
-from tests.model.mixers import contract
-from tests.model.mixers.contract import distance
+from tests.model.mixers.sums import weighted_sum
 
 BATCH, FRAMES, TOKENS, INPUT, UNITS = 2, 7, 3, 5, 4
 VARIANTS = {
@@ -178,7 +179,7 @@ def scan_inputs(frames=FRAMES, batch=BATCH, units=UNITS):
 
 
 def loss(scan):
-    return lambda *arguments: contract.weighted_sum(scan(*arguments))
+    return lambda *arguments: weighted_sum(scan(*arguments))
 
 
 @pytest.mark.parametrize("frames", [1, FRAMES])

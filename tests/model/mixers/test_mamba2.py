@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from rad_jax.config import MemoryConfig
+from rad_jax.model.mixers import contract
+from rad_jax.model.mixers.contract import distance
 from rad_jax.model.mixers.mamba2 import Mamba2State, silu
-from tests.model.mixers import contract
-from tests.model.mixers.contract import distance, weighted_sum
+from tests.model.mixers.sums import weighted_sum
 
 FRAMES, WIDTH = 7, 8
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.linalg
 
+from rad_jax.model.mixers.contract import distance
 from rad_jax.model.mixers.triangular import solve_unit_lower
-from tests.model.mixers.contract import distance
 
 BATCH, SIDES = (2, 3), 5
 

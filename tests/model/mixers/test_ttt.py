@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from rad_jax.config import MemoryConfig
+from rad_jax.model.mixers import contract
+from rad_jax.model.mixers.contract import distance
 from rad_jax.model.mixers.inner_sgd import Linear
 from rad_jax.model.mixers.ttt import TTTState
-from tests.model.mixers import contract
-from tests.model.mixers.contract import distance, weighted_sum
+from tests.model.mixers.sums import weighted_sum
 
 SHORT = {"mini_batch": 3, "mixer_segment": 2, "heads": 1, "action": True, "action_width": 4}
 VARIANTS = {
