@@ -6,6 +6,7 @@ Needs the extra: pip install 'rad_jax[torch]'
 """
 
 import contextlib
+import math
 import os
 import pickle
 from collections.abc import Iterator
@@ -77,13 +78,55 @@ def _short_messages() -> Iterator[None]:
         Unpickler.load = load
 
 
-def _numpy_globals() -> list[Any]:
-    """What pickles of NumPy's arrays and numbers call; those of NumPy 1 by their old names."""
-    from numpy._core import multiarray
+class _DType:
+    """Stands for `numpy.dtype` while a file is read: NumPy's own, given a damaged state, changes itself for the whole process."""
 
-    functions = [multiarray._reconstruct, multiarray.scalar]
-    old_names = [(function, f"numpy.core.multiarray.{function.__name__}") for function in functions]
-    return [*functions, *old_names, np.ndarray, np.dtype, *(type(np.dtype(name)) for name in DTYPES)]
+    def __init__(self, code: str, *_: object) -> None:
+        self.code, self.order = code, "="
+
+    def __setstate__(self, state: tuple) -> None:
+        self.order = state[1]
+
+    def from_bytes(self, data: bytes, count: int) -> np.ndarray:
+        """Numbers out of exactly so many bytes as they take."""
+        if self.code not in _CODES or self.order not in tuple("<>=|"):
+            raise ValueError(f"an array of type {self.code!r:.20}, expected numbers")
+        dtype = np.dtype(self.code).newbyteorder(self.order)
+        if not isinstance(data, bytes) or len(data) != count * dtype.itemsize:
+            raise ValueError(f"an array of {count} numbers of {dtype} is not {count * dtype.itemsize} bytes")
+        return np.frombuffer(data, dtype).astype(dtype.newbyteorder("="))
+
+
+class _Array:
+    """Stands for `numpy.ndarray` while a file is read."""
+
+    value: np.ndarray | None = None
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, dtype, fortran, data = state
+        flat = dtype.from_bytes(data, math.prod(shape))
+        self.value = flat.reshape(shape, order="F" if fortran else "C")
+
+
+def _reconstruct(*_: object) -> _Array:
+    return _Array()
+
+
+def _scalar(dtype: _DType, data: bytes) -> np.generic:
+    return dtype.from_bytes(data, 1)[0]
+
+
+_CODES = {np.dtype(name).str[1:] for name in DTYPES}
+
+
+def _numpy_globals() -> list[Any]:
+    """What stands for the things that pickles of NumPy's arrays and numbers call; in those of NumPy 1 by their old names."""
+    functions = [
+        (stand_in, f"numpy.{core}.multiarray.{name}")
+        for core in ("core", "_core")
+        for stand_in, name in ((_reconstruct, "_reconstruct"), (_scalar, "scalar"))
+    ]
+    return [*functions, (_Array, "numpy.ndarray"), (_DType, "numpy.dtype")]
 
 
 def _as_numpy(value: Any, path: Path, done: dict[int, Any], *names: object) -> Any:
@@ -93,10 +136,15 @@ def _as_numpy(value: Any, path: Path, done: dict[int, Any], *names: object) -> A
     """
     import torch
 
-    if id(value) in done:
-        return done[id(value)]
+    same = id(value)
+    if same in done:
+        return done[same]
+    if isinstance(value, _Array):
+        if value.value is None:
+            raise TorchFileError(f"{path}: array {'/'.join(map(str, names))[:80]!r} has no content")
+        value = value.value
     found = value
-    if isinstance(value, torch.Tensor | np.ndarray):
+    if isinstance(value, torch.Tensor):
         claimed, size = value.nbytes, path.stat().st_size
         if claimed > size:
             name = "/".join(map(str, names))
@@ -108,5 +156,5 @@ def _as_numpy(value: Any, path: Path, done: dict[int, Any], *names: object) -> A
         found = {key: _as_numpy(item, path, done, *names, key) for key, item in value.items()}
     elif isinstance(value, list | tuple):
         found = type(value)(_as_numpy(item, path, done, *names, place) for place, item in enumerate(value))
-    done[id(value)] = found
+    done[same] = found
     return found

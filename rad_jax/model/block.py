@@ -100,15 +100,13 @@ class MemoryBranch(nn.Module):
             feature = self.action(nn.silu(c))[:, :, None]  # the same for all tokens of a frame
             z = jnp.concatenate([z, jnp.broadcast_to(feature, (*z.shape[:3], feature.shape[-1]))], axis=-1)
         if self.config.memory.has_tape:
+            grown = tape
             if records:
                 new = self.mixer.record(z[:, :records])
-                tape = jax.tree.map(lambda old, new: jnp.concatenate([old, new], axis=1), tape, new)
-            return (
-                x + gate * self.mixer.attend(tape, reading, z),
-                state,
-                None if ends is None else state,
-                tape,
-            )
+                grown = jax.tree.map(lambda old, new: jnp.concatenate([old, new], axis=1), tape, new)
+            # A shared window reads what was there before it: with its own records the tape would be one per window.
+            y = self.mixer.attend(tape if shared else grown, reading, z)
+            return x + gate * y, state, None if ends is None else state, grown
         states, where = None, () if pose is None else (pose,)
         if shared:
             y = self.mixer.read(state, z, *where)

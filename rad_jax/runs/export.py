@@ -43,7 +43,7 @@ from rad_jax.runs.manifest import DamagedCheckpoint, Manifest, UnknownFormat
 from rad_jax.runs.restore import TrainedModel, load_trained, open_model, stored_part
 from rad_jax.runs.saving import be_quiet, failures
 from rad_jax.runs.stored_config import without_commands
-from rad_jax.runs.trained_on import TrainedOn, check_facts, check_own_file, copy_tokenizer
+from rad_jax.runs.trained_on import TrainedOn, check_facts, copy_tokenizer
 from rad_jax.tokenizer import TokenizerError
 from rad_jax.weights.tensors import WeightsError, read_metadata, read_tensors
 
@@ -198,7 +198,7 @@ def _parse(read: Callable[[], Any], where: str) -> tuple[Config, dict[str, Any]]
         check_form(values, _FORM)
         check_facts(values, FORMAT, values["data"] or {})
         if (file := values["tokenizer"]["file"]) is not None:
-            check_own_file("tokenizer.file", file)
+            check_file_name("tokenizer.file", file)
     except WeightsError:
         raise
     except ValueError as error:
@@ -222,7 +222,7 @@ def _trained_on(
     """The facts of an export. The tokenizer's file is beside the parameters, or beside the Orbax checkpoint they are in."""
     name, weights, file = (description["tokenizer"].get(key) for key in ("name", "fingerprint", "file"))
     places = [directory.absolute() / file, directory.absolute().parent / file] if file else []
-    found = Path(tokenizer).absolute() if tokenizer else next(filter(Path.is_file, places), None)
+    found = Path(tokenizer).absolute() if tokenizer else next(filter(os.path.isfile, places), None)
     if found is None:
         raise TokenizerError(f"{directory} does not include its tokenizer {name}: give the path of its file")
     size = description["frame_size"] and tuple(description["frame_size"])

@@ -76,7 +76,7 @@ def load_trained(workdir: str | os.PathLike, config: Config | None = None, part:
         raise ConfigError(
             f"{workdir} was trained with another tokenizer than it keeps; one of its files is another run's"
         )
-    if not trained_on.file.exists():
+    if not os.path.exists(trained_on.file):  # False for names that no file can have, too
         if config is None or not config.tokenizer.path:
             raise TokenizerError(
                 f"{workdir} was trained with tokenizer {trained_on.tokenizer}, whose file {trained_on.file} is gone; "

@@ -17,7 +17,7 @@ from rad_jax import tokenizer as tokenizers
 from rad_jax.config import ConfigError
 from rad_jax.data import DataError, Episodes
 from rad_jax.data.reader import frame_size
-from rad_jax.data.spec import check_info
+from rad_jax.data.spec import check_file_name, check_info
 from rad_jax.files.json_files import check_form, read_json
 from rad_jax.runs.training_run import TrainingRun, tokenizer_file
 from rad_jax.tokenizer import TokenizerError
@@ -81,7 +81,7 @@ class TrainedOn:
             values = read_json(path, {**_TEXTS, "info": dict, "frame_size": object})
             check_facts(values, FORMAT, values["info"])
             if not os.path.isabs(values["file"]):
-                check_own_file("file", values["file"])
+                check_file_name("file", values["file"])
         except ValueError as error:
             raise ConfigError(
                 f"{path} is damaged ({error}); delete it and give the training command once more, which writes it again"
@@ -103,12 +103,6 @@ def check_facts(content: dict[str, Any], expected: str, info: dict[str, Any]) ->
     if content["frame_size"] is not None:
         check_form(content["frame_size"], (int, int), "frame_size")
     check_info(info)
-
-
-def check_own_file(where: str, name: str) -> None:
-    """Raises ValueError unless a name stays in the directory that it is joined to."""
-    if os.path.basename(name) != name or not name.strip("."):
-        raise ValueError(f"{where} is {ascii(name)[:80]}, expected the name of a file in this directory")
 
 
 def copy_tokenizer(trained_on: TrainedOn, directory: Path) -> str | None:

@@ -34,6 +34,7 @@ from rad_jax.model.rope import rotate, spatial_angles
 
 NEAR, FAR = 2.0, 0.02  # first weights of the squared distances: of the first head and of the last one
 PLACE_WAVES = (1, 2, 4)  # half waves across the frame
+GATHERED_BYTES = 2**26  # of records, by frames that read at once
 
 
 class Record(NamedTuple):
@@ -94,8 +95,7 @@ class Bank(Mixer):
         far_pose = rearrange(jnp.exp(self.near_pose), "h -> h 1 1 1")
         far_place = rearrange(jnp.exp(self.near_place), "h -> h 1 1 1") * self._distances[:, None]
 
-        # Frame after frame, and again in the backward pass: what is gathered for all frames at once would be ``r`` times what
-        # the frames themselves take.
+        # Again in the backward pass: what is gathered is ``r`` times what the frames themselves take.
         @jax.checkpoint
         def of_frame(frame: tuple[Array, Array, Array, Reading]) -> Array:
             query, token, pose, reading = frame
@@ -115,7 +115,12 @@ class Bank(Mixer):
             return rearrange(jnp.einsum("bhqrk,brkhe->bqhe", weights, values), "b q h e -> b q (h e)")
 
         frames = jax.tree.map(lambda z: jnp.moveaxis(z, 1, 0), inputs)
-        return self.out(jnp.moveaxis(jax.lax.map(of_frame, frames), 0, 1))
+        gathered = reading.record[:, 0].size * sum(z[0, 0].size * z.dtype.itemsize for z in tape)
+        if gathered * reading.record.shape[1] <= GATHERED_BYTES:
+            read = jax.vmap(of_frame)(frames)
+        else:
+            read = jax.lax.map(of_frame, frames, batch_size=max(1, GATHERED_BYTES // gathered))
+        return self.out(jnp.moveaxis(read, 0, 1))
 
     @property
     def _angles(self) -> np.ndarray:
