@@ -84,7 +84,9 @@ def pose_angles(
 def rotate(x: Float[Array, "*b e"], angles: ArrayLike) -> Float[Array, "*b e"]:
     """Rotates feature pairs (2i, 2i+1) of ``x`` by ``angles``, which broadcasts against ``x``."""
     precision = jnp.promote_types(x.dtype, jnp.float32)
-    known = np if isinstance(angles, np.ndarray) else jnp  # of what is known beforehand, the program holds the result
+    known = (
+        np if isinstance(angles, np.ndarray) else jnp
+    )  # of what is known beforehand, the program holds the result
     angles = known.asarray(angles, precision)
     even, odd = jnp.moveaxis(rearrange(x.astype(precision), "... (f r) -> ... f r", r=2), -1, 0)
     turned = rearrange(jnp.stack([-odd, even]), "r ... f -> ... (f r)")
