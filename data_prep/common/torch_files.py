@@ -79,7 +79,7 @@ def _short_messages() -> Iterator[None]:
 
 
 class _DType:
-    """Stands for `numpy.dtype` while a file is read: NumPy's own, given a damaged state, changes itself for the whole process."""
+    """Stands for `numpy.dtype` while a file is read: NumPy's, given a damaged state, changes for the whole process."""
 
     def __init__(self, code: str, *_: object) -> None:
         self.code, self.order = code, "="
