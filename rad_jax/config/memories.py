@@ -142,7 +142,7 @@ NAMES = tuple(MEMORIES)
 OWN = re.compile(r"(?P<module>[a-z_]\w*(\.[a-z_]\w*)*):(?P<name>[a-z_]\w*)", re.ASCII | re.IGNORECASE)
 
 # Settings of memories for which the model must be given the pose.
-NEED_POSE = ("pose", "pose-bin", "pose-first", "view-overlap", "ray")
+NEED_POSE = ("pose", "pose-bin", "pose-first", "unseen", "view-overlap", "ray")
 
 
 def is_own(kind: str) -> bool:

@@ -109,10 +109,10 @@ class MemoryConfig(Section):
     )
 
     capacity: int = key(64, "bank: frames that it keeps", low=1)
-    keep: Literal["newest", "all", "novel", "pose-bin", "pose-first"] = key(
+    keep: Literal["newest", "all", "novel", "pose-bin", "pose-first", "unseen"] = key(
         "newest",
         "bank: which frames. newest: the last ones; all: the first ones, until it is full; novel: those unlike all that are "
-        "kept; pose-bin: one for each pose, the last; pose-first: one for each pose, the first",
+        "kept; pose-bin: one for each pose, the last; pose-first: one for each pose, the first; unseen: those that see something no kept one sees",
         source="ours; Context Forcing: novel",
     )
     read: Literal["auto", "all", "pose", "embedding", "view-overlap"] = key(
@@ -132,6 +132,9 @@ class MemoryConfig(Section):
     position_weight: float = key(4.0, "bank: weight of scaled positions in distances", low=0, high=1_000_000)
     novelty: float = key(
         0.95, "bank, novel: a frame is kept if its cosine to every kept one is below", low=-1, high=1.001
+    )
+    unseen: float = key(
+        0.05, "bank, unseen: share of what a frame sees that no kept one may see, for it to be kept", low=0, high=0.999
     )
     view_angle: float = key(
         60.0, "bank, view-overlap, and arl2, ray: horizontal angle of view in degrees", above=0, high=360

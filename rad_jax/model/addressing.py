@@ -112,6 +112,10 @@ def place(memory: MemoryConfig, slots: Slots, new: Mark) -> Int[Array, ""]:
         case "novel":
             known = jnp.any(held & (cosine(slots.mark.look, new.look) >= memory.novelty))
             return jnp.where(known, -1, slots.kept % capacity)
+        case "unseen":
+            points = _points(memory, new.pose)
+            seen = jnp.any(_seen_by(memory, slots, points), axis=0)
+            return jnp.where((~seen).mean() > memory.unseen, slots.kept % capacity, -1)
     apart = jnp.where(held, squared_distance(slots.mark.pose, new.pose), jnp.inf)
     nearest = jnp.argmin(apart)
     oldest = jnp.argmin(jnp.where(held, slots.stamp, jnp.iinfo(jnp.int32).max))
@@ -128,7 +132,7 @@ def write(memory: MemoryConfig, slots: Slots, new: Mark, record: Int[Array, ""])
     def put(old: Array, value: Array) -> Array:
         return jnp.where(here.reshape(-1, *[1] * (old.ndim - 1)), value, old)
 
-    fresh = jnp.any(here & (slots.record == 0)) | ((slot >= 0) & (memory.keep == "novel"))
+    fresh = jnp.any(here & (slots.record == 0)) | ((slot >= 0) & (memory.keep in ("novel", "unseen")))
     marks = jax.tree.map(put, slots.mark, new)
     return Slots(
         put(slots.record, record),
@@ -222,8 +226,7 @@ def _covering(memory: MemoryConfig, slots: Slots, pose: Float[Array, "p"]) -> In
     nothing hides them. Slots that see equally much are told apart by their distance in pose.
     """
     points = _points(memory, pose)
-    held = slots.record > 0
-    sees = jax.vmap(lambda viewer: _sees(memory, viewer, points))(slots.mark.pose) & held[:, None]
+    held, sees = slots.record > 0, _seen_by(memory, slots, points)
     nearness = 1 / (1 + squared_distance(slots.mark.pose, pose))  # in (0, 1]: less than a point counts
 
     def pick(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:
@@ -248,6 +251,12 @@ def _points(memory: MemoryConfig, pose: Float[Array, "p"]) -> Float[Array, "z 2"
     ahead = np.outer(np.cos(angles), depths).ravel(), np.outer(np.sin(angles), depths).ravel()
     turned = jnp.stack([cos * ahead[0] - sin * ahead[1], sin * ahead[0] + cos * ahead[1]], axis=-1)
     return _place(pose) + turned
+
+
+def _seen_by(memory: MemoryConfig, slots: Slots, points: Float[Array, "z 2"]) -> Bool[Array, "c z"]:
+    """Which points every slot's frame sees; an empty slot sees none."""
+    sees = jax.vmap(lambda viewer: _sees(memory, viewer, points))(slots.mark.pose)
+    return sees & (slots.record > 0)[:, None]
 
 
 def _sees(memory: MemoryConfig, pose: Float[Array, "p"], points: Float[Array, "z 2"]) -> Bool[Array, "z"]:
