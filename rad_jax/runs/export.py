@@ -35,6 +35,7 @@ from rad_jax import files
 from rad_jax.arrays import fingerprint
 from rad_jax.config import Config, ConfigError, config_from_dict, override
 from rad_jax.config.own import check_trusted
+from rad_jax.data.spec import check_file_name
 from rad_jax.errors import at
 from rad_jax.files.json_files import check_form, parse_json, read_json
 from rad_jax.model.names import named_leaves, nested

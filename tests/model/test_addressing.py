@@ -20,6 +20,7 @@ KEEPS = {
     "novel": {"novelty": 0.8},
     "pose-bin": {"radius": 0.9},
     "pose-first": {"radius": 0.9},
+    "unseen": {"unseen": 0.4},
 }
 READS = ("all", "pose", "embedding", "view-overlap", "auto")
 
@@ -69,6 +70,10 @@ class Literal:
             if any(cosine(self.slots[i][3], look) >= self.memory.novelty for i in held):
                 return None
             return self.kept % CAPACITY
+        if self.memory.keep == "unseen":
+            points = self.points(pose)
+            new = [p for p in points if not any(self.sees(self.slots[i][2], p) for i in held)]
+            return self.kept % CAPACITY if len(new) / len(points) > self.memory.unseen else None
         near = sorted((np.linalg.norm(self.slots[i][2] - pose), i) for i in held)
         if near and near[0][0] < self.memory.radius:
             return near[0][1] if self.memory.keep == "pose-bin" else None
@@ -97,32 +102,34 @@ class Literal:
             held = self.covering(held, pose)
         return [slot[0] for slot in held[:3]]
 
-    def covering(self, held, pose) -> list:
-        half, reach = math.radians(self.memory.view_angle) / 2, self.memory.view_range
-        heading = math.atan2(pose[3], pose[2])
+    def points(self, pose) -> list[tuple[float, float]]:
+        half, heading = math.radians(self.memory.view_angle) / 2, math.atan2(pose[3], pose[2])
         points = []
         for ray in range(7):
             for depth in range(1, 7):
-                angle, far = heading + half * (ray / 3 - 1), reach * depth / 6
+                angle, far = heading + half * (ray / 3 - 1), self.memory.view_range * depth / 6
                 points.append((pose[0] + far * math.cos(angle), pose[1] + far * math.sin(angle)))
+        return points
 
-        def sees(other, point) -> bool:
-            x, y = point[0] - other[0], point[1] - other[1]
-            turn = math.atan2(y, x) - math.atan2(other[3], other[2])
-            turn = abs((turn + math.pi) % (2 * math.pi) - math.pi)
-            return math.hypot(x, y) <= reach * 1.0001 and (turn <= half + 2e-4 or math.hypot(x, y) < 1e-3)
+    def sees(self, other, point) -> bool:
+        half, reach = math.radians(self.memory.view_angle) / 2, self.memory.view_range
+        x, y = point[0] - other[0], point[1] - other[1]
+        turn = math.atan2(y, x) - math.atan2(other[3], other[2])
+        turn = abs((turn + math.pi) % (2 * math.pi) - math.pi)
+        return math.hypot(x, y) <= reach * 1.0001 and (turn <= half + 2e-4 or math.hypot(x, y) < 1e-3)
 
-        chosen, unseen = [], points
+    def covering(self, held, pose) -> list:
+        chosen, unseen = [], self.points(pose)
         while held and len(chosen) < 3:
 
             def gain(slot, unseen=unseen):
                 apart = ((slot[2] - pose) ** 2).sum()
-                return sum(sees(slot[2], point) for point in unseen) + 0.5 / (1 + apart)
+                return sum(self.sees(slot[2], point) for point in unseen) + 0.5 / (1 + apart)
 
             best = max(held, key=gain)
             chosen.append(best)
             held = [slot for slot in held if slot is not best]
-            unseen = [point for point in unseen if not sees(best[2], point)]
+            unseen = [point for point in unseen if not self.sees(best[2], point)]
         return chosen
 
 
@@ -155,7 +162,7 @@ def test_slots_and_readings_are_those_of_a_list(keep, read, float64):
     assert held[keep] > CAPACITY  # slots were given away, or filled one after another
 
 
-@pytest.mark.parametrize("keep", ["novel", "pose-bin", "pose-first"])
+@pytest.mark.parametrize("keep", ["novel", "pose-bin", "pose-first", "unseen"])
 def test_standing_still_fills_one_slot(keep, float64):
     memory = settings(keep=keep)
     config = model(memory)
