@@ -134,7 +134,10 @@ class MemoryConfig(Section):
         0.95, "bank, novel: a frame is kept if its cosine to every kept one is below", low=-1, high=1.001
     )
     unseen: float = key(
-        0.05, "bank, unseen: share of what a frame sees that no kept one may see, for it to be kept", low=0, high=0.999
+        0.05,
+        "bank, unseen: share of what a frame sees that no kept one may see, for it to be kept",
+        low=0,
+        high=0.999,
     )
     view_angle: float = key(
         60.0, "bank, view-overlap, and arl2, ray: horizontal angle of view in degrees", above=0, high=360
