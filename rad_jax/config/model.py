@@ -112,7 +112,8 @@ class MemoryConfig(Section):
     keep: Literal["newest", "all", "novel", "pose-bin", "pose-first", "unseen"] = key(
         "newest",
         "bank: which frames. newest: the last ones; all: the first ones, until it is full; novel: those unlike all that are "
-        "kept; pose-bin: one for each pose, the last; pose-first: one for each pose, the first; unseen: those that see something no kept one sees",
+        "kept; pose-bin: one for each pose, the last; pose-first: one for each pose, the first; "
+        "unseen: those that see something no kept one sees",
         source="ours; Context Forcing: novel",
     )
     read: Literal["auto", "all", "pose", "embedding", "view-overlap"] = key(
