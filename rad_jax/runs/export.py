@@ -37,6 +37,7 @@ from rad_jax import files
 from rad_jax.arrays import fingerprint
 from rad_jax.config import Config, ConfigError, config_from_dict, override
 from rad_jax.config.own import check_trusted
+from rad_jax.data.spec import check_file_name
 from rad_jax.errors import at
 from rad_jax.files.json_files import check_form, parse_json, read_json
 from rad_jax.model.names import named_leaves, nested
@@ -198,12 +199,8 @@ def _parse(read: Callable[[], Any], where: str) -> tuple[Config, dict[str, Any]]
     try:
         values = read()
         check_form(values, dict)
-        values = {
-            "data": None,
-            "frame_size": None,
-            "odometry": None,
-            **values,
-        }  # which earlier versions may lack
+        # Which earlier versions may lack.
+        values = {**dict.fromkeys(("data", "frame_size", "odometry")), **values}
         check_form(values, _FORM)
         check_facts(values, FORMAT, values["data"] or {})
         if (file := values["tokenizer"]["file"]) is not None:
