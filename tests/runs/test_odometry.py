@@ -7,10 +7,13 @@ import shutil
 import numpy as np
 import pytest
 
+from rad_jax.comparison.compare import open_comparison
+from rad_jax.comparison.runs import list_runs
 from rad_jax.config import ConfigError
 from rad_jax.data import DataError, Episodes, write_split
 from rad_jax.data.odometry import follow, start
 from rad_jax.data.windows import Windows
+from rad_jax.evaluation.bounds import bound_predictions
 from rad_jax.main import main
 from rad_jax.rollout.predict import read_clip
 from rad_jax.rollout.video import condition_of, read_script
@@ -21,7 +24,7 @@ from rad_jax.runs.restore import load_trained
 from rad_jax.runs.trained_on import TrainedOn
 from rad_jax.runs.training_run import open_training_run
 from tests.runs.test_trained_on import write_changed
-from tests.toy_run import assert_same, read_state, silence
+from tests.toy_run import EXPERIMENT, assert_same, read_state, silence
 
 CONDITION = "action+odometry"
 CHANGES = {"data__condition": CONDITION, "checkpoint__every": 1, "checkpoint__keep_every": 1}
@@ -143,6 +146,21 @@ def test_a_run_without_training_poses_writes_nothing(toy, tmp_path, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert "data.condition=action+odometry: the training set has no pose to fit" in line
     assert {path.name for path in tmp_path.iterdir()} == before
+
+
+def test_a_comparison_takes_an_evaluation_set_without_a_pose(blind, toy, tmp_path):
+    """Only trainings fit an odometry; what shows frames alone needs none."""
+    settings = toy.settings({"data.condition": CONDITION, "evaluate.path": str(blind)})
+    overrides = [
+        f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in settings.items()
+    ]
+    comparison = list_runs(str(EXPERIMENT), "df", overrides, ablations=False)
+    training, sets = open_comparison(comparison, tmp_path / "runs")[1:]
+    assert training.odometry is None and list(sets) == ["return"]
+    _, clip, rows = next(bound_predictions(training.tokenizer, training.config, sets["return"]))
+    assert "nearest earlier view" not in rows and clip.context == 36
+    true = next(bound_predictions(training.tokenizer, training.config, Episodes(toy.mazes, "test")))[2]
+    assert "nearest earlier view" in true  # by the true pose, where it is known
 
 
 def test_poses_that_cannot_be_fitted_are_one_line(toy, monkeypatch):
