@@ -138,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     where = {"path": str(options.data)} if options.data else {}
     episodes: Episodes = open_episodes(dataclasses.replace(config.evaluate, **where))
     clips = [
-        read_clip(episodes, index, config, trained.tokenizer, options.context)
+        read_clip(episodes, index, config, trained.tokenizer, options.context, odometry=trained.odometry)
         for index in range(min(options.clips, len(episodes)))
     ]
     # The last level is next to pure noise, the first next to none.

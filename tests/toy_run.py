@@ -28,6 +28,7 @@ from rad_jax.config import Config, load_config
 from rad_jax.main import main
 from rad_jax.runs.checkpoints import Checkpoints
 from rad_jax.runs.manifest import saved_steps
+from rad_jax.runs.odometry import with_odometry
 from rad_jax.runs.trained_on import TrainedOn
 from rad_jax.runs.training_run import TrainingRun, open_training_run
 from rad_jax.training import sharding, step
@@ -119,6 +120,7 @@ class Toy:
         workdir = self.directory / f"{variant} {condition}"
         if not workdir.exists():
             parts = open_training_run(self.config(variant, {"data.condition": condition}))
+            parts = with_odometry(parts, workdir)
             tokenizer = {"name": parts.tokenizer.name, "fingerprint": parts.tokenizer.fingerprint}
             with Checkpoints(workdir / "checkpoints", parts.config.checkpoint) as checkpoints:
                 state = random_state(parts)._replace(step=jnp.int32(STEPS))

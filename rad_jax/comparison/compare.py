@@ -22,6 +22,7 @@ from rad_jax.comparison.page import FOLDER, write
 from rad_jax.comparison.runs import Comparison, Run, list_runs
 from rad_jax.config import flatten, override
 from rad_jax.data import Episodes
+from rad_jax.data.condition import ODOMETRY
 from rad_jax.data.reader import frame_size
 from rad_jax.data.windows import check_clips
 from rad_jax.evaluation.evaluate import FOLDER as EVALUATION
@@ -31,7 +32,7 @@ from rad_jax.evaluation.stored import bounds_keys, is_current, is_intact, newest
 from rad_jax.files import WorkdirInUse, WorkdirLock, check_writable
 from rad_jax.files.folders import check_folder
 from rad_jax.metrics.lpips import open_lpips
-from rad_jax.rollout.predict import read_clip
+from rad_jax.rollout.predict import read_clip, to_show
 from rad_jax.runs.datasets import find_sets, open_sets
 from rad_jax.runs.initial import check_source, read_source
 from rad_jax.runs.stored_config import SIZES, check_same_run, read_config
@@ -106,7 +107,9 @@ def open_comparison(comparison: Comparison, workdir: Path) -> tuple[bool, Traini
         check_evaluation_set(episodes, trained_on, config.data.condition)
         open_lpips(config.evaluate, frame_size(episodes))
         spans_of(episodes, config)
-        read_clip(episodes, 0, config, training.tokenizer)
+        # The odometry of a model is fitted when it is trained; a set needs nothing for it but actions.
+        fitted = config.data.condition == ODOMETRY
+        read_clip(episodes, 0, to_show(config) if fitted else config, training.tokenizer)
     return on_cpu, training, sets
 
 

@@ -72,7 +72,7 @@ def check_pose(config: "ModelConfig", **settings: str) -> None:
     for name, value in settings.items():
         require(
             value not in NEED_POSE or config.pose is None or config.pose[1] > 0,
-            f"memory.{name}={value}: the model is not given the pose; use data.condition=action+pose",
+            f"memory.{name}={value}: the model is not given the pose; use data.condition=action+pose or action+odometry",
         )
 
 

@@ -95,7 +95,7 @@ class MemoryConfig(Section):
     rotate: Literal["frame", "pose", "ray"] = key(
         "frame",
         "arl2: what a key is rotated by. frame: its place in the frame; pose: also by where the frame was seen from; ray: by "
-        "the direction in the world in which its column looks; the last two need data.condition=action+pose",
+        "the direction in the world in which its column looks; the last two need data.condition=action+pose or action+odometry",
     )
     state: int = key(64, "mamba2: size of B and C, columns of a head's state", low=1, source="paper")
     expand: int = key(2, "mamba2: inner width over model.width", low=1, source="paper")

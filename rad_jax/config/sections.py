@@ -61,11 +61,14 @@ class DataConfig(DataSet):
     )
     auto_make: bool = key(False, "run that command when they are missing")
     split: str = key("train", "name of the split to train on", filled=True)
-    condition: Literal["action", "action+pose"] = key(
-        "action", "what each frame is conditioned on", source="paper; code gives the maze model the pose too"
+    condition: Literal["action", "action+pose", "action+odometry"] = key(
+        "action",
+        "what each frame is conditioned on. action+odometry: a pose that is added up from the actions since the first frame "
+        "of the clip, so that evaluations and rollouts need none; what actions do is fitted to the training data's poses",
+        source="paper; code gives the maze model the pose too",
     )
     heading_harmonics: int = key(
-        1, "with pose: cos and sin of 1..n times the heading", low=1, high=8, source="code"
+        1, "with pose or odometry: cos and sin of 1..n times the heading", low=1, high=8, source="code"
     )
     clip: int = key(100, "frames of a clip (T)", low=1, source="paper: 100 for Minecraft, 1001 for Maze")
     threads: int = key(2, "threads that read and decode episodes", low=1, high=1024)

@@ -1,21 +1,25 @@
 """What the model is conditioned on: the action that led to a frame and, optionally, the camera pose of the frame.
 
 "action": the action vector of the data set. "action+pose": additionally the scaled position, and the heading as
-cos(k h), sin(k h) for k = 1..harmonics, which resolves nearby headings and has no jump at 360 degrees. A model that is given
-the pose has an easier task, so every table says which condition was used.
+cos(k h), sin(k h) for k = 1..harmonics, which resolves nearby headings and has no jump at 360 degrees. "action+odometry": the
+same columns, but the pose is added up from the actions since the first frame (`rad_jax.data.odometry`), where it is 0; no pose
+is read. A model that is given the pose has an easier task, so every table says which condition was used.
 """
 
 import numpy as np
 from jaxtyping import Float
 
 from rad_jax.config import DataConfig
+from rad_jax.data.odometry import Odometry, Track, follow, start
 from rad_jax.data.spec import DataError, EpisodeSpec
 from rad_jax.files.json_files import check_form
+
+ODOMETRY = "action+odometry"
 
 _HEADING = ("cos", "sin")
 
 
-def condition_dim(spec: EpisodeSpec, config: DataConfig) -> int:
+def condition_dim(spec: EpisodeSpec, config: DataConfig, odometry: Odometry | None = None) -> int:
     """Returns the size A of a frame's condition.
 
     Args:
@@ -23,19 +27,35 @@ def condition_dim(spec: EpisodeSpec, config: DataConfig) -> int:
         `info["pose"]` names those of "pose" ("cos" and "sin" of the heading, every other one a position) and
         `info["pose_scale"]` has a factor for each (those of "cos" and "sin" are not used).
       config: its `condition` and, with the pose, `heading_harmonics`, the number of multiples of the heading.
+      odometry: for "action+odometry", what was fitted. Without it the data set is one to fit it to, and must have the pose.
 
     Raises:
-      DataError: the data set lacks the actions, the pose, or the names of their entries.
+      DataError: the data set lacks the actions, the pose, or the names of their entries; or it has other actions than the
+        odometry.
     """
     actions = len(_columns(spec, "actions", "actions", str, config.condition))
+    if odometry and config.condition == ODOMETRY and len(odometry.now) != actions:
+        raise DataError(
+            f"data set {spec.name!r} has {actions} actions, the odometry of the model is of {len(odometry.now)}"
+        )
+    positions, harmonics = condition_pose(spec, config, odometry)
+    return actions + positions + 2 * harmonics
+
+
+def condition_pose(
+    spec: EpisodeSpec, config: DataConfig, odometry: Odometry | None = None
+) -> tuple[int, int]:
+    """Returns how many position columns and multiples of the heading end a frame's condition; see `condition_dim`."""
     if config.condition == "action":
-        return actions
-    return actions + len(_position(spec)[0]) + 2 * config.heading_harmonics
-
-
-def condition_pose(spec: EpisodeSpec, config: DataConfig) -> tuple[int, int]:
-    """Returns how many position columns and multiples of the heading end a frame's condition; raises as `condition_dim`."""
-    return (0, 0) if config.condition == "action" else (len(_position(spec)[0]), config.heading_harmonics)
+        return 0, 0
+    if config.condition == ODOMETRY and odometry:
+        return len(odometry.scale), config.heading_harmonics
+    if config.condition == ODOMETRY and not has_pose(spec):
+        raise DataError(
+            f"data.condition={ODOMETRY}: the training set has no pose to fit what actions do ({spec.name!r}); "
+            "use one that has, or data.condition=action"
+        )
+    return len(_position(spec)[0]), config.heading_harmonics
 
 
 def condition_arrays(config: DataConfig) -> tuple[str, ...]:
@@ -44,23 +64,46 @@ def condition_arrays(config: DataConfig) -> tuple[str, ...]:
 
 
 def condition_features(
-    spec: EpisodeSpec, arrays: dict[str, np.ndarray], config: DataConfig
+    spec: EpisodeSpec, arrays: dict[str, np.ndarray], config: DataConfig, odometry: Odometry | None = None
 ) -> Float[np.ndarray, "*b t a"]:
     """Returns the condition of every frame of a clip, float32.
 
-    The action of the first frame is zero, because the action that led to it is not part of the clip. Its pose is kept.
+    The action of the first frame is zero, because the action that led to it is not part of the clip. Its pose is kept. With
+    odometry its pose is 0, and the agent is taken to be at rest, wherever in an episode the clip begins.
 
     Args:
       spec, config: see `condition_dim`, whose errors this function raises, too.
       arrays: of one clip, or of several of one length: "actions" (*b, t, actions) and, with the pose, "pose".
+      odometry: needed for "action+odometry" alone.
     """
-    condition_dim(spec, config)
+    condition_dim(spec, config, odometry)
     actions = np.array(arrays["actions"], np.float32)
     actions[..., 0, :] = 0
     if config.condition == "action":
         return actions
+    if config.condition == ODOMETRY:
+        if odometry is None:
+            raise ValueError(f"data.condition={ODOMETRY}: needs the odometry of the run")
+        return next_conditions(odometry, start(odometry, *actions.shape[:-2]), actions, config)[1]
     position, heading = pose_features(spec, arrays["pose"], config.heading_harmonics)
     return np.concatenate([actions, position, heading], axis=-1, dtype=np.float32)
+
+
+def next_conditions(
+    odometry: Odometry, track: Track, actions: Float[np.ndarray, "*b t _"], config: DataConfig
+) -> tuple[Track, Float[np.ndarray, "*b t a"]]:
+    """Returns the conditions of frames that come after others, for "action+odometry", and the track after them.
+
+    One frame at a time gives the same numbers as all at once.
+
+    Args:
+      track: after the frames before; `rad_jax.data.odometry.start` for the first one of a clip, whose action is zero.
+      actions: those that led to the frames.
+    """
+    actions = np.asarray(actions, np.float32)
+    track, position, heading = follow(odometry, track, actions.astype(np.float64))
+    columns = [actions, position * np.array(odometry.scale), _harmonics(heading, config.heading_harmonics)]
+    return track, np.concatenate(columns, axis=-1, dtype=np.float32)
 
 
 def has_pose(spec: EpisodeSpec) -> bool:
@@ -76,12 +119,27 @@ def pose_features(
     Raises:
       DataError: see `condition_dim`.
     """
-    pose = np.asarray(pose, np.float64)
-    columns, factors = _position(spec)
-    cos, sin = (pose[..., spec.info["pose"].index(name), None] for name in _HEADING)
-    angles = np.arctan2(sin, cos) * np.arange(1, harmonics + 1)
-    heading = np.stack([np.cos(angles), np.sin(angles)], axis=-1).reshape(*angles.shape[:-1], -1)
-    return pose[..., columns] * factors, heading
+    position, heading = true_pose(spec, pose)
+    return position * _position(spec)[1], _harmonics(heading, harmonics)
+
+
+def true_pose(
+    spec: EpisodeSpec, pose: Float[np.ndarray, "*b t _"]
+) -> tuple[Float[np.ndarray, "*b t _"], Float[np.ndarray, "*b t"]]:
+    """The position in the units of the data, and the heading in radians, both float64; raises as `condition_dim`."""
+    pose, columns = np.asarray(pose, np.float64), _position(spec)[0]
+    cos, sin = (pose[..., spec.info["pose"].index(name)] for name in _HEADING)
+    return pose[..., columns], np.arctan2(sin, cos)
+
+
+def position_scale(spec: EpisodeSpec) -> list[float]:
+    """The factor of every column of the position; raises as `condition_dim`."""
+    return _position(spec)[1].tolist()
+
+
+def _harmonics(heading: Float[np.ndarray, "*b t"], count: int) -> Float[np.ndarray, "*b t _"]:
+    angles = heading[..., None] * np.arange(1, count + 1)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=-1).reshape(*heading.shape, -1)
 
 
 def _columns(spec: EpisodeSpec, array: str, key: str, kind: type, condition: str = "action+pose") -> list:

@@ -18,6 +18,7 @@ import numpy as np
 
 from rad_jax.config import DataConfig
 from rad_jax.data.condition import condition_arrays, condition_dim, condition_features
+from rad_jax.data.odometry import Odometry
 from rad_jax.data.reader import Episodes
 from rad_jax.data.spec import DamagedRecord, DataError
 
@@ -43,9 +44,9 @@ class Windows:
       DataError: see `check_clips`.
     """
 
-    def __init__(self, episodes: Episodes, config: DataConfig):
+    def __init__(self, episodes: Episodes, config: DataConfig, odometry: Odometry | None = None):
         clip = config.clip
-        check_clips(episodes, config)
+        check_clips(episodes, config, odometry)
         short = np.flatnonzero(episodes.lengths < clip)
         if len(short):
             frames = f"{episodes.lengths[short].sum()} of {episodes.lengths.sum()} frames"
@@ -54,7 +55,7 @@ class Windows:
                 f"and are not used, first {episodes.ids[short[0]]!r}"
             )
         self.frames = episodes.pictures
-        self._episodes, self._config = episodes, config
+        self._episodes, self._config, self._odometry = episodes, config, odometry
         self._ends = np.cumsum(np.maximum(episodes.lengths - clip + 1, 0))
         self.num_episodes = len(episodes) - len(short)  # that have windows
 
@@ -74,7 +75,7 @@ class Windows:
         arrays = self._episodes.read(episode, start, start + self._config.clip, names)
         return {
             self.frames: arrays[self.frames],
-            "actions": condition_features(self._episodes.spec, arrays, self._config),
+            "actions": condition_features(self._episodes.spec, arrays, self._config, self._odometry),
             "clip_id": np.array([episode, start], np.int64),
         }
 
@@ -105,7 +106,7 @@ class _Whole:
             index = int(rng.integers(len(self._windows)))
 
 
-def check_clips(episodes: Episodes, config: DataConfig) -> None:
+def check_clips(episodes: Episodes, config: DataConfig, odometry: Odometry | None = None) -> None:
     """Raises `DataError` if all episodes are shorter than a clip, or the data set lacks what the condition needs."""
     longest = episodes.lengths.max(initial=0)
     if longest < config.clip:
@@ -113,7 +114,7 @@ def check_clips(episodes: Episodes, config: DataConfig) -> None:
             f"{episodes}: all {len(episodes)} episodes are shorter than a clip of {config.clip} frames, "
             f"the longest has {longest}: shorten the clip (data.clip)"
         )
-    condition_dim(episodes.spec, config)
+    condition_dim(episodes.spec, config, odometry)
 
 
 def train_dataset(
@@ -122,6 +123,7 @@ def train_dataset(
     *,
     batch: int,
     seed: int,
+    odometry: Odometry | None = None,
     process_index: int = 0,
     process_count: int = 1,
 ) -> grain.MapDataset:
@@ -135,12 +137,13 @@ def train_dataset(
       config: its `clip`, the frames of a window, and the condition of a frame (see `rad_jax.data.condition`).
       batch: windows of this process (a step has `batch * process_count`).
       seed: of the shuffling, 0 <= seed < 2**32.
+      odometry: the run's, if the condition is made of it.
       process_index, process_count: which share of each step this process reads.
 
     Raises:
       DataError: see `Windows`.
     """
-    windows = Windows(episodes, config)
+    windows = Windows(episodes, config, odometry)
     order = grain.MapDataset.range(len(windows)).seed(seed).shuffle().repeat()[:_ENDLESS]
     return order.map_with_index(_Whole(windows, config, seed)).batch(batch)[process_index::process_count]
 

@@ -72,7 +72,7 @@ def spans_of(episodes: Episodes, config: Config) -> list[Span]:
 def model_predictions(trained: TrainedModel, padded: Span, episodes: Episodes) -> Iterator[Prediction]:
     """What a model predicts for every clip of a set, in the rows of `model_rows`; ``padded``: see `predict_each`."""
     config, tokenizer = trained.config, trained.tokenizer
-    read = partial(read_clip, episodes, config=config, tokenizer=tokenizer)
+    read = partial(read_clip, episodes, config=config, tokenizer=tokenizer, odometry=trained.odometry)
     names = list(model_rows(config, trained.step, episodes))
 
     def named(predicted: Predicted) -> Prediction:

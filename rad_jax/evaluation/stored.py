@@ -123,7 +123,7 @@ def check_sets(trained: TrainedModel, sets: Mapping[str, Episodes]) -> None:
     for episodes in sets.values():
         check_evaluation_set(episodes, trained.trained_on, config.data.condition)
         check_latents(episodes, tokenizer.name, tokenizer.fingerprint)
-        condition_dim(episodes.spec, config.data)
+        condition_dim(episodes.spec, config.data, trained.odometry)
         spans_of(episodes, config)
 
 
@@ -145,7 +145,7 @@ def measure_figure3(trained: TrainedModel, workdir: Path, name: str, episodes: E
     key = _figure3_key(workdir, trained.step, episodes)
     if is_current(workdir, {name + FIGURE3: key}):
         return
-    clip = read_clip(episodes, 0, trained.config, trained.tokenizer)
+    clip = read_clip(episodes, 0, trained.config, trained.tokenizer, odometry=trained.odometry)
     _write_json(workdir, name + FIGURE3, {"key": key, **of_clip(trained, clip)._asdict()})
 
 

@@ -1,5 +1,6 @@
 """Predicted videos: context frames in, generated frames out, for evaluation, samples and rollouts alike."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from rad_jax.axes import Array, Float, PyTree
 from rad_jax.config import Config
 from rad_jax.data import DataError, Episodes
 from rad_jax.data.condition import condition_arrays, condition_features
+from rad_jax.data.odometry import Odometry
 from rad_jax.data.reader import check_latents, frame_size
 from rad_jax.errors import UserError
 from rad_jax.media import to_uint8
@@ -86,6 +88,7 @@ def read_clip(
     tokenizer: Tokenizer,
     context: int | None = None,
     stop: int | None = None,
+    odometry: Odometry | None = None,
 ) -> Clip:
     """An episode as a clip.
 
@@ -93,6 +96,7 @@ def read_clip(
       tokenizer: of the model, by which stored latents must have been made.
       context: frames that are given; None for ``n_context`` of the data set.
       stop: only the frames before this one; None for all.
+      odometry: of the model, if its condition is made of it.
 
     Raises:
       DataError: no such episode, latents of another tokenizer, or a context that leaves nothing to predict.
@@ -107,10 +111,15 @@ def read_clip(
     images = [name for name in ("frames", "latents") if name in episodes.spec.arrays]
     span = span_of(episodes, index, context, stop)
     arrays = episodes.read(index, 0, stop, [*images, *condition_arrays(config.data)])
-    actions = condition_features(episodes.spec, arrays, config.data)
+    actions = condition_features(episodes.spec, arrays, config.data, odometry)
     latents = arrays.get("latents")
     frames = arrays["frames"] if "frames" in arrays else to_uint8(np.asarray(tokenizer.decode(latents)))
     return Clip(episodes.ids[index], frames, actions, span.context, latents)
+
+
+def to_show(config: Config) -> Config:
+    """The configuration with which `read_clip` reads clips for their frames alone, which no condition is needed for."""
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, condition="action"))
 
 
 def span_of(episodes: Episodes, index: int, context: int | None = None, stop: int | None = None) -> Span:

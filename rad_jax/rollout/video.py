@@ -21,6 +21,7 @@ from rad_jax.config import Config
 from rad_jax.config.messages import shorten
 from rad_jax.data import DataError, Episodes, EpisodeSpec
 from rad_jax.data.condition import condition_arrays, condition_features
+from rad_jax.data.odometry import Odometry
 from rad_jax.files import check_writable
 from rad_jax.files.npz import Npz, NpzError
 from rad_jax.rollout.predict import Clip, predict, read_clip
@@ -58,10 +59,11 @@ def rollout_video(config: Config, workdir: Path, episode: int = 0, script: str =
     check_evaluation_set(episodes, trained.trained_on, config.data.condition)
     if episode >= len(episodes):
         raise DataError(f"--episode {episode}: {episodes} has episodes 0..{len(episodes) - 1}")
-    clip = read_clip(episodes, episode, config, trained.tokenizer)
+    clip = read_clip(episodes, episode, config, trained.tokenizer, odometry=trained.odometry)
     if arrays is not None:
-        future = condition_of(arrays, episodes.spec, config)
-        clip = clip._replace(actions=np.concatenate([clip.actions[: clip.context], future]))
+        given = clip.actions[: clip.context]
+        future = condition_of(arrays, episodes.spec, config, given, trained.odometry)
+        clip = clip._replace(actions=np.concatenate([given, future]))
     (prediction,) = predict(trained, trained.params, [clip], 1)
     context = clip.frames[: clip.context]
     columns = {"prediction": np.concatenate([context, media.to_uint8(prediction)])}
@@ -102,7 +104,7 @@ def read_script(script: str, info: Mapping[str, Any], config: Config) -> dict[st
         if len(needed) > 1:
             raise DataError(
                 f"--actions {script}: the model is given {config.data.condition}, and names tell no pose; "
-                "give an .npz file with actions and pose, or a model with data.condition=action"
+                "give an .npz file with actions and pose, or a model with data.condition=action or action+odometry"
             )
         arrays = {"actions": _parse(script, info["actions"])}
     length = arrays[needed[0]].shape[:1]
@@ -116,9 +118,17 @@ def read_script(script: str, info: Mapping[str, Any], config: Config) -> dict[st
 
 
 def condition_of(
-    arrays: Mapping[str, np.ndarray], spec: EpisodeSpec, config: Config
+    arrays: Mapping[str, np.ndarray],
+    spec: EpisodeSpec,
+    config: Config,
+    given: Float[np.ndarray, "_ a"],
+    odometry: Odometry | None = None,
 ) -> Float[np.ndarray, "t a"]:
-    """The condition of every frame of a script."""
+    """The condition of every frame of a script that goes on where frames of a condition ``given`` end."""
+    if odometry is not None:
+        before = given[:, : len(odometry.now)]  # a condition begins with the action
+        arrays = {"actions": np.concatenate([before, arrays["actions"]])}
+        return condition_features(spec, arrays, config.data, odometry)[len(given) :]
     # The first row of a clip has no action; a script's first row has one, so it follows a row that is dropped.
     arrays = {name: np.concatenate([array[:1], array]) for name, array in arrays.items()}
     return condition_features(spec, arrays, config.data)[1:]

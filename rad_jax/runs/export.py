@@ -16,9 +16,11 @@ Either form of the parameters is enough. The entries of the description:
     data          what the training data say about themselves ("actions": names of the entries, ...); null if an earlier version
                   exported the model without its data
     frame_size    height and width of the training frames in pixels; null if unknown
+    odometry      what actions do (`rad_jax.data.odometry`), where the condition is made of it; else null, or absent
 """
 
 import contextlib
+import dataclasses
 import json
 import logging
 import os
@@ -41,10 +43,11 @@ from rad_jax.files.json_files import check_form, parse_json, read_json
 from rad_jax.model.names import named_leaves, nested
 from rad_jax.runs import manifest
 from rad_jax.runs.manifest import DamagedCheckpoint, Manifest, UnknownFormat
+from rad_jax.runs.odometry import check_odometry
 from rad_jax.runs.restore import TrainedModel, load_trained, open_model, stored_part
 from rad_jax.runs.saving import be_quiet, failures
 from rad_jax.runs.stored_config import without_commands
-from rad_jax.runs.trained_on import TrainedOn, check_facts, copy_tokenizer
+from rad_jax.runs.trained_on import TrainedOn, check_facts, copy_tokenizer, parse_odometry
 from rad_jax.tokenizer import TokenizerError
 from rad_jax.weights.tensors import WeightsError, read_metadata, read_tensors
 
@@ -113,6 +116,7 @@ def _describe(
         "tokenizer": {"name": facts.tokenizer, "fingerprint": facts.fingerprint, "file": tokenizer_file},
         "data": facts.info,
         "frame_size": facts.frame_size,
+        "odometry": facts.odometry and dataclasses.asdict(facts.odometry),
     }
     return json.dumps(description, indent=1) + "\n"
 
@@ -195,11 +199,13 @@ def _parse(read: Callable[[], Any], where: str) -> tuple[Config, dict[str, Any]]
     try:
         values = read()
         check_form(values, dict)
-        values = {"data": None, "frame_size": None, **values}  # which earlier versions may lack
+        # Which earlier versions may lack.
+        values = {**dict.fromkeys(("data", "frame_size", "odometry")), **values}
         check_form(values, _FORM)
         check_facts(values, FORMAT, values["data"] or {})
         if (file := values["tokenizer"]["file"]) is not None:
             check_file_name("tokenizer.file", file)
+        values["odometry"] = parse_odometry(values)
     except WeightsError:
         raise
     except ValueError as error:
@@ -214,6 +220,10 @@ def _parse(read: Callable[[], Any], where: str) -> tuple[Config, dict[str, Any]]
     for key in ("latent", "action_dim"):
         if getattr(config.model, key) is None:
             raise WeightsError(f"{where}: model.{key}=none: a trained model has one")
+    try:
+        check_odometry(config, values["odometry"], where)
+    except ConfigError as error:
+        raise WeightsError(str(error)) from None
     return config, values
 
 
@@ -227,7 +237,7 @@ def _trained_on(
     if found is None:
         raise TokenizerError(f"{directory} does not include its tokenizer {name}: give the path of its file")
     size = description["frame_size"] and tuple(description["frame_size"])
-    return TrainedOn(name, weights, found, size, None, description["data"] or {})
+    return TrainedOn(name, weights, found, size, None, description["data"] or {}, description["odometry"])
 
 
 def _verified(orbax: Path) -> Manifest:

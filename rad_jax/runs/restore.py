@@ -12,6 +12,7 @@ import numpy as np
 from rad_jax import tokenizer as tokenizers
 from rad_jax.axes import PyTree
 from rad_jax.config import Config, ConfigError, override
+from rad_jax.data.odometry import Odometry
 from rad_jax.files.folders import check_folder
 from rad_jax.files.json_files import check_form
 from rad_jax.model import RAD
@@ -19,8 +20,9 @@ from rad_jax.model.mixers import check_kind
 from rad_jax.model.names import nested, parameter_shapes
 from rad_jax.runs.checkpoints import read_part
 from rad_jax.runs.manifest import Manifest
+from rad_jax.runs.odometry import check_odometry, recorded_odometry
 from rad_jax.runs.stored_config import read_config, refuse_changes, with_sizes
-from rad_jax.runs.trained_on import TrainedOn
+from rad_jax.runs.trained_on import FILE, TrainedOn
 from rad_jax.tokenizer import Tokenizer, TokenizerError
 from rad_jax.weights.tensors import match
 
@@ -46,6 +48,11 @@ class TrainedModel(NamedTuple):
     tokenizer: Tokenizer
     step: int
     trained_on: TrainedOn
+
+    @property
+    def odometry(self) -> Odometry | None:
+        """What actions do, where the condition of the model is made of it."""
+        return self.trained_on.odometry
 
 
 def load_trained(workdir: str | os.PathLike, config: Config | None = None, part: str = "ema") -> TrainedModel:
@@ -76,6 +83,11 @@ def load_trained(workdir: str | os.PathLike, config: Config | None = None, part:
         raise ConfigError(
             f"{workdir} was trained with another tokenizer than it keeps; one of its files is another run's"
         )
+    if recorded_odometry(manifest, workdir) not in (None, trained_on.odometry):
+        raise ConfigError(
+            f"{workdir} was trained with another odometry than it keeps; one of its files is another run's"
+        )
+    check_odometry(run, trained_on.odometry, str(workdir / FILE))
     if not os.path.exists(trained_on.file):  # False for names that no file can have, too
         if config is None or not config.tokenizer.path:
             raise TokenizerError(

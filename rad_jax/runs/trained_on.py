@@ -1,6 +1,6 @@
 """What a run was trained on, kept in its work directory so that nothing needs the training data afterwards.
 
-WORKDIR/trained_on.json    `TrainedOn`: names of the actions, pose columns, frame size, digest of the data, tokenizer
+WORKDIR/trained_on.json    `TrainedOn`: names of the actions, pose columns, frame size, digest of the data, tokenizer, odometry
 WORKDIR/tokenizer.npz      the tokenizer's file; a large network stays where it is, and its absolute path is kept
 """
 
@@ -16,6 +16,7 @@ from rad_jax import files
 from rad_jax import tokenizer as tokenizers
 from rad_jax.config import ConfigError
 from rad_jax.data import DataError, Episodes
+from rad_jax.data.odometry import Odometry
 from rad_jax.data.reader import frame_size
 from rad_jax.data.spec import check_file_name, check_info
 from rad_jax.files.json_files import check_form, read_json
@@ -43,6 +44,7 @@ class TrainedOn:
       frame_size: height and width of the frames in pixels; None if the data hold latents and do not say.
       digest: sha256 (hex) of the episodes, wherever they lie; None for an export.
       info: what the data set says about itself: "actions" (names), "pose" (names of columns), "pose_scale", "source", ...
+      odometry: what actions do, if the condition of the model is made of it.
     """
 
     tokenizer: str
@@ -51,6 +53,7 @@ class TrainedOn:
     frame_size: tuple[int, int] | None
     digest: str | None
     info: dict[str, Any]
+    odometry: Odometry | None = None
 
     @classmethod
     def of(cls, run: TrainingRun) -> "TrainedOn":
@@ -62,6 +65,7 @@ class TrainedOn:
             _frame_size(run.episodes),
             digest_of(run.episodes),
             dict(run.episodes.spec.info),
+            run.odometry,
         )
 
     @classmethod
@@ -78,8 +82,10 @@ class TrainedOn:
                 "give its training command once more, which adds it"
             )
         try:
-            values = read_json(path, {**_TEXTS, "info": dict, "frame_size": object})
+            # A run of an earlier version says nothing of an odometry.
+            values = {"odometry": None} | read_json(path, {**_TEXTS, "info": dict, "frame_size": object})
             check_facts(values, FORMAT, values["info"])
+            odometry = parse_odometry(values)
             if not os.path.isabs(values["file"]):
                 check_file_name("file", values["file"])
         except ValueError as error:
@@ -88,7 +94,8 @@ class TrainedOn:
             ) from None
         facts = {field.name: values[field.name] for field in dataclasses.fields(cls)}
         size = values["frame_size"] and tuple(values["frame_size"])
-        return cls(**facts | {"file": workdir.absolute() / values["file"], "frame_size": size})
+        file = workdir.absolute() / values["file"]
+        return cls(**facts | {"file": file, "frame_size": size, "odometry": odometry})
 
     def keep(self, workdir: Path) -> None:
         """Writes the facts into a work directory, and the tokenizer's file beside them (see `copy_tokenizer`)."""
@@ -103,6 +110,11 @@ def check_facts(content: dict[str, Any], expected: str, info: dict[str, Any]) ->
     if content["frame_size"] is not None:
         check_form(content["frame_size"], (int, int), "frame_size")
     check_info(info)
+
+
+def parse_odometry(content: dict[str, Any]) -> Odometry | None:
+    """The "odometry" of a description of a run or a model. Raises ValueError if it is neither null nor one."""
+    return None if content["odometry"] is None else Odometry.parse(content["odometry"])
 
 
 def copy_tokenizer(trained_on: TrainedOn, directory: Path) -> str | None:

@@ -7,6 +7,7 @@ from rad_jax import tokenizer as tokenizers
 from rad_jax.config import Config, ConfigError, flatten, override
 from rad_jax.data import Episodes
 from rad_jax.data.condition import condition_dim, condition_pose
+from rad_jax.data.odometry import Odometry
 from rad_jax.data.reader import check_latents, frame_size
 from rad_jax.model import RAD
 from rad_jax.runs.datasets import open_episodes
@@ -21,12 +22,14 @@ class TrainingRun(NamedTuple):
       episodes: the training data.
       tokenizer: the one of the training data.
       model: without parameters.
+      odometry: what actions do, where the condition needs it and it is fitted (`rad_jax.runs.odometry`).
     """
 
     config: Config
     episodes: Episodes
     tokenizer: Tokenizer
     model: RAD
+    odometry: Odometry | None = None
 
 
 def open_training_run(config: Config) -> TrainingRun:

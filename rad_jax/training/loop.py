@@ -1,5 +1,6 @@
 """The training loop: batches in, steps, metrics, checkpoints. A run that is stopped at any moment continues bit for bit."""
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
 from functools import partial
@@ -25,7 +26,7 @@ from rad_jax.runs.training_run import TrainingRun
 from rad_jax.tokenizer import Tokenizer
 from rad_jax.training import sharding
 from rad_jax.training.log import Progress, Writer
-from rad_jax.training.processes import check_same
+from rad_jax.training.processes import check_same, of_process_0
 from rad_jax.training.samples import sample_frames
 from rad_jax.training.start import open_start, start_state
 from rad_jax.training.step import TrainState, compile_step
@@ -46,6 +47,7 @@ def train(config: Config, workdir: Path, profile: int | None = None) -> TrainSta
     """
     run, preview, source = open_start(config, workdir, profile)
     check_same(run, workdir, profile)
+    run = run._replace(odometry=of_process_0(run.odometry))
     workdir.mkdir(parents=True, exist_ok=True)
     lock = nullcontext() if jax.process_index() else WorkdirLock(workdir)
     with lock, Checkpoints(workdir / "checkpoints", config.checkpoint) as checkpoints:
@@ -64,7 +66,7 @@ def _train(
     checkpoints: Checkpoints,
     profile: int | None,
 ) -> TrainState:
-    config, episodes, tokenizer, model = run
+    config, episodes, tokenizer, model, odometry = run
     steps = config.train.steps
     first = int(state.step)
     print_first = partial(print, flush=True) if jax.process_index() == 0 else lambda *_: None
@@ -88,6 +90,8 @@ def _train(
     progress = Progress(steps, config.train.batch * config.data.clip, first)
     identity = {"name": tokenizer.name, "fingerprint": tokenizer.fingerprint}
     metadata = {"config": config.to_dict(), "tokenizer": identity, "hardware": hardware()}
+    if odometry:
+        metadata["odometry"] = dataclasses.asdict(odometry)
     agreement = StopAgreement(mesh)
     pending = first, {"finite": True}, []
     with (
@@ -145,5 +149,6 @@ def open_batches(run: TrainingRun, first_step: int) -> Iterator[dict[str, np.nda
     config, processes = run.config, jax.process_count()
     share = {"process_index": jax.process_index(), "process_count": processes}
     batch = config.train.batch // processes
+    share["odometry"] = run.odometry
     dataset = train_dataset(run.episodes, config.data, batch=batch, seed=config.seed, **share)
     return train_batches(dataset, first_step, config.data)

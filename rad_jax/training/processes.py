@@ -6,6 +6,7 @@ that every second writes a sign of life to the coordinator (which process 0 host
 
 import contextlib
 import ctypes
+import dataclasses
 import json
 import os
 import re
@@ -25,6 +26,7 @@ from orbax.checkpoint import multihost
 
 from rad_jax.config import ConfigError, flatten
 from rad_jax.config.messages import show_value
+from rad_jax.data.odometry import Odometry
 from rad_jax.errors import Stopped, UserError, explain
 from rad_jax.runs.stored_config import PATHS
 from rad_jax.runs.trained_on import digest_of
@@ -41,6 +43,7 @@ DATA = 24 * 3600.0
 FAREWELL = 10.0
 """Seconds at most that a process stays to tell the others why the run ends, and process 0 for them to read it."""
 ENDED, ALIVE, READ, FACTS = "rad_jax/ended/", "rad_jax/alive/", "rad_jax/read/", "rad_jax/facts"
+ODOMETRY = "rad_jax/odometry"
 COORDINATOR_LOST = re.compile(rb"[EF]\d{4} .*(coordination_service|client\.h)")
 
 
@@ -102,6 +105,16 @@ def check_same(run: TrainingRun, workdir: Path, profile: int | None) -> None:
                 other = f"{name}: process 0 reads something else there"
             raise ConfigError(f"{other}; start every process with the same command and the same data")
     client.wait_at_barrier(f"{FACTS}/compared", int(1000 * DATA))  # nobody writes before all agree
+
+
+def of_process_0(odometry: Odometry | None) -> Odometry | None:
+    """The odometry of process 0, for all: the last bits of a fit are those of a machine. With one process it is its own."""
+    if odometry is None or jax.process_count() == 1:
+        return odometry
+    client = multihost.get_jax_distributed_client()
+    if jax.process_index() == 0:
+        client.key_value_set(ODOMETRY, json.dumps(dataclasses.asdict(odometry)))
+    return Odometry.parse(json.loads(client.blocking_key_value_get(ODOMETRY, int(1000 * DATA))))
 
 
 class SignsOfLife:

@@ -26,7 +26,9 @@ def sample_frames(run: TrainingRun, params: PyTree) -> UInt8[np.ndarray, "t H W 
     remaining = np.flatnonzero(run.episodes.lengths >= length).tolist()
     while remaining and len(clips) < VIDEOS:
         try:
-            clip = read_clip(run.episodes, remaining.pop(0), run.config, run.tokenizer, context, stop=length)
+            clip = read_clip(
+                run.episodes, remaining.pop(0), run.config, run.tokenizer, context, length, run.odometry
+            )
             clips.append(clip)
         except DamagedRecord:
             if not run.config.data.max_damaged or not (clips or remaining):

@@ -16,6 +16,7 @@ from rad_jax.model.mixers import check_kind
 from rad_jax.runs.checkpoints import Checkpoints
 from rad_jax.runs.initial import Source, check_source, initial_params, read_source
 from rad_jax.runs.manifest import saved_steps
+from rad_jax.runs.odometry import with_odometry
 from rad_jax.runs.stored_config import check_same_run
 from rad_jax.runs.trained_on import TrainedOn
 from rad_jax.runs.training_run import TrainingRun, open_training_run
@@ -51,7 +52,7 @@ def open_start(
     if source:
         check_source(source, run.config.model, run.tokenizer.fingerprint)
     check_space(run)
-    return run, preview, source
+    return with_odometry(run, workdir), preview, source
 
 
 def check_start(config: Config, workdir: Path, profile: int | None = None) -> str:

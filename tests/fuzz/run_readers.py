@@ -46,7 +46,9 @@ def trained_on(folder: Path) -> Made:
 
     texts = {"tokenizer": "patch_pca", "fingerprint": "0" * 64, "file": "tokenizer.npz", "digest": "1" * 64}
     info = {"actions": ["a"], "pose": ["x"]}
-    (folder / FILE).write_text(json.dumps({"format": FORMAT, **texts, "frame_size": [16, 16], "info": info}))
+    odometry = {"plane": [0, 1], "scale": [0.5, 0.5], "now": [[0.1, 0.2, 0.0]], "past": [[[[0.0, 0.1, 0.0]]]]}
+    facts = {"format": FORMAT, **texts, "frame_size": [16, 16], "info": info, "odometry": odometry}
+    (folder / FILE).write_text(json.dumps(facts))
     return [folder / FILE], lambda: TrainedOn.read(folder)
 
 

@@ -91,7 +91,8 @@ def test_a_file_with_actions_and_poses_is_the_condition_of_the_episode(toy, maze
     clip, whole = read_clip(mazes, 1, config, trained.tokenizer), mazes.read(1)
     path = str(tmp_path / "script.npz")
     np.savez(path, actions=whole["actions"][clip.context :], pose=whole["pose"][clip.context :])
-    found = condition_of(read_script(path, mazes.spec.info, config), mazes.spec, config)
+    given = clip.actions[: clip.context]
+    found = condition_of(read_script(path, mazes.spec.info, config), mazes.spec, config, given)
     np.testing.assert_array_equal(found, clip.actions[clip.context :])
 
 

@@ -12,7 +12,8 @@ from rad_jax.tokenizer import TokenizerError, patch_pca
 
 
 def test_what_the_configuration_leaves_open_comes_from_the_data(toy):
-    config, episodes, tokenizer, model = open_training_run(toy.config())
+    config, episodes, tokenizer, model, odometry = open_training_run(toy.config())
+    assert odometry is None
     assert (config.model.latent, config.model.action_dim) == ((2, 2, 8), len(episodes.spec.info["actions"]))
     assert model.config == config.model
     assert len(episodes) == 8 and tokenizer.fingerprint == episodes.tokenizer["fingerprint"]

@@ -9,13 +9,17 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import ClassVar
 
 import chex
+import jax
 import pytest
 
+from rad_jax.data.odometry import Odometry
 from rad_jax.runs.manifest import saved_steps
 from rad_jax.runs.training_run import open_training_run
-from rad_jax.training.processes import SignsOfLife
+from rad_jax.training import processes
+from rad_jax.training.processes import SignsOfLife, of_process_0
 from tests.toy_run import ROOT, STEPS, read_metrics, read_state, wait_for
 
 DEADLINE = 300  # seconds; nothing here takes as long, however busy the machine is
@@ -158,3 +162,25 @@ def test_without_a_launcher_it_is_refused(toy, tmp_path):
         process.returncode == 2 and error.startswith("error: --distributed: ") and error.count("\n") == 1
     ), error
     assert not (tmp_path / "run").exists()
+
+
+def test_the_odometry_of_process_0_is_that_of_all(monkeypatch):
+    class Client:
+        """Of one process after another; what process 0 says stays."""
+
+        said: ClassVar[dict[str, str]] = {}
+
+        def key_value_set(self, key, value):
+            assert jax.process_index() == 0
+            self.said[key] = value
+
+        def blocking_key_value_get(self, key, milliseconds):
+            return self.said[key]
+
+    first, second = (Odometry((), (), ((turn,),), ()) for turn in (0.1 + 0.2, 0.3))
+    assert first != second and of_process_0(second) == second and of_process_0(None) is None
+    monkeypatch.setattr(processes.multihost, "get_jax_distributed_client", Client)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    for rank, own in enumerate((first, second)):
+        monkeypatch.setattr(jax, "process_index", lambda rank=rank: rank)
+        assert of_process_0(own) == first and of_process_0(None) is None
