@@ -3,7 +3,7 @@
 The state has constant size; a token of a later frame attends to all tokens of all slots in one softmax, as
 `rad_jax.model.mixers.frame_reader` has it. Every frame reads the slots from before it. A slot holds, for keys and values each,
 
-    mean_s = sum_j a_sj (r w_i(j) o K_j) / c_s;    c_s = sum_j a_sj;    K not rotated, w only with ``conv``
+    mean_s = sum_j a_sj (r w_i(j) o K_j) / c_s;    c_s = sum_j a_sj;    K not rotated; r w = 1 except with ``conv``
 
 over frames j, and c enters the logits as + log(c): a slot then counts as much as c equal keys would. Which frames,
 
