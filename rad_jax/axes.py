@@ -17,7 +17,7 @@ A signature such as ``x: Float[Array, "b t n d"]`` is read with this list:
     r   rows that are padded to whole mini-batches, rows of a batch of states, or records that a frame reads
     two_i   keys, then queries, of i frames  conv_past   frames a convolution still sees
     keys    what a query attends to          count   frames of a cut
-    c   slots of a bank                      p   numbers of a pose, or of the code of a place
+    c   slots of a memory                    p   numbers of a pose, or of the code of a place
     x   numbers of a relative pose           z   points of a view
     X Y     a resized image                  bins    of a histogram
     blocks  of tokens that share a state

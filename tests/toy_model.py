@@ -28,7 +28,8 @@ SETTINGS = {
 
 
 def toy_model(stride=1, window="shared", *, kind="lstm", dtype="float32", remat=False, **memory) -> RAD:
-    settings = {"prefetch_segment": 4 * stride, "action_width": 8, "head_width": 8, "state": 4, **memory}
+    small = {"action_width": 8, "head_width": 8, "state": 4, "slots": 2, "slot_frames": 2}
+    settings = {"prefetch_segment": 4 * stride, **small, **memory}
     return RAD(
         ModelConfig(
             latent=LATENT,

@@ -67,6 +67,17 @@ def check_bank(config: "ModelConfig") -> None:
     check_pose(config, keep=memory.keep, read=memory.read)
 
 
+def check_convkv(config: "ModelConfig") -> None:
+    """Heads can be rotated in two dimensions; the frames of one pose have no order."""
+    memory = config.memory
+    check_rotary_heads("memory.heads", memory.heads or config.heads, config.width)
+    require(
+        memory.align == "none" or memory.merge == "conv",
+        f"memory.merge={memory.merge}: with memory.align={memory.align} a slot is the mean of its frames; leave it out",
+    )
+    check_pose(config, align=memory.align)
+
+
 def check_pose(config: "ModelConfig", **settings: str) -> None:
     """Refuses settings of a memory that need the pose if the model is known to be given none."""
     for name, value in settings.items():
@@ -134,6 +145,11 @@ MEMORIES: dict[str, Kind] = {
         check_bank,
         modes="f",
         tape=True,
+    ),
+    "convkv": Kind(
+        "keys and values of a few whole frames, each merged from several",
+        "LiveAct, MemRoPE and ours, see [memories](docs/memories.md#merged-frames)",
+        check_convkv,
     ),
 }
 

@@ -75,8 +75,8 @@ class MemoryConfig(Section):
     )
     heads: int = key(
         0,
-        "ttt, arl2, bank: heads; 0: model.heads; arl2: the state of a head, e x e numbers, tells at most e addresses apart, "
-        "so few wide heads remember more",
+        "ttt, arl2, bank, convkv: heads; 0: model.heads; arl2: the state of a head, e x e numbers, tells at most e addresses "
+        "apart, so few wide heads remember more",
         low=0,
         source="paper: 16",
     )
@@ -125,12 +125,14 @@ class MemoryConfig(Section):
     retrieved: int = key(4, "bank: how many frames a frame reads, unless it reads all", low=1)
     radius: float = key(
         0.3,
-        "bank: frames less than this apart have one pose. Distances are of headings as points on a circle of radius 1, and of "
-        "scaled positions times memory.position_weight",
+        "bank, convkv: frames less than this apart have one pose. Distances are of headings as points on a circle of radius 1, "
+        "and of scaled positions times memory.position_weight",
         above=0,
         high=1000,
     )
-    position_weight: float = key(4.0, "bank: weight of scaled positions in distances", low=0, high=1_000_000)
+    position_weight: float = key(
+        4.0, "arl2, bank, convkv: weight of scaled positions in distances", low=0, high=1_000_000
+    )
     novelty: float = key(
         0.95, "bank, novel: a frame is kept if its cosine to every kept one is below", low=-1, high=1.001
     )
@@ -145,6 +147,31 @@ class MemoryConfig(Section):
     )
     view_range: float = key(
         1.0, "bank, view-overlap: how far it sees, in weighted scaled positions", above=0, high=1_000_000
+    )
+
+    slots: int = key(
+        5,
+        "convkv: whole frames of keys and values that it holds, each merged from several, in every layer",
+        low=1,
+    )
+    merge: Literal["conv", "ema"] = key(
+        "conv",
+        "convkv: what a slot is merged from. conv: consecutive frames, weighted by their place among them; ema: all frames, "
+        "as an exponential mean, with a rate for each slot",
+        source="LiveAct: conv; MemRoPE: ema",
+    )
+    align: Literal["none", "pose"] = key(
+        "none",
+        "convkv: pose: a slot is the mean of frames of one pose (memory.radius), which makes it a map of so many places; "
+        "needs data.condition=action+pose",
+        source="ours",
+    )
+    slot_frames: int = key(
+        5,
+        "convkv: conv: frames that are merged into a slot (r); ema: how many frames old what the fastest mean holds is at "
+        "first, on average; twice as old in each further one",
+        low=1,
+        source="LiveAct: 5",
     )
 
     def check(self):
@@ -173,9 +200,14 @@ class MemoryConfig(Section):
         return self.window == "shared"
 
     @property
-    def rotated(self) -> bool:
-        """Whether the memory is given the poses of frames, by which it rotates keys."""
-        return self.kind == "arl2" and self.rotate != "frame"
+    def posed(self) -> bool:
+        """Whether the mixer is given the poses of frames."""
+        match self.kind:
+            case "arl2":
+                return self.rotate != "frame"
+            case "convkv":
+                return self.align == "pose"
+        return False
 
     @property
     def has_tape(self) -> bool:

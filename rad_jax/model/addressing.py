@@ -116,12 +116,26 @@ def place(memory: MemoryConfig, slots: Slots, new: Mark) -> Int[Array, ""]:
             points = _points(memory, new.pose)
             seen = jnp.any(_seen_by(memory, slots, points), axis=0)
             return jnp.where((~seen).mean() > memory.unseen, slots.kept % capacity, -1)
-    apart = jnp.where(held, squared_distance(slots.mark.pose, new.pose), jnp.inf)
+    slot, known = by_pose(memory, held, slots.stamp, slots.mark.pose, new.pose)
+    return jnp.where(known & (memory.keep == "pose-first"), -1, slot)
+
+
+def by_pose(
+    memory: MemoryConfig,
+    held: Bool[Array, "c"],
+    stamp: Int[Array, "c"],
+    poses: Float[Array, "c p"],
+    new: Float[Array, "p"],
+) -> tuple[Int[Array, ""], Bool[Array, ""]]:
+    """The slot of a frame at ``new``, and whether the slot has that pose already, which is less than ``memory.radius`` away.
+
+    That is the nearest one. Otherwise it is the first free slot, or the one that was written longest ago.
+    """
+    apart = jnp.where(held, squared_distance(poses, new), jnp.inf)
     nearest = jnp.argmin(apart)
-    oldest = jnp.argmin(jnp.where(held, slots.stamp, jnp.iinfo(jnp.int32).max))
-    fresh = jnp.where(slots.kept < capacity, slots.kept, oldest)
+    oldest = jnp.argmin(jnp.where(held, stamp, jnp.iinfo(jnp.int32).max))
     known = apart[nearest] < memory.radius**2
-    return jnp.where(known, nearest if memory.keep == "pose-bin" else -1, fresh)
+    return jnp.where(known, nearest, jnp.where(held.all(), oldest, jnp.argmin(held))), known
 
 
 def write(memory: MemoryConfig, slots: Slots, new: Mark, record: Int[Array, ""]) -> Slots:

@@ -164,7 +164,7 @@ class Block(nn.Module):
           shared: every frame reads ``state``; otherwise the memory runs through the frames.
           ends: numbers of frames, 1..t, after which the memory's state is wanted (of others, an arbitrary but finite one); if
             shared, only 1 is possible.
-          pose: of every frame, for a memory whose keys it rotates; else None.
+          pose: of every frame, for a memory that is given it (``memory.posed``); else None.
           tape: of a bank, the records of earlier frames (b, s, ...).
           reading: of a bank, which records every frame reads.
           records: of a bank, how many of the first frames leave a record, which the frames can read.

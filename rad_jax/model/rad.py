@@ -29,6 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 from flax import linen as nn
+from jaxtyping import Shaped
 
 from rad_jax.arrays import fit
 from rad_jax.axes import Array, Float, Int, PyTree
@@ -182,7 +183,7 @@ class RAD(nn.Module):
             ends = starts - first
             memory, states = advance(model, Memory(state), frames, actions, ends, remat_layers)
 
-            def select(new: Float[Array, "l b k ..."], old: Float[Array, "l b k ..."]) -> Array:
+            def select(new: Shaped[Array, "l b k ..."], old: Shaped[Array, "l b k ..."]) -> Array:
                 here = (ends > 0) & (ends <= size)  # the windows that start after a frame of this segment
                 return jnp.where(here.reshape(1, *here.shape, *[1] * (new.ndim - 3)), new, old)
 
@@ -325,7 +326,7 @@ class RAD(nn.Module):
         if levels is None:
             levels = jnp.full(frames.shape[:2], self.config.context_level)
         c = self._condition(levels, actions)
-        if self.config.memory.rotated:
+        if self.config.memory.posed:
             settings["pose"] = addressing.pose_of(self.config, actions)
 
         def layer(block: Block, x: Array, inputs: PyTree) -> tuple[Array, tuple]:

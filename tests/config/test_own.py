@@ -78,7 +78,7 @@ def test_a_kind_of_the_users_is_any_other_value_of_the_key():
     config = override(Config(), {"memory.kind": KIND, "memory.own": "rank=0"})
     assert config_from_json(config.to_json()) == config
     memory = config.memory
-    assert (modes(KIND), memory.has_tape, memory.rotated, memory.features) == ("fcs", False, False, 0)
+    assert (modes(KIND), memory.has_tape, memory.posed, memory.features) == ("fcs", False, False, 0)
     assert_refused(
         lambda: MemoryConfig(own="rank=8"), words=["memory.own=rank=8", "memory.kind=lstm"], lines=1
     )

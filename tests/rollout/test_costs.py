@@ -19,7 +19,7 @@ def test_the_bytes_of_a_memory_are_those_a_rollout_keeps(kind):
     assert (state_bytes(model.config) == 0) == (kind == "none")
 
 
-@pytest.mark.parametrize("kind", ["bank", "arl2"])
+@pytest.mark.parametrize("kind", ["bank", "arl2", "convkv"])
 def test_a_rollout_keeps_these_bytes_however_long_it_is(kind):
     model = toy_model(kind=kind, capacity=3, retrieved=2)
     frames, actions = toy_clip(1, WINDOW)

@@ -95,6 +95,7 @@ def test_cached_generation_is_the_full_window_at_every_step(stride, window, kind
         {"keep": "pose-bin", "read": "view-overlap"},
         {"keep": "novel", "read": "embedding"},
         {"kind": "arl2", "rule": "frame", "block": (1, 2), "rotate": "pose"},
+        {"kind": "convkv", "align": "pose", "slots": 2, "radius": 4.0},
     ],
 )
 def test_what_knows_the_pose_generates_as_the_literal_walk_does(memory):

@@ -115,6 +115,7 @@ def test_prefetched_training_is_the_slide_by_stride_loop(kind, stride, window, s
         {"keep": "pose-first", "read": "pose"},
         {"keep": "pose-bin", "read": "view-overlap"},
         {"kind": "arl2", "rule": "sum", "block": (2, 1), "rotate": "ray"},
+        {"kind": "convkv", "align": "pose", "slots": 2, "radius": 4.0},
     ],
 )
 def test_what_knows_the_pose_trains_as_the_literal_loop_does(memory):

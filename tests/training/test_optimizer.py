@@ -159,6 +159,7 @@ MIXERS = {
     "mamba2": ["conv_kernel", "out/kernel", "project/kernel", "step/kernel"],
     "ttt": ["out/kernel", "qkv/kernel", "rate_kernel", "weight"],
     "arl2": ["gates/kernel", "out/kernel", "qkv/kernel"],
+    "convkv": ["key/kernel", "out/kernel", "query/kernel", "value/kernel"],
 }
 
 

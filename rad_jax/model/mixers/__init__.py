@@ -2,9 +2,10 @@
 
 A mixer is a Linen module in a file of its own, a `Mixer`, that carries a state through time. ``x`` holds the ``f`` input
 features of a token: those of the model, then the ``config.memory.features`` of the action feature (there may be none).
-``y`` has the model's width ``d``. A mixer of tokens runs on its own for every token of a frame, with the
-same weights, as those of the paper do; a mixer of frames (ARL2) has one state for the whole frame, and every token reads the
-state from before the frame. States, gates and decays are at least float32, whatever the compute dtype. All methods are pure:
+``y`` has the model's width ``d``. A mixer of tokens runs on its own for every token of a frame, with the same weights, as those
+of the paper do; a mixer of frames (ARL2, ConvKV) has one state for the whole frame, and every token reads the state from before
+the frame. States, gates and decays are at least float32, whatever the compute dtype; counts in a state may be int32. All
+methods are pure:
 
     initial_state(batch, tokens)      -> state               a pytree, batch axis first, that remembers nothing
     run(state, x)                     -> (state, y)          frame after frame, for any number of frames t >= 1
@@ -25,7 +26,7 @@ A memory of yours is a class derived from `Mixer` in any package, named by ``mem
 from which `Mixer` makes the two ways to run: states that nobody asks for are never made. A memory that is built in is a file
 here, named after the memory, whose ``MIXER`` is the class, and one line in `rad_jax.config.memories`.
 
-With ``memory.rotate`` other than "frame", all four have one more argument, the pose of every frame (b, t, p): weighted scaled
+Where ``memory.posed`` is true, all but the first have one more argument, the pose of every frame (b, t, p): weighted scaled
 positions, then cosine and sine of the heading, in the precision of states.
 
 A built-in memory that keeps frames themselves (``tape`` in `rad_jax.config.memories`) has an empty state, and instead
@@ -45,6 +46,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Shaped
 
 from rad_jax.axes import Array, Float, Int, PyTree
 from rad_jax.config import ConfigError, ModelConfig, Section
@@ -120,7 +122,7 @@ class Mixer(nn.Module):
 def states_among(every: PyTree, ends: Int[Array, "b k"]) -> PyTree:
     """The states after the first ``ends`` frames, of a memory that can afford those after every frame (b, t, ...)."""
 
-    def at(states: Float[Array, "b t ..."]) -> Float[Array, "b k ..."]:
+    def at(states: Shaped[Array, "b t ..."]) -> Shaped[Array, "b k ..."]:
         index = jnp.clip(ends - 1, 0, states.shape[1] - 1)
         return jnp.take_along_axis(states, index.reshape(*index.shape, *[1] * (states.ndim - 2)), axis=1)
 

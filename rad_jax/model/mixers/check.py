@@ -32,7 +32,11 @@ WINDOW, LENGTH = 3, 9
 MODES = {"f": "frame-wise", "c": "chunk-wise", "s": "strided"}
 STRIDES = {"f": 1, "c": WINDOW, "s": 2}
 # Of the keys of built-in memories those that do not fit a model as small as this one.
-SMALL = {"mamba2": {"head_width": 4, "state": 4}, "bank": {"capacity": 3, "retrieved": 2}}
+SMALL = {
+    "mamba2": {"head_width": 4, "state": 4},
+    "bank": {"capacity": 3, "retrieved": 2},
+    "convkv": {"slots": 4, "slot_frames": 2},
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -60,7 +60,7 @@ def call(mixer: mixers.Mixer, method: str, variables: PyTree, *args: Any) -> Any
 
 def with_pose(mixer: mixers.Mixer, *args: Any) -> tuple:
     """The arguments of a method; for a memory that is given poses, they are in the last columns of the first token."""
-    if not mixer.config.memory.rotated:
+    if not mixer.config.memory.posed:
         return args
     state, x, *more = args
     return state, x[..., :-POSE], *more, x[:, :, 0, -POSE:].astype(mixer.config.state_dtype)
@@ -75,7 +75,7 @@ def build(
     rows: int = 1,
 ) -> mixers.Mixer:
     """A mixer for frames of ``rows`` of ``tokens`` tokens."""
-    latent, pose = (2 * rows, 2 * tokens, 3), (POSE - 2, 1) if memory.rotated else (0, 0)
+    latent, pose = (2 * rows, 2 * tokens, 3), (POSE - 2, 1) if memory.posed else (0, 0)
     given = {"action_dim": POSE, "pose": pose, "memory": memory}
     return mixers.build(ModelConfig(latent=latent, width=width, heads=heads, dtype=dtype, **given))
 
@@ -94,7 +94,7 @@ def subject(config: MemoryConfig, dtype: str = "float64", grid: tuple[int, int] 
     """
     rows, columns = grid
     mixer = build(config, dtype=dtype, tokens=columns, rows=rows)
-    shape = (BATCH, FRAMES, rows * columns, WIDTH + config.features + POSE * config.rotated)
+    shape = (BATCH, FRAMES, rows * columns, WIDTH + config.features + POSE * config.posed)
     x, earlier = (jnp.asarray(noise(seed, *shape), dtype) for seed in (0, 1))
     leaves, structure = jax.tree.flatten({"params": init(mixer, x, 1)})
     leaves = [np.asarray(leaf) + 0.3 * noise(2 + i, *leaf.shape) for i, leaf in enumerate(leaves)]
@@ -116,6 +116,18 @@ def distance(a: PyTree, b: PyTree) -> float:
     pairs = [(np.asarray(x, np.float64), np.asarray(y, np.float64)) for x, y in zip(a, b, strict=True)]
     hold(all(np.isfinite(x).all() and np.isfinite(y).all() for x, y in pairs), "numbers that are not finite")
     return max((float(np.abs(x - y).max() / (np.abs(y).max() or 1)) for x, y in pairs), default=0.0)
+
+
+def of_numbers(state: PyTree) -> tuple[list[Array], Callable[[list[Array]], PyTree]]:
+    """The leaves of a state that have gradients, and what makes the state of such leaves and its own counts."""
+    leaves, structure = jax.tree.flatten(state)
+    real = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves]
+
+    def whole(numbers: list[Array]) -> PyTree:
+        given = iter(numbers)
+        return structure.unflatten([next(given) if is_real else leaf for is_real, leaf in zip(real, leaves)])
+
+    return [leaf for is_real, leaf in zip(real, leaves) if is_real], whole
 
 
 def same(what: str, found: PyTree, wanted: PyTree) -> None:
@@ -150,7 +162,7 @@ def state_has_one_shape(s: Subject) -> None:
 
 
 def state_is_float32(s: Subject) -> None:
-    """States are float32 if the matrix products are bfloat16, and outputs are bfloat16."""
+    """States are float32 (counts int32) if the matrix products are bfloat16, and outputs are bfloat16."""
     rows, columns = s.grid
 
     def run(x: Array) -> tuple:
@@ -165,6 +177,7 @@ def state_is_float32(s: Subject) -> None:
         states, outputs = jax.eval_shape(run, jax.ShapeDtypeStruct(s.x.shape, jnp.bfloat16))
     for what, tree, wanted in (("states", (empty, states), "float32"), ("outputs", outputs, "bfloat16")):
         types = {leaf.dtype.name for leaf in jax.tree.leaves(tree)}
+        types -= {"int32"} if what == "states" else set()
         hold(types == {wanted}, f"{what}: {', '.join(sorted(types))}, expected {wanted}")
 
 
@@ -216,11 +229,13 @@ def stops_elsewhere_are_harmless(s: Subject) -> None:
     """What is kept for a stop outside 1..t is finite and so is its gradient: the model drops it with a ``where``."""
     stops = jnp.array([[0, FRAMES + 1], [-FRAMES, 3 * FRAMES]])
 
-    def total(variables: PyTree, state: PyTree, x: Array) -> Array:
-        kept = call(s.mixer, "run_with_states", variables, state, x, stops)[2]
+    numbers, whole = of_numbers(s.state)
+
+    def total(variables: PyTree, numbers: list[Array], x: Array) -> Array:
+        kept = call(s.mixer, "run_with_states", variables, whole(numbers), x, stops)[2]
         return sum(leaf.sum() for leaf in jax.tree.leaves(kept))
 
-    value, gradient = jax.jit(jax.value_and_grad(total, (0, 1, 2)))(s.variables, s.state, s.x)
+    value, gradient = jax.jit(jax.value_and_grad(total, (0, 1, 2)))(s.variables, numbers, s.x)
     for what, tree in (("states", value), ("their gradient", gradient)):
         hold(all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)), f"{what}: not finite")
 
@@ -228,20 +243,22 @@ def stops_elsewhere_are_harmless(s: Subject) -> None:
 def time_flows_one_way(s: Subject) -> None:
     """An output depends on every frame up to its own, on the state, and on no later frame and no other video."""
 
+    numbers, whole = of_numbers(s.state)
+
     @jax.jit
-    def gradients(state: PyTree, x: Array) -> tuple[PyTree, Array]:
-        y, pull = jax.vjp(lambda state, x: call(s.mixer, "run", s.variables, state, x)[1], state, x)
+    def gradients(numbers: list[Array], x: Array) -> tuple[list[Array], Array]:
+        y, pull = jax.vjp(lambda n, x: call(s.mixer, "run", s.variables, whole(n), x)[1], numbers, x)
         one_frame = np.eye(BATCH * FRAMES).reshape(BATCH, FRAMES, BATCH, FRAMES, 1, 1)
         return jax.vmap(jax.vmap(pull))(jnp.asarray(one_frame * noise(3, *y.shape)))
 
-    by_state, by_x = gradients(s.state, s.x)
+    by_state, by_x = gradients(numbers, s.x)
     influence = np.abs(by_x).max((-1, -2))  # of (video, frame) on output (video, frame): output axes first
     same_video = np.eye(BATCH, dtype=bool)[:, None, :, None]
     earlier = np.tril(np.ones((FRAMES, FRAMES), bool))[None, :, None, :]
     only_where(
         same_video & earlier, influence, "an output", "an earlier frame", "a later frame or another video"
     )
-    for leaf in jax.tree.leaves(by_state):  # (output video, output frame, state video, ...)
+    for leaf in by_state:  # (output video, output frame, state video, ...)
         influence = np.abs(leaf).max(tuple(range(3, leaf.ndim)))
         only_where(same_video[..., 0], influence, "an output", "the state", "the state of another video")
 
@@ -249,15 +266,16 @@ def time_flows_one_way(s: Subject) -> None:
 def kept_states_know_no_later_frame(s: Subject) -> None:
     """A kept state depends on every frame before its stop and on no later one."""
 
+    def keep(x: Array) -> list[Array]:
+        return of_numbers(s("run_with_states", s.state, x, jnp.array(STOPS))[2])[0]
+
     @jax.jit
     def gradients(x: Array) -> Array:
-        kept, pull = jax.vjp(
-            lambda x: call(s.mixer, "run_with_states", s.variables, s.state, x, jnp.array(STOPS))[2], x
-        )
-        probes = [np.broadcast_to(noise(4, *leaf.shape), (2, *leaf.shape)) for leaf in jax.tree.leaves(kept)]
+        kept, pull = jax.vjp(keep, x)
+        probes = [np.broadcast_to(noise(4, *leaf.shape), (2, *leaf.shape)) for leaf in kept]
         one_stop = [np.eye(2).reshape(2, 1, 2, *[1] * (probe.ndim - 3)) for probe in probes]
         weights = [jnp.asarray(one * probe) for one, probe in zip(one_stop, probes)]
-        return jax.vmap(lambda *w: pull(jax.tree.structure(kept).unflatten(w))[0])(*weights)
+        return jax.vmap(lambda *w: pull(list(w))[0])(*weights)
 
     influence = np.abs(gradients(s.x)).max((-1, -2))  # (stop, video, frame)
     before = np.arange(FRAMES) < np.array(STOPS).T[:, :, None]

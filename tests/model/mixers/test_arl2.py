@@ -89,7 +89,7 @@ def projections(s, frame):
     """Of one frame: q, k (rotated), v, bare q and k, all (b, n, h, e), write strength, log decay and gate, all (b, n, h)."""
     params = jax.tree.map(np.asarray, s.variables["params"])
     heads, pose = s.mixer.heads, None
-    if s.config.rotated:
+    if s.config.posed:
         frame, pose = frame[..., :-POSE], frame[:, 0, -POSE:]
     projected = frame @ params["qkv"]["kernel"] + params["qkv"]["bias"]
     q, k, v = (z.reshape(*z.shape[:2], heads, -1) for z in np.split(projected, 3, axis=-1))

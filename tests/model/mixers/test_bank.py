@@ -10,8 +10,8 @@ import pytest
 from rad_jax.config import MemoryConfig, ModelConfig
 from rad_jax.model import mixers
 from rad_jax.model.addressing import Reading
-from rad_jax.model.mixers.bank import first_log_weights, place_code
 from rad_jax.model.mixers.contract import noise
+from rad_jax.model.mixers.frame_reader import first_log_weights, place_code
 from rad_jax.model.rope import rotate, spatial_angles
 
 WIDTH, HEADS, BATCH, FRAMES, GRID, RECORDS, READ, POSE = 16, 2, 2, 3, (2, 3), 5, 3, 13
