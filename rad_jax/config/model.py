@@ -63,6 +63,14 @@ class MemoryConfig(Section):
     resample_clean: float = key(
         0.5, "resampled: probability that the true frames of a clip are seen instead", low=0, high=1
     )
+    drop: float = key(
+        0.0,
+        "probability that a window reads the empty memory, so that attention is not unlearned; never one that is drawn by "
+        "train.revisit",
+        low=0,
+        high=1,
+        source="ours",
+    )
     prefetch_segment: int = key(20, "frames of a step of prefetch: speed against space, same numbers", low=1)
     mixer_segment: int = key(
         16, "mamba2, ttt: frames of one step of their scans: trades speed for space, same numbers", low=1
@@ -124,12 +132,14 @@ class MemoryConfig(Section):
     retrieved: int = key(4, "bank: how many frames a frame reads, unless it reads all", low=1)
     radius: float = key(
         0.3,
-        "bank: frames less than this apart have one pose. Distances are of headings as points on a circle of radius 1, and of "
-        "scaled positions times memory.position_weight",
+        "bank, revisit: frames less than this apart have one pose. Distances are of headings as points on a circle of radius "
+        "1, and of scaled positions times memory.position_weight",
         above=0,
         high=1000,
     )
-    position_weight: float = key(4.0, "bank: weight of scaled positions in distances", low=0, high=1_000_000)
+    position_weight: float = key(
+        4.0, "bank, arl2, revisit: weight of scaled positions in distances", low=0, high=1_000_000
+    )
     novelty: float = key(
         0.95, "bank, novel: a frame is kept if its cosine to every kept one is below", low=-1, high=1.001
     )

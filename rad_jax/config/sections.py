@@ -132,6 +132,14 @@ class TrainConfig(Section):
     )
     windows: int = key(8, "windows drawn from a clip (n)", low=1, source="code: 8 for Minecraft, 64 for Maze")
     first_start: int = key(0, "earliest frame at which a window may start", low=0)
+    revisit: float = key(
+        0.0,
+        "probability that a window is drawn among those whose last frame sees again (memory.radius) what was seen at least "
+        "model.window frames before the window; needs data.condition=action+pose",
+        low=0,
+        high=1,
+        source="after Memory Forcing",
+    )
     window_batch: int = key(
         0, "windows of a clip that run together, which decides only the space needed; 0: all", low=0
     )
@@ -279,6 +287,19 @@ class Config(Section):
             f"train.windows={train.windows}: expected at most {starts}, the multiples of memory.stride ({stride}) "
             f"from train.first_start ({first}) to data.clip - model.window ({clip - window})",
         )
+        if train.revisit:
+            # Before the data are open the model has no pose yet, but what it will be given is known.
+            pose, condition = self.model.pose, self.data.condition
+            require(
+                pose[1] > 0 if pose else condition == "action+pose",
+                f"train.revisit={train.revisit}: the model is not given the pose; use data.condition=action+pose",
+            )
+            last = window_starts(clip, window, stride, first)[-1]
+            require(
+                last >= window,
+                f"train.revisit={train.revisit}: a clip has no frame at least model.window ({window}) frames before its last "
+                f"window, which starts at {last}; expected data.clip={2 * window} or more",
+            )
         limits = {
             "sample.steps": (self.sample.steps, levels),
             "model.context_level": (self.model.context_level, levels - 1),

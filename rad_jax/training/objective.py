@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from einops import rearrange
+from jaxtyping import Shaped
 
 from rad_jax import diffusion
 from rad_jax.arrays import fit, window_of
@@ -20,6 +22,7 @@ from rad_jax.axes import Array, Bool, Float, Int, Key, PyTree
 from rad_jax.config import DiffusionConfig, TrainConfig, window_starts
 from rad_jax.model import RAD
 from rad_jax.model.memory import PER_WINDOW, Memory, at_start
+from rad_jax.training.starts import draw_starts, revisits
 
 
 class StepRandomness(NamedTuple):
@@ -32,6 +35,7 @@ class StepRandomness(NamedTuple):
       memory_levels, memory_noise: of the frames that enter the memory, with ``memory.frames = "noised"`` (Table 5), or of
         those from which they are predicted, with "resampled".
       memory_clean: the clips whose true frames enter the memory, with "resampled".
+      memory_dropped: the windows that read the empty memory: ``memory.drop``.
     """
 
     starts: Int[Array, "b k"]
@@ -40,6 +44,7 @@ class StepRandomness(NamedTuple):
     memory_levels: Int[Array, "b t"]
     memory_noise: Float[Array, "b t rows cols ch"]
     memory_clean: Bool[Array, "b"]
+    memory_dropped: Bool[Array, "b k"]
 
 
 def step_randomness(
@@ -48,23 +53,40 @@ def step_randomness(
     train: TrainConfig,
     key: Key[Array, ""],
     frames: Float[Array, "b t rows cols ch"],
+    actions: Float[Array, "b t a"] | None = None,
 ) -> StepRandomness:
-    """Draws distinct window starts per video, and an independent level and noise for every frame of every window."""
+    """Draws distinct window starts per video, and an independent level and noise for every frame of every window.
+
+    Args:
+      frames: clips, of which the shape alone matters.
+      actions: their conditions, whose poses decide what ``train.revisit`` draws; without it they are not needed.
+    """
     (batch, length), memory = frames.shape[:2], model.config.memory
     key_start, key_level, key_noise, key_memory_level, key_memory_noise = jax.random.split(key, 5)
-    key_memory_clean = jax.random.fold_in(key, 5)  # a split in six could change the other five
+    # A split in more than five could change those five.
+    key_memory_clean, key_memory_dropped, key_revisit = (
+        jax.random.fold_in(key, index) for index in (5, 6, 7)
+    )
     resampled = memory.frames == "resampled"
     lowest, highest = memory.resample_levels if resampled else (0, memory.noised_levels - 1)
-    candidates = jnp.asarray(_candidates(model, train, length))
-    order = jax.random.permutation(key_start, jnp.tile(candidates, (batch, 1)), axis=1, independent=True)
+    candidates = np.asarray(_candidates(model, train, length))
     shape = (batch, train.windows, model.config.window)
+    dropped = jax.random.bernoulli(key_memory_dropped, memory.drop, shape[:2])
+    if train.revisit:
+        preferred = revisits(model.config, actions, candidates)
+        starts, revisit = draw_starts(key_revisit, candidates, preferred, train.revisit, train.windows)
+        dropped &= ~revisit  # the model would learn to ignore its memory where it counts
+    else:
+        order = jnp.tile(jnp.asarray(candidates), (batch, 1))
+        starts = jax.random.permutation(key_start, order, axis=1, independent=True)[:, : train.windows]
     return StepRandomness(
-        starts=order[:, : train.windows],
+        starts=starts,
         levels=jax.random.randint(key_level, shape, 0, config.levels),
         noise=jax.random.normal(key_noise, (*shape, *frames.shape[2:]), frames.dtype),
         memory_levels=jax.random.randint(key_memory_level, frames.shape[:2], lowest, highest + 1),
         memory_noise=jax.random.normal(key_memory_noise, frames.shape, frames.dtype),
         memory_clean=jax.random.bernoulli(key_memory_clean, memory.resample_clean, (batch,)),
+        memory_dropped=dropped,
     )
 
 
@@ -84,6 +106,7 @@ def loss(
     written = _written(model, config, params, *(x[:, :seen] for x in (frames, actions)), random)
     with jax.named_scope("objective/prefetch"):
         memory = model.apply(variables, written, actions[:, :seen], random.starts, method=RAD.prefetch)
+        memory = _drop(model, memory, random.memory_dropped)
 
     def window_loss(
         start: Int[Array, "b"],
@@ -193,6 +216,21 @@ def _written(
     with jax.named_scope("objective/resample"):
         predicted = resample(model, config, params, frames, actions, levels, noise)
     return jnp.where(random.memory_clean[:, None, None, None, None], frames, predicted)
+
+
+def _drop(model: RAD, memory: Memory, dropped: Bool[Array, "b k"]) -> Memory:
+    """The memory of every window, the empty one where it is ``dropped``; all as they are without ``memory.drop``."""
+    if not model.config.memory.drop:
+        return memory
+
+    def choose(kept: Shaped[Array, "b k ..."], empty: Shaped[Array, "b ..."]) -> Shaped[Array, "b k ..."]:
+        return jnp.where(dropped.reshape(*dropped.shape, *[1] * (kept.ndim - 2)), empty[:, None], kept)
+
+    empty = model.initial_memory(dropped.shape[0])
+    state, slots = (
+        jax.tree.map(choose, *of) for of in ((memory.state, empty.state), (memory.slots, empty.slots))
+    )
+    return memory._replace(state=state, slots=slots)  # the tape of a bank is that of all windows
 
 
 def _candidates(model: RAD, train: TrainConfig, length: int) -> range:

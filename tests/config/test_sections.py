@@ -64,6 +64,15 @@ PLAIN = ("memory.gates=slots", "memory.action=false")  # slots are functions of 
             ["memory.frames=resampled", "memory.resample_levels=(10,1000)"],
             ["memory.resample_levels=1000", "999", "diffusion.levels=1000"],
         ),
+        (["train.revisit=0.5"], ["train.revisit=0.5", "data.condition=action+pose"]),
+        (
+            ["train.revisit=0.5", "data.condition=action+pose", "model.pose=(0,0)"],
+            ["train.revisit=0.5", "data.condition=action+pose"],
+        ),
+        (
+            ["train.revisit=0.5", "data.condition=action+pose", "data.clip=39"],
+            ["train.revisit=0.5", "model.window (20)", "19", "data.clip=40"],
+        ),
         (["data.clip=10"], ["data.clip=10", "at least 20", "model.window (20)"]),
         (  # no multiple of the stride would be left
             ["data.clip=30", "train.first_start=10", "memory.stride=20", *SLIDING],
@@ -85,6 +94,8 @@ def test_impossible_combinations_are_named(overrides, words):
     "overrides",
     [
         ["memory.noised_levels=2000", "memory.resample_levels=(10,2000)"],  # frames are clean
+        ["train.revisit=0.5", "data.condition=action+pose", "data.clip=40"],
+        ["memory.kind=none", "memory.drop=0.5"],  # so that a comparison may set it for all variants
         ["memory.kind=none", "memory.heads=5", "memory.head_width=60", *PLAIN],
         ["memory.kind=lstm", "memory.heads=5", "memory.head_width=60"],
         ["memory.kind=mamba2", "memory.heads=5", *PLAIN],
