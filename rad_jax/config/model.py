@@ -50,7 +50,7 @@ class MemoryConfig(Section):
     bptt_frames: int = key(100, "with truncated: frames between two cuts of the gradient", low=1)
     frames: Literal["clean", "noised", "resampled"] = key(
         "clean",
-        "what prefetch sees of earlier frames; resampled: what the model predicts for them in one step",
+        "what prefetch sees of earlier frames; resampled: what the model predicts for them",
         source="paper, Table 5; code: noised, levels 0 to 99; resampled is ours",
     )
     noised_levels: int = key(100, "noised: their level is drawn from 0 .. this - 1", low=1, source="code")
@@ -62,6 +62,15 @@ class MemoryConfig(Section):
     )
     resample_clean: float = key(
         0.5, "resampled: probability that the true frames of a clip are seen instead", low=0, high=1
+    )
+    resample_steps: int = key(
+        1, "resampled: steps from that level down; more make frames that are less of a mean", low=1
+    )
+    resample: Literal["parallel", "chain"] = key(
+        "parallel",
+        "resampled: parallel: frames of a window together, after true ones; chain: one after another, each after those that "
+        "were predicted before it, as in a rollout",
+        source="Resampling Forcing: chain, 1 step",
     )
     drop: float = key(
         0.0,
@@ -165,6 +174,11 @@ class MemoryConfig(Section):
         require(
             first <= last,
             f"memory.resample_levels=({first},{last}): expected the lowest level, then the highest one",
+        )
+        require(
+            self.frames != "resampled" or self.resample_steps <= first + 1,
+            f"memory.resample_steps={self.resample_steps}: from level {first} (memory.resample_levels) there are at most "
+            f"{first + 1}",
         )
         multiple("memory.prefetch_segment", self.prefetch_segment, "memory.stride", self.stride)
         if self.bptt == "truncated":

@@ -17,11 +17,12 @@ from einops import rearrange
 from jaxtyping import Shaped
 
 from rad_jax import diffusion
-from rad_jax.arrays import fit, window_of
+from rad_jax.arrays import window_of
 from rad_jax.axes import Array, Bool, Float, Int, Key, PyTree
 from rad_jax.config import DiffusionConfig, TrainConfig, window_starts
 from rad_jax.model import RAD
-from rad_jax.model.memory import PER_WINDOW, Memory, at_start
+from rad_jax.model.memory import PER_WINDOW, Memory
+from rad_jax.training.resampling import resample
 from rad_jax.training.starts import draw_starts, revisits
 
 
@@ -140,62 +141,6 @@ def loss(
         else:
             weighted, error = run(windows)
     return weighted.mean(), {"error": error.mean()}
-
-
-def resample(
-    model: RAD,
-    config: DiffusionConfig,
-    params: PyTree,
-    frames: Float[Array, "b t rows cols ch"],
-    actions: Float[Array, "b t a"],
-    levels: Int[Array, "b t"],
-    noise: Float[Array, "b t rows cols ch"],
-) -> Float[Array, "b t rows cols ch"]:
-    """One-step predictions x~ of all frames of clips by the model itself, for ``memory.frames = "resampled"``.
-
-    A rollout puts generated frames into the memory, prefetch true ones; trained on true frames alone, a memory never meets the
-    errors that it will be given. Here the model predicts every frame of a clip once, in one step, from a noised copy of it:
-
-        for every window of frames x of the clip, one after another, with the memory h before it:
-            z  = sqrt(alpha_bar[k]) x + sqrt(1 - alpha_bar[k]) noise          a level k and noise of every frame's own
-            x~ = the clean latents that the prediction from (z, k, h) implies: `diffusion.clean_and_noise`
-            h  = the memory after x
-
-    Windows do not overlap. They read the memory of the *true* frames before them: with an empty one the model would invent what
-    a rollout remembers, and the errors would be those of a model without memory. Since no window reads another's x~, errors do
-    not build up along a clip as they do along a rollout; how large they are is decided by the levels alone, which
-    `benchmarks.resampling` compares with rollouts. x~ is the mean over what a frame may be, hence smoother than a frame that a
-    sampler generates in many steps. The name is after Resampling Forcing (arXiv 2512.15702), the recipe is ours.
-
-    The predictions are constants: no gradient flows through them. One `lax.scan` over the windows holds the memory of one place
-    and the activations of one window per clip.
-
-    Args:
-      frames: clean latents.
-      levels: from which each frame is predicted.
-      noise: that is mixed into it.
-    """
-    params, frames, actions = jax.lax.stop_gradient((params, frames, actions))
-    variables, length, stride = {"params": params}, frames.shape[1], model.config.memory.stride
-    size = model.config.window // stride * stride  # the most frames that end where a memory can
-    count = -(-length // size)
-    # Frames see none after them, so zeros behind the clip change nothing.
-    windows = [
-        rearrange(fit(count * size, x), "b (k w) ... -> k b w ...", w=size)
-        for x in (frames, actions, levels, noise)
-    ]
-    ends = jnp.full((frames.shape[0], 1), size)
-
-    def predict(memory: Memory, window: list[Array]) -> tuple[Memory, Array]:
-        clean, action, level, noise = window
-        noised = diffusion.add_noise(config, clean, noise, level)
-        prediction, _ = model.apply(variables, noised, level, action, memory)
-        predicted, _ = diffusion.clean_and_noise(config, noised, prediction, level)
-        after = model.apply(variables, clean, action, ends, memory, method=RAD.prefetch)
-        return at_start(after, 0), predicted
-
-    _, predicted = jax.lax.scan(predict, model.initial_memory(frames.shape[0]), windows)
-    return rearrange(predicted, "k b w ... -> b (k w) ...")[:, :length]
 
 
 def _written(

@@ -59,6 +59,10 @@ PLAIN = ("memory.gates=slots", "memory.action=false")  # slots are functions of 
         # several sections
         (["memory.kind=none", "train.freeze=base"], ["train.freeze=base", "memory.kind=none"]),
         (["memory.frames=noised", "memory.noised_levels=2000"], ["memory.noised_levels=2000", "1000"]),
+        (
+            ["memory.frames=resampled", "memory.resample_steps=3", "memory.resample_levels=(1,9)"],
+            ["memory.resample_steps=3", "level 1", "at most 2"],
+        ),
         (["memory.resample_levels=(9,8)"], ["memory.resample_levels=(9,8)", "lowest"]),
         (
             ["memory.frames=resampled", "memory.resample_levels=(10,1000)"],
