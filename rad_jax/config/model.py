@@ -74,8 +74,8 @@ class MemoryConfig(Section):
     )
     drop: float = key(
         0.0,
-        "probability that a window reads the empty memory, so that attention is not unlearned; never one that is drawn by "
-        "train.revisit",
+        "probability that a window reads the empty memory, so that the model does not come to lean on one; windows that "
+        "train.revisit draws always read theirs",
         low=0,
         high=1,
         source="ours",

@@ -1,6 +1,7 @@
 """The training objective: Diffusion Forcing with memory.
 
-    choose window starts; H = prefetch(video)[starts], its frames clean, noised or predicted by the model (`memory.frames`);
+    choose window starts (`train.revisit`, `train.chain`);
+    H = prefetch(video)[starts], its frames clean, noised or predicted by the model (`memory.frames`), or empty (`memory.drop`);
     noise every frame of every window at its own level;
     loss = weighted mean over frames of |prediction - target|^2
 
@@ -22,6 +23,7 @@ from rad_jax.axes import Array, Bool, Float, Int, Key, PyTree
 from rad_jax.config import DiffusionConfig, TrainConfig, window_starts
 from rad_jax.model import RAD
 from rad_jax.model.memory import PER_WINDOW, Memory
+from rad_jax.training.chain import before_last, chained_starts
 from rad_jax.training.resampling import resample
 from rad_jax.training.starts import draw_starts, revisits
 
@@ -37,6 +39,7 @@ class StepRandomness(NamedTuple):
         those from which they are predicted, with "resampled".
       memory_clean: the clips whose true frames enter the memory, with "resampled".
       memory_dropped: the windows that read the empty memory: ``memory.drop``.
+      chain_noise: from which last frames of windows are predicted: ``train.chain``. Windows of a chain are neighbours in k.
     """
 
     starts: Int[Array, "b k"]
@@ -46,6 +49,7 @@ class StepRandomness(NamedTuple):
     memory_noise: Float[Array, "b t rows cols ch"]
     memory_clean: Bool[Array, "b"]
     memory_dropped: Bool[Array, "b k"]
+    chain_noise: Float[Array, "b chains m rows cols ch"]
 
 
 def step_randomness(
@@ -65,14 +69,13 @@ def step_randomness(
     (batch, length), memory = frames.shape[:2], model.config.memory
     key_start, key_level, key_noise, key_memory_level, key_memory_noise = jax.random.split(key, 5)
     # A split in more than five could change those five.
-    key_memory_clean, key_memory_dropped, key_revisit = (
-        jax.random.fold_in(key, index) for index in (5, 6, 7)
+    key_memory_clean, key_memory_dropped, key_revisit, key_chain = (
+        jax.random.fold_in(key, index) for index in (5, 6, 7, 8)
     )
     resampled = memory.frames == "resampled"
     lowest, highest = memory.resample_levels if resampled else (0, memory.noised_levels - 1)
     candidates = np.asarray(_candidates(model, train, length))
-    shape = (batch, train.windows, model.config.window)
-    dropped = jax.random.bernoulli(key_memory_dropped, memory.drop, shape[:2])
+    dropped = jax.random.bernoulli(key_memory_dropped, memory.drop, (batch, train.windows))
     if train.revisit:
         preferred = revisits(model.config, actions, candidates)
         starts, revisit = draw_starts(key_revisit, candidates, preferred, train.revisit, train.windows)
@@ -80,14 +83,17 @@ def step_randomness(
     else:
         order = jnp.tile(jnp.asarray(candidates), (batch, 1))
         starts = jax.random.permutation(key_start, order, axis=1, independent=True)[:, : train.windows]
+    shape = (batch, train.windows * train.chain, model.config.window)
+    noise_of_chains = (batch, train.windows, train.chain - 1, *frames.shape[2:])
     return StepRandomness(
-        starts=starts,
+        starts=chained_starts(train, starts),
         levels=jax.random.randint(key_level, shape, 0, config.levels),
         noise=jax.random.normal(key_noise, (*shape, *frames.shape[2:]), frames.dtype),
         memory_levels=jax.random.randint(key_memory_level, frames.shape[:2], lowest, highest + 1),
         memory_noise=jax.random.normal(key_memory_noise, frames.shape, frames.dtype),
         memory_clean=jax.random.bernoulli(key_memory_clean, memory.resample_clean, (batch,)),
-        memory_dropped=dropped,
+        memory_dropped=jnp.repeat(dropped, train.chain, axis=1),
+        chain_noise=jax.random.normal(key_chain, noise_of_chains, frames.dtype),
     )
 
 
@@ -103,20 +109,29 @@ def loss(
     """The loss of a batch of clips, and the metrics logged beside it: ``error``, unweighted."""
     variables = {"params": params}
     window = model.config.window
-    seen = _candidates(model, train, frames.shape[1])[-1]  # frames that come before some window
+    # Frames that come before some window.
+    seen = _candidates(model, train, frames.shape[1])[-1] + train.chain - 1
     written = _written(model, config, params, *(x[:, :seen] for x in (frames, actions)), random)
     with jax.named_scope("objective/prefetch"):
         memory = model.apply(variables, written, actions[:, :seen], random.starts, method=RAD.prefetch)
         memory = _drop(model, memory, random.memory_dropped)
+    predicted = ()
+    if train.chain > 1:
+        with jax.named_scope("objective/chain"):
+            windows = frames, actions, random.starts, memory, random.chain_noise
+            predicted = before_last(model, config, train, params, *windows)
 
     def window_loss(
         start: Int[Array, "b"],
+        predicted: Float[Array, "b m rows cols ch"] | tuple,
         levels: Int[Array, "b w"],
         noise: Float[Array, "b w rows cols ch"],
         memory: Memory,
     ) -> tuple[Float[Array, "b w"], Float[Array, "b w"]]:
         """One window of every video: the weighted and the plain error of every frame."""
         clean, action = (window_of(x, start, window) for x in (frames, actions))
+        if train.chain > 1:
+            clean = jnp.concatenate([clean[:, : window - train.chain], predicted, clean[:, -1:]], axis=1)
         noised = diffusion.add_noise(config, clean, noise, levels)
         prediction, _ = model.apply(variables, noised, levels, action, memory)
         target = diffusion.target(config, clean, noise, levels)
@@ -124,12 +139,12 @@ def loss(
         return diffusion.loss_weight(config, levels).astype(error.dtype) * error, error
 
     # Windows first (k, b, ...): `window_loss` is vmapped over them; the tape of a bank is the same for all.
-    randoms = random.starts, random.levels, random.noise, memory._replace(tape=())
+    randoms = random.starts, predicted, random.levels, random.noise, memory._replace(tape=())
     windows = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), randoms)
 
     def run(group: PyTree) -> tuple[Array, Array]:
         *group, own = group
-        return jax.vmap(window_loss, in_axes=(0, 0, 0, PER_WINDOW))(*group, own._replace(tape=memory.tape))
+        return jax.vmap(window_loss, in_axes=(0, 0, 0, 0, PER_WINDOW))(*group, own._replace(tape=memory.tape))
 
     with jax.named_scope("objective/windows"):
         if train.window_batch:
@@ -179,5 +194,7 @@ def _drop(model: RAD, memory: Memory, dropped: Bool[Array, "b k"]) -> Memory:
 
 
 def _candidates(model: RAD, train: TrainConfig, length: int) -> range:
-    """The frames at which a window may start in a clip of ``length`` frames."""
-    return window_starts(length, model.config.window, model.config.memory.stride, train.first_start)
+    """The frames at which a window, or the first one of a chain, may start in a clip of ``length`` frames."""
+    return window_starts(
+        length - train.chain + 1, model.config.window, model.config.memory.stride, train.first_start
+    )

@@ -68,6 +68,10 @@ PLAIN = ("memory.gates=slots", "memory.action=false")  # slots are functions of 
             ["memory.frames=resampled", "memory.resample_levels=(10,1000)"],
             ["memory.resample_levels=1000", "999", "diffusion.levels=1000"],
         ),
+        (["train.chain=2", "memory.stride=2", *SLIDING], ["train.chain=2", "memory.stride=1, not 2"]),
+        (["train.chain=21"], ["train.chain=21", "model.window (20)"]),
+        (["train.chain=4", "train.windows=79"], ["train.windows=79", "at most 78", "(77)"]),
+        (["train.chain=4", "train.chain_steps=1001"], ["train.chain_steps=1001", "1000"]),
         (["train.revisit=0.5"], ["train.revisit=0.5", "data.condition=action+pose"]),
         (
             ["train.revisit=0.5", "data.condition=action+pose", "model.pose=(0,0)"],
@@ -77,7 +81,7 @@ PLAIN = ("memory.gates=slots", "memory.action=false")  # slots are functions of 
             ["train.revisit=0.5", "data.condition=action+pose", "data.clip=39"],
             ["train.revisit=0.5", "model.window (20)", "19", "data.clip=40"],
         ),
-        (["data.clip=10"], ["data.clip=10", "at least 20", "model.window (20)"]),
+        (["data.clip=10"], ["data.clip=10", "at least 20", "model.window", "(20)"]),
         (  # no multiple of the stride would be left
             ["data.clip=30", "train.first_start=10", "memory.stride=20", *SLIDING],
             ["data.clip=30", "at least 40", "memory.stride (20)", "train.first_start (10)"],

@@ -49,7 +49,7 @@ def loss_without_memory(model, params, frames, actions, draw):
 
 @pytest.mark.parametrize(
     ("kind", "stride", "window"),
-    [("lstm", 1, "shared"), ("mamba2", WINDOW, "rollout"), ("bank", 1, "shared")],
+    [("mamba2", WINDOW, "rollout"), ("bank", 1, "shared")],
 )
 def test_a_dropped_memory_is_the_empty_one_of_its_window_alone(kind, stride, window):
     model, *inputs, draw = setting(stride, window, kind=kind, drop=0.5)
