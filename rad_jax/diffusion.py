@@ -4,6 +4,8 @@ Levels are integers 0..levels-1, 0 the least noisy; -1 stands for a clean frame.
 ``sqrt(alpha_bar[k]) * clean + sqrt(1 - alpha_bar[k]) * noise``.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -105,13 +107,20 @@ def _smoothed_past(x: Float[Array, "*b w"], decay: float) -> Float[Array, "*b w"
     return jnp.concatenate([jnp.zeros_like(x[..., :1]), jnp.moveaxis(past, 0, -1)], axis=-1)
 
 
-def sampler_levels(config: DiffusionConfig, steps: int) -> np.ndarray:
-    """The levels a sampler visits, noisiest first and -1 (clean) last: (steps + 1,) int32.
+def sampler_levels(config: DiffusionConfig, steps: int, highest: int | None = None) -> np.ndarray:
+    """The levels a sampler visits, from ``highest`` (the noisiest unless given) to -1 (clean): (steps + 1,) int32.
 
     Evenly spaced and then cut to integers, as in Open-Oasis: other levels would be another sampler for its weights. (Points
     in float64 would give other integers for one number of steps in seven.)
     """
-    return linspace(-1, config.levels - 1, steps + 1).astype(np.int32)[::-1]
+    highest = config.levels - 1 if highest is None else highest
+    return linspace(-1, highest, steps + 1).astype(np.int32)[::-1]
+
+
+def levels_from(config: DiffusionConfig, steps: int, levels: Int[Array, "*b"]) -> Int[Array, "s *b"]:
+    """As `sampler_levels`, from a level of each frame's own."""
+    table = np.stack([sampler_levels(config, steps, highest) for highest in range(config.levels)])
+    return jnp.moveaxis(jnp.asarray(table)[levels], -1, 0)
 
 
 def ddim_step(
@@ -124,3 +133,18 @@ def ddim_step(
     """One deterministic DDIM step (eta = 0) from ``level`` to the lower ``next_level``."""
     clean, noise = clean_and_noise(config, noised, prediction, level)
     return add_noise(config, clean, noise, next_level)
+
+
+def denoise(
+    config: DiffusionConfig,
+    predict: Callable[[Array, Int[Array, "*b"]], Array],
+    noised: Array,
+    levels: Int[Array, "s *b"],
+) -> Array:
+    """DDIM steps along ``levels``, the first of which is that of ``noised``; ``predict`` is of noised latents at a level."""
+
+    def step(noised: Array, pair: tuple[Array, Array]) -> tuple[Array, None]:
+        level, next_level = pair
+        return ddim_step(config, noised, predict(noised, level), level, next_level), None
+
+    return jax.lax.scan(step, noised, (levels[:-1], levels[1:]))[0]

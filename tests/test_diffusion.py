@@ -181,6 +181,15 @@ def test_sampler_never_visits_a_level_twice():
             assert np.all(np.diff(levels) < 0)
 
 
+def test_levels_from_a_level_of_each_frames_own_are_those_of_a_sampler_that_begins_there():
+    config, levels = DiffusionConfig(levels=40), np.array([[3, 39, 12], [7, 20, 38]])
+    found = np.asarray(diffusion.levels_from(config, 4, jnp.asarray(levels)))
+    assert found.shape == (5, 2, 3) and (np.diff(found, axis=0) < 0).all()
+    for b, t in np.ndindex(*levels.shape):
+        fewer = DiffusionConfig(levels=int(levels[b, t]) + 1)
+        np.testing.assert_array_equal(found[:, b, t], diffusion.sampler_levels(fewer, 4))
+
+
 def sample(config, steps, mean, deviation):
     """Runs the sampler with the exact denoiser of normal data, from noise that covers the normal quantiles evenly."""
     start = np.linspace(-3, 3, 13)[:, None, None]
@@ -188,19 +197,15 @@ def sample(config, steps, mean, deviation):
     share = np.append(diffusion.alpha_bar(config), 1.0)
     levels = diffusion.sampler_levels(config, steps)
 
-    def denoise(x, level):
+    def predict(x, level):
         a, s2 = jnp.asarray(np.sqrt(share))[level], jnp.asarray(1 - share)[level]
         clean = mean + a * deviation**2 / (a**2 * deviation**2 + s2) * (x - a * mean)
         noise = (x - a * clean) / jnp.sqrt(s2)
-        return diffusion.target(config, clean, noise, level[None])
+        return diffusion.target(config, clean, noise, level)
 
     @jax.jit
     def loop(x):
-        def step(x, pair):
-            now, following = (jnp.broadcast_to(level, 13) for level in pair)
-            return diffusion.ddim_step(config, x, denoise(x, pair[0]), now, following), None
-
-        return jax.lax.scan(step, x, (jnp.asarray(levels[:-1]), jnp.asarray(levels[1:])))[0]
+        return diffusion.denoise(config, predict, x, jnp.asarray(levels))
 
     return start, np.asarray(loop(x))
 

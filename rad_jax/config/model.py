@@ -50,7 +50,7 @@ class MemoryConfig(Section):
     bptt_frames: int = key(100, "with truncated: frames between two cuts of the gradient", low=1)
     frames: Literal["clean", "noised", "resampled"] = key(
         "clean",
-        "what prefetch sees of earlier frames; resampled: what the model predicts for them in one step",
+        "what prefetch sees of earlier frames; resampled: what the model predicts for them",
         source="paper, Table 5; code: noised, levels 0 to 99; resampled is ours",
     )
     noised_levels: int = key(100, "noised: their level is drawn from 0 .. this - 1", low=1, source="code")
@@ -62,6 +62,23 @@ class MemoryConfig(Section):
     )
     resample_clean: float = key(
         0.5, "resampled: probability that the true frames of a clip are seen instead", low=0, high=1
+    )
+    resample_steps: int = key(
+        1, "resampled: steps from that level down; more make frames that are less of a mean", low=1
+    )
+    resample: Literal["parallel", "chain"] = key(
+        "parallel",
+        "resampled: parallel: frames of a window together, after true ones; chain: one after another, each after those that "
+        "were predicted before it, as in a rollout",
+        source="Resampling Forcing: chain, 1 step",
+    )
+    drop: float = key(
+        0.0,
+        "probability that a window reads the empty memory, so that the model does not come to lean on one; windows that "
+        "train.revisit draws always read theirs",
+        low=0,
+        high=1,
+        source="ours",
     )
     prefetch_segment: int = key(20, "frames of a step of prefetch: speed against space, same numbers", low=1)
     mixer_segment: int = key(
@@ -125,13 +142,13 @@ class MemoryConfig(Section):
     retrieved: int = key(4, "bank: how many frames a frame reads, unless it reads all", low=1)
     radius: float = key(
         0.3,
-        "bank, convkv: frames less than this apart have one pose. Distances are of headings as points on a circle of radius 1, "
-        "and of scaled positions times memory.position_weight",
+        "bank, convkv, revisit: frames less than this apart have one pose. Distances are of headings as points on a circle of "
+        "radius 1, and of scaled positions times memory.position_weight",
         above=0,
         high=1000,
     )
     position_weight: float = key(
-        4.0, "arl2, bank, convkv: weight of scaled positions in distances", low=0, high=1_000_000
+        4.0, "arl2, bank, convkv, revisit: weight of scaled positions in distances", low=0, high=1_000_000
     )
     novelty: float = key(
         0.95, "bank, novel: a frame is kept if its cosine to every kept one is below", low=-1, high=1.001
@@ -189,6 +206,11 @@ class MemoryConfig(Section):
         require(
             first <= last,
             f"memory.resample_levels=({first},{last}): expected the lowest level, then the highest one",
+        )
+        require(
+            self.frames != "resampled" or self.resample_steps <= first + 1,
+            f"memory.resample_steps={self.resample_steps}: from level {first} (memory.resample_levels) there are at most "
+            f"{first + 1}",
         )
         multiple("memory.prefetch_segment", self.prefetch_segment, "memory.stride", self.stride)
         if self.bptt == "truncated":

@@ -135,6 +135,21 @@ class TrainConfig(Section):
     )
     windows: int = key(8, "windows drawn from a clip (n)", low=1, source="code: 8 for Minecraft, 64 for Maze")
     first_start: int = key(0, "earliest frame at which a window may start", low=0)
+    revisit: float = key(
+        0.0,
+        "probability that a window is drawn among those whose last frame sees again (memory.radius) what was seen at least "
+        "model.window frames before the window; needs data.condition=action+pose",
+        low=0,
+        high=1,
+        source="after Memory Forcing",
+    )
+    chain: int = key(
+        1,
+        "windows from each start, a frame apart; the later ones hold predictions of the model (c); 1: single windows",
+        low=1,
+        source="after Memory Forcing",
+    )
+    chain_steps: int = key(4, "with a chain: DDIM steps of such a prediction", low=1)
     window_batch: int = key(
         0, "windows of a clip that run together, which decides only the space needed; 0: all", low=0
     )
@@ -269,23 +284,44 @@ class Config(Section):
 
     def check(self):
         levels, train, clip, window = self.diffusion.levels, self.train, self.data.clip, self.model.window
-        first, stride = train.first_start, self.memory.stride
-        least = window_starts(clip, window, stride, first).start + window
+        first, stride, chain = train.first_start, self.memory.stride, train.chain
+        require(
+            chain == 1 or (stride == 1 and chain <= window),
+            f"train.chain={chain}: windows of a chain start a frame apart; needs memory.stride=1, not {stride}, and at most "
+            f"model.window ({window}) windows",
+        )
+        length = window + chain - 1  # of the windows from one start
+        least = window_starts(clip, length, stride, first).start + length
         require(
             clip >= least,
-            f"data.clip={clip}: expected at least {least}, model.window ({window}) from the first multiple of memory.stride "
-            f"({stride}) at or after train.first_start ({first})",
+            f"data.clip={clip}: expected at least {least}, model.window + train.chain - 1 ({length}) from the first multiple "
+            f"of memory.stride ({stride}) at or after train.first_start ({first})",
         )
-        starts = len(window_starts(clip, window, stride, first))
+        starts = len(window_starts(clip, length, stride, first))
         require(
             train.windows <= starts,
             f"train.windows={train.windows}: expected at most {starts}, the multiples of memory.stride ({stride}) "
-            f"from train.first_start ({first}) to data.clip - model.window ({clip - window})",
+            f"from train.first_start ({first}) to data.clip - model.window - train.chain + 1 ({clip - length})",
         )
+        if train.revisit:
+            # Before the data are open the model has no pose yet, but what it will be given is known.
+            pose, condition = self.model.pose, self.data.condition
+            require(
+                pose[1] > 0 if pose else condition == "action+pose",
+                f"train.revisit={train.revisit}: the model is not given the pose; use data.condition=action+pose",
+            )
+            last = window_starts(clip, length, stride, first)[-1]
+            require(
+                last >= window,
+                f"train.revisit={train.revisit}: a clip has no frame at least model.window ({window}) frames before its last "
+                f"window, which starts at {last}; expected data.clip={window + length} or more",
+            )
         limits = {
             "sample.steps": (self.sample.steps, levels),
             "model.context_level": (self.model.context_level, levels - 1),
         }
+        if chain > 1:
+            limits["train.chain_steps"] = (train.chain_steps, levels)
         if self.memory.frames == "noised":
             limits["memory.noised_levels"] = (self.memory.noised_levels, levels)
         if self.memory.frames == "resampled":

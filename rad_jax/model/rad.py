@@ -276,7 +276,7 @@ class RAD(nn.Module):
     def next_frame(
         self,
         frame: Float[Array, "b rows cols ch"],
-        level: Int[Array, ""],
+        level: Int[Array, ""] | Int[Array, "b"],
         action: Float[Array, "b a"],
         cache: WindowCache,
         position: Int[Array, ""],
@@ -285,7 +285,7 @@ class RAD(nn.Module):
 
         Args:
           frame: the noised latent.
-          level: its diffusion level, the same in all videos.
+          level: its diffusion level, of all videos or of each.
           action: the action that leads to it.
           cache: of `context`, or of this method at the position before.
           position: 0..window-1.
@@ -295,7 +295,7 @@ class RAD(nn.Module):
           one was clean and at the context level.
         """
         chex.assert_shape(action, (frame.shape[0], self.config.action_dim), custom_message="action")
-        levels = jnp.full((frame.shape[0], 1), level)
+        levels = jnp.broadcast_to(level, frame.shape[:1])[:, None]
         shared, frames, actions = self.config.memory.shared, frame[:, None], action[:, None]
         memory = cache.memory if shared else Memory(cache.state)
         reading = readings(self.config, frames, actions, memory.slots)

@@ -215,14 +215,11 @@ def sample(
     config = rollout.diffusion
     levels = jnp.asarray(diffusion.sampler_levels(config, rollout.steps))
 
-    def denoise(frame: Array, level_pair: tuple[Array, Array]) -> tuple[Array, None]:
-        level, next_level = level_pair
+    def predict(frame: Array, level: Array) -> Array:
         now = frame, level, action, window.cache, window.count
-        prediction, _ = rollout.model.apply({"params": rollout.params}, *now, method=RAD.next_frame)
-        return diffusion.ddim_step(config, frame, prediction, level, next_level), None
+        return rollout.model.apply({"params": rollout.params}, *now, method=RAD.next_frame)[0]
 
-    noise = _noise(key, window.frames[:, 0])
-    return jax.lax.scan(denoise, noise, (levels[:-1], levels[1:]))[0]
+    return diffusion.denoise(config, predict, _noise(key, window.frames[:, 0]), levels)
 
 
 def append(

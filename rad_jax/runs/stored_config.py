@@ -178,7 +178,7 @@ def refuse_changes(
 
 
 def idle_keys(config: Config) -> set[str]:
-    """Keys of memories of another kind, and of another way to treat frames: no number depends on them.
+    """Keys of memories of another kind, and of another way to treat frames or draw windows: no number depends on them.
 
     The help of such a key begins with what it is for: "ttt, arl2: ...", "noised: ...". A kind of the user's may read any.
     """
@@ -188,6 +188,7 @@ def idle_keys(config: Config) -> set[str]:
         words = set(purpose[1].replace(" and ", " ").split(", ")) if purpose else set()
         kinds, ways = words & set(NAMES), words & {"noised", "resampled"}
         of_others = kinds and memory.kind not in kinds and not is_own(memory.kind)
+        of_others = of_others and not ("revisit" in words and config.train.revisit)
         if of_others or (ways and memory.frames not in ways):
             idle.add(declared.path)
     return idle

@@ -1,6 +1,7 @@
 """The training objective: Diffusion Forcing with memory.
 
-    choose window starts; H = prefetch(video)[starts], its frames clean, noised or predicted by the model (`memory.frames`);
+    choose window starts (`train.revisit`, `train.chain`);
+    H = prefetch(video)[starts], its frames clean, noised or predicted by the model (`memory.frames`), or empty (`memory.drop`);
     noise every frame of every window at its own level;
     loss = weighted mean over frames of |prediction - target|^2
 
@@ -12,14 +13,19 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from einops import rearrange
+from jaxtyping import Shaped
 
 from rad_jax import diffusion
-from rad_jax.arrays import fit, window_of
+from rad_jax.arrays import window_of
 from rad_jax.axes import Array, Bool, Float, Int, Key, PyTree
 from rad_jax.config import DiffusionConfig, TrainConfig, window_starts
 from rad_jax.model import RAD
-from rad_jax.model.memory import PER_WINDOW, Memory, at_start
+from rad_jax.model.memory import PER_WINDOW, Memory
+from rad_jax.training.chain import before_last, chained_starts
+from rad_jax.training.resampling import resample
+from rad_jax.training.starts import draw_starts, revisits
 
 
 class StepRandomness(NamedTuple):
@@ -32,6 +38,8 @@ class StepRandomness(NamedTuple):
       memory_levels, memory_noise: of the frames that enter the memory, with ``memory.frames = "noised"`` (Table 5), or of
         those from which they are predicted, with "resampled".
       memory_clean: the clips whose true frames enter the memory, with "resampled".
+      memory_dropped: the windows that read the empty memory: ``memory.drop``.
+      chain_noise: from which last frames of windows are predicted: ``train.chain``. Windows of a chain are neighbours in k.
     """
 
     starts: Int[Array, "b k"]
@@ -40,6 +48,8 @@ class StepRandomness(NamedTuple):
     memory_levels: Int[Array, "b t"]
     memory_noise: Float[Array, "b t rows cols ch"]
     memory_clean: Bool[Array, "b"]
+    memory_dropped: Bool[Array, "b k"]
+    chain_noise: Float[Array, "b chains m rows cols ch"]
 
 
 def step_randomness(
@@ -48,23 +58,42 @@ def step_randomness(
     train: TrainConfig,
     key: Key[Array, ""],
     frames: Float[Array, "b t rows cols ch"],
+    actions: Float[Array, "b t a"] | None = None,
 ) -> StepRandomness:
-    """Draws distinct window starts per video, and an independent level and noise for every frame of every window."""
+    """Draws distinct window starts per video, and an independent level and noise for every frame of every window.
+
+    Args:
+      frames: clips, of which the shape alone matters.
+      actions: their conditions, whose poses decide what ``train.revisit`` draws; without it they are not needed.
+    """
     (batch, length), memory = frames.shape[:2], model.config.memory
     key_start, key_level, key_noise, key_memory_level, key_memory_noise = jax.random.split(key, 5)
-    key_memory_clean = jax.random.fold_in(key, 5)  # a split in six could change the other five
+    # A split in more than five could change those five.
+    key_memory_clean, key_memory_dropped, key_revisit, key_chain = (
+        jax.random.fold_in(key, index) for index in (5, 6, 7, 8)
+    )
     resampled = memory.frames == "resampled"
     lowest, highest = memory.resample_levels if resampled else (0, memory.noised_levels - 1)
-    candidates = jnp.asarray(_candidates(model, train, length))
-    order = jax.random.permutation(key_start, jnp.tile(candidates, (batch, 1)), axis=1, independent=True)
-    shape = (batch, train.windows, model.config.window)
+    candidates = np.asarray(_candidates(model, train, length))
+    dropped = jax.random.bernoulli(key_memory_dropped, memory.drop, (batch, train.windows))
+    if train.revisit:
+        preferred = revisits(model.config, actions, candidates)
+        starts, revisit = draw_starts(key_revisit, candidates, preferred, train.revisit, train.windows)
+        dropped &= ~revisit  # the model would learn to ignore its memory where it counts
+    else:
+        order = jnp.tile(jnp.asarray(candidates), (batch, 1))
+        starts = jax.random.permutation(key_start, order, axis=1, independent=True)[:, : train.windows]
+    shape = (batch, train.windows * train.chain, model.config.window)
+    noise_of_chains = (batch, train.windows, train.chain - 1, *frames.shape[2:])
     return StepRandomness(
-        starts=order[:, : train.windows],
+        starts=chained_starts(train, starts),
         levels=jax.random.randint(key_level, shape, 0, config.levels),
         noise=jax.random.normal(key_noise, (*shape, *frames.shape[2:]), frames.dtype),
         memory_levels=jax.random.randint(key_memory_level, frames.shape[:2], lowest, highest + 1),
         memory_noise=jax.random.normal(key_memory_noise, frames.shape, frames.dtype),
         memory_clean=jax.random.bernoulli(key_memory_clean, memory.resample_clean, (batch,)),
+        memory_dropped=jnp.repeat(dropped, train.chain, axis=1),
+        chain_noise=jax.random.normal(key_chain, noise_of_chains, frames.dtype),
     )
 
 
@@ -80,19 +109,29 @@ def loss(
     """The loss of a batch of clips, and the metrics logged beside it: ``error``, unweighted."""
     variables = {"params": params}
     window = model.config.window
-    seen = _candidates(model, train, frames.shape[1])[-1]  # frames that come before some window
+    # Frames that come before some window.
+    seen = _candidates(model, train, frames.shape[1])[-1] + train.chain - 1
     written = _written(model, config, params, *(x[:, :seen] for x in (frames, actions)), random)
     with jax.named_scope("objective/prefetch"):
         memory = model.apply(variables, written, actions[:, :seen], random.starts, method=RAD.prefetch)
+        memory = _drop(model, memory, random.memory_dropped)
+    predicted = ()
+    if train.chain > 1:
+        with jax.named_scope("objective/chain"):
+            windows = frames, actions, random.starts, memory, random.chain_noise
+            predicted = before_last(model, config, train, params, *windows)
 
     def window_loss(
         start: Int[Array, "b"],
+        predicted: Float[Array, "b m rows cols ch"] | tuple,
         levels: Int[Array, "b w"],
         noise: Float[Array, "b w rows cols ch"],
         memory: Memory,
     ) -> tuple[Float[Array, "b w"], Float[Array, "b w"]]:
         """One window of every video: the weighted and the plain error of every frame."""
         clean, action = (window_of(x, start, window) for x in (frames, actions))
+        if train.chain > 1:
+            clean = jnp.concatenate([clean[:, : window - train.chain], predicted, clean[:, -1:]], axis=1)
         noised = diffusion.add_noise(config, clean, noise, levels)
         prediction, _ = model.apply(variables, noised, levels, action, memory)
         target = diffusion.target(config, clean, noise, levels)
@@ -100,12 +139,12 @@ def loss(
         return diffusion.loss_weight(config, levels).astype(error.dtype) * error, error
 
     # Windows first (k, b, ...): `window_loss` is vmapped over them; the tape of a bank is the same for all.
-    randoms = random.starts, random.levels, random.noise, memory._replace(tape=())
+    randoms = random.starts, predicted, random.levels, random.noise, memory._replace(tape=())
     windows = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), randoms)
 
     def run(group: PyTree) -> tuple[Array, Array]:
         *group, own = group
-        return jax.vmap(window_loss, in_axes=(0, 0, 0, PER_WINDOW))(*group, own._replace(tape=memory.tape))
+        return jax.vmap(window_loss, in_axes=(0, 0, 0, 0, PER_WINDOW))(*group, own._replace(tape=memory.tape))
 
     with jax.named_scope("objective/windows"):
         if train.window_batch:
@@ -117,62 +156,6 @@ def loss(
         else:
             weighted, error = run(windows)
     return weighted.mean(), {"error": error.mean()}
-
-
-def resample(
-    model: RAD,
-    config: DiffusionConfig,
-    params: PyTree,
-    frames: Float[Array, "b t rows cols ch"],
-    actions: Float[Array, "b t a"],
-    levels: Int[Array, "b t"],
-    noise: Float[Array, "b t rows cols ch"],
-) -> Float[Array, "b t rows cols ch"]:
-    """One-step predictions x~ of all frames of clips by the model itself, for ``memory.frames = "resampled"``.
-
-    A rollout puts generated frames into the memory, prefetch true ones; trained on true frames alone, a memory never meets the
-    errors that it will be given. Here the model predicts every frame of a clip once, in one step, from a noised copy of it:
-
-        for every window of frames x of the clip, one after another, with the memory h before it:
-            z  = sqrt(alpha_bar[k]) x + sqrt(1 - alpha_bar[k]) noise          a level k and noise of every frame's own
-            x~ = the clean latents that the prediction from (z, k, h) implies: `diffusion.clean_and_noise`
-            h  = the memory after x
-
-    Windows do not overlap. They read the memory of the *true* frames before them: with an empty one the model would invent what
-    a rollout remembers, and the errors would be those of a model without memory. Since no window reads another's x~, errors do
-    not build up along a clip as they do along a rollout; how large they are is decided by the levels alone, which
-    `benchmarks.resampling` compares with rollouts. x~ is the mean over what a frame may be, hence smoother than a frame that a
-    sampler generates in many steps. The name is after Resampling Forcing (arXiv 2512.15702), the recipe is ours.
-
-    The predictions are constants: no gradient flows through them. One `lax.scan` over the windows holds the memory of one place
-    and the activations of one window per clip.
-
-    Args:
-      frames: clean latents.
-      levels: from which each frame is predicted.
-      noise: that is mixed into it.
-    """
-    params, frames, actions = jax.lax.stop_gradient((params, frames, actions))
-    variables, length, stride = {"params": params}, frames.shape[1], model.config.memory.stride
-    size = model.config.window // stride * stride  # the most frames that end where a memory can
-    count = -(-length // size)
-    # Frames see none after them, so zeros behind the clip change nothing.
-    windows = [
-        rearrange(fit(count * size, x), "b (k w) ... -> k b w ...", w=size)
-        for x in (frames, actions, levels, noise)
-    ]
-    ends = jnp.full((frames.shape[0], 1), size)
-
-    def predict(memory: Memory, window: list[Array]) -> tuple[Memory, Array]:
-        clean, action, level, noise = window
-        noised = diffusion.add_noise(config, clean, noise, level)
-        prediction, _ = model.apply(variables, noised, level, action, memory)
-        predicted, _ = diffusion.clean_and_noise(config, noised, prediction, level)
-        after = model.apply(variables, clean, action, ends, memory, method=RAD.prefetch)
-        return at_start(after, 0), predicted
-
-    _, predicted = jax.lax.scan(predict, model.initial_memory(frames.shape[0]), windows)
-    return rearrange(predicted, "k b w ... -> b (k w) ...")[:, :length]
 
 
 def _written(
@@ -195,6 +178,23 @@ def _written(
     return jnp.where(random.memory_clean[:, None, None, None, None], frames, predicted)
 
 
+def _drop(model: RAD, memory: Memory, dropped: Bool[Array, "b k"]) -> Memory:
+    """The memory of every window, the empty one where it is ``dropped``; all as they are without ``memory.drop``."""
+    if not model.config.memory.drop:
+        return memory
+
+    def choose(kept: Shaped[Array, "b k ..."], empty: Shaped[Array, "b ..."]) -> Shaped[Array, "b k ..."]:
+        return jnp.where(dropped.reshape(*dropped.shape, *[1] * (kept.ndim - 2)), empty[:, None], kept)
+
+    empty = model.initial_memory(dropped.shape[0])
+    state, slots = (
+        jax.tree.map(choose, *of) for of in ((memory.state, empty.state), (memory.slots, empty.slots))
+    )
+    return memory._replace(state=state, slots=slots)  # the tape of a bank is that of all windows
+
+
 def _candidates(model: RAD, train: TrainConfig, length: int) -> range:
-    """The frames at which a window may start in a clip of ``length`` frames."""
-    return window_starts(length, model.config.window, model.config.memory.stride, train.first_start)
+    """The frames at which a window, or the first one of a chain, may start in a clip of ``length`` frames."""
+    return window_starts(
+        length - train.chain + 1, model.config.window, model.config.memory.stride, train.first_start
+    )

@@ -110,7 +110,7 @@ def train_step(
     """
     key = step_key(config.seed, state.step)
     frames = latents_of(batch, tokenizer, config.model.state_dtype)
-    random = objective.step_randomness(model, config.diffusion, config.train, key, frames)
+    random = objective.step_randomness(model, config.diffusion, config.train, key, frames, batch["actions"])
     gradient = jax.value_and_grad(partial(_loss, model, config), has_aux=True)
     groups = config.train.accumulate
     if groups == 1:

@@ -59,12 +59,29 @@ PLAIN = ("memory.gates=slots", "memory.action=false")  # slots are functions of 
         # several sections
         (["memory.kind=none", "train.freeze=base"], ["train.freeze=base", "memory.kind=none"]),
         (["memory.frames=noised", "memory.noised_levels=2000"], ["memory.noised_levels=2000", "1000"]),
+        (
+            ["memory.frames=resampled", "memory.resample_steps=3", "memory.resample_levels=(1,9)"],
+            ["memory.resample_steps=3", "level 1", "at most 2"],
+        ),
         (["memory.resample_levels=(9,8)"], ["memory.resample_levels=(9,8)", "lowest"]),
         (
             ["memory.frames=resampled", "memory.resample_levels=(10,1000)"],
             ["memory.resample_levels=1000", "999", "diffusion.levels=1000"],
         ),
-        (["data.clip=10"], ["data.clip=10", "at least 20", "model.window (20)"]),
+        (["train.chain=2", "memory.stride=2", *SLIDING], ["train.chain=2", "memory.stride=1, not 2"]),
+        (["train.chain=21"], ["train.chain=21", "model.window (20)"]),
+        (["train.chain=4", "train.windows=79"], ["train.windows=79", "at most 78", "(77)"]),
+        (["train.chain=4", "train.chain_steps=1001"], ["train.chain_steps=1001", "1000"]),
+        (["train.revisit=0.5"], ["train.revisit=0.5", "data.condition=action+pose"]),
+        (
+            ["train.revisit=0.5", "data.condition=action+pose", "model.pose=(0,0)"],
+            ["train.revisit=0.5", "data.condition=action+pose"],
+        ),
+        (
+            ["train.revisit=0.5", "data.condition=action+pose", "data.clip=39"],
+            ["train.revisit=0.5", "model.window (20)", "19", "data.clip=40"],
+        ),
+        (["data.clip=10"], ["data.clip=10", "at least 20", "model.window", "(20)"]),
         (  # no multiple of the stride would be left
             ["data.clip=30", "train.first_start=10", "memory.stride=20", *SLIDING],
             ["data.clip=30", "at least 40", "memory.stride (20)", "train.first_start (10)"],
@@ -85,6 +102,8 @@ def test_impossible_combinations_are_named(overrides, words):
     "overrides",
     [
         ["memory.noised_levels=2000", "memory.resample_levels=(10,2000)"],  # frames are clean
+        ["train.revisit=0.5", "data.condition=action+pose", "data.clip=40"],
+        ["memory.kind=none", "memory.drop=0.5"],  # so that a comparison may set it for all variants
         ["memory.kind=none", "memory.heads=5", "memory.head_width=60", *PLAIN],
         ["memory.kind=lstm", "memory.heads=5", "memory.head_width=60"],
         ["memory.kind=mamba2", "memory.heads=5", *PLAIN],

@@ -212,6 +212,10 @@ def test_keys_of_another_memory_may_differ(toy):
         "memory.stride",
         "memory.window",
     }
+    assert {"memory.radius", "memory.position_weight"} < idle
+    revisited = {"data.condition": "action+pose", "train.revisit": 0.5}
+    assert not {"memory.radius", "memory.position_weight"} & idle_keys(override(lstm, revisited))
+    assert "memory.position_weight" not in idle_keys(override(lstm, {"memory.kind": "arl2"}))
     bank = override(lstm, {"memory.kind": "bank", "memory.window": "shared", "memory.stride": 1})
     assert {"memory.hidden", "memory.rule"} < idle_keys(bank) and "memory.capacity" not in idle_keys(bank)
     own = override(lstm, {"memory.kind": "my_memories.ema:EMA"})  # which may read any key

@@ -8,7 +8,7 @@ import pytest
 from rad_jax import diffusion
 from rad_jax.config import DiffusionConfig, TrainConfig
 from rad_jax.training import objective
-from rad_jax.training.objective import resample
+from rad_jax.training.resampling import resample
 from tests.toy_model import WINDOW, toy_clip, toy_model, toy_params
 
 LEVELS, BATCH, LENGTH = 50, 2, 8
@@ -87,6 +87,65 @@ def test_resampled_frames_are_those_of_a_loop_over_windows(stride, window, kind,
     # With an empty memory in the place of the one before the window, all but the first window would be others.
     alone = literal_frames(model, config, inputs[0], *(x[:, WINDOW:] for x in inputs[1:]))
     assert jnp.abs(found[:, WINDOW:] - alone).max() > 1e-3
+
+
+def literal_rollout(model, params, frames, actions, levels, noise, steps, chained):
+    """DDIM steps by `RAD.__call__` alone, of windows or of one frame after another.
+
+    The memory slides over what was predicted, or over true frames.
+    """
+    apply = jax.jit(lambda *inputs: model.apply({"params": params}, *inputs))
+    stride, length = model.config.memory.stride, frames.shape[1]
+    size, context = WINDOW // stride * stride, model.config.context_level
+    table, memory, done = np.append(diffusion.alpha_bar(DIFFUSION), 1.0), model.initial_memory(BATCH), []
+
+    def amplitudes(levels):
+        a = table[levels][..., None, None, None]
+        return np.sqrt(a), np.sqrt(1 - a)
+
+    for start in range(0, length, size):
+        here = slice(start, min(start + size, length))
+        clean, action, level = frames[:, here], actions[:, here], np.asarray(levels[:, here])
+        a, s = amplitudes(level)
+        x, predicted = a * clean + s * noise[:, here], jnp.zeros_like(clean)
+        groups = [slice(m, m + 1) for m in range(x.shape[1])] if chained else [slice(0, x.shape[1])]
+        for group in groups:
+            for step in range(steps, 0, -1):
+                now, after = ((n * (level[:, group] + 1)) // steps - 1 for n in (step, step - 1))
+                window = jnp.concatenate([predicted[:, : group.start], x[:, group]], axis=1)
+                at = np.concatenate([np.full((BATCH, group.start), context), now], axis=1)
+                v, _ = apply(window, jnp.asarray(at), action[:, : group.stop], memory)
+                (a, s), (b, r) = amplitudes(now), amplitudes(after)
+                z, v = x[:, group], v[:, group]
+                x = x.at[:, group].set(b * (a * z - s * v) + r * (s * z + a * v))
+            predicted = predicted.at[:, group].set(x[:, group])
+        done.append(predicted)
+        written = predicted if chained else clean
+        for m in range(0, x.shape[1] - stride + 1, stride):
+            first = slice(m, m + stride)
+            labels = jnp.full((BATCH, stride), context)
+            _, memory = apply(written[:, first], labels, action[:, first], memory)
+    return jnp.concatenate(done, axis=1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "stride", "window", "steps", "how"),
+    [
+        ("lstm", 1, "shared", 4, "parallel"),
+        ("mamba2", 3, "rollout", 1, "chain"),
+        ("bank", 1, "shared", 2, "chain"),
+    ],
+)
+def test_several_steps_and_chains_are_those_of_a_loop(kind, stride, window, steps, how):
+    model = exact_model(stride, window, kind=kind, resample_steps=steps, resample=how)
+    frames, actions = toy_clip(BATCH, 9, "float64")
+    rng = np.random.default_rng(0)
+    levels = jnp.asarray(rng.integers(5, 31, (BATCH, 9)) // steps * steps + steps - 1)  # whole steps
+    noise = jnp.asarray(rng.normal(size=frames.shape))
+    inputs = toy_params(model), frames, actions, levels, noise
+    found = jax.jit(lambda *inputs: resample(model, DIFFUSION, *inputs))(*inputs)
+    wanted = literal_rollout(model, *inputs, steps, how == "chain")
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-11 * float(jnp.abs(wanted).max()))
 
 
 @pytest.fixture(scope="module")
