@@ -48,6 +48,15 @@ def check_arl2(config: "ModelConfig") -> None:
     check_pose(config, rotate=config.memory.rotate)
 
 
+def check_queries(config: "ModelConfig") -> None:
+    """Heads share the width of the queries and can be rotated in two dimensions."""
+    memory = config.memory
+    width = memory.query_width or config.width
+    of = "memory.query_width" if memory.query_width else "model.width"
+    check_rotary_heads("memory.heads", memory.heads or config.heads, width, of)
+    check_pose(config, rotate=memory.rotate)
+
+
 def check_bank(config: "ModelConfig") -> None:
     """Frame after frame enters it, clean, and it is addressed by what the model is given."""
     memory = config.memory
@@ -76,9 +85,9 @@ def check_pose(config: "ModelConfig", **settings: str) -> None:
         )
 
 
-def check_rotary_heads(name: str, heads: int, width: int) -> None:
+def check_rotary_heads(name: str, heads: int, width: int, of: str = "model.width") -> None:
     """Raises `ConfigError` unless ``heads`` divide ``width`` into multiples of 4, a pair of features for each direction."""
-    multiple("model.width", width, name, heads)
+    multiple(of, width, name, heads)
     require(
         width // heads % 4 == 0,
         f"{name}={heads}: width {width} gives heads of {width // heads} features; "
@@ -134,6 +143,11 @@ MEMORIES: dict[str, Kind] = {
         check_bank,
         modes="f",
         tape=True,
+    ),
+    "queries": Kind(
+        "vectors for the whole frame, which start at learned queries",
+        "Echo-Infinity 2026, [2606.04527](https://arxiv.org/abs/2606.04527)",
+        check_queries,
     ),
 }
 

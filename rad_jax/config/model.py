@@ -75,8 +75,8 @@ class MemoryConfig(Section):
     )
     heads: int = key(
         0,
-        "ttt, arl2, bank: heads; 0: model.heads; arl2: the state of a head, e x e numbers, tells at most e addresses apart, "
-        "so few wide heads remember more",
+        "ttt, arl2, bank, queries: heads; 0: model.heads; arl2: the state of a head, e x e numbers, tells at most e addresses "
+        "apart, so few wide heads remember more",
         low=0,
         source="paper: 16",
     )
@@ -94,8 +94,16 @@ class MemoryConfig(Section):
     )
     rotate: Literal["frame", "pose", "ray"] = key(
         "frame",
-        "arl2: what a key is rotated by. frame: its place in the frame; pose: also by where the frame was seen from; ray: by "
-        "the direction in the world in which its column looks; the last two need data.condition=action+pose",
+        "arl2, queries: what a key is rotated by. frame: its place in the frame; pose: also by where the frame was seen from; "
+        "ray: by the direction in the world in which its column looks; the last two need data.condition=action+pose",
+    )
+    queries: int = key(64, "queries: how many", low=1, source="ours; authors: the tokens of three frames")
+    query_width: int = key(0, "queries: their features; 0: model.width", low=0, source="authors")
+    write: Literal["attention", "competition"] = key(
+        "attention",
+        "queries: how a frame is written. attention: every query takes the mean of what it finds; competition: queries compete "
+        "for the tokens, and one that wins none stays as it is",
+        source="authors; competition is ours",
     )
     state: int = key(64, "mamba2: size of B and C, columns of a head's state", low=1, source="paper")
     expand: int = key(2, "mamba2: inner width over model.width", low=1, source="paper")
@@ -134,7 +142,10 @@ class MemoryConfig(Section):
         0.95, "bank, novel: a frame is kept if its cosine to every kept one is below", low=-1, high=1.001
     )
     view_angle: float = key(
-        60.0, "bank, view-overlap, and arl2, ray: horizontal angle of view in degrees", above=0, high=360
+        60.0,
+        "bank, view-overlap, and arl2, queries, ray: horizontal angle of view in degrees",
+        above=0,
+        high=360,
     )
     view_range: float = key(
         1.0, "bank, view-overlap: how far it sees, in weighted scaled positions", above=0, high=1_000_000
@@ -168,7 +179,7 @@ class MemoryConfig(Section):
     @property
     def rotated(self) -> bool:
         """Whether the memory is given the poses of frames, by which it rotates keys."""
-        return self.kind == "arl2" and self.rotate != "frame"
+        return self.kind in ("arl2", "queries") and self.rotate != "frame"
 
     @property
     def has_tape(self) -> bool:

@@ -56,6 +56,11 @@ PLAIN = ("memory.gates=slots", "memory.action=false")  # slots are functions of 
             ["memory.kind=arl2", "memory.block=(3,2)", "model.latent=(8,8,16)"],
             ["memory.block=(3,2)", "4 x 4 tokens", "model.latent"],
         ),
+        (["memory.kind=queries", "memory.heads=512"], ["memory.heads=512", "multiple of 4"]),
+        (
+            ["memory.kind=queries", "memory.query_width=60", "memory.heads=16"],
+            ["memory.query_width=60", "memory.heads (16)"],
+        ),
         # several sections
         (["memory.kind=none", "train.freeze=base"], ["train.freeze=base", "memory.kind=none"]),
         (["memory.frames=noised", "memory.noised_levels=2000"], ["memory.noised_levels=2000", "1000"]),

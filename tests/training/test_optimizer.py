@@ -159,6 +159,10 @@ MIXERS = {
     "mamba2": ["conv_kernel", "out/kernel", "project/kernel", "step/kernel"],
     "ttt": ["out/kernel", "qkv/kernel", "rate_kernel", "weight"],
     "arl2": ["gates/kernel", "out/kernel", "qkv/kernel"],
+    "queries": [
+        "gate_kernel",
+        *(f"{name}/kernel" for name in ("ask", "look", "offer", "out", "show", "update")),
+    ],
 }
 
 
