@@ -24,27 +24,22 @@ def check_lstm(config: "ModelConfig") -> None:
 
 
 def check_mamba2(config: "ModelConfig") -> None:
-    """Heads fill the inner width."""
+    """Heads fill the inner width; blocks share the tokens of a frame."""
     inner = config.memory.expand * config.width
     multiple("memory.expand * model.width", inner, "memory.head_width", config.memory.head_width)
+    check_block(config)
 
 
 def check_ttt(config: "ModelConfig") -> None:
-    """Heads share the width of the model."""
+    """Heads share the width of the model; blocks share the tokens of a frame."""
     multiple("model.width", config.width, "memory.heads", config.memory.heads or config.heads)
+    check_block(config)
 
 
 def check_arl2(config: "ModelConfig") -> None:
     """Heads share the width of the model and can be rotated in two dimensions; blocks share the tokens of a frame."""
     check_rotary_heads("memory.heads", config.memory.heads or config.heads, config.width)
-    block = config.memory.block
-    if block and config.latent:  # without latents, checked once they are known
-        rows, columns = config.grid
-        require(
-            rows % block[0] == columns % block[1] == 0,
-            f"memory.block={show_value(block)}: does not divide frames of {rows} x {columns} tokens "
-            "(model.latent, model.patch)",
-        )
+    check_block(config)
     check_pose(config, rotate=config.memory.rotate)
 
 
@@ -74,6 +69,18 @@ def check_bank(config: "ModelConfig") -> None:
         "memory.bptt=truncated: a bank has no recurrence that could be cut; use full or none",
     )
     check_pose(config, keep=memory.keep, read=memory.read)
+
+
+def check_block(config: "ModelConfig") -> None:
+    """Blocks share the tokens of a frame."""
+    block = config.memory.block
+    if block and config.latent:  # without latents, checked once they are known
+        rows, columns = config.grid
+        require(
+            rows % block[0] == columns % block[1] == 0,
+            f"memory.block={show_value(block)}: does not divide frames of {rows} x {columns} tokens "
+            "(model.latent, model.patch)",
+        )
 
 
 def check_pose(config: "ModelConfig", **settings: str) -> None:
@@ -122,12 +129,12 @@ MEMORIES: dict[str, Kind] = {
     "none": Kind("nothing", "Diffusion Forcing"),
     "lstm": Kind("h and c of every token", "the paper's", check_lstm),
     "mamba2": Kind(
-        "a matrix per head of every token, and three frames",
+        "a matrix per head of every token or block of tokens, and three frames",
         paper("Dao and Gu 2024", "2405.21060"),
         check_mamba2,
     ),
     "ttt": Kind(
-        "a linear model per head of every token, trained as it goes",
+        "a linear model per head of every token or block of tokens, trained as it goes",
         paper("Sun et al. 2024", "2407.04620"),
         check_ttt,
     ),

@@ -65,7 +65,9 @@ class MemoryConfig(Section):
     )
     prefetch_segment: int = key(20, "frames of a step of prefetch: speed against space, same numbers", low=1)
     mixer_segment: int = key(
-        16, "mamba2, ttt: frames of one step of their scans: trades speed for space, same numbers", low=1
+        16,
+        "mamba2, ttt: frames (with blocks: tokens) of one step of their scans: speed against space, same numbers",
+        low=1,
     )
     hidden: int = key(0, "lstm: units; 0: model.width", low=0, source="paper: 1024")
     gates: Literal["standard", "slots"] = key(
@@ -88,7 +90,8 @@ class MemoryConfig(Section):
     )
     block: tuple[int, int] | None = key(
         None,
-        "arl2: rows and columns of the tokens that share a state; none: all of the frame; (1,1): every token has its own",
+        "arl2, mamba2, ttt: rows and columns of the tokens that share a state; (1,1): every token has its own; none: so it is, "
+        "but for arl2, where all of the frame share one. Tokens of a block follow each other in mamba2 and ttt",
         low=1,
         source="authors",
     )
@@ -108,9 +111,14 @@ class MemoryConfig(Section):
     state: int = key(64, "mamba2: size of B and C, columns of a head's state", low=1, source="paper")
     expand: int = key(2, "mamba2: inner width over model.width", low=1, source="paper")
     head_width: int = key(64, "mamba2: features of a head, rows of its state", low=1, source="authors")
-    conv: int = key(4, "mamba2: frames the causal convolution sees", low=2, source="paper")
+    conv: int = key(
+        4, "mamba2: frames (with blocks: tokens) the causal convolution sees", low=2, source="paper"
+    )
     mini_batch: int = key(
-        1, "ttt: frames of an inner step, their gradients taken at the same weights", low=1, source="paper"
+        1,
+        "ttt: frames (with blocks: tokens) of an inner step, their gradients taken at the same weights",
+        low=1,
+        source="paper",
     )
     inner_rate: float = key(
         1.0, "ttt: rate of the inner steps, before its learned factor", above=0, high=100, source="authors"
