@@ -24,28 +24,32 @@ def check_lstm(config: "ModelConfig") -> None:
 
 
 def check_mamba2(config: "ModelConfig") -> None:
-    """Heads fill the inner width."""
+    """Heads fill the inner width; blocks share the tokens of a frame."""
     inner = config.memory.expand * config.width
     multiple("memory.expand * model.width", inner, "memory.head_width", config.memory.head_width)
+    check_block(config)
 
 
 def check_ttt(config: "ModelConfig") -> None:
-    """Heads share the width of the model."""
+    """Heads share the width of the model; blocks share the tokens of a frame."""
     multiple("model.width", config.width, "memory.heads", config.memory.heads or config.heads)
+    check_block(config)
 
 
 def check_arl2(config: "ModelConfig") -> None:
     """Heads share the width of the model and can be rotated in two dimensions; blocks share the tokens of a frame."""
     check_rotary_heads("memory.heads", config.memory.heads or config.heads, config.width)
-    block = config.memory.block
-    if block and config.latent:  # without latents, checked once they are known
-        rows, columns = config.grid
-        require(
-            rows % block[0] == columns % block[1] == 0,
-            f"memory.block={show_value(block)}: does not divide frames of {rows} x {columns} tokens "
-            "(model.latent, model.patch)",
-        )
+    check_block(config)
     check_pose(config, rotate=config.memory.rotate)
+
+
+def check_queries(config: "ModelConfig") -> None:
+    """Heads share the width of the queries and can be rotated in two dimensions."""
+    memory = config.memory
+    width = memory.query_width or config.width
+    of = "memory.query_width" if memory.query_width else "model.width"
+    check_rotary_heads("memory.heads", memory.heads or config.heads, width, of)
+    check_pose(config, rotate=memory.rotate)
 
 
 def check_bank(config: "ModelConfig") -> None:
@@ -78,6 +82,18 @@ def check_convkv(config: "ModelConfig") -> None:
     check_pose(config, align=memory.align)
 
 
+def check_block(config: "ModelConfig") -> None:
+    """Blocks share the tokens of a frame."""
+    block = config.memory.block
+    if block and config.latent:  # without latents, checked once they are known
+        rows, columns = config.grid
+        require(
+            rows % block[0] == columns % block[1] == 0,
+            f"memory.block={show_value(block)}: does not divide frames of {rows} x {columns} tokens "
+            "(model.latent, model.patch)",
+        )
+
+
 def check_pose(config: "ModelConfig", **settings: str) -> None:
     """Refuses settings of a memory that need the pose if the model is known to be given none."""
     for name, value in settings.items():
@@ -87,9 +103,9 @@ def check_pose(config: "ModelConfig", **settings: str) -> None:
         )
 
 
-def check_rotary_heads(name: str, heads: int, width: int) -> None:
+def check_rotary_heads(name: str, heads: int, width: int, of: str = "model.width") -> None:
     """Raises `ConfigError` unless ``heads`` divide ``width`` into multiples of 4, a pair of features for each direction."""
-    multiple("model.width", width, name, heads)
+    multiple(of, width, name, heads)
     require(
         width // heads % 4 == 0,
         f"{name}={heads}: width {width} gives heads of {width // heads} features; "
@@ -124,12 +140,12 @@ MEMORIES: dict[str, Kind] = {
     "none": Kind("nothing", "Diffusion Forcing"),
     "lstm": Kind("h and c of every token", "the paper's", check_lstm),
     "mamba2": Kind(
-        "a matrix per head of every token, and three frames",
+        "a matrix per head of every token or block of tokens, and three frames",
         paper("Dao and Gu 2024", "2405.21060"),
         check_mamba2,
     ),
     "ttt": Kind(
-        "a linear model per head of every token, trained as it goes",
+        "a linear model per head of every token or block of tokens, trained as it goes",
         paper("Sun et al. 2024", "2407.04620"),
         check_ttt,
     ),
@@ -150,6 +166,11 @@ MEMORIES: dict[str, Kind] = {
         "keys and values of a few whole frames, each merged from several",
         "LiveAct, MemRoPE and ours, see [memories](docs/memories.md#merged-frames)",
         check_convkv,
+    ),
+    "queries": Kind(
+        "vectors for the whole frame, which start at learned queries",
+        "Echo-Infinity 2026, [2606.04527](https://arxiv.org/abs/2606.04527)",
+        check_queries,
     ),
 }
 

@@ -82,7 +82,9 @@ class MemoryConfig(Section):
     )
     prefetch_segment: int = key(20, "frames of a step of prefetch: speed against space, same numbers", low=1)
     mixer_segment: int = key(
-        16, "mamba2, ttt: frames of one step of their scans: trades speed for space, same numbers", low=1
+        16,
+        "mamba2, ttt: frames (with blocks: tokens) of one step of their scans: speed against space, same numbers",
+        low=1,
     )
     hidden: int = key(0, "lstm: units; 0: model.width", low=0, source="paper: 1024")
     gates: Literal["standard", "slots"] = key(
@@ -92,8 +94,8 @@ class MemoryConfig(Section):
     )
     heads: int = key(
         0,
-        "ttt, arl2, bank, convkv: heads; 0: model.heads; arl2: the state of a head, e x e numbers, tells at most e addresses "
-        "apart, so few wide heads remember more",
+        "ttt, arl2, bank, convkv, queries: heads; 0: model.heads; arl2: the state of a head, e x e numbers, tells at most e "
+        "addresses apart, so few wide heads remember more",
         low=0,
         source="paper: 16",
     )
@@ -105,21 +107,36 @@ class MemoryConfig(Section):
     )
     block: tuple[int, int] | None = key(
         None,
-        "arl2: rows and columns of the tokens that share a state; none: all of the frame; (1,1): every token has its own",
+        "arl2, mamba2, ttt: rows and columns of the tokens that share a state; (1,1): every token has its own; none: so it is, "
+        "but for arl2, where all of the frame share one. Tokens of a block follow each other in mamba2 and ttt",
         low=1,
         source="authors",
     )
     rotate: Literal["frame", "pose", "ray"] = key(
         "frame",
-        "arl2: what a key is rotated by. frame: its place in the frame; pose: also by where the frame was seen from; ray: by "
-        "the direction in the world in which its column looks; the last two need data.condition=action+pose or action+odometry",
+        "arl2, queries: what a key is rotated by. frame: its place in the frame; pose: also by where the frame was seen from; "
+        "ray: by the direction in the world in which its column looks; the last two need data.condition=action+pose or "
+        "action+odometry",
+    )
+    queries: int = key(64, "queries: how many", low=1, source="ours; authors: the tokens of three frames")
+    query_width: int = key(0, "queries: their features; 0: model.width", low=0, source="authors")
+    write: Literal["attention", "competition"] = key(
+        "attention",
+        "queries: how a frame is written. attention: every query takes the mean of what it finds; competition: queries compete "
+        "for the tokens, and one that wins none stays as it is",
+        source="authors; competition is ours",
     )
     state: int = key(64, "mamba2: size of B and C, columns of a head's state", low=1, source="paper")
     expand: int = key(2, "mamba2: inner width over model.width", low=1, source="paper")
     head_width: int = key(64, "mamba2: features of a head, rows of its state", low=1, source="authors")
-    conv: int = key(4, "mamba2: frames the causal convolution sees", low=2, source="paper")
+    conv: int = key(
+        4, "mamba2: frames (with blocks: tokens) the causal convolution sees", low=2, source="paper"
+    )
     mini_batch: int = key(
-        1, "ttt: frames of an inner step, their gradients taken at the same weights", low=1, source="paper"
+        1,
+        "ttt: frames (with blocks: tokens) of an inner step, their gradients taken at the same weights",
+        low=1,
+        source="paper",
     )
     inner_rate: float = key(
         1.0, "ttt: rate of the inner steps, before its learned factor", above=0, high=100, source="authors"
@@ -160,7 +177,10 @@ class MemoryConfig(Section):
         high=0.999,
     )
     view_angle: float = key(
-        60.0, "bank, view-overlap, and arl2, ray: horizontal angle of view in degrees", above=0, high=360
+        60.0,
+        "bank, view-overlap, and arl2, queries, ray: horizontal angle of view in degrees",
+        above=0,
+        high=360,
     )
     view_range: float = key(
         1.0, "bank, view-overlap: how far it sees, in weighted scaled positions", above=0, high=1_000_000
@@ -225,7 +245,7 @@ class MemoryConfig(Section):
     def posed(self) -> bool:
         """Whether the mixer is given the poses of frames."""
         match self.kind:
-            case "arl2":
+            case "arl2" | "queries":
                 return self.rotate != "frame"
             case "convkv":
                 return self.align == "pose"

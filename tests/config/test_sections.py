@@ -56,6 +56,15 @@ PLAIN = ("memory.gates=slots", "memory.action=false")  # slots are functions of 
             ["memory.kind=arl2", "memory.block=(3,2)", "model.latent=(8,8,16)"],
             ["memory.block=(3,2)", "4 x 4 tokens", "model.latent"],
         ),
+        (["memory.kind=queries", "memory.heads=512"], ["memory.heads=512", "multiple of 4"]),
+        (
+            ["memory.kind=ttt", "memory.block=(3,2)", "model.latent=(8,8,16)"],
+            ["memory.block=(3,2)", "4 x 4 tokens"],
+        ),
+        (
+            ["memory.kind=queries", "memory.query_width=60", "memory.heads=16"],
+            ["memory.query_width=60", "memory.heads (16)"],
+        ),
         # several sections
         (["memory.kind=none", "train.freeze=base"], ["train.freeze=base", "memory.kind=none"]),
         (["memory.frames=noised", "memory.noised_levels=2000"], ["memory.noised_levels=2000", "1000"]),
@@ -110,7 +119,7 @@ def test_impossible_combinations_are_named(overrides, words):
         ["memory.kind=ttt", "memory.head_width=60", *PLAIN],
         ["memory.kind=arl2", "memory.head_width=60", *PLAIN],
         ["memory.kind=arl2", "memory.block=(3,2)", *PLAIN],  # the grid of tokens is not known yet
-        ["memory.kind=ttt", "memory.block=(3,2)", "model.latent=(8,8,16)", *PLAIN],
+        ["memory.kind=lstm", "memory.block=(3,2)", "model.latent=(8,8,16)"],
     ],
     ids=str,
 )

@@ -160,6 +160,10 @@ MIXERS = {
     "ttt": ["out/kernel", "qkv/kernel", "rate_kernel", "weight"],
     "arl2": ["gates/kernel", "out/kernel", "qkv/kernel"],
     "convkv": ["key/kernel", "out/kernel", "query/kernel", "value/kernel"],
+    "queries": [
+        "gate_kernel",
+        *(f"{name}/kernel" for name in ("ask", "look", "offer", "out", "show", "update")),
+    ],
 }
 
 

@@ -40,6 +40,7 @@ from einops import rearrange, repeat
 from flax import linen as nn
 
 from rad_jax.axes import Array, Float, Int, Key, PyTree
+from rad_jax.config import ModelConfig
 from rad_jax.model.mixers import Mixer, Walk, states_among
 from rad_jax.model.mixers.linear_rules import RULES, LinearState, advance, maps, normalise
 from rad_jax.model.mixers.mamba2 import first_log_rate, first_step
@@ -140,7 +141,7 @@ class ARL2(Mixer):
 
     def _tokens(self, q: Heads, k: Heads, v: Heads, *pose: Float[Array, "b t p"]) -> Tokens:
         """Queries (scaled), keys and values of blocks from those of frames."""
-        angles = self._angles(q.shape[-1], *pose)
+        angles = token_angles(self.config, q.shape[-1], *pose)
         if self.rule == "token":
             q, k = (unit(rotate(z, angles)) for z in (q, k))
             every = Tokens(q / np.sqrt(q.shape[-1]), k, v)
@@ -149,14 +150,6 @@ class ARL2(Mixer):
             k = k / math.sqrt(math.prod(self.block))  # as one of mean square 1 over sqrt(e n)
             every = Tokens(rotate(q, angles), rotate(k, angles), v, q, k)
         return jax.tree.map(self._split, every)
-
-    def _angles(self, head_width: int, *pose: Float[Array, "b t p"]) -> Float[Array | np.ndarray, "*b n 1 e"]:
-        """By which q and k are rotated: their place in the frame, and with a pose also where the frame was seen from."""
-        grid, memory = self.config.grid, self.config.memory
-        if not pose:
-            return spatial_angles(*grid, head_width)[:, None]
-        view = math.radians(memory.view_angle) if memory.rotate == "ray" else None
-        return pose_angles(*pose, *grid, head_width, view)[..., None, :]
 
     def _gates(self, logits: Float[Array, "gates b t n h"]) -> tuple[Array | None, Array | None, Array]:
         """Write strength, log decay and output gate."""
@@ -196,6 +189,17 @@ class ARL2(Mixer):
         # The square matrices over tokens are made again in the backward pass.
         rule = jax.checkpoint(RULES[self.rule])
         return maps(rule, tokens.k, tokens.v, tokens.bare_k, *gates)
+
+
+def token_angles(
+    config: ModelConfig, head_width: int, *pose: Float[Array, "b t p"]
+) -> Float[Array | np.ndarray, "*b n 1 e"]:
+    """By which heads of tokens are rotated: their place in the frame, and with a pose also where the frame was seen from."""
+    grid, memory = config.grid, config.memory
+    if not pose:
+        return spatial_angles(*grid, head_width)[:, None]
+    view = math.radians(memory.view_angle) if memory.rotate == "ray" else None
+    return pose_angles(*pose, *grid, head_width, view)[..., None, :]
 
 
 def recall(axes: str, state: LinearState, tokens: Tokens) -> Heads:

@@ -1,5 +1,8 @@
 """The Mamba2 memory (paper section 3.1), one state-space model per token with weights shared over tokens.
 
+With ``memory.block`` there is one per block, whose tokens come one after another: read "token" for "frame" below, see
+`rad_jax.model.mixers.blocks`.
+
     [z, xbc, dt] = input W_in;    [x, b, c] = SiLU(causal depthwise convolution of xbc);    dt = softplus(dt + bias)
     S_t = exp(-exp(a_log) dt_t) S_{t-1} + (dt_t x_t) b_t^T;    y_t = S_t c_t + d x_t
     output = RMSNorm(y * SiLU(z)) W_out
@@ -20,7 +23,8 @@ from flax import linen as nn
 
 from rad_jax.arrays import fit, window_of
 from rad_jax.axes import Array, Float, Int, Key
-from rad_jax.model.mixers import Mixer, Walk, ssd
+from rad_jax.model.mixers import Walk, ssd
+from rad_jax.model.mixers.blocks import SequenceMixer
 
 EPSILON = 1e-5  # of the RMS norm
 FIRST_RATE = (1.0, 16.0)  # exp(a_log), uniform
@@ -39,7 +43,7 @@ class Mamba2State(NamedTuple):
     s: Float[Array, "b n h e u"]
 
 
-class Mamba2(Mixer):
+class Mamba2(SequenceMixer):
     """See the module docstring. Inside, frames come after tokens; at most ``memory.mixer_segment`` are taken at once."""
 
     @property
@@ -56,7 +60,8 @@ class Mamba2(Mixer):
         bound = memory.conv**-0.5
         exact = {**types, "dtype": dtype}  # a rounded step decays the state at another rate
         self.project = nn.Dense(inner + convolved, use_bias=False, **types)
-        self.step = nn.Dense(heads, bias_init=first_step, **exact)
+        # Per token, so that a block starts with the decay that a single token has.
+        self.step = nn.Dense(heads, bias_init=partial(first_step, parts=self.shared_by), **exact)
         self.conv_kernel = self.param("conv_kernel", uniform, (memory.conv, convolved), dtype)
         self.conv_bias = self.param(
             "conv_bias", partial(jax.random.uniform, minval=-bound, maxval=bound), (convolved,), dtype
@@ -69,9 +74,10 @@ class Mamba2(Mixer):
     def initial_state(self, batch: int, tokens: int) -> Mamba2State:
         memory, (heads, head_width, _, convolved) = self.config.memory, self.sizes
         shapes = (memory.conv - 1, convolved), (heads, head_width, memory.state)
-        return Mamba2State(*(jnp.zeros((batch, tokens, *s), self.config.state_dtype) for s in shapes))
+        lead = batch, self.sequences(tokens)
+        return Mamba2State(*(jnp.zeros((*lead, *s), self.config.state_dtype) for s in shapes))
 
-    def walk(self, state: Mamba2State, x: Float[Array, "b t n f"]) -> Walk:
+    def run_through(self, state: Mamba2State, x: Float[Array, "b t n f"]) -> Walk:
         frames, most = x.shape[1], self.config.memory.mixer_segment
         count = -(-frames // most)
         size = -(-frames // count)  # as many segments as needed, no longer than needed
@@ -112,7 +118,7 @@ class Mamba2(Mixer):
 
         return last, rearrange(y, "g b n q d -> b (g q) n d")[:, :frames], states_at
 
-    def read(self, state: Mamba2State, x: Float[Array, "b t n f"]) -> Float[Array, "b t n d"]:
+    def step_from(self, state: Mamba2State, x: Float[Array, "b t n f"]) -> Float[Array, "b t n d"]:
         z, xbc, dt = self._project(rearrange(x, "b t n f -> b n t f"))
         before = (state.tail * self.conv_kernel[:-1]).sum(-2, keepdims=True)
         new = ssd.Inputs(self._activate(before + self.conv_kernel[-1] * xbc), dt)

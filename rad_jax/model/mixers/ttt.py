@@ -12,6 +12,9 @@ not, and no rotary position, which there starts anew with every mini-batch and s
 The state is the difference of the inner weights from their learned start, so that an empty state needs no parameters. A run
 may end inside a mini-batch: then the state has the weights the mini-batch started with, the sums of its steps so far, and
 its position. With mini-batches of one frame there is nothing of that.
+
+With ``memory.block`` there is one inner model per block and head, whose tokens come one after another: read "token" for
+"frame" above, see `rad_jax.model.mixers.blocks`.
 """
 
 from typing import NamedTuple
@@ -23,7 +26,8 @@ from flax import linen as nn
 
 from rad_jax.arrays import window_of
 from rad_jax.axes import Array, Bool, Float, Int
-from rad_jax.model.mixers import EPSILON, Mixer, Walk, inner_sgd, matmul
+from rad_jax.model.mixers import EPSILON, Walk, inner_sgd, matmul
+from rad_jax.model.mixers.blocks import SequenceMixer
 from rad_jax.model.mixers.inner_sgd import Frames, Linear, Norm, add, apply, normalise, scale
 
 small = nn.initializers.normal(0.02)
@@ -43,7 +47,7 @@ class TTTState(NamedTuple):
     position: Float[Array, "b n"] | None
 
 
-class TTT(Mixer):
+class TTT(SequenceMixer):
     """See the module docstring. Every head of a token is an inner model of ``e`` features."""
 
     @property
@@ -71,13 +75,14 @@ class TTT(Mixer):
 
     def initial_state(self, batch: int, tokens: int) -> TTTState:
         e, dtype = self.config.width // self.heads, self.config.state_dtype
-        weights = jnp.zeros((batch, tokens, self.heads, e, e), dtype)
+        lead = batch, self.sequences(tokens)
+        weights = jnp.zeros((*lead, self.heads, e, e), dtype)
         zeros = Linear(weights, weights[..., 0])
         if self.mini_batch == 1:
             return TTTState(zeros, None, None)
-        return TTTState(zeros, zeros, jnp.zeros((batch, tokens), dtype))
+        return TTTState(zeros, zeros, jnp.zeros(lead, dtype))
 
-    def walk(self, state: TTTState, x: Float[Array, "b t n f"]) -> Walk:
+    def run_through(self, state: TTTState, x: Float[Array, "b t n f"]) -> Walk:
         y, keys, u = self._train(state, x)
 
         def state_after(end: Int[Array, "b"]) -> TTTState:
@@ -90,7 +95,7 @@ class TTT(Mixer):
 
         return state_after(jnp.full(x.shape[0], x.shape[1])), y, states_at
 
-    def read(self, state: TTTState, x: Float[Array, "b t n f"]) -> Float[Array, "b t n d"]:
+    def step_from(self, state: TTTState, x: Float[Array, "b t n f"]) -> Float[Array, "b t n d"]:
         q, k, v, rate = self._project(x)
         q, k, v = (rearrange(z, "b t n h e -> b n h t e") for z in (q, k, v))
         frames = self._frames(q, k, v, rearrange(rate, "b t n h -> b n h t"))
