@@ -195,7 +195,7 @@ class MemoryConfig(Section):
         "conv",
         "convkv: what a slot is merged from. conv: consecutive frames, weighted by their place among them; ema: all frames, "
         "as an exponential mean, with a rate for each slot",
-        source="LiveAct: conv; MemRoPE: ema",
+        source="ours; LiveAct: conv; MemRoPE: ema",
     )
     align: Literal["none", "pose"] = key(
         "none",
@@ -208,7 +208,7 @@ class MemoryConfig(Section):
         "convkv: conv: frames that are merged into a slot (r); ema: how many frames old what the fastest mean holds is at "
         "first, on average; twice as old in each further one",
         low=1,
-        source="LiveAct: 5",
+        source="ours; LiveAct: 5",
     )
 
     def check(self):
