@@ -5,7 +5,7 @@
 A residual is predicted minus true latents, of a trained run (its averaged parameters) on evaluation clips; its root mean square
 (RMS) is over clips and latents. Compared are generated frames 1, W and 4 W of a rollout (W = model.window; the last frame if
 there are fewer), which a rollout writes into the memory, and one-step predictions from a level, of all frames behind the
-context, which training with ``memory.frames=resampled`` writes there (`rad_jax.training.resampling`).
+context, which training with ``memory.frames=resampled`` writes there (`rad_jax.training.regimes.resampling`).
 
 It says between which levels' RMS that of frame W lies, and between which those of all three. There need be none: a one-step
 prediction is a mean, and from a distribution's mean its samples are less far than from one another, sqrt(2) times in RMS with a
@@ -29,7 +29,7 @@ from rad_jax.data import Episodes
 from rad_jax.rollout.predict import Clip, longest, read_clip
 from rad_jax.runs.datasets import open_episodes
 from rad_jax.runs.restore import TrainedModel, load_trained
-from rad_jax.training.resampling import resample
+from rad_jax.training.regimes.resampling import resample
 
 CALIBRATION = 4  # purpose of the keys, beside those of training, generation and Figure 3
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from rad_jax.errors import UserError
 from rad_jax.files.json_files import check_form, parse_json
 from rad_jax.model.names import is_memory, parameter_shapes
+from rad_jax.reports.hardware import PEAK_DEVICE, PEAK_PROCESS, STEP_SECONDS
 from rad_jax.runs import manifest
-from rad_jax.runs.hardware import PEAK_DEVICE, PEAK_PROCESS, STEP_SECONDS
 from rad_jax.runs.stored_config import read_config
 
 PEAKS = {PEAK_DEVICE: "device", PEAK_PROCESS: "process"}

@@ -2,7 +2,7 @@
 
 "action": the action vector of the data set. "action+pose": additionally the scaled position, and the heading as
 cos(k h), sin(k h) for k = 1..harmonics, which resolves nearby headings and has no jump at 360 degrees. "action+odometry": the
-same columns, but the pose is added up from the actions since the first frame (`rad_jax.data.odometry`), where it is 0; no pose
+same columns, but the pose is added up from the actions since the first frame (`rad_jax.odometry`), where it is 0; no pose
 is read. A model that is given the pose has an easier task, so every table says which condition was used.
 """
 
@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Float
 
 from rad_jax.config import DataConfig
-from rad_jax.data.odometry import Odometry, Track, follow, start
 from rad_jax.data.spec import DataError, EpisodeSpec
 from rad_jax.files.json_files import check_form
+from rad_jax.odometry import Odometry, Track, follow, start
 
 ODOMETRY = "action+odometry"
 
@@ -97,7 +97,7 @@ def next_conditions(
     One frame at a time gives the same numbers as all at once.
 
     Args:
-      track: after the frames before; `rad_jax.data.odometry.start` for the first one of a clip, whose action is zero.
+      track: after the frames before; `rad_jax.odometry.start` for the first one of a clip, whose action is zero.
       actions: those that led to the frames.
     """
     actions = np.asarray(actions, np.float32)

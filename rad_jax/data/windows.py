@@ -18,9 +18,9 @@ import numpy as np
 
 from rad_jax.config import DataConfig
 from rad_jax.data.condition import condition_arrays, condition_dim, condition_features
-from rad_jax.data.odometry import Odometry
 from rad_jax.data.reader import Episodes
 from rad_jax.data.spec import DamagedRecord, DataError
+from rad_jax.odometry import Odometry
 
 log = logging.getLogger(__name__)
 

@@ -29,6 +29,7 @@ from rad_jax.files import WorkdirLock, check_writable, write_bytes
 from rad_jax.metrics.lpips import open_lpips
 from rad_jax.reports.episodes import EpisodeFrames
 from rad_jax.reports.figures import COLOURS, curves
+from rad_jax.reports.hardware import hardware
 from rad_jax.reports.page import Drawing, write_page
 from rad_jax.reports.statistics import Scores
 from rad_jax.reports.tables import (
@@ -44,7 +45,6 @@ from rad_jax.reports.tables import (
 from rad_jax.reports.text import EXACT_DB, METRICS, cards, convention, verdict
 from rad_jax.rollout.predict import read_clip, to_show
 from rad_jax.runs.datasets import open_sets
-from rad_jax.runs.hardware import hardware
 from rad_jax.runs.restore import load_trained
 from rad_jax.runs.stored_config import read_config
 from rad_jax.runs.trained_on import TrainedOn

@@ -47,11 +47,11 @@ from rad_jax.files.npz import Npz, NpzError
 from rad_jax.metrics.lpips import open_lpips
 from rad_jax.metrics.video import REDUCTION, Video, VideoScore
 from rad_jax.reports.figures import COLOURS as KINDS
+from rad_jax.reports.hardware import hardware
 from rad_jax.reports.statistics import Scores, jsonable, summarise
 from rad_jax.rollout.costs import frame_flops, state_bytes
 from rad_jax.rollout.predict import longest, read_clip, truth_of
 from rad_jax.runs import manifest
-from rad_jax.runs.hardware import hardware
 from rad_jax.runs.restore import TrainedModel
 from rad_jax.runs.stored_config import read_config
 from rad_jax.runs.trained_on import check_evaluation_set

@@ -14,10 +14,10 @@ from rad_jax.axes import Array, Float, PyTree
 from rad_jax.config import Config
 from rad_jax.data import DataError, Episodes
 from rad_jax.data.condition import condition_arrays, condition_features
-from rad_jax.data.odometry import Odometry
 from rad_jax.data.reader import check_latents, frame_size
 from rad_jax.errors import UserError
 from rad_jax.media import to_uint8
+from rad_jax.odometry import Odometry
 from rad_jax.runs.restore import TrainedModel
 from rad_jax.runs.training_run import TrainingRun
 from rad_jax.tokenizer import Tokenizer

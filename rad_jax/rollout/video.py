@@ -21,9 +21,9 @@ from rad_jax.config import Config
 from rad_jax.config.messages import shorten
 from rad_jax.data import DataError, Episodes, EpisodeSpec
 from rad_jax.data.condition import condition_arrays, condition_features
-from rad_jax.data.odometry import Odometry
 from rad_jax.files import check_writable
 from rad_jax.files.npz import Npz, NpzError
+from rad_jax.odometry import Odometry
 from rad_jax.rollout.predict import Clip, predict, read_clip
 from rad_jax.runs.datasets import open_episodes
 from rad_jax.runs.restore import TrainedModel, load_trained

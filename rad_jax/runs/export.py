@@ -16,7 +16,7 @@ Either form of the parameters is enough. The entries of the description:
     data          what the training data say about themselves ("actions": names of the entries, ...); null if an earlier version
                   exported the model without its data
     frame_size    height and width of the training frames in pixels; null if unknown
-    odometry      what actions do (`rad_jax.data.odometry`), where the condition is made of it; else null, or absent
+    odometry      what actions do (`rad_jax.odometry`), where the condition is made of it; else null, or absent
 """
 
 import contextlib

@@ -10,7 +10,7 @@ from pathlib import Path
 from rad_jax.config import Config, ConfigError, DataConfig
 from rad_jax.data import DamagedRecord, DataError, Episodes
 from rad_jax.data.condition import ODOMETRY, position_scale, true_pose
-from rad_jax.data.odometry import Odometry, Walk, fit
+from rad_jax.odometry import Odometry, Walk, fit
 from rad_jax.runs import manifest
 from rad_jax.runs.manifest import Manifest, saved_steps
 from rad_jax.runs.stored_config import find_config

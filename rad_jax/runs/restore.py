@@ -12,12 +12,12 @@ import numpy as np
 from rad_jax import tokenizer as tokenizers
 from rad_jax.axes import PyTree
 from rad_jax.config import Config, ConfigError, override
-from rad_jax.data.odometry import Odometry
 from rad_jax.files.folders import check_folder
 from rad_jax.files.json_files import check_form
 from rad_jax.model import RAD
 from rad_jax.model.mixers import check_kind
 from rad_jax.model.names import nested, parameter_shapes
+from rad_jax.odometry import Odometry
 from rad_jax.runs.checkpoints import read_part
 from rad_jax.runs.manifest import Manifest
 from rad_jax.runs.odometry import check_odometry, recorded_odometry

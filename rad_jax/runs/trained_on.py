@@ -16,10 +16,10 @@ from rad_jax import files
 from rad_jax import tokenizer as tokenizers
 from rad_jax.config import ConfigError
 from rad_jax.data import DataError, Episodes
-from rad_jax.data.odometry import Odometry
 from rad_jax.data.reader import frame_size
 from rad_jax.data.spec import check_file_name, check_info
 from rad_jax.files.json_files import check_form, read_json
+from rad_jax.odometry import Odometry
 from rad_jax.runs.training_run import TrainingRun, tokenizer_file
 from rad_jax.tokenizer import TokenizerError
 

@@ -7,9 +7,9 @@ from rad_jax import tokenizer as tokenizers
 from rad_jax.config import Config, ConfigError, flatten, override
 from rad_jax.data import Episodes
 from rad_jax.data.condition import condition_dim, condition_pose
-from rad_jax.data.odometry import Odometry
 from rad_jax.data.reader import check_latents, frame_size
 from rad_jax.model import RAD
+from rad_jax.odometry import Odometry
 from rad_jax.runs.datasets import open_episodes
 from rad_jax.tokenizer import Tokenizer
 

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from rad_jax import files, media
 from rad_jax.errors import failure_of_the_system
 from rad_jax.files.json_files import parse_json
-from rad_jax.runs.hardware import STEP_SECONDS
+from rad_jax.reports.hardware import STEP_SECONDS
 
 log = logging.getLogger(__name__)
 

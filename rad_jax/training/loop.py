@@ -17,9 +17,9 @@ from rad_jax.config import Config
 from rad_jax.data.windows import train_batches, train_dataset
 from rad_jax.errors import Stopped
 from rad_jax.files import WorkdirLock
+from rad_jax.reports.hardware import hardware, peak_memory
 from rad_jax.rollout.predict import PredictionError
 from rad_jax.runs.checkpoints import Checkpoints
-from rad_jax.runs.hardware import hardware, peak_memory
 from rad_jax.runs.stored_config import has_decayed
 from rad_jax.runs.trained_on import TrainedOn
 from rad_jax.runs.training_run import TrainingRun

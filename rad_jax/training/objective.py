@@ -23,9 +23,9 @@ from rad_jax.axes import Array, Bool, Float, Int, Key, PyTree
 from rad_jax.config import DiffusionConfig, TrainConfig, window_starts
 from rad_jax.model import RAD
 from rad_jax.model.memory import PER_WINDOW, Memory
-from rad_jax.training.chain import before_last, chained_starts
-from rad_jax.training.resampling import resample
-from rad_jax.training.starts import draw_starts, revisits
+from rad_jax.training.regimes.chain import before_last, chained_starts
+from rad_jax.training.regimes.resampling import resample
+from rad_jax.training.regimes.starts import draw_starts, revisits
 
 
 class StepRandomness(NamedTuple):

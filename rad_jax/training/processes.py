@@ -26,8 +26,8 @@ from orbax.checkpoint import multihost
 
 from rad_jax.config import ConfigError, flatten
 from rad_jax.config.messages import show_value
-from rad_jax.data.odometry import Odometry
 from rad_jax.errors import Stopped, UserError, explain
+from rad_jax.odometry import Odometry
 from rad_jax.runs.stored_config import PATHS
 from rad_jax.runs.trained_on import digest_of
 from rad_jax.runs.training_run import TrainingRun

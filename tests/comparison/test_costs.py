@@ -8,7 +8,7 @@ import pytest
 
 from rad_jax.comparison.costs import DamagedRecord, read_costs
 from rad_jax.model.names import named_leaves
-from rad_jax.runs import hardware
+from rad_jax.reports import hardware
 from rad_jax.runs.restore import load_trained
 from tests.toy_run import STEPS
 

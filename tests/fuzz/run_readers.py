@@ -82,7 +82,7 @@ def whole_checkpoint(folder: Path) -> Made:
 
 def metrics(folder: Path) -> Made:
     from rad_jax.comparison.costs import read_costs
-    from rad_jax.runs.hardware import PEAK_PROCESS, STEP_SECONDS
+    from rad_jax.reports.hardware import PEAK_PROCESS, STEP_SECONDS
 
     checkpoint(folder)
     stored_config(folder)

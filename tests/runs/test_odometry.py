@@ -11,10 +11,10 @@ from rad_jax.comparison.compare import open_comparison
 from rad_jax.comparison.runs import list_runs
 from rad_jax.config import ConfigError
 from rad_jax.data import DataError, Episodes, write_split
-from rad_jax.data.odometry import follow, start
 from rad_jax.data.windows import Windows
 from rad_jax.evaluation.bounds import bound_predictions
 from rad_jax.main import main
+from rad_jax.odometry import follow, start
 from rad_jax.rollout.predict import read_clip
 from rad_jax.rollout.video import condition_of, read_script
 from rad_jax.runs import odometry

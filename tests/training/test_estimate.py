@@ -11,7 +11,7 @@ from rad_jax.model import RAD
 from rad_jax.model.names import init_params
 from rad_jax.rollout.costs import matrix_flops
 from rad_jax.training.estimate import estimate_step
-from rad_jax.training.resampling import resample
+from rad_jax.training.regimes.resampling import resample
 
 
 @pytest.fixture(scope="module")

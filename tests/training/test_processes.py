@@ -15,7 +15,7 @@ import chex
 import jax
 import pytest
 
-from rad_jax.data.odometry import Odometry
+from rad_jax.odometry import Odometry
 from rad_jax.runs.manifest import saved_steps
 from rad_jax.runs.training_run import open_training_run
 from rad_jax.training import processes

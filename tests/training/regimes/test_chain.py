@@ -14,7 +14,7 @@ from rad_jax.model import RAD
 from rad_jax.model.memory import at_start
 from rad_jax.rollout.costs import matrix_flops
 from rad_jax.training import objective
-from rad_jax.training.chain import before_last
+from rad_jax.training.regimes.chain import before_last
 from tests.toy_model import WINDOW, toy_clip, toy_model, toy_params
 
 BATCH, LENGTH, CHAIN, STEPS = 2, 10, 3, 2

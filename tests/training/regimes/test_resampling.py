@@ -8,7 +8,7 @@ import pytest
 from rad_jax import diffusion
 from rad_jax.config import DiffusionConfig, TrainConfig
 from rad_jax.training import objective
-from rad_jax.training.resampling import resample
+from rad_jax.training.regimes.resampling import resample
 from tests.toy_model import WINDOW, toy_clip, toy_model, toy_params
 
 LEVELS, BATCH, LENGTH = 50, 2, 8

@@ -9,7 +9,7 @@ import pytest
 
 from rad_jax.config import DiffusionConfig, TrainConfig
 from rad_jax.training import objective
-from rad_jax.training.starts import draw_starts, revisits
+from rad_jax.training.regimes.starts import draw_starts, revisits
 from tests.toy_model import WINDOW, toy_clip, toy_model, toy_posed
 
 DIFFUSION = DiffusionConfig(levels=50)

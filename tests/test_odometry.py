@@ -11,11 +11,11 @@ from data_prep.worlds.maze import motion
 from data_prep.worlds.maze.protocols import draw_walk
 from data_prep.worlds.maze.recipe import Recipe
 from data_prep.worlds.maze.world import ROOM_SIZE
+from rad_jax import odometry as odo
 from rad_jax.config import DataConfig
 from rad_jax.data import DataError
-from rad_jax.data import odometry as odo
 from rad_jax.data.condition import condition_arrays, condition_dim, condition_features, next_conditions
-from rad_jax.data.odometry import EARLIER, Odometry, fit, follow, start
+from rad_jax.odometry import EARLIER, Odometry, fit, follow, start
 from tests.data import toy_episodes as toy
 
 CONFIG = DataConfig(condition="action+odometry", heading_harmonics=3)
