@@ -7,8 +7,9 @@ config.model.width, config.memory.stride
 from rad_jax.config.keys import Section, key
 from rad_jax.config.load import config_from_dict, config_from_json, load_config, override
 from rad_jax.config.memories import NAMES, modes
+from rad_jax.config.memory import MemoryConfig
 from rad_jax.config.messages import ConfigError
-from rad_jax.config.model import MemoryConfig, ModelConfig
+from rad_jax.config.model import ModelConfig
 from rad_jax.config.sections import (
     CheckpointConfig,
     Config,

@@ -35,13 +35,22 @@ BOUNDS = {
 }
 
 
-def key(default: Any, help: str, *, source: str = "ours", filled: bool = False, **bounds: int | float) -> Any:
+def key(
+    default: Any,
+    help: str,
+    *,
+    source: str = "ours",
+    of: tuple[str, ...] = (),
+    filled: bool = False,
+    **bounds: int | float,
+) -> Any:
     """Declares a configuration key as a dataclass field.
 
     Args:
       default: its value unless an experiment says otherwise.
       help: what it means, with its unit.
       source: where the default comes from: one of `rad_jax.config.show.SOURCES`, with further words behind it if needed.
+      of: kinds of memory, or ways to train one, for which it counts at all; none: for all. The help begins with them.
       filled: whether empty text is refused.
       **bounds: ``low`` and ``high`` (inclusive), ``above`` and ``below`` (exclusive), of a number or every number of a tuple;
         an integer without ``high`` is at most `MANY`.
@@ -50,7 +59,8 @@ def key(default: Any, help: str, *, source: str = "ours", filled: bool = False, 
     `Names` are allowed beside others of one form; the function of an ``Annotated`` text that says where something lies writes
     it out, or raises `RemotePath`.
     """
-    rules = {"help": help, "source": source, "filled": filled, "bounds": bounds}
+    help = f"{', '.join(of)}: {help}" if of else help
+    rules = {"help": help, "source": source, "of": of, "filled": filled, "bounds": bounds}
     return dataclasses.field(default=default, metadata=rules)
 
 
@@ -70,7 +80,7 @@ class Key:
     Attributes:
       path: its dotted name, such as "train.steps".
       kind: bool, int, float or str, of the value or of the entries of a tuple.
-      help, source, filled, bounds, choices, place, others: see `key`.
+      help, source, of, filled, bounds, choices, place, others: see `key`.
       length: number of entries of a tuple; None for a single value.
       optional: whether None is allowed.
     """
@@ -79,6 +89,7 @@ class Key:
     default: Any
     help: str
     source: str
+    of: tuple[str, ...]
     filled: bool
     bounds: Mapping[str, int | float]
     kind: type

@@ -7,8 +7,9 @@ import shlex
 from typing import Annotated, Any, Literal
 
 from rad_jax.config.keys import LARGEST, Section, key, keys
+from rad_jax.config.memory import MemoryConfig
 from rad_jax.config.messages import multiple, require
-from rad_jax.config.model import MemoryConfig, ModelConfig
+from rad_jax.config.model import ModelConfig
 from rad_jax.files import local_path
 
 PREVIEWED = ("sd_vae", "taesd")  # tokenizers whose latents TAESD decodes

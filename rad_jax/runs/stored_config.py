@@ -1,7 +1,6 @@
 """The configuration that a work directory keeps: how it is read, and which keys may change when its run goes on."""
 
 import contextlib
-import re
 from pathlib import Path
 
 from rad_jax.config import (
@@ -46,8 +45,6 @@ FREE_KEYS = (
     "memory.mixer_segment",
     "model.pose",  # follows from the data; runs of earlier versions do not keep it
 )
-
-_PURPOSE = re.compile(r"([\w-]+(?:, (?:and )?[\w-]+)*): ")  # words with commas at the beginning of a help
 
 # Keys that say where something lies, which may change as long as it is the same by its content.
 PLACES = ("data.path", "tokenizer.path")
@@ -178,17 +175,15 @@ def refuse_changes(
 
 
 def idle_keys(config: Config) -> set[str]:
-    """Keys of memories of another kind, and of another way to treat frames or draw windows: no number depends on them.
+    """Keys that count for other memories alone, or for another way to treat frames or draw windows: no number depends on them.
 
-    The help of such a key begins with what it is for: "ttt, arl2: ...", "noised: ...". A kind of the user's may read any.
+    A kind of the user's may read any.
     """
     memory, idle = config.memory, set()
     for declared in keys(type(memory)).values():
-        purpose = _PURPOSE.match(declared.help)
-        words = set(purpose[1].replace(" and ", " ").split(", ")) if purpose else set()
-        kinds, ways = words & set(NAMES), words & {"noised", "resampled"}
+        kinds, ways = set(declared.of) & set(NAMES), set(declared.of) & {"noised", "resampled"}
         of_others = kinds and memory.kind not in kinds and not is_own(memory.kind)
-        of_others = of_others and not ("revisit" in words and config.train.revisit)
+        of_others = of_others and not ("revisit" in declared.of and config.train.revisit)
         if of_others or (ways and memory.frames not in ways):
             idle.add(declared.path)
     return idle
