@@ -20,7 +20,8 @@ A signature such as ``x: Float[Array, "b t n d"]`` is read with this list:
     c   slots of a memory                    p   numbers of a pose, or of the code of a place
     x   numbers of a relative pose           z   points of a view
     X Y     a resized image                  bins    of a histogram
-    blocks  of tokens that share a state
+    blocks  of tokens that share a state     parts   into which features are split
+    chains  of windows, from one start each  kc      windows of all chains of a video
     rows cols ch    a latent frame           H W 3   an image (C: of any channels)
 
 ``*b`` stands for any number of leading axes.

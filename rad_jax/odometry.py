@@ -88,7 +88,7 @@ class Odometry:
             raise ValueError(f"odometry: {error}") from None
 
     @functools.cached_property
-    def taps(self) -> Float[np.ndarray, "f o"]:
+    def taps(self) -> Float[np.ndarray, "f p"]:
         """All taps, in the order of `_features`."""
         components = 1 + len(self.scale)
         return np.concatenate([np.reshape(taps, (-1, components)) for taps in (self.now, self.past)])

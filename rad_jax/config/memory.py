@@ -70,7 +70,7 @@ class MemoryConfig(Section):
         "parallel",
         "parallel: frames of a window together, after true ones; chain: one after another, each after those that "
         "were predicted before it, as in a rollout",
-        source="Resampling Forcing: chain, 1 step",
+        source="ours; Resampling Forcing: chain, 1 step",
         of=("resampled",),
     )
     drop: float = key(

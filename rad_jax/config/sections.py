@@ -142,13 +142,13 @@ class TrainConfig(Section):
         "model.window frames before the window; needs data.condition=action+pose",
         low=0,
         high=1,
-        source="after Memory Forcing",
+        source="ours; after Memory Forcing",
     )
     chain: int = key(
         1,
         "windows from each start, a frame apart; the later ones hold predictions of the model (c); 1: single windows",
         low=1,
-        source="after Memory Forcing",
+        source="ours; after Memory Forcing",
     )
     chain_steps: int = key(4, "with a chain: DDIM steps of such a prediction", low=1)
     window_batch: int = key(

@@ -100,7 +100,7 @@ def test_no_gradient_flows_through_predictions():
         return before_last(model, DIFFUSION, TRAIN, params, *batch).sum()
 
     forward, both = (matrix_flops(jax.make_jaxpr(f)(params)) for f in (total, jax.grad(total)))
-    assert forward == both > 0
+    assert 0 < both <= forward  # less, because a gradient leaves out what nothing reads
 
 
 def test_what_is_drawn_for_single_windows_stays():
