@@ -30,6 +30,9 @@ def unknown_pose(frames: int) -> Float[np.ndarray, "t 5"]:
     return np.full((frames, len(POSE)), np.nan)
 
 
+_LONGEST = 400  # characters of what was found
+
+
 class BadRecording(UserError, ValueError):
     """A recording that cannot be used. One line: the file, what was found, what was expected."""
 
@@ -38,8 +41,8 @@ class BadRecording(UserError, ValueError):
 
     def __str__(self) -> str:
         path, found, expected = self.args
-        # Names of arrays and keys come from the file, and a new line in one is still one line here.
-        return shown(f"{path}: {found}" + (f", expected {expected}" if expected else ""))
+        # Names and values come from the file: a new line in one is still one line here, and one as long as the file is cut.
+        return shown(f"{path}: {shown(found, _LONGEST)}" + (f", expected {expected}" if expected else ""))
 
 
 @contextlib.contextmanager

@@ -77,7 +77,8 @@ class _Runner:
             self._free.put(share_of_cores(slot, slots))
         self._running: set[subprocess.Popen] = set()
         self._stopped = False
-        self._lock = threading.Lock()  # of the two above: nothing starts once the processes were asked to end
+        self._ending = False
+        self._lock = threading.Lock()  # of those above: nothing starts once the processes were asked to end
 
     def run(self, name: str, commands: Mapping[str, Sequence[str]], number: str, prefix: str) -> None:
         """Runs the commands of a job on the cores of a free slot, unless one of any job fails."""
@@ -91,7 +92,7 @@ class _Runner:
                     if cores:
                         os.sched_setaffinity(process.pid, cores)
                     self._running.add(process)
-                failure = _follow(process, f"{number} {name}: {what}", prefix)
+                failure = self._follow(process, f"{number} {name}: {what}", prefix)
                 with self._lock:
                     self._running.remove(process)
                     self._stopped = self._stopped or bool(failure)
@@ -103,7 +104,7 @@ class _Runner:
     def end(self) -> None:
         """Asks all processes to end, and kills those that have not done so after `PATIENCE` or a second interrupt."""
         with self._lock:
-            self._stopped = True
+            self._stopped = self._ending = True
             processes = list(self._running)
         for process in processes:
             process.terminate()
@@ -114,19 +115,19 @@ class _Runner:
             except (subprocess.TimeoutExpired, KeyboardInterrupt):
                 process.kill()
 
-
-def _follow(process: subprocess.Popen, label: str, prefix: str) -> str:
-    """Prints the lines of a process until it ends; returns how it failed, or nothing."""
-    began, last = time.monotonic(), deque(maxlen=LAST_LINES)
-    print(label, flush=True)
-    with process:
-        for line in process.stdout:
-            last.append(line.rstrip("\n"))
-            print(prefix + line, end="", flush=True)
-    status = process.returncode
-    print(f"{label} {'FAILED' if status else 'done'} after {time.monotonic() - began:.0f} s", flush=True)
-    lines = "".join(f"\n    {line}" for line in last)
-    return f"ended with status {status}; its last lines:{lines}" if status else ""
+    def _follow(self, process: subprocess.Popen, label: str, prefix: str) -> str:
+        """Prints the lines of a process until it ends; returns how it failed, or nothing if it did not or was asked to end."""
+        began, last = time.monotonic(), deque(maxlen=LAST_LINES)
+        print(label, flush=True)
+        with process:
+            for line in process.stdout:
+                last.append(line.rstrip("\n"))
+                print(prefix + line, end="", flush=True)
+        status = process.returncode
+        how = "done" if not status else "stopped" if self._ending else "FAILED"
+        print(f"{label} {how} after {time.monotonic() - began:.0f} s", flush=True)
+        lines = "".join(f"\n    {line}" for line in last)
+        return f"ended with status {status}; its last lines:{lines}" if how == "FAILED" else ""
 
 
 def find_devices() -> tuple[bool, int]:

@@ -68,12 +68,15 @@ def test_an_interrupt_ends_the_jobs(ending, tmp_path, root):
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"run_jobs({{'a': {{'wait': [sys.executable, '-c', {inner!r}]}}}}, 1, {{}})"
     )
-    process = subprocess.Popen([sys.executable, "-c", outer], cwd=root, stderr=subprocess.DEVNULL)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", outer], cwd=root, **pipes)
     while not (pid.exists() and pid.read_text()):
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(ending)
-    assert process.wait(30) != 0
+    printed, _ = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert "a: wait stopped after" in printed and "FAILED" not in printed
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
 

@@ -108,6 +108,7 @@ DAMAGES: dict[str, dict[str, dict[str, Damage]]] = {
             "no buttons": entry("mouse", "buttons", value=...),
             "hotbar 9": entry("hotbar", value=9),
             "hotbar of text": entry("hotbar", value="1"),
+            "hotbar of a long list": entry("hotbar", value=[7] * 9000),
             "yaw of text": entry("yaw", value="north"),
             "a number too large": entry("mouse", "dx", value=10**400),
             "a number beyond floats": replaced("70.0", "1e400", 1),
