@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from rad_jax.config import NAMES, Config, ConfigError, modes, window_starts
+from rad_jax.config import NAMES, Config, ConfigError, modes, needs_pose, window_starts
 from rad_jax.config.messages import did_you_mean, nearest
 
 MEMORIES = tuple(name for name in NAMES if name != "none")
@@ -106,10 +106,14 @@ def set_variant(config: ConfigDict, variant: str | None) -> ConfigDict:
     return config
 
 
-def variants(stride: int = 10) -> list[str]:
-    """The names of all variants, with one stride: no memory, and every memory in the modes that it has."""
+def variants(stride: int = 10, posed: bool = True) -> list[str]:
+    """The names of all variants, with one stride: no memory, and every memory in the modes that it has.
+
+    Without ``posed``, those of models that are not given the pose.
+    """
     names = {"f": "f", "c": "c", "s": f"s{stride}"}
-    return ["df", *(f"{name}-{names[mode]}" for name in MEMORIES for mode in modes(name))]
+    memories = [name for name in MEMORIES if posed or not needs_pose(name)]
+    return ["df", *(f"{name}-{names[mode]}" for name in memories for mode in modes(name))]
 
 
 def round_down(number: int, unit: int) -> int:

@@ -1,12 +1,13 @@
 """A model small enough to be compiled in a test, with parameters that make every path count."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rad_jax.config import MemoryConfig, ModelConfig
+from rad_jax.config import MemoryConfig, ModelConfig, needs_pose
 from rad_jax.model import RAD
 
 LATENT, ACTION, WINDOW = (4, 4, 3), 3, 4
@@ -34,6 +35,7 @@ def toy_model(stride=1, window="shared", *, kind="lstm", dtype="float32", remat=
         ModelConfig(
             latent=LATENT,
             action_dim=ACTION,
+            pose=(1, 1) if needs_pose(kind) else None,
             width=16,
             depth=2,
             heads=2,
@@ -57,16 +59,25 @@ def toy_posed(kind="bank", **memory) -> RAD:
 
 def toy_params(model: RAD, seed: int = 0):
     """Parameters moved away from their start, where gates and the last layer are zero."""
-    dtype = model.config.state_dtype
-    frames = jnp.zeros((1, 1, *LATENT), dtype)
-
-    def init():
-        actions = jnp.zeros((1, 1, ACTION), dtype)
-        return model.init(jax.random.key(0), frames, jnp.zeros((1, 1), int), actions)
-
-    shapes = jax.eval_shape(init)["params"]
     rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda s: jnp.asarray(rng.normal(0, 0.3, s.shape), s.dtype), shapes)
+    return jax.tree.map(lambda s: jnp.asarray(rng.normal(0, 0.3, s.shape), s.dtype), shapes_of(model.config))
+
+
+def shapes_of(config: ModelConfig):
+    """The shapes of the parameters, traced once for all ways to run them."""
+    ways = ("stride", "window", "prefetch_segment", "mixer_segment", "bptt", "bptt_frames", "frames", "drop")
+    same = {name: getattr(MemoryConfig(), name) for name in ways}
+    memory = dataclasses.replace(config.memory, **same)
+    return _shapes_of(dataclasses.replace(config, remat=False, memory=memory))
+
+
+@functools.cache
+def _shapes_of(config: ModelConfig):
+    dtype = config.state_dtype
+    frames, actions = jnp.zeros((1, 1, *LATENT), dtype), jnp.zeros((1, 1, ACTION), dtype)
+    return jax.eval_shape(RAD(config).init, jax.random.key(0), frames, jnp.zeros((1, 1), int), actions)[
+        "params"
+    ]
 
 
 def toy_clip(batch: int, length: int, dtype="float32", seed: int = 1):

@@ -32,7 +32,7 @@ from rad_jax.evaluation.stored import bounds_keys, is_current, is_intact, newest
 from rad_jax.files import WorkdirInUse, WorkdirLock, check_writable
 from rad_jax.files.folders import check_folder
 from rad_jax.metrics.lpips import open_lpips
-from rad_jax.rollout.predict import read_clip, to_show
+from rad_jax.rollout.predict import read_clip
 from rad_jax.runs.datasets import find_sets, open_sets
 from rad_jax.runs.initial import check_source, read_source
 from rad_jax.runs.stored_config import SIZES, check_same_run, read_config
@@ -109,7 +109,7 @@ def open_comparison(comparison: Comparison, workdir: Path) -> tuple[bool, Traini
         spans_of(episodes, config)
         # The odometry of a model is fitted when it is trained; a set needs nothing for it but actions.
         fitted = config.data.condition == ODOMETRY
-        read_clip(episodes, 0, to_show(config) if fitted else config, training.tokenizer)
+        read_clip(episodes, 0, config, training.tokenizer, conditioned=not fitted)
     return on_cpu, training, sets
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rad_jax.config import NAMES, Config, ConfigError, load_config, modes
+from rad_jax.config import NAMES, Config, ConfigError, load_config, modes, needs_pose
 
 ALL = "all"
 # Keys that a comparison sets itself, to tell variants and ablations apart; users must not.
@@ -85,8 +85,8 @@ def list_runs(
     """The runs of ``experiment``, a file without a variant; all their configurations are checked.
 
     Args:
-      variants: names with commas, in the order of the tables; "all" stands for df and every memory chunk- and frame-wise.
-        None: what the experiment says (``evaluate.variants``).
+      variants: names with commas, in the order of the tables, see `expand`. None: what the experiment says
+        (``evaluate.variants``).
       overrides: ``section.key=value``, for all runs.
       ablations: whether to add the runs of Tables 4 and 5.
 
@@ -114,10 +114,10 @@ def list_runs(
         runs.append(run(f"{of.name}-{word}", of.name, {**changes, "evaluate.figure3": "false"}))
         return runs[-1].name
 
-    named = "--variants"
+    base, named = load_config(f"{experiment}:df", overrides), "--variants"
     if variants is None:
-        named, variants = "evaluate.variants", load_config(f"{experiment}:df", overrides).evaluate.variants
-    listed = [run(name, name, {}) for name in expand(variants, named)]
+        named, variants = "evaluate.variants", base.evaluate.variants
+    listed = [run(name, name, {}) for name in expand(variants, base.data.condition != "action", named)]
     runs, action, frames = list(listed), {}, {}
     for chunk in [r for r in listed if r.mode == "c"] if ablations else []:
         memory = chunk.config.memory
@@ -137,12 +137,17 @@ def list_runs(
     return Comparison(tuple(runs), action, frames)
 
 
-def expand(variants: str, named: str = "--variants") -> list[str]:
+def expand(variants: str, posed: bool = True, named: str = "--variants") -> list[str]:
     """The names of a list with commas, each once; "all" stands for df and every memory chunk- and frame-wise.
 
-    ``named`` is where the list was given. Raises `ConfigError` if it is empty.
+    Args:
+      posed: whether models are given the pose; without it "all" leaves out memories that need it.
+      named: where the list was given.
+
+    Raises:
+      ConfigError: the list is empty.
     """
-    memories = [name for name in NAMES if name != "none"]
+    memories = [name for name in NAMES if name != "none" and (posed or not needs_pose(name))]
     everything = ["df", *(f"{name}-{mode}" for mode in "cf" for name in memories if mode in modes(name))]
     names = [name.strip() for name in variants.split(",") if name.strip()]
     found = [name for entry in names for name in (everything if entry == ALL else [entry])]

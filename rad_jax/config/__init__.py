@@ -4,32 +4,29 @@ config = load_config("experiments/maze.py:lstm-f", ["train.steps=200", "mesh.fsd
 config.model.width, config.memory.stride
 """
 
+from rad_jax.config.data import DataConfig, EvaluateConfig, TokenizerConfig
 from rad_jax.config.keys import Section, key
 from rad_jax.config.load import config_from_dict, config_from_json, load_config, override
-from rad_jax.config.memories import NAMES, modes
+from rad_jax.config.memories import NAMES, check_without_pose, modes, needs_pose
 from rad_jax.config.memory import MemoryConfig
-from rad_jax.config.messages import ConfigError
+from rad_jax.config.messages import NO_POSE, ConfigError
 from rad_jax.config.model import ModelConfig
-from rad_jax.config.sections import (
+from rad_jax.config.sections import Config, diff_configs, flatten
+from rad_jax.config.show import format_config
+from rad_jax.config.training import (
     CheckpointConfig,
-    Config,
-    DataConfig,
     DiffusionConfig,
-    EvaluateConfig,
     MeshConfig,
     OptimizerConfig,
     SampleConfig,
-    TokenizerConfig,
     TrainConfig,
     decay_begin,
-    diff_configs,
-    flatten,
     window_starts,
 )
-from rad_jax.config.show import format_config
 
 __all__ = [
     "NAMES",
+    "NO_POSE",
     "CheckpointConfig",
     "Config",
     "ConfigError",
@@ -44,6 +41,7 @@ __all__ = [
     "Section",
     "TokenizerConfig",
     "TrainConfig",
+    "check_without_pose",
     "config_from_dict",
     "config_from_json",
     "decay_begin",
@@ -53,6 +51,7 @@ __all__ = [
     "key",
     "load_config",
     "modes",
+    "needs_pose",
     "override",
     "window_starts",
 ]

@@ -1,6 +1,6 @@
 """How a configuration key is declared, checked and read from text.
 
-Keys are declared in `rad_jax.config.model` and `rad_jax.config.sections`:
+Keys are declared in the modules `data`, `model`, `memory` and `training` of this package:
 
     @dataclass(frozen=True)
     class SampleConfig(Section):
@@ -18,14 +18,15 @@ import operator
 import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from rad_jax.config.messages import ConfigError, did_you_mean, nearest, shorten, show_value
-from rad_jax.files import RemotePath
+from rad_jax.files import RemotePath, local_path
 
 LARGEST = {int: 2**31 - 1, float: float(np.finfo(np.float32).max)}  # also refuses infinity and NaN
+COUNTED = LARGEST[int]  # of steps and the like, for which nothing is allocated
 MANY = 2**20  # of most integers, which are sizes: something is allocated for them
 BOUNDS = {
     "low": (">=", operator.ge),
@@ -235,3 +236,19 @@ def _meaning(hint: Any) -> dict[str, Any]:
     if typing.get_origin(hint) is tuple:
         return {"kind": entries[0], "length": len(entries), "optional": optional}
     return {"kind": hint, "optional": optional}
+
+
+def place(text: str) -> str:
+    """Writes out a path; empty text stays empty."""
+    return text and str(local_path(text))
+
+
+def named_places(text: str) -> str:
+    """Writes out the paths of NAME=DIRECTORY,NAME=DIRECTORY; any other text stays as it is."""
+    entries = (entry.strip().partition("=") for entry in text.split(","))
+    return ",".join(name + equals + place(path) for name, equals, path in entries)
+
+
+# Keys that say where something lies are declared with these types, and with no other.
+Place = Annotated[str, place]
+NamedPlaces = Annotated[str, named_places]

@@ -5,13 +5,14 @@ in a package of the user's, ``package.module:Class``; then it says these things 
 """
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rad_jax.config.messages import multiple, require, show_value
+from rad_jax.config.messages import NO_POSE, multiple, require, show_value
 
 if TYPE_CHECKING:
+    from rad_jax.config.memory import MemoryConfig
     from rad_jax.config.model import ModelConfig
 
 
@@ -40,7 +41,6 @@ def check_arl2(config: "ModelConfig") -> None:
     """Heads share the width of the model and can be rotated in two dimensions; blocks share the tokens of a frame."""
     check_rotary_heads("memory.heads", config.memory.heads or config.heads, config.width)
     check_block(config)
-    check_pose(config, rotate=config.memory.rotate)
 
 
 def check_queries(config: "ModelConfig") -> None:
@@ -49,7 +49,6 @@ def check_queries(config: "ModelConfig") -> None:
     width = memory.query_width or config.width
     of = "memory.query_width" if memory.query_width else "model.width"
     check_rotary_heads("memory.heads", memory.heads or config.heads, width, of)
-    check_pose(config, rotate=memory.rotate)
 
 
 def check_bank(config: "ModelConfig") -> None:
@@ -58,7 +57,8 @@ def check_bank(config: "ModelConfig") -> None:
     check_rotary_heads("memory.heads", memory.heads or config.heads, config.width)
     require(
         memory.stride == 1 and memory.shared,
-        "memory.kind=bank: keeps clean frames, one at a time; needs memory.stride=1 and memory.window=shared, as in bank-f",
+        f"memory.kind={memory.kind}: keeps clean frames, one at a time; needs memory.stride=1 and memory.window=shared, as in "
+        f"{memory.kind}-f",
     )
     require(
         memory.retrieved <= memory.capacity,
@@ -66,9 +66,8 @@ def check_bank(config: "ModelConfig") -> None:
     )
     require(
         memory.bptt != "truncated",
-        "memory.bptt=truncated: a bank has no recurrence that could be cut; use full or none",
+        f"memory.bptt=truncated: memory.kind={memory.kind} has no recurrence that could be cut; use full or none",
     )
-    check_pose(config, keep=memory.keep, read=memory.read)
 
 
 def check_convkv(config: "ModelConfig") -> None:
@@ -79,7 +78,6 @@ def check_convkv(config: "ModelConfig") -> None:
         memory.align == "none" or memory.merge == "conv",
         f"memory.merge={memory.merge}: with memory.align={memory.align} a slot is the mean of its frames; leave it out",
     )
-    check_pose(config, align=memory.align)
 
 
 def check_block(config: "ModelConfig") -> None:
@@ -91,15 +89,6 @@ def check_block(config: "ModelConfig") -> None:
             rows % block[0] == columns % block[1] == 0,
             f"memory.block={show_value(block)}: does not divide frames of {rows} x {columns} tokens "
             "(model.latent, model.patch)",
-        )
-
-
-def check_pose(config: "ModelConfig", **settings: str) -> None:
-    """Refuses settings of a memory that need the pose if the model is known to be given none."""
-    for name, value in settings.items():
-        require(
-            value not in NEED_POSE or config.pose is None or config.pose[1] > 0,
-            f"memory.{name}={value}: the model is not given the pose; use data.condition=action+pose or action+odometry",
         )
 
 
@@ -122,6 +111,7 @@ class Kind:
       check: refuses settings that it cannot have; None: it can have any.
       modes: letters of the modes that it has: f frame-wise, c chunk-wise, s strided.
       tape: whether it keeps frames on a tape, beside or instead of a state.
+      needs_pose: the values of its settings, by name, for which the model must be given the pose.
     """
 
     state: str
@@ -129,6 +119,7 @@ class Kind:
     check: Callable[["ModelConfig"], None] | None = None
     modes: str = "fcs"
     tape: bool = False
+    needs_pose: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def paper(authors: str, number: str) -> str:
@@ -153,6 +144,7 @@ MEMORIES: dict[str, Kind] = {
         "a matrix per head for the whole frame, or for every block of tokens",
         paper("Li et al. 2026", "2605.16579"),
         check_arl2,
+        needs_pose={"rotate": ("pose", "ray")},
     ),
     # It keeps clean frames as they are, one by one, so there is no chunk-wise version of it.
     "bank": Kind(
@@ -161,25 +153,36 @@ MEMORIES: dict[str, Kind] = {
         check_bank,
         modes="f",
         tape=True,
+        needs_pose={
+            "keep": ("pose-bin", "pose-first", "unseen"),
+            "read": ("pose", "view-overlap"),
+        },
     ),
     "convkv": Kind(
         "keys and values of a few whole frames, each merged from several",
         "LiveAct, MemRoPE and ours, see [memories](docs/memories.md#merged-frames)",
         check_convkv,
+        needs_pose={"align": ("pose",)},
     ),
     "queries": Kind(
         "vectors for the whole frame, which start at learned queries",
         "Echo-Infinity 2026, [2606.04527](https://arxiv.org/abs/2606.04527)",
         check_queries,
+        needs_pose={"rotate": ("pose", "ray")},
+    ),
+    "atlas": Kind(
+        "keys and values of the frames that saw what none before them did",
+        "ours, see [memories](docs/memories.md#the-atlas)",
+        check_bank,
+        modes="f",
+        tape=True,
+        needs_pose={"kind": ("atlas",)},
     ),
 }
 
 NAMES = tuple(MEMORIES)
 
 OWN = re.compile(r"(?P<module>[a-z_]\w*(\.[a-z_]\w*)*):(?P<name>[a-z_]\w*)", re.ASCII | re.IGNORECASE)
-
-# Settings of memories for which the model must be given the pose.
-NEED_POSE = ("pose", "pose-bin", "pose-first", "unseen", "view-overlap", "ray")
 
 
 def is_own(kind: str) -> bool:
@@ -195,9 +198,24 @@ def modes(kind: str) -> str:
     return "fcs" if is_own(kind) else MEMORIES[kind].modes
 
 
+def needs_pose(kind: str) -> bool:
+    """Whether a built-in memory is nothing without the pose, whatever its settings."""
+    return "kind" in MEMORIES[kind].needs_pose
+
+
 def check_settings(config: "ModelConfig") -> None:
-    """Raises `ConfigError` for settings that a built-in kind cannot have."""
+    """Raises `ConfigError` for settings that a built-in kind cannot have, or not without the pose, if it is given none."""
     memory = config.memory
     kind = MEMORIES.get(memory.kind)
     if kind and kind.check:
         kind.check(config)
+    if config.pose is not None and not config.pose[1]:
+        check_without_pose(memory)
+
+
+def check_without_pose(memory: "MemoryConfig") -> None:
+    """Raises `ConfigError` for settings of a memory whose model is not given the pose, but that need it."""
+    kind = MEMORIES.get(memory.kind)
+    for name, values in kind.needs_pose.items() if kind else ():
+        value = getattr(memory, name)
+        require(value not in values, f"memory.{name}={value}: {NO_POSE}")

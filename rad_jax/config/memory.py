@@ -81,7 +81,11 @@ class MemoryConfig(Section):
         high=1,
         source="ours",
     )
-    prefetch_segment: int = key(20, "frames of a step of prefetch: speed against space, same numbers", low=1)
+    prefetch_segment: int = key(
+        20,
+        "frames of a step of prefetch, which is one step with a tape (bank, atlas): speed against space, same numbers",
+        low=1,
+    )
     mixer_segment: int = key(
         16,
         "frames (with blocks: tokens) of one step of their scans: speed against space, same numbers",
@@ -101,7 +105,7 @@ class MemoryConfig(Section):
         "addresses apart, so few wide heads remember more",
         low=0,
         source="paper: 16",
-        of=("ttt", "arl2", "bank", "convkv", "queries"),
+        of=("ttt", "arl2", "bank", "atlas", "convkv", "queries"),
     )
     rule: Literal["token", "frame", "sum"] = key(
         "token",
@@ -160,7 +164,7 @@ class MemoryConfig(Section):
         of=("ttt",),
     )
 
-    capacity: int = key(64, "frames that it keeps", low=1, of=("bank",))
+    capacity: int = key(64, "frames that it keeps", low=1, of=("bank", "atlas"))
     keep: Literal["newest", "all", "novel", "pose-bin", "pose-first", "unseen"] = key(
         "newest",
         "which frames. newest: the last ones; all: the first ones, until it is full; novel: those unlike all that are "
@@ -176,7 +180,7 @@ class MemoryConfig(Section):
         source="ours; VRAG: pose; LongLive-RAG: embedding; WorldMem: view-overlap",
         of=("bank",),
     )
-    retrieved: int = key(4, "how many frames a frame reads, unless it reads all", low=1, of=("bank",))
+    retrieved: int = key(4, "how many frames a frame reads, unless it reads all", low=1, of=("bank", "atlas"))
     radius: float = key(
         0.3,
         "frames less than this apart have one pose. Distances are of headings as points on a circle of "
@@ -190,7 +194,7 @@ class MemoryConfig(Section):
         "weight of scaled positions in distances",
         low=0,
         high=1_000_000,
-        of=("arl2", "bank", "convkv", "revisit"),
+        of=("arl2", "bank", "atlas", "convkv", "revisit"),
     )
     novelty: float = key(
         0.95,
@@ -204,21 +208,21 @@ class MemoryConfig(Section):
         "unseen: share of what a frame sees that no kept one may see, for it to be kept",
         low=0,
         high=0.999,
-        of=("bank",),
+        of=("bank", "atlas"),
     )
     view_angle: float = key(
         60.0,
         "view-overlap, ray: horizontal angle of view in degrees",
         above=0,
         high=360,
-        of=("arl2", "bank", "queries"),
+        of=("arl2", "bank", "atlas", "queries"),
     )
     view_range: float = key(
         1.0,
         "view-overlap: how far it sees, in weighted scaled positions",
         above=0,
         high=1_000_000,
-        of=("bank",),
+        of=("bank", "atlas"),
     )
 
     slots: int = key(
@@ -237,7 +241,7 @@ class MemoryConfig(Section):
     align: Literal["none", "pose"] = key(
         "none",
         "pose: a slot is the mean of frames of one pose (memory.radius), which makes it a map of so many places; "
-        "needs data.condition=action+pose",
+        "needs data.condition=action+pose or action+odometry",
         source="ours",
         of=("convkv",),
     )
@@ -289,6 +293,16 @@ class MemoryConfig(Section):
             case "convkv":
                 return self.align == "pose"
         return False
+
+    @property
+    def keeps(self) -> str:
+        """Which frames a memory with a tape keeps, as ``keep`` has it."""
+        return "unseen" if self.kind == "atlas" else self.keep
+
+    @property
+    def reads(self) -> str:
+        """Which of them a frame reads, as ``read`` has it."""
+        return "view-overlap" if self.kind == "atlas" else self.read
 
     @property
     def has_tape(self) -> bool:

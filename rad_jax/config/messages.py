@@ -6,6 +6,8 @@ from typing import Any
 
 from rad_jax.errors import UserError, shown
 
+NO_POSE = "the model is not given the pose; use data.condition=action+pose or action+odometry"
+
 
 class ConfigError(UserError, ValueError):
     """A configuration that cannot be used. The message has one or two lines and names the key and what is allowed."""

@@ -26,6 +26,11 @@ class ModelConfig(Section):
         "(0,0): there is none; none: from the data",
         low=0,
     )
+    plane: tuple[int, int] | None = key(
+        None,
+        "the positions in whose plane the agent turns, columns counted from 1: heading 0 looks along the first one and has "
+        "the second to its left; this one negative: headings grow to the right; none: from the data, else (1,2)",
+    )
     patch: int = key(2, "rows and columns of latents that make one token", low=1, source="code, oasis")
     width: int = key(
         1024, "features of a token (D)", low=4, source="code, oasis; alone fits the paper's parameter counts"
@@ -58,6 +63,13 @@ class ModelConfig(Section):
             require(
                 columns <= self.action_dim,
                 f"model.pose={show_value(self.pose)}: has {columns} columns, model.action_dim={self.action_dim} has fewer",
+            )
+        if self.plane is not None:
+            positions = self.pose[0] if self.pose else 0
+            require(
+                self.plane[0] > 0 and len({*map(abs, self.plane)} & {*range(1, positions + 1)}) == 2,
+                f"model.plane={show_value(self.plane)}: expected two of the {positions} positions (model.pose), from 1 on; "
+                "the second alone may be negative",
             )
         if self.latent is not None:
             rows, columns, _ = self.latent

@@ -58,6 +58,22 @@ def condition_pose(
     return len(_position(spec)[0]), config.heading_harmonics
 
 
+def condition_plane(spec: EpisodeSpec, config: DataConfig) -> tuple[int, int] | None:
+    """Returns the positions among which the agent turns, as ``model.plane`` has them, by the names of the data set.
+
+    With x and z heading 0 looks along z, has x to its left and headings grow to the right, as in Minecraft
+    (`data_prep.recordings`); with x and y it looks along x and they grow to the left, as in mazes. None: the condition has no
+    pose, or the pose not these names.
+    """
+    if config.condition == "action" or not has_pose(spec):
+        return None
+    names = [name for name in _columns(spec, "pose", "pose", str) if name not in _HEADING]
+    for first, second, sense in (("z", "x", -1), ("x", "y", 1)):
+        if first in names and second in names:
+            return names.index(first) + 1, sense * (names.index(second) + 1)
+    return None
+
+
 def condition_arrays(config: DataConfig) -> tuple[str, ...]:
     """Returns the names of the per-frame arrays that `condition_features` needs."""
     return ("actions", "pose") if config.condition == "action+pose" else ("actions",)

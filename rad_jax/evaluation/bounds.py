@@ -14,7 +14,7 @@ from rad_jax.data import Episodes
 from rad_jax.data.condition import has_pose, pose_features
 from rad_jax.evaluation.scores import Prediction, Predictor, clip_count, nearest
 from rad_jax.metrics.video import Video, unit_range
-from rad_jax.rollout.predict import read_clip, to_show
+from rad_jax.rollout.predict import read_clip
 from rad_jax.tokenizer import Tokenizer
 
 BOUNDS = {
@@ -36,7 +36,7 @@ def bound_predictions(tokenizer: Tokenizer, config: Config, episodes: Episodes) 
     """What `BOUNDS` predict for every clip of a set, as far as its data allow."""
 
     def predict(index: int) -> Prediction:
-        clip = read_clip(episodes, index, to_show(config), tokenizer)
+        clip = read_clip(episodes, index, config, tokenizer, conditioned=False)
         context, truth = np.split(clip.frames, [clip.context])
         rows = floors(context, len(truth))
         if has_pose(episodes.spec):

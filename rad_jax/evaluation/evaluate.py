@@ -43,7 +43,7 @@ from rad_jax.reports.tables import (
     to_text,
 )
 from rad_jax.reports.text import EXACT_DB, METRICS, cards, convention, verdict
-from rad_jax.rollout.predict import read_clip, to_show
+from rad_jax.rollout.predict import read_clip
 from rad_jax.runs.datasets import open_sets
 from rad_jax.runs.restore import load_trained
 from rad_jax.runs.stored_config import read_config
@@ -179,7 +179,7 @@ def shown_episodes(
     shown = {row: read_shown(folder, name) for row, (folder, _) in runs.items()}
     found = []
     for index in range(min(config.evaluate.side_by_side, clip_count(episodes, config))):
-        clip = read_clip(episodes, index, to_show(config), tokenizer)
+        clip = read_clip(episodes, index, config, tokenizer, conditioned=False)
         predictions = {row: videos[index] for row, videos in shown.items()}
         found.append(EpisodeFrames(f"{prefix}{index:02d}", clip.name, clip.frames, clip.context, predictions))
     return found

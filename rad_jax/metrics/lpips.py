@@ -18,7 +18,7 @@ from flax import struct
 from rad_jax.arrays import apply_in_chunks, fingerprint
 from rad_jax.axes import Array, Float, PyTree
 from rad_jax.config import ConfigError
-from rad_jax.config.sections import EvaluateConfig
+from rad_jax.config.data import EvaluateConfig
 from rad_jax.metrics.image import ImageError, Images, float_images
 from rad_jax.weights import torch_layout
 from rad_jax.weights.tensors import WeightsError, read_tensors, without_wrappers

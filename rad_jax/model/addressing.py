@@ -68,23 +68,34 @@ class Reading(NamedTuple):
 
 
 def pose_of(config: ModelConfig, actions: Float[Array, "*b a"]) -> Float[Array, "*b p"]:
-    """Weighted scaled positions, then cosine and sine of the heading, from conditions; empty if they hold no pose."""
+    """Weighted scaled positions, then cosine and sine of the heading, from conditions; empty if they hold no pose.
+
+    The first two positions are those of ``model.plane``, and headings grow to the left: heading 0 looks along the first one, a
+    right angle along the second.
+    """
     if not config.heading_at:
         return jnp.zeros((*actions.shape[:-1], 0), config.state_dtype)
     position, heading = config.heading_at
     places = config.memory.position_weight * actions[..., position:heading]
-    return jnp.concatenate([places, actions[..., heading : heading + 2]], axis=-1).astype(config.state_dtype)
+    turn = actions[..., heading : heading + 2]
+    if config.plane:
+        plane = np.abs(config.plane) - 1
+        others = np.setdiff1d(np.arange(heading - position), plane)
+        places = places[..., np.concatenate([plane, others])]
+        turn = turn * np.array([1, np.sign(config.plane[1])])
+    return jnp.concatenate([places, turn], axis=-1).astype(config.state_dtype)
 
 
 def mark(config: ModelConfig, frames: Float[Array, "*b rows cols ch"], actions: Float[Array, "*b a"]) -> Mark:
     """What is known about frames, from their latents and conditions, in the precision of states."""
     dtype, pose = config.state_dtype, pose_of(config, actions)
     rows, columns = frames.shape[-3:-1]
-    quarters = frames[..., : rows // 2 * 2, : columns // 2 * 2, :].astype(dtype)
+    frames = frames.astype(dtype)
     if rows < 2 or columns < 2:
-        look = reduce(frames.astype(dtype), "... rows cols ch -> ... ch", "mean")
+        look = reduce(frames, "... rows cols ch -> ... ch", "mean")
     else:
-        look = reduce(quarters, "... (i p) (j q) ch -> ... i j ch", "mean", i=2, j=2)
+        even = frames[..., : rows // 2 * 2, : columns // 2 * 2, :]
+        look = reduce(even, "... (i p) (j q) ch -> ... i j ch", "mean", i=2, j=2)
         look = rearrange(look, "... i j ch -> ... (i j ch)")
     return Mark(pose, jax.lax.stop_gradient(look))
 
@@ -102,9 +113,9 @@ def empty_slots(config: ModelConfig, batch: int) -> Slots:
 
 
 def place(memory: MemoryConfig, slots: Slots, new: Mark) -> Int[Array, ""]:
-    """The slot that a new frame of one video takes, or -1 if it is not kept; see ``memory.keep``."""
+    """The slot that a new frame of one video takes, or -1 if it is not kept; see `MemoryConfig.keeps`."""
     capacity, held = memory.capacity, slots.record > 0
-    match memory.keep:
+    match memory.keeps:
         case "all":
             return jnp.where(slots.seen < capacity, slots.seen, -1)
         case "newest":
@@ -117,7 +128,7 @@ def place(memory: MemoryConfig, slots: Slots, new: Mark) -> Int[Array, ""]:
             seen = jnp.any(_seen_by(memory, slots, points), axis=0)
             return jnp.where((~seen).mean() > memory.unseen, slots.kept % capacity, -1)
     slot, known = by_pose(memory, held, slots.stamp, slots.mark.pose, new.pose)
-    return jnp.where(known & (memory.keep == "pose-first"), -1, slot)
+    return jnp.where(known & (memory.keeps == "pose-first"), -1, slot)
 
 
 def by_pose(
@@ -146,7 +157,7 @@ def write(memory: MemoryConfig, slots: Slots, new: Mark, record: Int[Array, ""])
     def put(old: Array, value: Array) -> Array:
         return jnp.where(here.reshape(-1, *[1] * (old.ndim - 1)), value, old)
 
-    fresh = jnp.any(here & (slots.record == 0)) | ((slot >= 0) & (memory.keep in ("novel", "unseen")))
+    fresh = jnp.any(here & (slots.record == 0)) | ((slot >= 0) & (memory.keeps in ("novel", "unseen")))
     marks = jax.tree.map(put, slots.mark, new)
     return Slots(
         put(slots.record, record),
@@ -178,9 +189,9 @@ def fill(memory: MemoryConfig, slots: Slots, marks: Mark, records: int) -> tuple
 
 
 def choose(memory: MemoryConfig, slots: Slots, frame: Mark) -> Reading:
-    """What one frame of one video reads; see ``memory.read``. Slots of equal merit are read in their order."""
+    """What one frame of one video reads; see `MemoryConfig.reads`. Slots of equal merit are read in their order."""
     held = slots.record > 0
-    how = memory.read if memory.read != "auto" else "pose" if frame.pose.shape[-1] else "embedding"
+    how = memory.reads if memory.reads != "auto" else "pose" if frame.pose.shape[-1] else "embedding"
     if how == "all":
         chosen = jnp.arange(memory.capacity)
     elif how == "view-overlap":
@@ -217,7 +228,7 @@ def relative_pose(pose: Float[Array, "r p"], frame: Float[Array, "p"]) -> Float[
         features.append(jnp.stack([cos, sin], axis=-1))
         cos, sin = cos * cos - sin * sin, 2 * cos * sin  # of twice the turn
     if there.shape[-1] >= 2:
-        x, y = apart[:, 0], apart[:, -1]
+        x, y = apart[:, 0], apart[:, 1]
         ahead = jnp.stack([x * heading[0] + y * heading[1], y * heading[0] - x * heading[1]], axis=-1)
         features += [ahead, jnp.broadcast_to(heading, (pose.shape[0], 2))]
     return jnp.concatenate(features, axis=-1)
@@ -236,7 +247,7 @@ def cosine(a: Float[Array, "*b m"], b: Float[Array, "m"]) -> Float[Array, "*b"]:
 def _covering(memory: MemoryConfig, slots: Slots, pose: Float[Array, "p"]) -> Int[Array, "r"]:
     """The slots that together see most of what a frame at ``pose`` sees, one after another, each for what is still unseen.
 
-    What a frame sees are points on `VIEW_RAYS` rays at `VIEW_DEPTHS` depths, in the plane of the first and the last position;
+    What a frame sees are points on `VIEW_RAYS` rays at `VIEW_DEPTHS` depths, in the plane in which it turns;
     nothing hides them. Slots that see equally much are told apart by their distance in pose.
     """
     points = _points(memory, pose)
@@ -283,5 +294,5 @@ def _sees(memory: MemoryConfig, pose: Float[Array, "p"], points: Float[Array, "z
 
 
 def _place(pose: Float[Array, "p"]) -> Float[Array, "2"]:
-    """The first and the last position; the origin where a world has fewer than two."""
-    return jnp.stack([pose[0], pose[-3]]) if pose.shape[-1] >= 4 else jnp.zeros(2, pose.dtype)
+    """Where in the plane; the origin where a world has fewer than two positions."""
+    return pose[:2] if pose.shape[-1] >= 4 else jnp.zeros(2, pose.dtype)

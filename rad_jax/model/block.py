@@ -10,6 +10,7 @@ frame: the embedded diffusion level plus the embedded action.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from rad_jax.axes import Array, Float, Int, PyTree
@@ -19,6 +20,20 @@ from rad_jax.model.addressing import Reading
 from rad_jax.model.attention import KVCache, SpatialAttention, TemporalAttention, xavier
 
 EPSILON = 1e-6  # of the layer norms
+LEVEL_WAVES = 128
+
+
+def level_waves(levels: Int[Array, "b t"], dtype: np.dtype) -> Float[Array, "b t f"]:
+    """Cosines, then sines, of every frame's diffusion level.
+
+    1 .. 1/10,000 radians per level, float32 with the rounding of the Oasis program: levels multiply it by up to 999.
+    """
+    exponents = (
+        np.float32(-np.log(10_000.0)) * np.arange(LEVEL_WAVES, dtype=np.float32) / np.float32(LEVEL_WAVES)
+    )
+    frequencies = np.exp(exponents.astype(np.float64)).astype(np.float32)
+    angle = levels[..., None].astype(dtype) * jnp.asarray(frequencies, dtype)
+    return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
 
 
 class Modulation(nn.Module):

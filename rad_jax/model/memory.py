@@ -69,7 +69,7 @@ def batch_first(memory: Memory) -> Memory:
     return memory.of_layers(lambda s: jnp.moveaxis(s, 0, 1))
 
 
-def fill(
+def slots_along(
     config: ModelConfig,
     memory: Memory,
     frames: Float[Array, "b t rows cols ch"],
@@ -84,7 +84,7 @@ def fill(
 
 
 def slots_after(before: Slots, after: Slots, counts: Int[Array, "b k"]) -> Slots:
-    """The slots after the first ``counts`` frames (b, k, ...), from what `fill` returns."""
+    """The slots after the first ``counts`` frames (b, k, ...), from what `slots_along` returns."""
     every = jax.tree.map(lambda b, a: jnp.concatenate([b, a[:, None]], axis=1), before, after)
     return jax.tree.map(lambda s: jax.vmap(lambda video, count: video[count])(s, counts), every)
 

@@ -19,37 +19,33 @@ its own) or of the records of a bank; without memory it has no leaves. In the la
 (l, b, ...), as the scan over them wants it: so a rollout rearranges nothing from frame to frame.
 """
 
-import dataclasses
 from functools import partial
 from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 from einops import rearrange
 from flax import linen as nn
 from jaxtyping import Shaped
 
 from rad_jax.arrays import fit
 from rad_jax.axes import Array, Float, Int, PyTree
-from rad_jax.config import ModelConfig
+from rad_jax.config import ModelConfig, check_without_pose
 from rad_jax.model import addressing, mixers
 from rad_jax.model.attention import KVCache, xavier
-from rad_jax.model.block import Block, Modulation, modulate
+from rad_jax.model.block import Block, Modulation, level_waves, modulate
 from rad_jax.model.memory import (
     Memory,
     WindowCache,
     batch_first,
     check_starts,
-    fill,
     layers_first,
     readings,
     settle,
     slots_after,
+    slots_along,
 )
-
-TIME_FEATURES = 256
 
 
 class RAD(nn.Module):
@@ -59,8 +55,8 @@ class RAD(nn.Module):
 
     def setup(self):
         config, types = self.config, self.config.types
-        if config.pose is None:  # then there is none: a memory that needs it is refused
-            dataclasses.replace(config, pose=(0, 0))
+        if config.pose is None:  # then there is none
+            check_without_pose(config.memory)
         small = {"kernel_init": nn.initializers.normal(0.02), **types}
         self.embed_patch = nn.Dense(config.width, kernel_init=xavier, **types)
         self.embed_time = nn.Sequential(
@@ -111,7 +107,7 @@ class RAD(nn.Module):
             remat=config.remat,
         )
         states = jax.tree.map(lambda s: rearrange(s, "l b 1 ... -> l b ..."), states)
-        _, slots = fill(config, memory, frames[:, :stride], actions[:, :stride])
+        _, slots = slots_along(config, memory, frames[:, :stride], actions[:, :stride])
         return prediction, batch_first(settle(Memory(states, tape, slots)))
 
     @nn.nowrap
@@ -211,7 +207,7 @@ class RAD(nn.Module):
         if memory is None:  # a tape that holds the new frames alone
             memory = self.initial_memory(batch)
             memory = memory._replace(tape=jax.tree.map(lambda s: s[:, :, :0], memory.tape))
-        before, after = fill(self.config, memory, frames, actions)
+        before, after = slots_along(self.config, memory, frames, actions)
         reading = readings(self.config, frames, actions, before)
         settings = {"span": 1, "shared": False, "records": frames.shape[1], "remat": config.remat}
         _, _, _, tape, _ = self._run(frames, None, actions, layers_first(memory), reading=reading, **settings)
@@ -233,7 +229,7 @@ class RAD(nn.Module):
         Returns the memory after the frames, and the states after the first ``ends`` of them (l, b, k, ...).
         """
         stride = self.config.memory.stride
-        before, after = fill(self.config, memory, frames, actions)
+        before, after = slots_along(self.config, memory, frames, actions)
         settings = {"span": stride, "shared": False, "ends": ends, "remat": remat}
         bank = {"reading": readings(self.config, frames, actions, before), "records": frames.shape[1]}
         _, state, states, tape, _ = self._run(frames, None, actions, memory, **settings, **bank)
@@ -358,18 +354,8 @@ class RAD(nn.Module):
 
     def _condition(self, levels: Int[Array, "b t"], actions: Float[Array, "b t a"]) -> Float[Array, "b t d"]:
         """The condition ``c`` of every frame: sinusoids of its level through an MLP, plus its projected action."""
-        dtype = self.config.state_dtype
-        angle = levels[..., None].astype(dtype) * jnp.asarray(_time_frequencies(), dtype)
-        time = self.embed_time(jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1))
-        return time + self.embed_action(actions)
+        return self.embed_time(level_waves(levels, self.config.state_dtype)) + self.embed_action(actions)
 
     def _check(self, frames: Array, actions: Array) -> None:
         chex.assert_shape(frames, (None, None, *self.config.latent), custom_message="frames")
         chex.assert_shape(actions, (*frames.shape[:2], self.config.action_dim), custom_message="actions")
-
-
-def _time_frequencies() -> np.ndarray:
-    """1 .. 1/10,000 radians per level, float32 with the rounding of the Oasis program: levels multiply it by up to 999."""
-    half = TIME_FEATURES // 2
-    exponents = np.float32(-np.log(10_000.0)) * np.arange(half, dtype=np.float32) / np.float32(half)
-    return np.exp(exponents.astype(np.float64)).astype(np.float32)

@@ -5,6 +5,8 @@ thousand positions. Those in space reach hundreds of radians, of which float32 k
 rounded as the Oasis programs round them, so that weights trained there see the same numbers.
 """
 
+import math
+
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange, repeat
@@ -12,6 +14,7 @@ from jax.typing import ArrayLike
 
 from rad_jax.arrays import linspace
 from rad_jax.axes import Array, Float
+from rad_jax.config import ModelConfig
 
 TEMPORAL_BASE = 10_000.0
 SPATIAL_MAX_FREQUENCY = 256.0
@@ -79,6 +82,17 @@ def pose_angles(
         axes = np.stack([np.cos(direction + axis * np.pi / positions) for axis in range(positions)])
         angles = angles + pose[..., :-2] @ jnp.asarray(reach * axes, pose.dtype)
     return repeat(angles, "... f -> ... 1 (f r)", r=2) + jnp.asarray(place, pose.dtype)
+
+
+def token_angles(
+    config: ModelConfig, head_width: int, *pose: Float[Array, "b t p"]
+) -> Float[Array | np.ndarray, "*b n 1 e"]:
+    """By which heads of tokens are rotated: their place in the frame, and with a pose also where the frame was seen from."""
+    grid, memory = config.grid, config.memory
+    if not pose:
+        return spatial_angles(*grid, head_width)[:, None]
+    view = math.radians(memory.view_angle) if memory.rotate == "ray" else None
+    return pose_angles(*pose, *grid, head_width, view)[..., None, :]
 
 
 def rotate(x: Float[Array, "*b e"], angles: ArrayLike) -> Float[Array, "*b e"]:

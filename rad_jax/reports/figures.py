@@ -34,7 +34,7 @@ DASHES = ("-", "--", ":", "-.")
 # By memory, where all rows are models; the one without memory is nearly black.
 PALETTE = ("#1d5fd1", "#d9730d", "#1a8a55", "#b3307f", "#8a6d00", "#0d8ba1", "#7c4bc4", "#c2382e")
 MEMORY_COLOURS = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(NAMES[1:])} | {"none": INK}
-OWN_COLOUR = PALETTE[-1]  # of a kind of the user's
+OWN_COLOUR = "#56616e"  # of a kind of the user's
 WEAKEST = 1e-4  # of a row's largest influence; Figure 3 leaves weaker ones white
 
 

@@ -1,6 +1,5 @@
 """Predicted videos: context frames in, generated frames out, for evaluation, samples and rollouts alike."""
 
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -89,6 +88,7 @@ def read_clip(
     context: int | None = None,
     stop: int | None = None,
     odometry: Odometry | None = None,
+    conditioned: bool = True,
 ) -> Clip:
     """An episode as a clip.
 
@@ -97,6 +97,7 @@ def read_clip(
       context: frames that are given; None for ``n_context`` of the data set.
       stop: only the frames before this one; None for all.
       odometry: of the model, if its condition is made of it.
+      conditioned: whether it is read for a model; else its frames count alone, and its condition has no columns.
 
     Raises:
       DataError: no such episode, latents of another tokenizer, or a context that leaves nothing to predict.
@@ -110,16 +111,14 @@ def read_clip(
         )
     images = [name for name in ("frames", "latents") if name in episodes.spec.arrays]
     span = span_of(episodes, index, context, stop)
-    arrays = episodes.read(index, 0, stop, [*images, *condition_arrays(config.data)])
-    actions = condition_features(episodes.spec, arrays, config.data, odometry)
+    conditions = condition_arrays(config.data) if conditioned else ()
+    arrays = episodes.read(index, 0, stop, [*images, *conditions])
+    actions = np.zeros((len(arrays[images[0]]), 0), np.float32)
+    if conditioned:
+        actions = condition_features(episodes.spec, arrays, config.data, odometry)
     latents = arrays.get("latents")
     frames = arrays["frames"] if "frames" in arrays else to_uint8(np.asarray(tokenizer.decode(latents)))
     return Clip(episodes.ids[index], frames, actions, span.context, latents)
-
-
-def to_show(config: Config) -> Config:
-    """The configuration with which `read_clip` reads clips for their frames alone, which no condition is needed for."""
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, condition="action"))
 
 
 def span_of(episodes: Episodes, index: int, context: int | None = None, stop: int | None = None) -> Span:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rad_jax.config.sections import DataConfig, EvaluateConfig
+from rad_jax.config.data import DataConfig, EvaluateConfig
 from rad_jax.data import DataError, Episodes
 from rad_jax.files import FileLock
 

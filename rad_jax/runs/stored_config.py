@@ -43,13 +43,14 @@ FREE_KEYS = (
     "model.remat",
     "memory.prefetch_segment",
     "memory.mixer_segment",
-    "model.pose",  # follows from the data; runs of earlier versions do not keep it
+    "model.pose",  # follows from the data, as does the next; runs of earlier versions do not keep them
+    "model.plane",
 )
 
 # Keys that say where something lies, which may change as long as it is the same by its content.
 PLACES = ("data.path", "tokenizer.path")
 
-SIZES = ("model.latent", "model.action_dim", "model.pose")
+SIZES = ("model.latent", "model.action_dim", "model.pose", "model.plane")
 
 COMMANDS = {
     "data.make": "",

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from rad_jax import tokenizer as tokenizers
 from rad_jax.config import Config, ConfigError, flatten, override
 from rad_jax.data import Episodes
-from rad_jax.data.condition import condition_dim, condition_pose
+from rad_jax.data.condition import condition_dim, condition_plane, condition_pose
 from rad_jax.data.reader import check_latents, frame_size
 from rad_jax.model import RAD
 from rad_jax.odometry import Odometry
@@ -18,7 +18,7 @@ class TrainingRun(NamedTuple):
     """What a training works with.
 
     Attributes:
-      config: ``model.latent``, ``model.action_dim`` and ``model.pose`` are set.
+      config: ``model.latent``, ``model.action_dim``, ``model.pose`` and ``model.plane`` are set.
       episodes: the training data.
       tokenizer: the one of the training data.
       model: without parameters.
@@ -35,7 +35,8 @@ class TrainingRun(NamedTuple):
 def open_training_run(config: Config) -> TrainingRun:
     """Opens the training data (see `open_episodes`: they may be made first), their tokenizer and the model.
 
-    ``model.latent``, ``model.action_dim`` and ``model.pose``, where left open, are taken from the data and the tokenizer.
+    ``model.latent``, ``model.action_dim``, ``model.pose`` and ``model.plane``, where left open, are taken from the data and the
+    tokenizer.
 
     Raises:
       DataError, TokenizerError, ConfigError: in one or two lines, what is missing or does not fit.
@@ -47,9 +48,12 @@ def open_training_run(config: Config) -> TrainingRun:
     check_latents(episodes, tokenizer.name, tokenizer.fingerprint)
     shapes = episodes.spec.arrays
     latent = shapes["latents"][0] if "latents" in shapes else tokenizer.latent_shape(*frame_size(episodes))
-    dim = condition_dim(episodes.spec, config.data)
-    pose = condition_pose(episodes.spec, config.data)
-    sizes = {"model.latent": tuple(latent), "model.action_dim": dim, "model.pose": pose}
+    sizes = {
+        "model.latent": tuple(latent),
+        "model.action_dim": condition_dim(episodes.spec, config.data),
+        "model.pose": condition_pose(episodes.spec, config.data),
+        "model.plane": condition_plane(episodes.spec, config.data),
+    }
     for key, found in sizes.items():
         if (given := flatten(config)[key]) not in (None, found):
             raise ConfigError(f"{key}={given}: {config.data.path} has {found}; leave it open with {key}=none")

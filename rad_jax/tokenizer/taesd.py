@@ -17,7 +17,7 @@ from flax import linen as nn
 
 from rad_jax.axes import Array, Float
 from rad_jax.config import ConfigError
-from rad_jax.config.sections import TokenizerConfig
+from rad_jax.config.data import TokenizerConfig
 from rad_jax.tokenizer.base import Tokenizer, TokenizerError
 from rad_jax.tokenizer.network import NetworkTokenizer
 from rad_jax.weights.tensors import WeightsError, read_tensors, without_wrappers

@@ -1,4 +1,4 @@
-"""AdamW with warm-up, decay, clipping and frozen parameters; the moving average of the parameters.
+"""AdamW or Muon with warm-up, decay, clipping and frozen parameters; the moving average of the parameters.
 
 One call of the optimiser is one optimiser step: gradients that are accumulated over parts of a batch are averaged before.
 """
@@ -12,6 +12,10 @@ import optax
 from rad_jax.axes import Array, Float, Int, PyTree
 from rad_jax.config import OptimizerConfig, TrainConfig, decay_begin
 from rad_jax.model import names
+
+# Root mean square of a matrix's update at a learning rate of 1. With AdamW's, .2 (arXiv 2502.16982), and with .8 a maze is
+# learned later; see docs/results/maze_memory.md.
+MUON_RMS = 0.4
 
 
 def learning_rate(
@@ -45,24 +49,37 @@ def is_frozen(train: TrainConfig, name: str) -> bool:
 
 
 def make(config: OptimizerConfig, train: TrainConfig) -> optax.GradientTransformation:
-    """AdamW: clip by the global norm, Adam with decoupled weight decay on what `is_decayed`, scheduled rate.
+    """Clips by the global norm, then AdamW or Muon with decoupled weight decay on what `is_decayed`, at the scheduled rate.
 
     Updates of frozen parameters are zero; they have no moments, and do not count in the norm that is clipped.
     """
-    adamw = optax.chain(
-        optax.clip_by_global_norm(config.clip),
-        optax.adamw(
-            partial(learning_rate, config, train),
-            b1=config.b1,
-            b2=config.b2,
+    rate = partial(learning_rate, config, train)
+    mask = partial(names.map_named, lambda name, _: is_decayed(name))
+    adam = {"b1": config.b1, "b2": config.b2}
+    if config.name == "muon":
+        rule = optax.contrib.muon(
+            rate,
+            consistent_rms=MUON_RMS,
+            muon_weight_dimension_numbers=partial(names.map_named, matrix_axes),
             weight_decay=config.weight_decay,
-            mask=partial(names.map_named, lambda name, _: is_decayed(name)),
-        ),
-    )
+            weight_decay_mask=mask,
+            adam_weight_decay=0.0,  # what decays is a matrix, or a weight that TTT starts from
+            **{f"adam_{name}": value for name, value in adam.items()},
+        )
+    else:
+        rule = optax.adamw(rate, weight_decay=config.weight_decay, mask=mask, **adam)
+    chain = optax.chain(optax.clip_by_global_norm(config.clip), rule)
     if train.freeze == "none":
-        return adamw
+        return chain
     labels = partial(names.map_named, lambda name, _: "frozen" if is_frozen(train, name) else "trained")
-    return optax.multi_transform({"trained": adamw, "frozen": optax.set_to_zero()}, labels)
+    return optax.multi_transform({"trained": chain, "frozen": optax.set_to_zero()}, labels)
+
+
+def matrix_axes(name: str, parameter: Array) -> optax.contrib.MuonDimensionNumbers | None:
+    """The two axes of a parameter that Muon takes as a matrix, one for each layer and head; None: it is none."""
+    if not is_decayed(name):
+        return None
+    return optax.contrib.MuonDimensionNumbers(parameter.ndim - 2, parameter.ndim - 1)
 
 
 def ema_init(params: PyTree) -> PyTree:

@@ -51,7 +51,8 @@ def abstract_state(model: RAD, config: Config, mesh: Mesh) -> TrainState:
 
 def _of_a_step(config: Config) -> Config:
     """What a step depends on; all else, such as paths, is as it is by default, or what goes with every step."""
-    data, train = DataConfig(clip=config.data.clip), dataclasses.replace(config.train, sample_every=0)
+    data = DataConfig(clip=config.data.clip, condition=config.data.condition)
+    train = dataclasses.replace(config.train, sample_every=0)
     parts = {name: getattr(config, name) for name in ("seed", "model", "diffusion", "optimizer", "mesh")}
     return Config(data=data, train=train, sample=SampleConfig(steps=1), **parts)
 

@@ -23,6 +23,7 @@ def test_all_stands_for_every_registered_memory():
     assert names[0] == "df" and len(names) == 1 + len(every) and {"lstm-c", "bank-f"} < set(every)
     assert set(every) == set(names[1:]) and "bank-c" not in every
     others = [name for name in names if name != "lstm-f"]
+    assert set(every) - set(expand("all", posed=False)) == {"atlas-f"}
     assert expand(" lstm-f , all,lstm-s2,lstm-f") == ["lstm-f", *others, "lstm-s2"]
 
 
@@ -39,7 +40,9 @@ def test_runs_are_what_a_user_would_run_alone():
 def test_the_experiment_names_its_variants():
     comparison = list_runs(QUICKSTART, None, ["evaluate.variants=df,lstm-c"], ablations=False)
     assert [run.name for run in comparison.runs] == ["df", "lstm-c"]
-    assert [run.name for run in list_runs(QUICKSTART, None, [], ablations=False).runs] == expand("all")
+    for condition, posed in (("action", False), ("action+pose", True)):
+        comparison = list_runs(QUICKSTART, None, [f"data.condition={condition}"], ablations=False)
+        assert [run.name for run in comparison.runs] == expand("all", posed)
 
 
 @pytest.mark.parametrize("memory", [memory for memory in MEMORIES if "c" in modes(memory)])

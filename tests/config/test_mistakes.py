@@ -150,6 +150,25 @@ OTHER = [
         "train.freeze=base memory.kind=none",
         "train",
     ),
+    # a pose that the model is not given
+    *(
+        (
+            f"--config {{quick}}:{setting} data.condition=action",
+            f"memory.{value} action+odometry",
+            OTHER_MODES,
+        )
+        for setting, value in (
+            ("bank-f memory.keep=unseen", "keep=unseen"),
+            ("bank-f memory.read=pose", "read=pose"),
+            ("convkv-f memory.align=pose", "align=pose"),
+            ("arl2-f memory.rotate=ray", "rotate=ray"),
+        )
+    ),
+    (
+        "--variants df,bank-f memory.keep=unseen data.condition=action",
+        "memory.keep=unseen action+odometry",
+        "compare",
+    ),
     # devices
     ("mesh.fsdp=2", "mesh.fsdp=2 1 devices", f"{DATA} plan"),
     ("mesh.data=1 mesh.fsdp=8", "mesh.fsdp=8 1 devices", DATA),

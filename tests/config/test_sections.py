@@ -81,11 +81,23 @@ PLAIN = ("memory.gates=slots", "memory.action=false")  # slots are functions of 
         (["train.chain=21"], ["train.chain=21", "model.window (20)"]),
         (["train.chain=4", "train.windows=79"], ["train.windows=79", "at most 78", "(77)"]),
         (["train.chain=4", "train.chain_steps=1001"], ["train.chain_steps=1001", "1000"]),
-        (["train.revisit=0.5"], ["train.revisit=0.5", "data.condition=action+pose"]),
-        (
-            ["train.revisit=0.5", "data.condition=action+pose", "model.pose=(0,0)"],
-            ["train.revisit=0.5", "data.condition=action+pose"],
+        (["train.revisit=0.5"], ["train.revisit=0.5", "data.condition=action+pose or action+odometry"]),
+        *(
+            (
+                [f"memory.kind={kind}", *setting, *PLAIN],
+                [setting[-1], "data.condition=action+pose or action+odometry"],
+            )
+            for kind, *setting in (
+                ("bank", "memory.keep=pose-bin"),
+                ("bank", "memory.read=view-overlap"),
+                ("convkv", "memory.align=pose"),
+                ("queries", "memory.rotate=pose"),
+                ("arl2", "memory.rotate=ray"),
+            )
         ),
+        (["model.pose=(3,1)", "model.plane=(3,4)"], ["model.plane=(3,4)", "3 positions"]),
+        (["model.pose=(3,1)", "model.plane=(-3,1)"], ["model.plane=(-3,1)", "second alone"]),
+        (["model.pose=(3,1)", "model.plane=(1,-1)"], ["model.plane=(1,-1)", "two of the 3"]),
         (
             ["train.revisit=0.5", "data.condition=action+pose", "data.clip=39"],
             ["train.revisit=0.5", "model.window (20)", "19", "data.clip=40"],

@@ -8,7 +8,7 @@ import pytest
 
 from rad_jax.config import DataConfig
 from rad_jax.data import DataError
-from rad_jax.data.condition import condition_arrays, condition_dim, condition_features
+from rad_jax.data.condition import condition_arrays, condition_dim, condition_features, condition_plane
 from tests.data import toy_episodes as toy
 
 ACTION = DataConfig()
@@ -57,6 +57,24 @@ def test_columns_are_found_by_name():
     found = condition_features(spec, {**clip, "pose": clip["pose"][:, order]}, _pose(2))
     expected = condition_features(toy.SPEC, clip, _pose(2))
     np.testing.assert_array_equal(found, expected[:, [0, 1, 2, 3, 5, 4, 6, 7, 8, 9]])
+
+
+@pytest.mark.parametrize(
+    ("names", "plane"),
+    [
+        (("x", "y", "cos", "sin"), (1, 2)),
+        (("cos", "sin", "y", "x"), (2, 1)),
+        (("x", "y", "z", "pitch", "cos", "sin"), (3, -1)),
+        (("x", "cos", "sin", "z"), (2, -1)),
+        (("a", "b", "cos", "sin"), None),
+    ],
+)
+def test_the_plane_is_found_by_name(names, plane):
+    info = {**toy.SPEC.info, "pose": list(names), "pose_scale": [1.0] * len(names)}
+    arrays = {**toy.SPEC.arrays, "pose": ((len(names),), "float32")}
+    spec = dataclasses.replace(toy.SPEC, info=info, arrays=arrays)
+    assert condition_plane(spec, _pose()) == plane
+    assert condition_plane(spec, ACTION) is None
 
 
 def test_several_clips_at_once_are_each_a_clip():

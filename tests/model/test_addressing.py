@@ -229,3 +229,26 @@ def test_what_a_bank_cannot_do_is_named():
             dataclasses.replace(model(memory), pose=(0, 0), memory=blind)
     with pytest.raises(ConfigError, match=r"model.pose=\(5,1\): has 7 columns"):
         dataclasses.replace(model(memory), pose=(5, 1))
+
+
+def test_the_plane_comes_first_and_headings_grow_to_the_left():
+    """Minecraft's: x, height, z, pitch; yaw 0 looks to z, and a yaw of 90 degrees, to the right, against x."""
+    rng, yaw = np.random.default_rng(0), math.radians(30)
+    config = ModelConfig(
+        latent=LATENT,
+        action_dim=8,
+        pose=(4, 1),
+        plane=(3, -1),
+        width=16,
+        heads=2,
+        memory=settings(position_weight=2.0),
+    )
+    x, y, z, pitch = rng.normal(size=4)
+    condition = jnp.asarray([0.0, 0.0, x, y, z, pitch, math.cos(yaw), math.sin(yaw)])
+    pose = addressing.pose_of(config, condition)
+    np.testing.assert_allclose(
+        pose, [2 * z, 2 * x, 2 * y, 2 * pitch, math.cos(yaw), -math.sin(yaw)], rtol=1e-6
+    )
+    ahead = condition.at[2].add(-math.sin(yaw)).at[4].add(math.cos(yaw))  # a step where it looks
+    relative = addressing.relative_pose(addressing.pose_of(config, ahead)[None], pose)[0]
+    np.testing.assert_allclose(relative[-4:-2], [2, 0], atol=1e-6)  # ahead and to the left

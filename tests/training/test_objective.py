@@ -82,6 +82,16 @@ def exact_model(*args, **memory):
     return toy_model(*args, dtype="float64", **memory)
 
 
+def assert_trains_as_the_loop(model):
+    params = toy_params(model)
+    frames, actions = toy_clip(BATCH, LENGTH, "float64")
+    train = TrainConfig(windows=2)
+    draw = objective.step_randomness(model, DIFFUSION, train, jax.random.key(0), frames)
+    found = loss_and_gradient(model, train, params, frames, actions, draw)
+    literal = jax.value_and_grad(lambda p: literal_loss(model, p, frames, actions, draw))
+    assert_same(found, literal(params))
+
+
 OTHERS = [kind for kind in NAMES if kind not in ("none", "lstm")]
 
 
@@ -99,14 +109,9 @@ OTHERS = [kind for kind in NAMES if kind not in ("none", "lstm")]
     ],
 )
 def test_prefetched_training_is_the_slide_by_stride_loop(kind, stride, window, segment):
-    model = exact_model(stride, window, kind=kind, prefetch_segment=segment, remat=segment == 3)
-    params = toy_params(model)
-    frames, actions = toy_clip(BATCH, LENGTH, "float64")
-    train = TrainConfig(windows=2)
-    draw = objective.step_randomness(model, DIFFUSION, train, jax.random.key(0), frames)
-    found = loss_and_gradient(model, train, params, frames, actions, draw)
-    literal = jax.value_and_grad(lambda p: literal_loss(model, p, frames, actions, draw))
-    assert_same(found, literal(params))
+    assert_trains_as_the_loop(
+        exact_model(stride, window, kind=kind, prefetch_segment=segment, remat=segment == 3)
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,14 +124,7 @@ def test_prefetched_training_is_the_slide_by_stride_loop(kind, stride, window, s
     ],
 )
 def test_what_knows_the_pose_trains_as_the_literal_loop_does(memory):
-    model = toy_posed(**memory)
-    params = toy_params(model)
-    frames, actions = toy_clip(BATCH, LENGTH, "float64")
-    train = TrainConfig(windows=2)
-    draw = objective.step_randomness(model, DIFFUSION, train, jax.random.key(0), frames)
-    found = loss_and_gradient(model, train, params, frames, actions, draw)
-    literal = jax.value_and_grad(lambda p: literal_loss(model, p, frames, actions, draw))
-    assert_same(found, literal(params))
+    assert_trains_as_the_loop(toy_posed(**memory))
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The optimiser against AdamW written out in float64, and what a frozen parameter costs."""
+"""The optimiser against AdamW and Muon written out in float64, and what a frozen parameter costs."""
 
 import math
 from functools import partial
@@ -75,6 +75,50 @@ def test_is_adamw_with_clipping_and_decay_of_kernels_only(clip):
     expected = literal_adamw(config, train, named_leaves(w).keys(), 6)
     for name, value in named_leaves(w).items():
         np.testing.assert_allclose(value, expected[name], atol=2e-6, err_msg=name)
+
+
+def literal_muon(config, train, names, steps):
+    """Muon by its definition, layer by layer, on the matrices among the named parameters; the rest by Adam as NAdam has it."""
+    w = {n: np.asarray(p, np.float64) for n, p in named_leaves(params()).items()}
+    m, v = ({n: np.zeros_like(p) for n, p in w.items()} for _ in range(2))
+
+    def orthogonal(x):
+        if x.ndim == 3:
+            return np.stack([orthogonal(layer) for layer in x])
+        wide = x if x.shape[0] <= x.shape[1] else x.T
+        y = wide / np.linalg.norm(wide)
+        for _ in range(5):
+            gram = y @ y.T
+            y = 3.4445 * y + (-4.775 * gram + 2.0315 * gram @ gram) @ y
+        y = y if x.shape[0] <= x.shape[1] else y.T
+        return 0.4 * math.sqrt(max(x.shape)) * y
+
+    for t in range(steps):
+        g = {n: np.asarray(x, np.float64) for n, x in named_leaves(gradients(t)).items() if n in names}
+        norm = math.sqrt(sum((x**2).sum() for x in g.values()))
+        rate = float(optimizer.learning_rate(config, train, t))
+        for n in g:
+            x, decay = g[n] * min(1.0, config.clip / norm), 0.95 if n in DECAYED else config.b1
+            m[n] = decay * m[n] + (1 - decay) * x
+            mean = decay * m[n] / (1 - decay ** (t + 2)) + (1 - decay) * x / (1 - decay ** (t + 1))
+            if n in DECAYED:
+                step = orthogonal(mean) + config.weight_decay * w[n]
+            else:
+                v[n] = config.b2 * v[n] + (1 - config.b2) * x**2
+                step = mean / (np.sqrt(v[n] / (1 - config.b2 ** (t + 1))) + 1e-8)
+            w[n] = w[n] - rate * step
+    return w
+
+
+@pytest.mark.parametrize("freeze", ["none", "base"])
+def test_is_muon_on_the_matrices_of_every_layer(freeze):
+    config = settings(name="muon", decay="cosine", decay_start=0.5)
+    train = TrainConfig(steps=6, freeze=freeze, init_from="elsewhere" * (freeze == "base"))
+    w, _ = run(optimizer.make(config, train), 6)
+    trained = {name for name in named_leaves(w) if freeze == "none" or name.startswith("block/")}
+    expected = literal_muon(config, train, trained, 6)
+    for name, value in named_leaves(w).items():
+        np.testing.assert_allclose(value, expected[name], atol=2e-5, err_msg=name)
 
 
 def test_frozen_parameters_do_not_move_have_no_moments_and_do_not_count_in_the_norm():

@@ -18,7 +18,8 @@ from tests.toy_model import SETTINGS
 @functools.cache
 def programs(kind: str) -> dict[str, str]:
     """The lowered texts of a training step and of a step of a rollout, with the names of their operations."""
-    config = config_from_dict({**SETTINGS, "memory.kind": kind})
+    posed = {"data.condition": "action+pose", "model.pose": (1, 1)}  # which some memories cannot do without
+    config = config_from_dict({**SETTINGS, **posed, "memory.kind": kind})
     model, (rows, cols, ch) = RAD(config.model), config.model.latent
     state = jax.eval_shape(functools.partial(init_state, model, config))
     batch = {

@@ -40,11 +40,10 @@ from einops import rearrange, repeat
 from flax import linen as nn
 
 from rad_jax.axes import Array, Float, Int, Key, PyTree
-from rad_jax.config import ModelConfig
 from rad_jax.model.mixers import Mixer, Walk, states_among
 from rad_jax.model.mixers.linear_rules import RULES, LinearState, advance, maps, normalise
 from rad_jax.model.mixers.mamba2 import first_log_rate, first_step
-from rad_jax.model.rope import pose_angles, rotate, spatial_angles
+from rad_jax.model.rope import rotate, token_angles
 
 small = nn.initializers.variance_scaling(2.0**-5, "fan_avg", "uniform")  # Xavier with ARL2's gain 2^-2.5
 # Of the rules frame and sum: sigmoid(5) = exp(-softplus(-5)) = 0.9933, silu of the last is 1.
@@ -189,17 +188,6 @@ class ARL2(Mixer):
         # The square matrices over tokens are made again in the backward pass.
         rule = jax.checkpoint(RULES[self.rule])
         return maps(rule, tokens.k, tokens.v, tokens.bare_k, *gates)
-
-
-def token_angles(
-    config: ModelConfig, head_width: int, *pose: Float[Array, "b t p"]
-) -> Float[Array | np.ndarray, "*b n 1 e"]:
-    """By which heads of tokens are rotated: their place in the frame, and with a pose also where the frame was seen from."""
-    grid, memory = config.grid, config.memory
-    if not pose:
-        return spatial_angles(*grid, head_width)[:, None]
-    view = math.radians(memory.view_angle) if memory.rotate == "ray" else None
-    return pose_angles(*pose, *grid, head_width, view)[..., None, :]
 
 
 def recall(axes: str, state: LinearState, tokens: Tokens) -> Heads:

@@ -20,7 +20,7 @@ import numpy as np
 from rad_jax import errors
 from rad_jax.axes import Array, Int
 from rad_jax.config import ConfigError, MemoryConfig, ModelConfig
-from rad_jax.config.memories import MEMORIES, is_own
+from rad_jax.config.memories import MEMORIES, is_own, needs_pose
 from rad_jax.config.messages import require, shorten
 from rad_jax.model import RAD
 from rad_jax.model.memory import Memory, at_start
@@ -35,6 +35,7 @@ STRIDES = {"f": 1, "c": WINDOW, "s": 2}
 SMALL = {
     "mamba2": {"head_width": 4, "state": 4},
     "bank": {"capacity": 3, "retrieved": 2},
+    "atlas": {"capacity": 3, "retrieved": 2},
     "convkv": {"slots": 4, "slot_frames": 2},
 }
 
@@ -138,7 +139,7 @@ def model_config(memory: MemoryConfig, mode: str) -> ModelConfig:
     return ModelConfig(
         latent=(2, 2 * TOKENS, 3),
         action_dim=2,
-        pose=(0, 0),
+        pose=(0, int(not is_own(memory.kind) and needs_pose(memory.kind))),
         width=WIDTH,
         depth=2,
         heads=2,

@@ -34,8 +34,7 @@ from flax import linen as nn
 from rad_jax.axes import Array, Float, Int
 from rad_jax.model.attention import scaled_logits, softmax
 from rad_jax.model.mixers import Mixer, Walk, matmul, standardise, states_among
-from rad_jax.model.mixers.arl2 import token_angles
-from rad_jax.model.rope import rotate
+from rad_jax.model.rope import rotate, token_angles
 
 FIRST_GATE = 2.0
 EPSILON = 1e-6  # of what a query has won

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rad_jax.axes import Array, Bool, Float, Int, Key
-from rad_jax.config import ModelConfig
+from rad_jax.config import NO_POSE, ModelConfig
 from rad_jax.model.addressing import pose_of, squared_distance
 
 CANDIDATES_AT_ONCE = 32  # whose distances to all frames of a clip are held together
@@ -24,9 +24,7 @@ def revisits(
 ) -> Bool[Array, "b c"]:
     """Whether the last frame of the window that starts at a candidate revisits a place."""
     if not config.heading_at:
-        raise ValueError(
-            "train.revisit: the condition holds no pose (model.pose), use data.condition=action+pose"
-        )
+        raise ValueError(f"train.revisit: {NO_POSE}")
     pose, number = pose_of(config, actions), jnp.arange(actions.shape[1])
 
     def of_start(start: Int[Array, ""]) -> Bool[Array, "b"]:

@@ -22,14 +22,9 @@ from tests.model.mixers.own import guide, write_package
 PROGRAM = """
     from functools import partial
     import jax, jax.numpy as jnp, numpy as np
-    from rad_jax.config import MemoryConfig, config_from_dict
+    from rad_jax.config import config_from_dict
     from rad_jax.model import RAD
-    from rad_jax.model.mixers import contract
     from rad_jax.training.step import init_state, train_step
-
-    with jax.enable_x64(True):
-        for check in contract.CHECKS:
-            check(contract.subject(MemoryConfig(kind="ema", action=True, action_width=4)))
 
     config = config_from_dict({
         "data.clip": 6, "model.latent": (4, 4, 3), "model.action_dim": 3, "model.width": 16, "model.depth": 2,
