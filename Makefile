@@ -28,8 +28,8 @@ INSTALLED_DEV := .venv/installed-dev
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-quickstart: $(INSTALLED)  ## a model with memory and its twin without: 15 minutes on two cores
-	$(BIN)/python -m rad_jax.main --config experiments/quickstart.py --mode compare --variants df,lstm-f --no-ablations \
+quickstart: $(INSTALLED)  ## two models with memory and their twin without: 20 minutes on two cores
+	$(BIN)/python -m rad_jax.main --config experiments/quickstart.py --mode compare --variants atlas-f,lstm-f,df --no-ablations \
 		--workdir $(or $(RUNS),runs/quickstart) $(ARGS)
 
 compare: $(INSTALLED)  ## every memory in the tables of the paper, on toy mazes: 15 minutes on two cores

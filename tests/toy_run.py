@@ -43,6 +43,7 @@ SETTINGS = {
     "data.condition": "action",
     "data.clip": 12,
     "model.patch": 1,
+    "model.remat": True,
     "model.width": 16,
     "model.heads": 2,
     "memory.action_width": 8,
@@ -53,6 +54,8 @@ SETTINGS = {
     "train.ema": 0.9,
     "train.log_every": 2,
     "train.sample_every": 0,
+    "optimizer.name": "adamw",
+    "optimizer.learning_rate": 2e-3,
     "optimizer.warmup": 4,
     "optimizer.decay": "constant",
     "checkpoint.every": 3,  # not a multiple of log_every: sums of metrics have to survive a restart
