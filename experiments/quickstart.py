@@ -7,10 +7,10 @@ makes the data, trains ``lstm-f``, our own ``atlas-f`` and their twin without me
 Hardware: 2 CPU cores. Time: TIME. PSNR on 64 rooms: atlas-f NUMBER dB, lstm-f NUMBER, df NUMBER; floors: nearest earlier view
 19.77, mean context frame 17.49; ceiling, the tokenizer's round trip: 29.35 (`docs/results/quickstart.md`).
 
-The context is one turn of the room in some 20 frames; then the agent turns on, or back, and the model predicts. No angle comes twice,
-so no view can be copied. The window of 4 frames is a fifth of a turn, so only a memory can know what comes. The model is given the
-actions alone: where it looks is added up from them (``data.condition=action+odometry``). All settings are [ours] and far below the
-paper's sizes. The slot gates let the LSTM learn this in minutes; see `rad_jax.model.mixers.lstm`.
+The context is one turn of the room in some 20 frames; then the agent turns on, or back, and the model predicts. No angle
+comes twice, so no view can be copied. The window of 4 frames is a fifth of a turn, so only a memory can know what comes. The
+model is given the actions alone: where it looks is added up from them (``data.condition=action+odometry``). All settings are
+[ours] and far below the paper's sizes. The slot gates let the LSTM learn this in minutes; see `rad_jax.model.mixers.lstm`.
 """
 
 from experiments import base
