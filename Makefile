@@ -28,7 +28,7 @@ INSTALLED_DEV := .venv/installed-dev
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-quickstart: $(INSTALLED)  ## two models with memory and their twin without: 20 minutes on two cores
+quickstart: $(INSTALLED)  ## two models with memory and their twin without: 18 minutes on two cores
 	$(BIN)/python -m rad_jax.main --config experiments/quickstart.py --mode compare --variants atlas-f,lstm-f,df --no-ablations \
 		--workdir $(or $(RUNS),runs/quickstart) $(ARGS)
 

@@ -4,7 +4,7 @@
 
 makes the data, trains ``lstm-f``, our own ``atlas-f`` and their twin without memory side by side, and writes the report.
 
-Hardware: 2 CPU cores. Time: TIME. PSNR on 64 rooms: atlas-f NUMBER dB, lstm-f NUMBER, df NUMBER; floors: nearest earlier view
+Hardware: 2 CPU cores. Time: 17 min 35 s. PSNR on 64 rooms: atlas-f 27.67 dB, lstm-f 20.08, df 16.14; floors: nearest earlier view
 19.77, mean context frame 17.49; ceiling, the tokenizer's round trip: 29.35 (`docs/results/quickstart.md`).
 
 The context is one turn of the room in some 20 frames; then the agent turns on, or back, and the model predicts. No angle

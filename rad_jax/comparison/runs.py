@@ -114,7 +114,7 @@ def list_runs(
         runs.append(run(f"{of.name}-{word}", of.name, {**changes, "evaluate.figure3": "false"}))
         return runs[-1].name
 
-    base, named = load_config(f"{experiment}:df", overrides), "--variants"
+    base, named = load_config(f"{experiment}:lstm-f", overrides), "--variants"
     if variants is None:
         named, variants = "evaluate.variants", base.evaluate.variants
     listed = [run(name, name, {}) for name in expand(variants, base.data.condition != "action", named)]

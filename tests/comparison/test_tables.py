@@ -47,7 +47,9 @@ def row(name, episodes=3):
 @pytest.fixture(scope="module")
 def comparison(root):
     path = f"{root}/experiments/quickstart.py"
-    return list_runs(path, "df,lstm-c,lstm-f,lstm-s2", ["memory.gates=slots", "seed=5"])
+    return list_runs(
+        path, "df,lstm-c,lstm-f,lstm-s2", ["memory.gates=slots", "seed=5", "data.condition=action+pose"]
+    )
 
 
 @pytest.fixture(scope="module")

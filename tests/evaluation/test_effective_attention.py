@@ -15,7 +15,7 @@ PREDICTED = np.array([2, 5, 9])
 CASES = {
     "df": (1, "shared", "none", [0, 2, 6]),
     "lstm-f": (1, "shared", "lstm", [0, 2, 6]),
-    "arl2-s2": (2, "rollout", "arl2", [0, 2, 6]),
+    "lstm-s2": (2, "rollout", "lstm", [0, 2, 6]),
     "lstm-c": (WINDOW, "rollout", "lstm", [0, 4, 8]),
 }
 

@@ -25,6 +25,7 @@ def config() -> Any:
     from rad_jax.config import load_config
 
     settings = {
+        "data.condition": "action",
         "model.latent": (4, 4, 3),
         "model.action_dim": 4,
         "model.width": 16,

@@ -218,7 +218,7 @@ def test_what_a_bank_cannot_do_is_named():
     memory = settings()
     for changes, words in (
         ({"retrieved": 9}, "memory.retrieved=9: expected at most memory.capacity"),
-        ({"bptt": "truncated"}, "memory.bptt=truncated: a bank has no recurrence"),
+        ({"bptt": "truncated"}, "memory.bptt=truncated: memory.kind=bank has no recurrence"),
         ({"window": "rollout"}, "memory.kind=bank: .* as in bank-f"),
     ):
         with pytest.raises(ConfigError, match=words):

@@ -92,7 +92,8 @@ def assert_trains_as_the_loop(model):
     assert_same(found, literal(params))
 
 
-OTHERS = [kind for kind in NAMES if kind not in ("none", "lstm")]
+# The atlas is among those that know the pose.
+OTHERS = [kind for kind in NAMES if kind not in ("none", "lstm", "atlas")]
 
 
 @pytest.mark.parametrize(
@@ -117,8 +118,7 @@ def test_prefetched_training_is_the_slide_by_stride_loop(kind, stride, window, s
 @pytest.mark.parametrize(
     "memory",
     [
-        {"keep": "pose-first", "read": "pose"},
-        {"keep": "pose-bin", "read": "view-overlap"},
+        {"kind": "atlas", "unseen": 0.1},
         {"kind": "arl2", "rule": "sum", "block": (2, 1), "rotate": "ray"},
         {"kind": "convkv", "align": "pose", "slots": 2, "radius": 4.0},
     ],
@@ -136,7 +136,7 @@ def reference():
     return params, frames, actions, draw, loss_and_gradient(model, train, params, frames, actions, draw)
 
 
-@pytest.mark.parametrize("segment, remat, together", [(1, True, 2), (100, True, 1), (2, False, 0)])
+@pytest.mark.parametrize("segment, remat, together", [(1, True, 2), (2, False, 0)])
 def test_speed_knobs_change_nothing(reference, segment, remat, together):
     params, frames, actions, draw, wanted = reference
     model = exact_model(prefetch_segment=segment, remat=remat)

@@ -20,29 +20,25 @@ from rad_jax.runs import load_pretrained, load_trained
 from tests.model.mixers.own import guide, write_package
 
 PROGRAM = """
-    from functools import partial
     import jax, jax.numpy as jnp, numpy as np
     from rad_jax.config import config_from_dict
     from rad_jax.model import RAD
-    from rad_jax.training.step import init_state, train_step
 
     config = config_from_dict({
         "data.clip": 6, "model.latent": (4, 4, 3), "model.action_dim": 3, "model.width": 16, "model.depth": 2,
         "model.heads": 2, "model.window": 4, "model.dtype": "float32", "memory.kind": "ema", "memory.gate_init": 1.0,
-        "train.batch": 2, "train.windows": 2, "optimizer.warmup": 0,
+        "train.batch": 2, "train.windows": 2,
     })
     model, noise = RAD(config.model), np.random.default_rng(0).normal
-    batch = {"latents": jnp.asarray(noise(size=(2, 6, 4, 4, 3)), "float16"),
-             "actions": jnp.asarray(noise(size=(2, 6, 3)), "float32")}
-    step = jax.jit(partial(train_step, model, config))
-    before = init_state(model, config)
-    state = before
-    for _ in range(2):  # at first the last layer is zero, and nothing below it has a gradient
-        state, metrics = step(None, state, batch)
-    assert metrics["finite"]
-    mixer, old = (s.params["block"]["memory"]["mixer"] for s in (state, before))
-    assert set(mixer) == {"value", "out", "rate"}
-    assert np.any(mixer["value"]["kernel"] != old["value"]["kernel"])
+    inputs = noise(size=(2, 4, 4, 4, 3)), np.zeros((2, 4), int), noise(size=(2, 4, 3))
+    frames, levels, actions = map(jnp.asarray, inputs)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), frames, levels, actions)
+    variables = jax.tree.map(lambda s: jnp.asarray(noise(size=s.shape), s.dtype), shapes)
+    assert set(variables["params"]["block"]["memory"]["mixer"]) == {"value", "out", "rate"}
+    predict = jax.jit(model.apply)
+    first, memory = predict(variables, frames, levels, actions)
+    second, _ = predict(variables, frames, levels, actions, memory)
+    assert np.isfinite(second).all() and np.any(first != second)
     print("a memory")
 """
 SETTINGS = {"memory__own": "decay=0.8", "memory__gate_init": 1.0, "optimizer__warmup": 0, "train__steps": 2}

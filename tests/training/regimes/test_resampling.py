@@ -72,7 +72,6 @@ def literal_frames(model, config, params, frames, actions, levels, noise):
     [
         (1, "shared", "lstm", "v", 10),
         (3, "rollout", "mamba2", "eps", 10),  # windows of three frames, the last of which is cut
-        (1, "shared", "bank", "v", 10),
     ],
 )
 def test_resampled_frames_are_those_of_a_loop_over_windows(stride, window, kind, predict, length):
