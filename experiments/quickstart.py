@@ -4,8 +4,8 @@
 
 makes the data, trains ``lstm-f``, our own ``atlas-f`` and their twin without memory side by side, and writes the report.
 
-Hardware: 2 CPU cores. Time: 17 min 35 s. PSNR on 64 rooms: atlas-f 27.67 dB, lstm-f 20.08, df 16.14; floors: nearest earlier view
-19.77, mean context frame 17.49; ceiling, the tokenizer's round trip: 29.35 (`docs/results/quickstart.md`).
+Hardware: 2 CPU cores. Time: 17 min 35 s. PSNR on 64 rooms: atlas-f 27.67 dB, lstm-f 20.08, df 16.14; floors: nearest earlier
+view 19.77, mean context frame 17.49; ceiling, the tokenizer's round trip: 29.35 (`docs/results/quickstart.md`).
 
 The context is one turn of the room in some 20 frames; then the agent turns on, or back, and the model predicts. No angle
 comes twice, so no view can be copied. The window of 4 frames is a fifth of a turn, so only a memory can know what comes. The
