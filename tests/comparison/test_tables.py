@@ -47,9 +47,8 @@ def row(name, episodes=3):
 @pytest.fixture(scope="module")
 def comparison(root):
     path = f"{root}/experiments/quickstart.py"
-    return list_runs(
-        path, "df,lstm-c,lstm-f,lstm-s2", ["memory.gates=slots", "seed=5", "data.condition=action+pose"]
-    )
+    settings = ["memory.gates=slots", "seed=5", "data.condition=action+pose", "train.steps=2600"]
+    return list_runs(path, "df,lstm-c,lstm-f,lstm-s2", settings)
 
 
 @pytest.fixture(scope="module")
