@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from rad_jax.config import NAMES, Config, ConfigError, modes, needs_pose, window_starts
+from rad_jax.config import NAMES, Config, ConfigError, always_needs_pose, modes, window_starts
 from rad_jax.config.messages import did_you_mean, nearest
 
 MEMORIES = tuple(name for name in NAMES if name != "none")
@@ -112,7 +112,7 @@ def variants(stride: int = 10, posed: bool = True) -> list[str]:
     Without ``posed``, those of models that are not given the pose.
     """
     names = {"f": "f", "c": "c", "s": f"s{stride}"}
-    memories = [name for name in MEMORIES if posed or not needs_pose(name)]
+    memories = [name for name in MEMORIES if posed or not always_needs_pose(name)]
     return ["df", *(f"{name}-{names[mode]}" for name in memories for mode in modes(name))]
 
 

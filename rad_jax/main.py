@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from rad_jax.allocator import keep_freed_memory
 from rad_jax.errors import run
 from rad_jax.files import local_path
 
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one mode; returns the exit status: 0, 1 for a failure, 2 for wrong arguments, 130 if stopped."""
     # Everything else is imported in functions: an interrupt then ends in a line, and wrong arguments are answered at once.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    keep_freed_memory()
     return run(lambda: _run(_parse(arguments)))
 
 

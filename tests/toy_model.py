@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rad_jax.config import MemoryConfig, ModelConfig, needs_pose
+from rad_jax.config import MemoryConfig, ModelConfig, always_needs_pose
 from rad_jax.model import RAD
 
 LATENT, ACTION, WINDOW = (4, 4, 3), 3, 4
@@ -35,7 +35,7 @@ def toy_model(stride=1, window="shared", *, kind="lstm", dtype="float32", remat=
         ModelConfig(
             latent=LATENT,
             action_dim=ACTION,
-            pose=(1, 1) if needs_pose(kind) else None,
+            pose=(1, 1) if always_needs_pose(kind) else None,
             width=16,
             depth=2,
             heads=2,

@@ -10,7 +10,7 @@ import numpy as np
 from rad_jax import media
 from rad_jax.comparison.costs import Costs, read_costs
 from rad_jax.comparison.runs import Comparison
-from rad_jax.comparison.tables import COMPARED, make_tables
+from rad_jax.comparison.tables import COMPARED, colours_of, make_tables, seeds_of, steps_of
 from rad_jax.config import diff_configs
 from rad_jax.config.messages import show_value
 from rad_jax.data import Episodes
@@ -18,7 +18,7 @@ from rad_jax.evaluation.evaluate import provenance, shown_episodes
 from rad_jax.evaluation.stored import read_figure3, read_set
 from rad_jax.files import write_bytes
 from rad_jax.reports.episodes import EpisodeFrames
-from rad_jax.reports.figures import MEMORY_COLOURS, OWN_COLOUR, Line, Panel, draw_panels, figure3
+from rad_jax.reports.figures import Line, Panel, draw_panels, figure3
 from rad_jax.reports.page import Drawing, write_page
 from rad_jax.reports.statistics import Scores
 from rad_jax.reports.tables import Table, to_csv, to_markdown, to_text, write_csv
@@ -29,15 +29,15 @@ FOLDER = "comparison"
 CELL = 128  # height of a frame in the videos, px; they have many columns
 COLUMNS = 6  # at most, in one row of a video
 DASHES = {"": "-", "f": "-", "c": "--", "s": ":"}  # by mode of the window
-FLOOR, FLOOR_DASHES = "#a4abb6", ("-", (0, (1, 1.5)))
+FLOOR, FLOOR_DASHES = "#a4abb6", ("-", (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 SIDES = {"above": "better", "below": "worse", "equal": "the same within two standard errors"}
 
 FIGURE6 = (
     "Figure 6",
     "PSNR and SSIM by frame",
-    "Mean over episodes by index of the frame. One colour per memory; solid: frame-wise, dashed: chunk-wise, dotted: with a "
-    "stride between; grey: trivial predictors. The line is the first predicted frame; left of it is the context, which is not "
-    "scored. The tokenizer's round trip and the perfect map are in Table 1.",
+    "Mean over episodes by index of the frame. One colour per memory, lighter with settings of its own; solid: frame-wise, "
+    "dashed: chunk-wise, dotted: with a stride between; grey: trivial predictors. The line is the first predicted frame; left "
+    "of it is the context, which is not scored. The tokenizer's round trip and the perfect map are in Table 1.",
 )
 FIGURE3 = (
     "Figure 3: effective attention",
@@ -183,11 +183,11 @@ def figure6(comparison: Comparison, sets: Sequence[Scores]) -> bytes:
     Returns:
         The bytes of a PNG.
     """
-    variants = {}
+    variants, colours = {}, colours_of(comparison)
     for run in comparison.variants:
         width = 2.6 if run.memory == "none" else 1.9
         style = {
-            "color": MEMORY_COLOURS.get(run.memory, OWN_COLOUR),
+            "color": colours[run.name],
             "linestyle": DASHES[run.mode],
             "linewidth": width,
         }
@@ -234,7 +234,8 @@ def _facts(comparison: Comparison, results: Sequence[Scores]) -> dict[str, str]:
         "evaluation sets": ", ".join(f"{s.name} ({len(s.videos)} episodes)" for s in results),
         "attention window": f"{config.model.window} frames",
         "model": f"width {config.model.width}, {config.model.depth} blocks",
-        "training": f"{config.train.steps:,} steps of {config.train.batch} clips of {config.data.clip} frames, one seed",
+        "training": f"{steps_of(comparison)} of {config.train.batch} clips of {config.data.clip} frames",
+        "trained with": seeds_of(comparison),
         "sampler": f"DDIM, {config.sample.steps} steps",
     }
 
@@ -245,7 +246,6 @@ def _provenance(
     results: Sequence[Scores],
     costs: Mapping[str, Costs],
 ) -> dict[str, Any]:
-    config = comparison.runs[0].config
     own = provenance(next(iter(sets.values())))
     scored = {scores.about[run.name]["hardware"] for scores in results for run in comparison.runs}
     spec = {key: value for key, value in results[0].metrics_spec.items() if not key.endswith("_frames")}
@@ -254,7 +254,7 @@ def _provenance(
         "versions": own["versions"],
         "trained on": ", ".join(sorted({cost.hardware for cost in costs.values()})),
         "generated and scored on": ", ".join(sorted(scored)),
-        "seeds": f"{config.seed} for parameters, data order, noise of training and noise of generation; one seed per variant",
+        "seeds": f"{seeds_of(comparison)}, for parameters, data order, noise of training and noise of generation",
         "noise": "a function of seed, episode and frame, the same for all variants",
         **{f"episodes of {name}": episodes.spec.info.get("command") for name, episodes in sets.items()},
         "metrics_spec": spec,

@@ -1,13 +1,11 @@
 """Which runs a comparison consists of: the variants, and what the paper's Tables 4 and 5 add to them."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rad_jax.config import NAMES, Config, ConfigError, load_config, modes, needs_pose
-
-ALL = "all"
-# Keys that a comparison sets itself, to tell variants and ablations apart; users must not.
-OF_THE_VARIANT = ("memory.kind", "memory.stride", "memory.window", "evaluate.figure3")
+from rad_jax.comparison.variants import OF_THE_VARIANT, expand
+from rad_jax.config import Config, ConfigError, load_config
 
 
 @dataclass(frozen=True)
@@ -15,16 +13,19 @@ class Run:
     """One training of the comparison.
 
     Attributes:
-        name: variant, and for an ablation what is different: "lstm-c", "lstm-c-noaction". Its folder has this name.
+        name: variant, and what is different: "lstm-c", "lstm-c+heads=1", of an ablation "lstm-c-noaction". Its folder has this
+            name.
         config: what it runs with.
         arguments: for `rad_jax.main`, without work directory and mode.
         ablation: whether it appears in Table 4 or 5 only.
+        plain: whether it is as the experiment has this variant.
     """
 
     name: str
     config: Config
     arguments: tuple[str, ...]
     ablation: bool = False
+    plain: bool = True
 
     @property
     def memory(self) -> str:
@@ -61,22 +62,34 @@ class Comparison:
         return [run for run in self.runs if not run.ablation]
 
     @property
+    def plain(self) -> list[Run]:
+        """The variants that are as the experiment has them."""
+        return [run for run in self.variants if run.plain]
+
+    @property
     def memories(self) -> list[str]:
         """The names of the memories of the variants."""
         return list(dict.fromkeys(run.memory for run in self.variants if run.memory != "none"))
 
+    def seeds(self) -> list[list[Run]]:
+        """The variants that were trained with several seeds, and the runs of each."""
+        groups: dict[Config, list[Run]] = {}
+        for run in self.variants:
+            groups.setdefault(dataclasses.replace(run.config, seed=0), []).append(run)
+        return [runs for runs in groups.values() if len(runs) > 1]
+
     @property
     def baseline(self) -> Run | None:
         """The run without memory, if there is one."""
-        return next((run for run in self.runs if run.memory == "none"), None)
+        return next((run for run in self.plain if run.memory == "none"), None)
 
     def run(self, name: str) -> Run | None:
         """The run of a name, if it is one of the comparison."""
         return next((run for run in self.runs if run.name == name), None)
 
     def find(self, memory: str, mode: str) -> Run | None:
-        """The run of a memory in a mode, if there is one."""
-        return next((run for run in self.variants if (run.memory, run.mode) == (memory, mode)), None)
+        """The run of a memory in a mode, as the experiment has it, if there is one."""
+        return next((run for run in self.plain if (run.memory, run.mode) == (memory, mode)), None)
 
 
 def list_runs(
@@ -85,7 +98,7 @@ def list_runs(
     """The runs of ``experiment``, a file without a variant; all their configurations are checked.
 
     Args:
-      variants: names with commas, in the order of the tables, see `expand`. None: what the experiment says
+      variants: names with commas, in the order of the tables, see `rad_jax.comparison.variants`. None: what the experiment says
         (``evaluate.variants``).
       overrides: ``section.key=value``, for all runs.
       ablations: whether to add the runs of Tables 4 and 5.
@@ -101,25 +114,25 @@ def list_runs(
         if text.partition("=")[0].strip() in OF_THE_VARIANT:
             raise ConfigError(f"{text}: --mode compare varies this key itself; choose with --variants")
 
-    def run(name: str, variant: str, changes: Mapping[str, str]) -> Run:
+    def run(name: str, variant: str, changes: Mapping[str, str], ablation: bool = False) -> Run:
         kept = [text for text in overrides if text.partition("=")[0].strip() not in changes]
         values = [*kept, *(f"{key}={value}" for key, value in changes.items())]
         path = f"{experiment}:{variant}"
         arguments = "--config", path, *(f"--config.{value}" for value in values)
-        return Run(name, load_config(path, values), arguments, bool(changes))
+        return Run(name, load_config(path, values), arguments, ablation, not changes)
 
     def ablation(of: Run, word: str, changes: Mapping[str, str]) -> str:
         """Adds a run that differs from a variant; returns its name."""
         # Figure 3 shows variants only.
-        runs.append(run(f"{of.name}-{word}", of.name, {**changes, "evaluate.figure3": "false"}))
+        runs.append(run(f"{of.name}-{word}", of.name, {**changes, "evaluate.figure3": "false"}, True))
         return runs[-1].name
 
     base, named = load_config(f"{experiment}:lstm-f", overrides), "--variants"
     if variants is None:
         named, variants = "evaluate.variants", base.evaluate.variants
-    listed = [run(name, name, {}) for name in expand(variants, base.data.condition != "action", named)]
+    listed = [run(*variant) for variant in expand(variants, base.data.condition != "action", named)]
     runs, action, frames = list(listed), {}, {}
-    for chunk in [r for r in listed if r.mode == "c"] if ablations else []:
+    for chunk in [r for r in listed if r.plain and r.mode == "c"] if ablations else []:
         memory = chunk.config.memory
         # Slot gates are functions of the action, so a run without the action cannot have them. A fair pair has neither.
         slots = memory.kind == "lstm" and memory.gates == "slots"
@@ -130,29 +143,8 @@ def list_runs(
             changes = {"memory.action": str(wanted).lower(), **gates}
             pair.append(chunk.name if same else ablation(chunk, word, changes))
         action[chunk.memory] = pair[0], pair[1]
-    for frame in [r for r in listed if (r.memory, r.mode) == ("lstm", "f")] if ablations else []:
+    for frame in [r for r in listed if r.plain and (r.memory, r.mode) == ("lstm", "f")] if ablations else []:
         other = "noised" if frame.config.memory.frames == "clean" else "clean"
         found = ablation(frame, other, {"memory.frames": other})
         frames = {frame.config.memory.frames: frame.name, other: found}
     return Comparison(tuple(runs), action, frames)
-
-
-def expand(variants: str, posed: bool = True, named: str = "--variants") -> list[str]:
-    """The names of a list with commas, each once; "all" stands for df and every memory chunk- and frame-wise.
-
-    Args:
-      posed: whether models are given the pose; without it "all" leaves out memories that need it.
-      named: where the list was given.
-
-    Raises:
-      ConfigError: the list is empty.
-    """
-    memories = [name for name in NAMES if name != "none" and (posed or not needs_pose(name))]
-    everything = ["df", *(f"{name}-{mode}" for mode in "cf" for name in memories if mode in modes(name))]
-    names = [name.strip() for name in variants.split(",") if name.strip()]
-    found = [name for entry in names for name in (everything if entry == ALL else [entry])]
-    if not found:
-        raise ConfigError(
-            f"{named} {variants!r}: expected names with commas, such as df,lstm-c,lstm-f, or {ALL}"
-        )
-    return list(dict.fromkeys(found))

@@ -3,15 +3,17 @@
 There is one table of scores for every evaluation set. All of its rows cover the same episodes, so every difference is paired.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from statistics import mean, stdev
 
 from rad_jax.comparison.costs import Costs
 from rad_jax.comparison.runs import Comparison
 from rad_jax.evaluation.scores import EMPTIED
-from rad_jax.reports.figures import COLOURS, MEMORY_COLOURS, OWN_COLOUR
+from rad_jax.reports.figures import COLOURS, MEMORY_COLOURS, OWN_COLOUR, tinted
 from rad_jax.reports.statistics import Scores
 from rad_jax.reports.tables import Column, Head, Table, cost_columns, difference, measured, memory_columns
-from rad_jax.reports.text import convention
+from rad_jax.reports.text import METRICS, convention
 
 SCORES = ("psnr", "ssim", "lpips")
 COMPARED = ("psnr", "ssim")
@@ -27,7 +29,7 @@ def make_tables(comparison: Comparison, sets: Sequence[Scores], costs: Mapping[s
 
     return [
         *of_every_set(score_table, memory_table),
-        *of_every_set(pair_table),
+        *of_every_set(seed_table, pair_table),
         cost_table(comparison, costs),
         *of_every_set(action_table),
         *of_every_set(frames_table),
@@ -54,6 +56,25 @@ def memory_table(comparison: Comparison, scores: Scores) -> Table:
     heads = _heads(comparison, scores)
     columns = memory_columns(scores, [head.name for head in heads])
     return _table(comparison, scores, "memory", "Forgotten, or drifted?", heads, columns)
+
+
+def seed_table(comparison: Comparison, scores: Scores) -> Table:
+    """Every variant that was trained with several seeds: mean and standard deviation over them."""
+    groups = comparison.seeds()
+    heads = [_head(comparison, runs[0].name) for runs in groups]
+    columns = [Column("seeds", [", ".join(str(run.config.seed) for run in runs) for runs in groups])]
+    for metric in COMPARED:
+        shown = METRICS[metric]
+        found = [[scores.rows[run.name]["mean"][metric] for run in runs] for runs in groups]
+        known = [None not in values for values in found]
+        means = [mean(values) if all_known else None for values, all_known in zip(found, known, strict=True)]
+        spread = [
+            stdev(values) if all_known else None for values, all_known in zip(found, known, strict=True)
+        ]
+        columns.append(Column(shown.heading, means, shown.digits, note="mean of the seeds"))
+        columns.append(Column(shown.heading, spread, shown.digits, note="standard deviation"))
+    about = "Mean and standard deviation, over the seeds of the training, of the means over episodes."
+    return _table(comparison, scores, "seeds", "Seeds:", heads, columns, about)
 
 
 def pair_table(comparison: Comparison, scores: Scores) -> Table:
@@ -122,8 +143,8 @@ def frames_table(comparison: Comparison, scores: Scores) -> Table:
 def stride_table(comparison: Comparison, scores: Scores) -> Table:
     """The thesis's strided table: a memory whose window slides by all of its frames, by some, and by one."""
     strides, pairs = [], []
-    for memory in dict.fromkeys(run.memory for run in comparison.variants if run.mode == "s"):
-        runs = [run for run in comparison.variants if run.memory == memory]
+    for memory in dict.fromkeys(run.memory for run in comparison.plain if run.mode == "s"):
+        runs = [run for run in comparison.plain if run.memory == memory]
         one = comparison.find(memory, "f")
         for run in sorted(runs, key=lambda run: -run.config.memory.stride):
             strides.append(run.config.memory.stride)
@@ -136,11 +157,35 @@ def stride_table(comparison: Comparison, scores: Scores) -> Table:
 
 def training(comparison: Comparison) -> str:
     """The conditions of training, stated under every table."""
-    config = comparison.runs[0].config
+    condition = comparison.runs[0].config.data.condition
     return (
-        f"Condition of every frame: {config.data.condition}. {config.train.steps:,} training steps; one training seed "
-        f"({config.seed}), so that differences between seeds are not in the errors."
+        f"Condition of every frame: {condition}. {steps_of(comparison).capitalize()}; {seeds_of(comparison)}; differences "
+        "between seeds are not in the errors."
     )
+
+
+def steps_of(comparison: Comparison) -> str:
+    """How long the variants were trained, in words."""
+    steps = sorted({run.config.train.steps for run in comparison.variants})
+    return " or ".join(f"{number:,}" for number in steps) + " training steps"
+
+
+def seeds_of(comparison: Comparison) -> str:
+    """With which seeds they were trained, in words."""
+    seeds = sorted({run.config.seed for run in comparison.variants})
+    if len(seeds) == 1:
+        return f"one training seed ({seeds[0]})"
+    return f"training seeds {', '.join(map(str, seeds))}"
+
+
+def colours_of(comparison: Comparison) -> dict[str, str]:
+    """By name of a variant: the colour of its memory, lighter if it has settings of its own."""
+    colours, further = {}, Counter()
+    for run in comparison.variants:
+        colour = MEMORY_COLOURS.get(run.memory, OWN_COLOUR)
+        colours[run.name] = colour if run.plain else tinted(colour, further[run.memory])
+        further[run.memory] += not run.plain
+    return colours
 
 
 def _table(
@@ -160,8 +205,7 @@ def _table(
 
 def _heads(comparison: Comparison, scores: Scores) -> list[Head]:
     """Heads of the variants, then of the rows that are no runs, which say what kind of row each is."""
-    colours = {run.name: MEMORY_COLOURS.get(run.memory, OWN_COLOUR) for run in comparison.variants}
-    heads = []
+    heads, colours = [], colours_of(comparison)
     others = [
         name for name, row in scores.rows.items() if row["kind"] not in ("model", "baseline", "emptied")
     ]
@@ -174,7 +218,11 @@ def _heads(comparison: Comparison, scores: Scores) -> list[Head]:
 
 def _head(comparison: Comparison, name: str, label: str = "") -> Head:
     """The head of a row about a run, in the colour of its memory."""
-    return Head(label or name, colour=MEMORY_COLOURS.get(comparison.run(name).memory, OWN_COLOUR))
+    run = comparison.run(name)
+    colour = colours_of(comparison).get(name) or MEMORY_COLOURS.get(
+        run.memory, OWN_COLOUR
+    )  # an ablation has none
+    return Head(label or name, colour=colour)
 
 
 def _compared(scores: Scores, pairs: Sequence[tuple[str, str | None]], other: str) -> list[Column]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rad_jax import errors
+from rad_jax.allocator import keep_freed_memory
 from rad_jax.files import local_path
 
 
@@ -23,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", required=True, metavar="FILE:VARIANT")
     parser.add_argument("--workdir", required=True, type=Path)
     options, overrides = parser.parse_known_args(arguments)
+    keep_freed_memory()
     return errors.run(lambda: _score(options, overrides))
 
 

@@ -7,7 +7,7 @@ config.model.width, config.memory.stride
 from rad_jax.config.data import DataConfig, EvaluateConfig, TokenizerConfig
 from rad_jax.config.keys import Section, key
 from rad_jax.config.load import config_from_dict, config_from_json, load_config, override
-from rad_jax.config.memories import NAMES, check_without_pose, modes, needs_pose
+from rad_jax.config.memories import NAMES, always_needs_pose, check_without_pose, modes
 from rad_jax.config.memory import MemoryConfig
 from rad_jax.config.messages import NO_POSE, ConfigError
 from rad_jax.config.model import ModelConfig
@@ -41,6 +41,7 @@ __all__ = [
     "Section",
     "TokenizerConfig",
     "TrainConfig",
+    "always_needs_pose",
     "check_without_pose",
     "config_from_dict",
     "config_from_json",
@@ -51,7 +52,6 @@ __all__ = [
     "key",
     "load_config",
     "modes",
-    "needs_pose",
     "override",
     "window_starts",
 ]

@@ -112,6 +112,7 @@ class Kind:
       modes: letters of the modes that it has: f frame-wise, c chunk-wise, s strided.
       tape: whether it keeps frames on a tape, beside or instead of a state.
       needs_pose: the values of its settings, by name, for which the model must be given the pose.
+      fixed: settings that it has in one way alone, which are no keys of it, by name.
     """
 
     state: str
@@ -120,6 +121,7 @@ class Kind:
     modes: str = "fcs"
     tape: bool = False
     needs_pose: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    fixed: Mapping[str, str] = field(default_factory=dict)
 
 
 def paper(authors: str, number: str) -> str:
@@ -177,6 +179,7 @@ MEMORIES: dict[str, Kind] = {
         modes="f",
         tape=True,
         needs_pose={"kind": ("atlas",)},
+        fixed={"keep": "unseen", "read": "view-overlap"},
     ),
 }
 
@@ -198,7 +201,7 @@ def modes(kind: str) -> str:
     return "fcs" if is_own(kind) else MEMORIES[kind].modes
 
 
-def needs_pose(kind: str) -> bool:
+def always_needs_pose(kind: str) -> bool:
     """Whether a built-in memory is nothing without the pose, whatever its settings."""
     return "kind" in MEMORIES[kind].needs_pose
 

@@ -296,13 +296,13 @@ class MemoryConfig(Section):
 
     @property
     def keeps(self) -> str:
-        """Which frames a memory with a tape keeps, as ``keep`` has it."""
-        return "unseen" if self.kind == "atlas" else self.keep
+        """Which frames a memory with a tape keeps: ``keep``, unless that is fixed for its kind."""
+        return MEMORIES[self.kind].fixed.get("keep", self.keep)
 
     @property
     def reads(self) -> str:
-        """Which of them a frame reads, as ``read`` has it."""
-        return "view-overlap" if self.kind == "atlas" else self.read
+        """Which of them a frame reads: ``read``, unless that is fixed."""
+        return MEMORIES[self.kind].fixed.get("read", self.read)
 
     @property
     def has_tape(self) -> bool:

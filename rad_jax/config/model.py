@@ -65,11 +65,16 @@ class ModelConfig(Section):
                 f"model.pose={show_value(self.pose)}: has {columns} columns, model.action_dim={self.action_dim} has fewer",
             )
         if self.plane is not None:
-            positions = self.pose[0] if self.pose else 0
+            first, second = self.plane
             require(
-                self.plane[0] > 0 and len({*map(abs, self.plane)} & {*range(1, positions + 1)}) == 2,
-                f"model.plane={show_value(self.plane)}: expected two of the {positions} positions (model.pose), from 1 on; "
+                first > 0 and abs(second) not in (0, first),
+                f"model.plane={show_value(self.plane)}: expected two positions, counted from 1; "
                 "the second alone may be negative",
+            )
+            require(
+                self.pose is None or max(first, abs(second)) <= self.pose[0],
+                f"model.plane={show_value(self.plane)}: expected two of the positions, of which there are "
+                f"{self.pose and self.pose[0]} (model.pose)",
             )
         if self.latent is not None:
             rows, columns, _ = self.latent

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from rad_jax.axes import Array, Float, Int, PyTree
+from rad_jax.axes import Array, Bool, Float, Int, PyTree
 from rad_jax.config import ModelConfig
 from rad_jax.model import mixers
 from rad_jax.model.addressing import Reading
@@ -107,6 +107,7 @@ class MemoryBranch(nn.Module):
         tape: PyTree = (),
         reading: Reading | None = None,
         records: int = 0,
+        reads: Bool[Array, ""] | None = None,
     ) -> tuple[Float[Array, "b t n d"], PyTree, PyTree | None, PyTree]:
         """As `Block`: the output, the state after all frames, the states after the first ``ends`` ones, and the tape."""
         shift, scale, gate = self.modulation(c)
@@ -120,8 +121,16 @@ class MemoryBranch(nn.Module):
                 new = self.mixer.record(z[:, :records])
                 grown = jax.tree.map(lambda old, new: jnp.concatenate([old, new], axis=1), tape, new)
             # A shared window reads what was there before it: with its own records the tape would be one per window.
-            y = self.mixer.attend(tape if shared else grown, reading, z)
-            return x + gate * y, state, None if ends is None else state, grown
+            read = tape if shared else grown
+
+            def reader(branch: MemoryBranch, x: Array) -> Array:
+                return x + gate * branch.mixer.attend(read, reading, z)
+
+            if reads is None:
+                x = reader(self, x)
+            else:
+                x = nn.cond(reads, reader, lambda branch, x: x, self, x)
+            return x, state, None if ends is None else state, grown
         states, where = None, () if pose is None else (pose,)
         if shared:
             y = self.mixer.read(state, z, *where)
@@ -167,6 +176,7 @@ class Block(nn.Module):
         tape: PyTree = (),
         reading: Reading | None = None,
         records: int = 0,
+        reads: Bool[Array, ""] | None = None,
     ) -> tuple[Float[Array, "b t n d"], PyTree, PyTree | None, PyTree, KVCache]:
         """Applies the block to whole windows of frames, or to one frame that follows others of its window.
 
@@ -183,6 +193,7 @@ class Block(nn.Module):
           tape: of a bank, the records of earlier frames (b, s, ...).
           reading: of a bank, which records every frame reads.
           records: of a bank, how many of the first frames leave a record, which the frames can read.
+          reads: of a bank, whether the frames read at all; None: they do.
 
         Returns:
           The output, the state after all frames (``state`` itself if shared), the states after the first ``ends`` frames
@@ -204,4 +215,4 @@ class Block(nn.Module):
 
         if self.config.memory.kind == "none":
             return x, state, None if ends is None else state, tape, own
-        return *self.memory(x, c, state, shared, ends, pose, tape, reading, records), own
+        return *self.memory(x, c, state, shared, ends, pose, tape, reading, records, reads), own

@@ -210,7 +210,8 @@ class RAD(nn.Module):
         before, after = slots_along(self.config, memory, frames, actions)
         reading = readings(self.config, frames, actions, before)
         settings = {"span": 1, "shared": False, "records": frames.shape[1], "remat": config.remat}
-        _, _, _, tape, _ = self._run(frames, None, actions, layers_first(memory), reading=reading, **settings)
+        settings |= {"reading": reading, "predicts": False}
+        _, _, _, tape, _ = self._run(frames, None, actions, layers_first(memory), **settings)
         if config.memory.bptt == "none":
             tape = jax.lax.stop_gradient(tape)
         slots = slots_after(before, after, starts)
@@ -232,7 +233,9 @@ class RAD(nn.Module):
         before, after = slots_along(self.config, memory, frames, actions)
         settings = {"span": stride, "shared": False, "ends": ends, "remat": remat}
         bank = {"reading": readings(self.config, frames, actions, before), "records": frames.shape[1]}
-        _, state, states, tape, _ = self._run(frames, None, actions, memory, **settings, **bank)
+        _, state, states, tape, _ = self._run(
+            frames, None, actions, memory, predicts=False, **settings, **bank
+        )
         return settle(Memory(state, tape, after)), states
 
     def context(
@@ -312,12 +315,14 @@ class RAD(nn.Module):
         kv: KVCache | None = None,
         *,
         remat: bool = False,
+        predicts: bool = True,
         **settings: Any,
     ) -> tuple[Float[Array, "b t rows cols ch"], PyTree, PyTree | None, PyTree, KVCache]:
         """Embeds frames, scans `Block` over the layers of ``memory`` and ``kv`` (axis 0), and unembeds the prediction.
 
         Without ``levels`` the frames are clean, and labelled with ``context_level``. What else comes back, and
-        ``settings``, is as the block has it, the layers first. What is not used is not computed.
+        ``settings``, is as the block has it, the layers first. What is not used is not computed; where the prediction is not
+        (``predicts``), nothing reads a tape in the last layer.
         """
         if levels is None:
             levels = jnp.full(frames.shape[:2], self.config.context_level)
@@ -326,8 +331,9 @@ class RAD(nn.Module):
             settings["pose"] = addressing.pose_of(self.config, actions)
 
         def layer(block: Block, x: Array, inputs: PyTree) -> tuple[Array, tuple]:
-            state, tape, kv = inputs
-            x, *outputs = block(x, c, state, kv, tape=tape, **settings)
+            number, state, tape, kv = inputs
+            reads = None if predicts else number < self.config.depth - 1
+            x, *outputs = block(x, c, state, kv, tape=tape, reads=reads, **settings)
             return x, tuple(outputs)
 
         scan = nn.scan(
@@ -336,7 +342,8 @@ class RAD(nn.Module):
             split_rngs={"params": True},
             length=self.config.depth,
         )
-        x, outputs = scan(self.block, self._embed(frames), (memory.state, memory.tape, kv))
+        inputs = jnp.arange(self.config.depth), memory.state, memory.tape, kv
+        x, outputs = scan(self.block, self._embed(frames), inputs)
         return self._unembed(x, c), *outputs
 
     def _embed(self, frames: Float[Array, "b t rows cols ch"]) -> Float[Array, "b t n d"]:

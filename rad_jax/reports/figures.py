@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import matplotlib.axes
 import numpy as np
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, to_hex, to_rgb
 from matplotlib.figure import Figure
 
 from rad_jax.axes import Float, Int
@@ -35,7 +35,14 @@ DASHES = ("-", "--", ":", "-.")
 PALETTE = ("#1d5fd1", "#d9730d", "#1a8a55", "#b3307f", "#8a6d00", "#0d8ba1", "#7c4bc4", "#c2382e")
 MEMORY_COLOURS = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(NAMES[1:])} | {"none": INK}
 OWN_COLOUR = "#56616e"  # of a kind of the user's
+TINTS = (0.35, 0.55, 0.7)  # shares of white in further colours of one memory
 WEAKEST = 1e-4  # of a row's largest influence; Figure 3 leaves weaker ones white
+
+
+def tinted(colour: str, number: int) -> str:
+    """The ``number``-th further colour of a memory, from 0, which are lighter; they repeat."""
+    white = TINTS[number % len(TINTS)]
+    return to_hex([white + (1 - white) * part for part in to_rgb(colour)])
 
 
 class Line(NamedTuple):

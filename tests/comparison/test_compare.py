@@ -100,7 +100,13 @@ def test_the_page_is_one_file_that_says_how(compared):
     assert "script" not in page.tags and "link" not in page.tags
     assert all(source.startswith("data:") for source in page.sources)
     machine = "x86" if os.uname().machine == "x86_64" else "CPU"
-    for words in ("python -m rad_jax.main", "gaussian 11, sigma 1.5", "DDIM, 2 steps", "one seed", machine):
+    for words in (
+        "python -m rad_jax.main",
+        "gaussian 11, sigma 1.5",
+        "DDIM, 2 steps",
+        "one training seed",
+        machine,
+    ):
         assert words in page.words, words
     rows = ("repeat last", "mean context", "tokenizer round trip", "perfect map")
     for name in (*VARIANTS, *rows, "Table 3", "Figure 6"):

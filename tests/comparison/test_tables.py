@@ -94,6 +94,26 @@ def test_which_tables_there_are(tables):
     )
 
 
+def test_seeds_of_a_variant_have_a_table_of_their_own(root, result):
+    comparison = list_runs(
+        f"{root}/experiments/quickstart.py", "df,lstm-f,lstm-f+seed=1", [], ablations=False
+    )
+    values = {"lstm-f": (17.0, 18.0, 16.0), "lstm-f+seed=1": (18.0, 19.0, 20.0)}
+    rows = {name: row(name) for name in ("df", "repeat last")}
+    for name, of_episodes in values.items():
+        PSNR[name] = of_episodes
+        rows[name] = row(name)
+    del PSNR["lstm-f+seed=1"]
+    scores = dataclasses.replace(result, rows=rows)
+    tables = {t.name: t for t in make_tables(comparison, [scores], dict.fromkeys(rows, COST))}
+    table = tables["seeds-loop"]
+    assert names(table) == ["lstm-f"] and cells(table, "lstm-f")["seeds"] == "0, 1"
+    columns = {column.heading: column.cells[0] for column in table.columns}
+    assert columns["PSNR, dB (mean of the seeds)"] == pytest.approx(18.0)
+    assert columns["PSNR, dB (standard deviation)"] == pytest.approx(math.sqrt(2))
+    assert "seeds 0, 1" in table.caption and "one training seed" not in table.caption
+
+
 def test_table_1_has_means_errors_and_paired_differences(tables):
     table = tables["table1-loop"]
     runs = ["df", "lstm-c", "lstm-f", "lstm-s2"]

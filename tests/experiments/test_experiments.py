@@ -14,7 +14,7 @@ from data_prep.worlds.maze.recipe import Recipe as MazeRecipe
 from data_prep.worlds.recipe import recipe_from
 from data_prep.worlds.voxel.recipe import Recipe as VoxelRecipe
 from experiments import base
-from rad_jax.config import config_from_json, load_config, modes, needs_pose, window_starts
+from rad_jax.config import always_needs_pose, config_from_json, load_config, modes, window_starts
 from rad_jax.data import EpisodeSpec
 from rad_jax.data.condition import condition_dim
 from rad_jax.runs.datasets import further_sets
@@ -64,7 +64,7 @@ def test_variants_differ_in_the_memory_alone(name):
     configs = {variant: load_config(f"experiments/{name}.py:{variant}") for variant in variants}
     df = configs["df"]
     assert configs["lstm-f"] == load_config(f"experiments/{name}.py")
-    memories = [memory for memory in base.MEMORIES if posed or not needs_pose(memory)]
+    memories = [memory for memory in base.MEMORIES if posed or not always_needs_pose(memory)]
     assert len(configs) == 1 + sum(len(modes(memory)) for memory in memories)
     for variant, config in configs.items():
         assert config.name == f"{name}:{variant}"

@@ -11,7 +11,7 @@ from rad_jax.model.names import map_named, named_leaves
 from rad_jax.runs.training_run import TrainingRun, open_training_run
 from rad_jax.training.loop import open_batches
 from rad_jax.training.step import latents_of, step_key
-from tests.toy_run import assert_same, compile_step, random_state
+from tests.toy_run import abstract_state, assert_same, compile_step, random_state
 
 
 def first_batch(parts: TrainingRun) -> dict[str, np.ndarray]:
@@ -54,6 +54,15 @@ def test_what_is_there_for_speed_and_space_changes_no_loss_and_no_gradient(plain
         size = np.abs(gradient).max()
         assert size > 0, name
         np.testing.assert_allclose(gradients[name], gradient, rtol=1e-5, atol=1e-5 * size, err_msg=name)
+
+
+@pytest.mark.parametrize("condition", ["action+pose", "action+odometry"])
+def test_a_memory_that_needs_the_pose_has_a_step(condition, toy):
+    parts = open_training_run(
+        toy.config("atlas-f", {"data.condition": condition, "data.heading_harmonics": 1})
+    )
+    assert parts.config.model.pose[1] > 0
+    assert any("near_pose" in name for name in named_leaves(abstract_state(parts).params))
 
 
 def test_a_frozen_base_stays_to_the_bit_and_its_memory_learns(plain, toy):

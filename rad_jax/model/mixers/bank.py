@@ -7,6 +7,7 @@ nothing is chosen gets exactly 0.
 A bank has no recurrence in time: records of all frames are made at once, layer by layer.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -54,7 +55,10 @@ class Bank(FrameReader):
         """
 
         def show(reading: Reading) -> Shown:
-            records = jax.tree.map(lambda z: jax.vmap(jnp.take, (0, 0, None))(z, reading.record, 0), tape)
+            take = jax.vmap(
+                partial(jnp.take, axis=0, mode="clip")
+            )  # there are no others: no check, and no fill
+            records = jax.tree.map(lambda z: take(z, reading.record), tape)
             return Shown(*records, reading.valid)
 
         size = reading.record[:, 0].size * sum(z[0, 0].size * z.dtype.itemsize for z in tape)

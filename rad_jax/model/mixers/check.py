@@ -20,7 +20,7 @@ import numpy as np
 from rad_jax import errors
 from rad_jax.axes import Array, Int
 from rad_jax.config import ConfigError, MemoryConfig, ModelConfig
-from rad_jax.config.memories import MEMORIES, is_own, needs_pose
+from rad_jax.config.memories import MEMORIES, always_needs_pose, is_own
 from rad_jax.config.messages import require, shorten
 from rad_jax.model import RAD
 from rad_jax.model.memory import Memory, at_start
@@ -139,7 +139,7 @@ def model_config(memory: MemoryConfig, mode: str) -> ModelConfig:
     return ModelConfig(
         latent=(2, 2 * TOKENS, 3),
         action_dim=2,
-        pose=(0, int(not is_own(memory.kind) and needs_pose(memory.kind))),
+        pose=(0, int(not is_own(memory.kind) and always_needs_pose(memory.kind))),
         width=WIDTH,
         depth=2,
         heads=2,

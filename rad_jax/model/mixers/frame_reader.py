@@ -122,8 +122,6 @@ class FrameReader(Mixer):
             bend, far_pose = self.bend.astype(dtype), jnp.exp(self.near_pose)[:, None, None, None]
             inputs = (*inputs, token, pose, view.apart)
 
-        # Again in the backward pass: what is shown is ``r`` times what the frames themselves take.
-        @jax.checkpoint
         def of_frame(frame: tuple) -> Float[Array, "b n d"]:
             query, what, *bending = frame
             shown, q = show(what), query[:, None]
@@ -142,7 +140,10 @@ class FrameReader(Mixer):
             return attend(logits, shown)
 
         frames = jax.tree.map(lambda z: jnp.moveaxis(z, 1, 0), inputs)
-        if size * x.shape[1] <= GATHERED_BYTES:
+        at_once = size * x.shape[1] <= GATHERED_BYTES
+        if self.config.remat or not at_once:  # what is shown is ``r`` times what the frames themselves take
+            of_frame = jax.checkpoint(of_frame)
+        if at_once:
             read = jax.vmap(of_frame)(frames)
         else:
             read = jax.lax.map(of_frame, frames, batch_size=max(1, GATHERED_BYTES // size))
