@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from data_prep.common.command import Parser, natural, positive, run
+from rad_jax.allocator import keep_freed_memory
 from rad_jax.data import Episodes, record_tokenizer
 from rad_jax.metrics import psnr
 from rad_jax.tokenizer import Tokenizer, patch_pca
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--decoder-steps", default=0, type=natural, help="training steps of the residual decoder (0, none)")
     add("--seed", default=0, type=natural, help="seed of the choice of frames and of the decoder (0)")
     options = parser.parse_args(arguments)
+    keep_freed_memory()
     return run(PROGRAM, partial(fit_tokenizer, options), continues=False)
 
 

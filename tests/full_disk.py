@@ -25,7 +25,7 @@ class Ending(NamedTuple):
     Attributes:
       status: its exit status.
       lines: what it wrote to the standard error, without bars of progress.
-      kind: the file that could not be written: its path below the directory, with # for digits; "" if all could be.
+      kind: of the file that could not be written; "" if all could be.
     """
 
     status: int
@@ -53,10 +53,20 @@ def small_files(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def fail_each_write(command: Callable[[], int], directory: Path) -> list[Ending]:
+def kind_of(path: Path) -> str:
+    """The path of a file with # for digits, as far as files of one kind differ in them."""
+    return re.sub(r"\.[0-9a-f]{16}\.tmp|[0-9a-f]{8}(?=\.mp4)|(?<!mp)\d+", "#", str(path))
+
+
+def fail_each_write(
+    command: Callable[[], int], directory: Path, kind_of: Callable[[Path], str] = kind_of
+) -> list[Ending]:
     """Gives a command until it can write everything; each time the disk is full at the first file of a kind not seen before.
 
     Every time, what the file held before is still there, and nothing that is half written is.
+
+    Args:
+      kind_of: of a path below ``directory``.
     """
     sync, seen, endings = files._sync, set(), []
 
@@ -67,9 +77,7 @@ def fail_each_write(command: Callable[[], int], directory: Path) -> list[Ending]
     def fail_once(path: Path) -> None:
         if path.suffix == ".tmp":
             path = path.with_name(path.name[1:].rsplit(".", 2)[0])
-            kind = re.sub(
-                r"\.[0-9a-f]{16}\.tmp|[0-9a-f]{8}(?=\.mp4)|(?<!mp)\d+", "#", str(path.relative_to(directory))
-            )
+            kind = kind_of(path.relative_to(directory))
             if State.failed is None and kind not in seen:
                 seen.add(kind)
                 State.failed, State.before = path, path.read_bytes() if path.exists() else None

@@ -10,7 +10,7 @@ from pathlib import Path
 import grimp
 
 PACKAGES = ("rad_jax", "data_prep", "experiments")
-MOST_FILES, MOST_AT_THE_TOP = 12, 8
+MOST_FILES, MOST_AT_THE_TOP = 12, 9
 ALTERNATIVES = ("rad_jax/model/mixers", "data_prep/recordings/formats")  # as many files as there are choices
 UPWARD = [
     ("rad_jax/model/rope.py", "rad_jax.training.loop"),

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from rad_jax.evaluation.stored import read_scores
 from rad_jax.main import main
 from rad_jax.runs.datasets import open_sets
 from rad_jax.runs.training_run import open_training_run
+from tests.full_disk import fail_each_write, refused, run
 from tests.reports.parsed_page import ParsedPage
 from tests.toy_run import EXPERIMENT, ROOT, wait_for
 
@@ -254,3 +256,18 @@ def test_a_folder_with_another_run_is_refused(compared, toy, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert "seed=3" in line and "holds a run with 0" in line
     assert times(compared) == before
+
+
+def test_a_disk_that_is_full_at_each_kind_of_file_of_the_page(compared, toy, tmp_path):
+    """The numbers are there already: the same command writes what is missing, and the same bytes."""
+    workdir = shutil.copytree(compared, tmp_path / "runs")
+    command = partial(main, arguments(toy, workdir, variants="df"))
+    assert run(command).status == 0
+    page = workdir / "comparison"
+    names = {str(path.relative_to(page)) for path in page.rglob("*.*") if path.parent.name != "scores"}
+    pages = {name: (page / name).read_bytes() for name in names if not name.endswith(".mp4")}
+    endings = fail_each_write(command, workdir, lambda path: path.suffix)
+    assert {ending.kind for ending in endings} == {".csv", ".md", ".html", ".png", ".mp4"}
+    for ending in endings:
+        refused(ending, workdir)
+    assert {name: (page / name).read_bytes() for name in pages} == pages

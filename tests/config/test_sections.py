@@ -95,9 +95,9 @@ PLAIN = ("memory.gates=slots", "memory.action=false")  # slots are functions of 
                 ("arl2", "memory.rotate=ray"),
             )
         ),
-        (["model.pose=(3,1)", "model.plane=(3,4)"], ["model.plane=(3,4)", "3 positions"]),
+        (["model.pose=(3,1)", "model.plane=(3,4)"], ["model.plane=(3,4)", "there are 3"]),
         (["model.pose=(3,1)", "model.plane=(-3,1)"], ["model.plane=(-3,1)", "second alone"]),
-        (["model.pose=(3,1)", "model.plane=(1,-1)"], ["model.plane=(1,-1)", "two of the 3"]),
+        (["model.pose=(3,1)", "model.plane=(1,-1)"], ["model.plane=(1,-1)", "two positions"]),
         (
             ["train.revisit=0.5", "data.condition=action+pose", "data.clip=39"],
             ["train.revisit=0.5", "model.window (20)", "19", "data.clip=40"],

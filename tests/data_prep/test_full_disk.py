@@ -5,12 +5,24 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
-from data_prep import convert, encode_latents, fit_tokenizer, look, make_maze, make_voxel
+from data_prep import (
+    collect_minerl,
+    convert,
+    convert_lpips,
+    encode_latents,
+    fit_tokenizer,
+    look,
+    make_maze,
+    make_voxel,
+)
 from tests.data_prep import commands
 from tests.data_prep.commands import contents
 from tests.data_prep.recordings import format_files
+from tests.data_prep.test_collect_minerl import Game
 from tests.full_disk import fail_each_write, refused, run, small_files
+from tests.metrics.test_lpips import random_weights
 
 MAZE = ["--protocol", "rotate", "--room", "--pixels", 16, "--episodes", 3, "--frames", 8]
 VOXEL = ["--protocol", "train", "--size", "32x32", "--frames", 10, "--episodes", 1]
@@ -51,6 +63,21 @@ def recordings(directory: Path) -> list[object]:
     return [convert.main, "--format", "vrag", "--src", source, "--dst", directory, "--size", "16x16"]
 
 
+def lpips(directory: Path) -> list[object]:
+    source = directory.with_name("weights")
+    if not source.exists():
+        source.mkdir()
+        for name, weights in zip(("backbone", "heads"), random_weights("alex"), strict=True):
+            torch.save(weights, source / f"{name}.pth")
+    files = [f"--{name}={source / name}.pth" for name in ("backbone", "heads")]
+    return [convert_lpips.main, "--net", "alex", *files, "--out", directory / "alex.safetensors"]
+
+
+def minecraft(directory: Path) -> list[object]:
+    main = partial(collect_minerl.main, open_game=lambda options: Game())
+    return [main, "--out", directory, "--frames", 6, "--episodes", 2]
+
+
 # Of each command the kinds of files it writes, and sizes in bytes that the first of them, or a later one, exceeds.
 COMMANDS = {
     maze: ({"train.progress/plan.json", "room_rotate-train.array_record-#-of-#", "index.json"}, (8, 3000)),
@@ -58,6 +85,8 @@ COMMANDS = {
     tokenizer: ({"tokenizer.npz", "index.json"}, (8, 1500)),
     latents: ({"tokenizer.npz", "train.progress/#.json", "index.json"}, (8, 5000)),
     pictures: ({"train-#.png", "train-#.mp4"}, (8, 3000)),
+    lpips: ({"alex.safetensors"}, (8, 3000)),
+    minecraft: ({"#/#.mp4", "#/#.npz"}, (8,)),
     recordings: ({"convert_report.json", "train.progress/#.json", "index.json"}, (8, 60, 2000)),
 }
 
