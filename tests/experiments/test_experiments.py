@@ -31,6 +31,7 @@ SHIPPED = {  # with the stride of the strided variants
     "minecraft_debug": 2,
     "minecraft_voxel": 4,
     "quickstart": 2,
+    "voxel_memory": 2,
 }
 
 
@@ -129,7 +130,7 @@ def recipe_frames(command):
     return recipe_from(make_maze.parse(arguments), MazeRecipe).num_frames
 
 
-@pytest.mark.parametrize("name", ["minecraft_debug", "minecraft_voxel"])
+@pytest.mark.parametrize("name", ["minecraft_debug", "minecraft_voxel", "voxel_memory"])
 def test_commands_that_make_voxel_walks_are_understood(name):
     """Walks are recorded where they are converted from, into the path that will be read; all are as long as a clip."""
     config = load_config(f"experiments/{name}.py")
