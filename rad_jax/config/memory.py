@@ -63,6 +63,12 @@ class MemoryConfig(Section):
     resample_clean: float = key(
         0.5, "probability that the true frames of a clip are seen instead", low=0, high=1, of=("resampled",)
     )
+    resample_after: int = key(
+        0,
+        "frames at the start of a clip that stay true, as the context of a rollout is",
+        low=0,
+        of=("resampled",),
+    )
     resample_steps: int = key(
         1, "steps from that level down; more make frames that are less of a mean", low=1, of=("resampled",)
     )

@@ -74,6 +74,10 @@ PLAIN = ("memory.gates=slots", "memory.action=false")  # slots are functions of 
         ),
         (["memory.resample_levels=(9,8)"], ["memory.resample_levels=(9,8)", "lowest"]),
         (
+            ["memory.frames=resampled", "memory.resample_after=80"],
+            ["memory.resample_after=80", "less than 80", "data.clip=100"],
+        ),
+        (
             ["memory.frames=resampled", "memory.resample_levels=(10,1000)"],
             ["memory.resample_levels=1000", "999", "diffusion.levels=1000"],
         ),

@@ -8,6 +8,9 @@ errors that it will be given. Here the model predicts every frame x of a clip on
         x~ = the clean latents that ``memory.resample_steps`` DDIM steps from (z, k, h) lead to
         h  = the memory after the window
 
+The first ``memory.resample_after`` frames of a clip stay true, as the context of a rollout is: a model that sees nothing but
+predictions of a place that it has not seen yet learns that its memory is not to be trusted.
+
 Windows do not overlap. With one step x~ is the mean over what a frame may be, hence smoother than a frame that a sampler
 generates; more steps bring it nearer to a sample. ``memory.resample`` says after which frames a frame is predicted:
 
@@ -28,7 +31,7 @@ from einops import rearrange
 
 from rad_jax import diffusion
 from rad_jax.arrays import fit
-from rad_jax.axes import Array, Float, Int, PyTree
+from rad_jax.axes import Array, Bool, Float, Int, PyTree
 from rad_jax.config import DiffusionConfig
 from rad_jax.model import RAD, WindowCache
 from rad_jax.model.memory import Memory, at_start, layers_first
@@ -43,7 +46,7 @@ def resample(
     levels: Int[Array, "b t"],
     noise: Float[Array, "b t rows cols ch"],
 ) -> Float[Array, "b t rows cols ch"]:
-    """Predictions x~ of all frames of clips; see the module docstring.
+    """Predictions x~ of the frames of clips, and the true ones of their context; see the module docstring.
 
     They are constants: no gradient flows through them. One `lax.scan` over the windows holds the memory of one place and the
     activations of one window per clip; those of a chain are of one frame, and a second scan runs over the frames of a window.
@@ -54,32 +57,53 @@ def resample(
       noise: that is mixed into it.
     """
     params, frames, actions = jax.lax.stop_gradient((params, frames, actions))
-    variables, length, stride = {"params": params}, frames.shape[1], model.config.memory.stride
-    size = model.config.window // stride * stride  # the most frames that end where a memory can
-    count = -(-length // size)
-    chained = model.config.memory.resample == "chain"
+    variables, length, settings = {"params": params}, frames.shape[1], model.config.memory
+    size = (
+        model.config.window // settings.stride * settings.stride
+    )  # the most frames that end where a memory can
+    first = (
+        min(settings.resample_after, length) // size * size
+    )  # in whole windows before it all frames are true
+    if first == length:
+        return frames
+    count = -(-(length - first) // size)
+    chained = settings.resample == "chain"
+    kept = jnp.broadcast_to(jnp.arange(length) < settings.resample_after, frames.shape[:2])
     # Frames see none after them, so zeros behind the clip change nothing.
     windows = [
-        rearrange(fit(count * size, x), "b (k w) ... -> k b w ...", w=size)
-        for x in (frames, actions, levels, noise)
+        rearrange(fit(count * size, x[:, first:]), "b (k w) ... -> k b w ...", w=size)
+        for x in (frames, actions, levels, noise, kept)
     ]
     ends = jnp.full((frames.shape[0], 1), size)
+    memory = model.initial_memory(frames.shape[0])
+    if first:
+        context = frames[:, :first], actions[:, :first], jnp.full_like(ends, first)
+        memory = at_start(model.apply(variables, *context, method=RAD.prefetch), 0)
 
     def predict(memory: Memory, window: list[Array]) -> tuple[Memory, Array]:
-        clean, action, level, noise = window
+        clean, action, level, noise, kept = window
         noised = diffusion.add_noise(config, clean, noise, level)
         if chained:
-            predicted = _one_after_another(model, config, variables, noised, level, action, memory)
+            true = kept, clean
+            predicted = _one_after_another(model, config, variables, noised, level, action, true, memory)
         else:
             predicted = _restore(
                 model, config, lambda z, k: model.apply(variables, z, k, action, memory)[0], noised, level
             )
+            predicted = _choose(kept, clean, predicted)
         written = predicted if chained else clean
         after = model.apply(variables, written, action, ends, memory, method=RAD.prefetch)
         return at_start(after, 0), predicted
 
-    _, predicted = jax.lax.scan(predict, model.initial_memory(frames.shape[0]), windows)
-    return rearrange(predicted, "k b w ... -> b (k w) ...")[:, :length]
+    _, predicted = jax.lax.scan(predict, memory, windows)
+    predicted = rearrange(predicted, "k b w ... -> b (k w) ...")
+    return jnp.concatenate([frames[:, :first], predicted], axis=1)[:, :length]
+
+
+def _choose(
+    kept: Bool[Array, "*b"], true: Float[Array, "*b rows cols ch"], predicted: Float[Array, "*b rows cols ch"]
+) -> Float[Array, "*b rows cols ch"]:
+    return jnp.where(kept[..., None, None, None], true, predicted)
 
 
 def _one_after_another(
@@ -89,21 +113,23 @@ def _one_after_another(
     noised: Float[Array, "b w rows cols ch"],
     levels: Int[Array, "b w"],
     actions: Float[Array, "b w a"],
+    true: tuple[Bool[Array, "b w"], Float[Array, "b w rows cols ch"]],
     memory: Memory,
 ) -> Float[Array, "b w rows cols ch"]:
-    """The frames of a window, each predicted after the predictions of those before it."""
+    """The frames of a window, each predicted after the predictions of those before it; the ``true`` ones as they are."""
     level = jnp.asarray(model.config.context_level)
 
     def step(cache: WindowCache, frame: tuple[Array, ...]) -> tuple[WindowCache, Array]:
-        position, noised, levels, action = frame
+        position, noised, levels, action, kept, clean = frame
 
         def next_frame(frame: Array, level: Array) -> tuple[Array, WindowCache]:
             return model.apply(variables, frame, level, action, cache, position, method=RAD.next_frame)
 
         predicted = _restore(model, config, lambda z, k: next_frame(z, k)[0], noised, levels)
+        predicted = _choose(kept, clean, predicted)
         return next_frame(predicted, level)[1], predicted
 
-    frames = [jnp.moveaxis(x, 1, 0) for x in (noised, levels, actions)]
+    frames = [jnp.moveaxis(x, 1, 0) for x in (noised, levels, actions, *true)]
     cache = _empty_window(model, variables, noised, actions, memory)
     _, predicted = jax.lax.scan(step, cache, (jnp.arange(noised.shape[1]), *frames))
     return jnp.moveaxis(predicted, 0, 1)

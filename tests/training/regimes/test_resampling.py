@@ -88,10 +88,10 @@ def test_resampled_frames_are_those_of_a_loop_over_windows(stride, window, kind,
     assert jnp.abs(found[:, WINDOW:] - alone).max() > 1e-3
 
 
-def literal_rollout(model, params, frames, actions, levels, noise, steps, chained):
+def literal_rollout(model, params, frames, actions, levels, noise, steps, chained, true=0):
     """DDIM steps by `RAD.__call__` alone, of windows or of one frame after another.
 
-    The memory slides over what was predicted, or over true frames.
+    The memory slides over what was predicted, or over true frames. So many of the first ones are ``true``.
     """
     apply = jax.jit(lambda *inputs: model.apply({"params": params}, *inputs))
     stride, length = model.config.memory.stride, frames.shape[1]
@@ -117,6 +117,7 @@ def literal_rollout(model, params, frames, actions, levels, noise, steps, chaine
                 (a, s), (b, r) = amplitudes(now), amplitudes(after)
                 z, v = x[:, group], v[:, group]
                 x = x.at[:, group].set(b * (a * z - s * v) + r * (s * z + a * v))
+            x = x.at[:, : max(0, true - start)].set(clean[:, : max(0, true - start)])
             predicted = predicted.at[:, group].set(x[:, group])
         done.append(predicted)
         written = predicted if chained else clean
@@ -128,22 +129,25 @@ def literal_rollout(model, params, frames, actions, levels, noise, steps, chaine
 
 
 @pytest.mark.parametrize(
-    ("kind", "stride", "window", "steps", "how"),
+    ("kind", "stride", "window", "steps", "how", "true"),
     [
-        ("lstm", 1, "shared", 4, "parallel"),
-        ("mamba2", 3, "rollout", 1, "chain"),
-        ("bank", 1, "shared", 2, "chain"),
+        ("lstm", 1, "shared", 4, "parallel", 0),
+        ("mamba2", 3, "rollout", 1, "chain", 0),
+        ("bank", 1, "shared", 2, "chain", 6),
+        ("lstm", 1, "shared", 1, "parallel", 6),
     ],
 )
-def test_several_steps_and_chains_are_those_of_a_loop(kind, stride, window, steps, how):
-    model = exact_model(stride, window, kind=kind, resample_steps=steps, resample=how)
+def test_several_steps_and_chains_are_those_of_a_loop(kind, stride, window, steps, how, true):
+    model = exact_model(stride, window, kind=kind, resample_steps=steps, resample=how, resample_after=true)
     frames, actions = toy_clip(BATCH, 9, "float64")
     rng = np.random.default_rng(0)
     levels = jnp.asarray(rng.integers(5, 31, (BATCH, 9)) // steps * steps + steps - 1)  # whole steps
     noise = jnp.asarray(rng.normal(size=frames.shape))
     inputs = toy_params(model), frames, actions, levels, noise
     found = jax.jit(lambda *inputs: resample(model, DIFFUSION, *inputs))(*inputs)
-    wanted = literal_rollout(model, *inputs, steps, how == "chain")
+    wanted = literal_rollout(model, *inputs, steps, how == "chain", true)
+    np.testing.assert_array_equal(found[:, :true], frames[:, :true])
+    assert jnp.abs(found[:, true:] - frames[:, true:]).max() > 1e-3
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-11 * float(jnp.abs(wanted).max()))
 
 
