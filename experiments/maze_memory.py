@@ -6,9 +6,9 @@ makes the data and trains `atlas`, our own memory. ``:bank-f``, which reads the 
 where the same poses come again, with --config.train.revisit=0.7 --config.memory.retrieved=4. ``--mode evaluate`` scores the
 second lap (loop), and with --config.evaluate.path=datasets/maze_memory_return the way back.
 
-Hardware: one of 2 CPU cores. Time: 38 min (bank-f) and 43 min (atlas-f), both at once. PSNR, loop / return: bank-f 26.49 /
-18.58 dB, atlas-f 24.76 / 21.33; floors: nearest earlier view 23.61 / 16.56, mean context frame 17.73 / 17.29; ceiling, the
-perfect map: 29.82 / 27.16 (`docs/results/maze_memory.md`).
+Hardware: one of 2 CPU cores. Time: 31 min (bank-f) and 38 min (atlas-f). PSNR, loop / return: bank-f 26.82 / 18.82 dB, atlas-f
+25.20 / 21.86; floors: nearest earlier view 23.61 / 16.56, mean context frame 17.73 / 17.29; ceiling, the perfect map: 29.82 /
+27.16 (`docs/results/maze_memory.md`).
 
 Frames are drawn in 3 steps: more make sharper frames that are wrong in more places, which costs PSNR. The model is
 conditioned on action and pose. All settings are [ours].
@@ -31,7 +31,7 @@ SETTINGS = {
     "memory.unseen": 0.1,
     "memory.view_range": 2.0,  # half of the maze
     "memory.radius": 0.5,
-    "train.steps": 1300,
+    "train.steps": 1700,
     "train.batch": 4,
     "train.windows": 8,
     "train.ema": 0.99,

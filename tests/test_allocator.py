@@ -37,5 +37,6 @@ def test_steps_take_no_new_pages_from_the_system():
         return int(ended.stdout)
 
     pages = 4 * 1024**2 * 4 // 4096  # of one matrix of a step, four times
-    assert faults("leave") > pages
-    assert faults("keep") < pages // 20
+    kept = faults("keep")
+    assert kept < pages // 20
+    assert faults("leave") > max(5 * kept, pages // 4)  # or there would be nothing to save
