@@ -45,6 +45,18 @@ MAZES_ON_TWO_CORES = {
     "optimizer.weight_decay": 0.01,
     "optimizer.decay": "linear",
 }
+# Views of 32 pixels in some 20 to 40 minutes: one token per patch, so that a view that has turned is found column by column.
+IN_MINUTES = {
+    "model.width": 96,
+    "model.window": 4,
+    "model.patch": 1,
+    "model.remat": False,
+    "memory.unseen": 0.1,
+    "train.ema": 0.99,
+    "optimizer.name": "muon",
+    "optimizer.learning_rate": 6e-3,
+    "sample.steps": 3,
+}
 ONE_GPU = {
     **SLOTS,
     "data.threads": 8,

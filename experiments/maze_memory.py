@@ -18,26 +18,18 @@ from experiments import base, maze_toy
 
 SETTINGS = {
     **maze_toy.SETTINGS,
+    **base.IN_MINUTES,
     "data.path": "datasets/maze_memory",
     "data.make": f"{maze_toy.MAZE} --protocol train --episodes 1024 --frames 96 && {base.FIT} --decoder-steps 600",
     "data.clip": 80,
-    "model.window": 4,
     "model.depth": 3,
-    "model.width": 96,
-    "model.patch": 1,  # 16 tokens: a view that has turned is found column by column
-    "model.remat": False,
     "memory.capacity": 100,
     "memory.retrieved": 6,
-    "memory.unseen": 0.1,
     "memory.view_range": 2.0,  # half of the maze
     "memory.radius": 0.5,
     "train.steps": 1700,
     "train.batch": 4,
     "train.windows": 8,
-    "train.ema": 0.99,
-    "optimizer.name": "muon",
-    "optimizer.learning_rate": 6e-3,
-    "sample.steps": 3,
     "evaluate.path": "datasets/maze_memory_loop",
     "evaluate.more": "return=datasets/maze_memory_return",
     "evaluate.variants": "df,lstm-f,bank-f,atlas-f",

@@ -19,26 +19,18 @@ ROOMS = "python -m data_prep.make_maze --out {path} --protocol rotate --room --t
 
 SETTINGS = {
     **base.MAZES_ON_TWO_CORES,
+    **base.IN_MINUTES,
     "data.path": "datasets/rooms",
     "data.make": f"{ROOMS} --episodes 3072 && {base.FIT} --decoder-steps 600",
     "data.condition": "action+odometry",
     "data.heading_harmonics": 4,
     "data.clip": 40,  # a whole episode: one turn that shows the room, then another one, or back
-    "model.width": 96,
-    "model.window": 4,
-    "model.patch": 1,  # 16 tokens: a view that has turned is found column by column
-    "model.remat": False,
     "memory.capacity": 32,
-    "memory.unseen": 0.1,
     "train.steps": 720,
     "train.batch": 8,
     "train.windows": 6,
     "train.first_start": 10,  # before that there is little to remember
-    "train.ema": 0.99,
-    "optimizer.name": "muon",
-    "optimizer.learning_rate": 6e-3,
     "optimizer.warmup": 50,
-    "sample.steps": 3,
     "evaluate.path": "datasets/rooms_test",
     "evaluate.make": f"{ROOMS} --split test --episodes 64",
     "evaluate.batch": 64,

@@ -255,7 +255,7 @@ def _provenance(
         "trained on": ", ".join(sorted({cost.hardware for cost in costs.values()})),
         "generated and scored on": ", ".join(sorted(scored)),
         "seeds": f"{seeds_of(comparison)}, for parameters, data order, noise of training and noise of generation",
-        "noise": "a function of seed, episode and frame, the same for all variants",
+        "noise": "a function of seed, episode and frame, the same for all variants of a seed",
         **{f"episodes of {name}": episodes.spec.info.get("command") for name, episodes in sets.items()},
         "metrics_spec": spec,
     }

@@ -70,6 +70,10 @@ def read(text: str, named: str = "--variants") -> Variant:
             raise ConfigError(
                 f"{where}: {shorten(change)!r}: expected KEY=VALUE, such as rule=sum or train.steps=900"
             )
+        try:
+            find_key(key)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
         if key.partition(".")[0] not in MAY_DIFFER:
             raise ConfigError(
                 f"{where}: {shorten(key)}: variants differ in keys of {', '.join(MAY_DIFFER)} alone; "

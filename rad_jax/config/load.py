@@ -144,11 +144,19 @@ def find_key(path: str) -> Key:
 
 
 def nearest_keys(path: str) -> list[str]:
-    """The keys that were probably meant: the nearest one of the same name, all of that name, or the nearest of all."""
-    last = path.rpartition(".")[2]
-    same_name = [k for k in KEYS if k.rpartition(".")[2] == last]
+    """The keys that were probably meant: the nearest one of the same name, all of that name, or the nearest of all.
+
+    Without a section, those of the nearest name.
+    """
+    names, last = {k: k.rpartition(".")[2] for k in KEYS}, path.rpartition(".")[2]
+    same_name = [k for k, name in names.items() if name == last]
     close = nearest(path, same_name) if "." in path else None
-    return [close] if close else same_name or [k for k in [nearest(path, KEYS)] if k]
+    if close or same_name:
+        return [close] if close else same_name
+    if close := nearest(path, KEYS):
+        return [close]
+    similar = None if "." in path else nearest(path, names.values())
+    return [k for k, name in names.items() if name == similar]
 
 
 def read_experiment(path: str) -> dict[str, Any]:

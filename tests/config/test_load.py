@@ -14,6 +14,8 @@ from tests.config.refusals import assert_refused
         (["width=64"], ["width", "unknown key", "model.width?"]),
         (["steps=3"], ["steps", "unknown key", "train.steps or sample.steps?"]),
         (["model.memory.kind=lstm"], ["model.memory.kind", "unknown key", "memory.kind?"]),
+        (["hiden=3"], ["hiden", "unknown key", "memory.hidden?"]),
+        (["step=3"], ["step", "unknown key", "train.steps or sample.steps?"]),
         (["foo=3"], ["foo", "unknown key", "sections are data, tokenizer, model, memory"]),
         (["train=3"], ["train is a section", "train.steps", "train.init_from"]),
         (["nonsense"], ["'nonsense'", "section.key=value"]),
