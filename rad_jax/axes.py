@@ -22,6 +22,7 @@ A signature such as ``x: Float[Array, "b t n d"]`` is read with this list:
     X Y     a resized image                  bins    of a histogram
     blocks  of tokens that share a state     parts   into which features are split
     chains  of windows, from one start each  kc      windows of all chains of a video
+    size    of an archive: its errors
     rows cols ch    a latent frame           H W 3   an image (C: of any channels)
 
 ``*b`` stands for any number of leading axes.

@@ -36,6 +36,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     **{variant: (variant, {}) for variant in PLAIN},
     "lstm-f+threads": ("lstm-f", {"data.threads": 4}),
     "lstm-f+accumulate": ("lstm-f", {"train.accumulate": 2}),
+    "lstm-f+archive": ("lstm-f", {"memory.frames": "archive", "memory.archive": 16}),
 }
 
 

@@ -45,29 +45,35 @@ class MemoryConfig(Section):
     )
     bptt: Literal["full", "truncated", "none"] = key("full", "gradient through prefetch", source="code")
     bptt_frames: int = key(100, "with truncated: frames between two cuts of the gradient", low=1)
-    frames: Literal["clean", "noised", "resampled"] = key(
+    frames: Literal["clean", "noised", "resampled", "archive"] = key(
         "clean",
-        "what prefetch sees of earlier frames; resampled: what the model predicts for them",
-        source="paper, Table 5; code: noised, levels 0 to 99; resampled is ours",
+        "what prefetch sees of earlier frames; resampled: what the model predicts for them; archive: true ones with errors "
+        "that it made in earlier steps",
+        source="paper, Table 5; code: noised, levels 0 to 99; the others are ours",
     )
     noised_levels: int = key(
         100, "their level is drawn from 0 .. this - 1", low=1, source="code", of=("noised",)
     )
     resample_levels: tuple[int, int] = key(
         (600, 850),
-        "lowest and highest level that they are predicted from: where one step is about as wrong as it gets, .19 of "
-        "the deviation of the latents beside .23 and more in a rollout (quickstart, 1,500 steps, the same shares of noise)",
+        "lowest and highest level that they are predicted from, or errors of the archive: where one step is about as "
+        "wrong as it gets, .19 of the deviation of the latents beside .23 and more in a rollout (quickstart, 1,500 steps, "
+        "the same shares of noise)",
         low=0,
-        of=("resampled",),
+        of=("resampled", "archive"),
     )
     resample_clean: float = key(
-        0.5, "probability that the true frames of a clip are seen instead", low=0, high=1, of=("resampled",)
+        0.5,
+        "probability that the true frames of a clip are seen instead",
+        low=0,
+        high=1,
+        of=("resampled", "archive"),
     )
     resample_after: int = key(
         0,
         "frames at the start of a clip that stay true, as the context of a rollout is",
         low=0,
-        of=("resampled",),
+        of=("resampled", "archive"),
     )
     resample_steps: int = key(
         1, "steps from that level down; more make frames that are less of a mean", low=1, of=("resampled",)
@@ -78,6 +84,10 @@ class MemoryConfig(Section):
         "were predicted before it, as in a rollout",
         source="ours; Resampling Forcing: chain, 1 step",
         of=("resampled",),
+    )
+    archive: int = key(512, "errors that are kept, the newest", low=1, high=1_000_000, of=("archive",))
+    archive_scale: float = key(
+        1.0, "largest factor of the error that a frame is given", low=0, high=10, of=("archive",)
     )
     drop: float = key(
         0.0,

@@ -82,13 +82,13 @@ class Config(Section):
             limits["train.chain_steps"] = (train.chain_steps, levels)
         if self.memory.frames == "noised":
             limits["memory.noised_levels"] = (self.memory.noised_levels, levels)
-        if self.memory.frames == "resampled":
+        if self.memory.frames in ("resampled", "archive"):
             limits["memory.resample_levels"] = (self.memory.resample_levels[1], levels - 1)
             seen = window_starts(clip, length, stride, first)[-1]
             require(
                 self.memory.resample_after < seen,
                 f"memory.resample_after={self.memory.resample_after}: expected less than {seen}, the frames of a clip that "
-                f"come before a window (data.clip={clip}), or nothing is resampled; use memory.frames=clean for that",
+                f"come before a window (data.clip={clip}), or all of those are true; use memory.frames=clean for that",
             )
         for path, (value, highest) in limits.items():
             require(

@@ -182,7 +182,7 @@ def idle_keys(config: Config) -> set[str]:
     """
     memory, idle = config.memory, set()
     for declared in keys(type(memory)).values():
-        kinds, ways = set(declared.of) & set(NAMES), set(declared.of) & {"noised", "resampled"}
+        kinds, ways = set(declared.of) & set(NAMES), set(declared.of) & {"noised", "resampled", "archive"}
         of_others = kinds and memory.kind not in kinds and not is_own(memory.kind)
         of_others = of_others and not ("revisit" in declared.of and config.train.revisit)
         if of_others or (ways and memory.frames not in ways):

@@ -17,6 +17,7 @@ from rad_jax.model import RAD
 from rad_jax.model.names import init_params, map_named
 from rad_jax.tokenizer import Tokenizer
 from rad_jax.training import objective, optimizer, sharding
+from rad_jax.training.regimes.archive import Archive, empty_archive, record
 
 TRAINING = 1
 """Purpose that is folded into the seed for training; generation has another, so that the two never share their noise."""
@@ -25,7 +26,8 @@ TRAINING = 1
 class TrainState(NamedTuple):
     """Everything that a checkpoint holds.
 
-    ``ema`` is the moving average of the parameters (None without one); ``totals`` sums the metrics since the last logged step.
+    ``ema`` is the moving average of the parameters, ``archive`` the errors for ``memory.frames = "archive"``; each is None
+    without one. ``totals`` sums the metrics since the last logged step.
     """
 
     step: Int[Array, ""]
@@ -33,6 +35,7 @@ class TrainState(NamedTuple):
     opt: PyTree
     ema: PyTree
     totals: dict[str, Float[Array, ""]]
+    archive: Archive | None = None
 
 
 def init_state(model: RAD, config: Config) -> TrainState:
@@ -41,7 +44,7 @@ def init_state(model: RAD, config: Config) -> TrainState:
     ema = optimizer.ema_init(params) if config.train.ema else None
     opt = optimizer.make(config.optimizer, config.train).init(params)
     totals = {name: jnp.zeros(()) for name in ("loss", "error", "grad_norm")}
-    return TrainState(jnp.zeros((), jnp.int32), params, opt, ema, totals)
+    return TrainState(jnp.zeros((), jnp.int32), params, opt, ema, totals, empty_archive(config.model))
 
 
 def abstract_state(model: RAD, config: Config, mesh: Mesh) -> TrainState:
@@ -112,20 +115,24 @@ def train_step(
     key = step_key(config.seed, state.step)
     frames = latents_of(batch, tokenizer, config.model.state_dtype)
     random = objective.step_randomness(model, config.diffusion, config.train, key, frames, batch["actions"])
-    gradient = jax.value_and_grad(partial(_loss, model, config), has_aux=True)
+    gradient = jax.value_and_grad(partial(_loss, model, config, state.archive), has_aux=True)
     groups = config.train.accumulate
     if groups == 1:
-        (value, extra), grads = gradient(state.params, frames, batch["actions"], random)
+        (value, (extra, residuals)), grads = gradient(state.params, frames, batch["actions"], random)
     else:
         split = jax.tree.map(
             lambda x: rearrange(x, "(b g) ... -> g b ...", g=groups), (frames, batch["actions"], random)
         )
         zero = jnp.zeros((), frames.dtype)
         zeros = (zero, {"error": zero}), jax.tree.map(jnp.zeros_like, state.params)
-        sums, _ = jax.lax.scan(
-            lambda total, group: (optax.tree.add(total, gradient(state.params, *group)), None), zeros, split
-        )
+
+        def add(total: PyTree, group: PyTree) -> tuple[PyTree, PyTree]:
+            (value, (extra, residuals)), grads = gradient(state.params, *group)
+            return optax.tree.add(total, ((value, extra), grads)), residuals
+
+        sums, residuals = jax.lax.scan(add, zeros, split)
         (value, extra), grads = jax.tree.map(lambda x: x / groups, sums)
+        residuals = jax.tree.map(lambda x: rearrange(x, "g b ... -> (b g) ..."), residuals)
     with jax.named_scope("optimizer"):
         grad_norm = optax.tree.norm(grads)
         updates, opt = optimizer.make(config.optimizer, config.train).update(grads, state.opt, state.params)
@@ -138,7 +145,8 @@ def train_step(
     count = state.step % config.train.log_every + 1
     metrics = {name: total / count for name, total in totals.items()}
     metrics["learning_rate"] = optimizer.learning_rate(config.optimizer, config.train, state.step)
-    new = TrainState(state.step + 1, params, opt, ema, totals)
+    archive = state.archive and record(config.model.memory, state.archive, residuals, random.levels)
+    new = TrainState(state.step + 1, params, opt, ema, totals, archive)
     with jax.named_scope("finite"):
         # The parameters too: a learning rate that is too large spoils them after a loss and a gradient that are finite.
         finite = jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves((value, grad_norm, params))]).all()
@@ -147,12 +155,12 @@ def train_step(
 
 
 def _loss(
-    model: RAD, config: Config, params: PyTree, *batch: PyTree
-) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    model: RAD, config: Config, archive: Archive | None, params: PyTree, *batch: PyTree
+) -> tuple[Float[Array, ""], objective.Aside]:
     """The loss; gradients of parameters that stay as they are are zero, and are not computed."""
 
     def without_gradient(name: str, param: Array) -> Array:
         return jax.lax.stop_gradient(param) if optimizer.is_frozen(config.train, name) else param
 
     params = map_named(without_gradient, params)
-    return objective.loss(model, config.diffusion, config.train, params, *batch)
+    return objective.loss(model, config.diffusion, config.train, params, *batch, archive)
