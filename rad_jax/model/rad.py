@@ -338,7 +338,10 @@ class RAD(nn.Module):
 
         scan = nn.scan(
             nn.remat(layer, prevent_cse=False) if remat else layer,
-            variable_axes={"params": 0},
+            variable_axes={
+                "params": 0,
+                "intermediates": 0,
+            },  # what a probe captures, such as `benchmarks.probe`
             split_rngs={"params": True},
             length=self.config.depth,
         )
