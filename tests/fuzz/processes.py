@@ -8,6 +8,7 @@ from pathlib import Path
 
 ADDRESSES = 8 * 2**30  # bytes that the process of a reader may reserve beyond those that it has
 PATIENCE = 120.0  # seconds without an outcome
+IN_MEMORY = Path("/dev/shm")  # where an input costs no write to a disk, which would take most of the time
 
 
 def report(name: str, inputs: int, seed: int) -> int:
@@ -51,7 +52,7 @@ def work(name: str, first: int, inputs: int, seed: int, sender) -> None:
     """Sends the outcomes of inputs, one by one: the process may end with any of them."""
     from tests.fuzz.engine import outcomes
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY if IN_MEMORY.is_dir() else None) as folder:
         for outcome in outcomes(name, range(first, inputs), seed, Path(folder)):
             if outcome.number == first:
                 limit = (

@@ -2,7 +2,8 @@
 
 train    from a random free cell to one after another, for a fixed number of frames
 return   walk out along a path, turn around (context), walk back along the same cells until the context is 60 %
-loop     walk out and back, turning around at both ends; the whole lap is the context (60 %), the second lap is predicted
+loop     walk out and back, turning around at both ends; the whole lap is the context (60 %), the second lap is predicted;
+         with ``laps`` so many whole ones are
 rotate   turn in place: a whole turn and a little more is the context, then the agent turns on, the same or the other
          way; its training walks are a whole turn and then runs either way with pauses
 
@@ -169,7 +170,13 @@ def _loop_walk(rng: np.random.Generator, environment: Environment, recipe: Recip
     agent.follow(path[::-1], until=recipe.max_frames)
     agent.turn_to(path[1])
     n_context, frames = agent.frames, _frames_for(agent.frames, recipe)
-    if not agent.follow(path, until=frames):
+    if recipe.laps:
+        for _ in range(recipe.laps):
+            for way in (path, path[::-1]):
+                if agent.follow(way, until=recipe.num_frames):
+                    raise NoWalkError("its laps are too long")
+                agent.turn_to(way[-2])
+    elif not agent.follow(path, until=frames):
         agent.turn_to(path[-2], until=frames)
         if not agent.follow(path[::-1], until=frames):
             raise NoWalkError("its second lap is too short")

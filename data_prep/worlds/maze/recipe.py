@@ -51,6 +51,13 @@ class Recipe(EpisodeRecipe):
         f"shortest episode, {CONTEXT_SHARE:.0%} of it context", 100, between=(20, 10**5), protocols=LAPS
     )
     max_frames: int = option("longest episode", 300, protocols=LAPS)
+    laps: int | None = option(
+        "whole laps that are predicted; default: what is left of an episode of which the first lap is "
+        f"{CONTEXT_SHARE:.0%}, two thirds of one",
+        None,
+        between=(1, 100),
+        protocols=("loop",),
+    )
 
     tested: ClassVar = LAPS
     source: ClassVar = "ray-cast Memory Maze"
@@ -107,7 +114,7 @@ class Recipe(EpisodeRecipe):
     def num_frames(self) -> int:
         """Frames of an episode; for return and loop the most it can have."""
         if self.protocol in LAPS:
-            return self.max_frames
+            return self.max_frames * (1 + (self.laps or 0))
         if self.frames is not None:
             return self.frames
         if self.protocol == "train":
@@ -128,7 +135,8 @@ class Recipe(EpisodeRecipe):
         names = ("protocol", "seed", "size", "room", "pixels", "supersample")
         info = {name: getattr(self, name) for name in names} | {"border": self.has_border}
         if self.protocol in LAPS:
-            return info | {name: getattr(self, name) for name in ("min_frames", "max_frames", "look_around")}
+            info |= {name: getattr(self, name) for name in ("min_frames", "max_frames", "look_around")}
+            return info | ({"laps": self.laps} if self.laps else {})
         info["frames"] = self.num_frames
         if self.protocol == "rotate":
             info |= {"turn_degrees": self.exact_turn, "period": self.period}

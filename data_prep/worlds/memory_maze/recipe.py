@@ -33,6 +33,7 @@ class MemoryMazeRecipe(Recipe):
         longest = EPISODE_FRAMES[self.size]
         if self.num_frames > longest:
             name = "max_frames" if self.protocol in LAPS else "frames"
+            name = f"laps: {self.laps}, with max_frames" if self.laps else name
             raise RecipeError(
                 f"{name}: {self.num_frames} is longer than an episode of size {self.size}, at most {longest}"
             )

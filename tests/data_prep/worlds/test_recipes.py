@@ -45,6 +45,8 @@ def test_what_no_world_can_make(kind, options, message):
         (LOOP_TEST | {"size": 3}, "size: loop needs a maze of at least 5, not 3"),
         (LOOP_TEST | {"min_frames": 300, "max_frames": 200}, "max_frames: 200"),
         (LOOP_TEST | {"min_frames": 20, "max_frames": 99}, "max_frames: 99"),
+        (LOOP_TEST | {"laps": 0}, "laps: 0"),
+        (RETURN_TEST | {"laps": 2}, "laps: 2 has no meaning for protocol return"),
         ({"protocol": "rotate", "turn_degrees": 50.0}, "turn_degrees: 50"),
         ({"protocol": "rotate", "turn_degrees": -30.0}, "turn_degrees: -30"),
         ({"protocol": "rotate", "room": True}, "size: the room has size 3, not 9"),

@@ -82,6 +82,25 @@ def test_loop_predicts_the_second_lap():
         assert distance.min(1).mean() < 0.1
 
 
+def test_loop_goes_on_for_as_many_laps_as_are_asked_for():
+    for index in range(4):
+        _, once = draw_walk(Recipe("loop", split="test", size=7), index)
+        _, walk = draw_walk(Recipe("loop", split="test", size=7, laps=3), index)
+        assert walk.n_context == once.n_context
+        np.testing.assert_array_equal(walk.pose[: len(once.pose)], once.pose)
+        there, back = list(walk.path), list(walk.path)[::-1]
+        frame = walk.n_context - 1
+        for way in (there, back) * 3:
+            count, frames = reached(walk.pose[frame:], way)
+            assert count == len(way)
+            frame += frames
+        # It faces the way out again, and no fourth lap begins.
+        assert len(walk.pose) - frame < 25
+        ahead = np.array(walk.path[1]) + 0.5 - walk.pose[-1, :2]
+        assert walk.pose[-1, 2:] @ ahead / np.linalg.norm(ahead) > math.cos(math.radians(9.4))
+        assert len(walk.pose) <= Recipe("loop", split="test", size=7, laps=3).num_frames
+
+
 def test_look_around_turns_once_more_before_the_way_back():
     plain = walks(Recipe("return", split="test"), 6)
     looking = walks(Recipe("return", split="test", look_around=True), 6)
