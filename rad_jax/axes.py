@@ -28,6 +28,6 @@ A signature such as ``x: Float[Array, "b t n d"]`` is read with this list:
 ``*b`` stands for any number of leading axes.
 """
 
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree, UInt
 
-__all__ = ["Array", "Bool", "Float", "Int", "Key", "PyTree"]
+__all__ = ["Array", "Bool", "Float", "Int", "Key", "PyTree", "UInt"]

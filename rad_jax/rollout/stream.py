@@ -173,20 +173,26 @@ def _generate(
     def body(window: Window, inputs: tuple[Array, Array]) -> tuple[Window, Array]:
         index, action = inputs
         key_frame = jnp.vectorize(jax.random.fold_in, excluded=(1,))(key, index)
-        return _next_frame(state, window, action, key_frame)
+        return next_frame(state, window, action, key_frame)
 
     inputs = jnp.arange(actions.shape[1]), jnp.moveaxis(actions, 1, 0)
     window, frames = jax.lax.scan(body, state.window, inputs)
     return window, jnp.moveaxis(frames, 0, 1)
 
 
-def _next_frame(
+def next_frame(
     rollout: RolloutState,
     window: Window,
     action: Float[Array, "b a"],
     key: Key[Array, ""] | Key[Array, "b"],
+    remembers: bool = True,
 ) -> tuple[Window, Float[Array, "b rows cols ch"]]:
-    """The next frame, and the window that it is in; the window of ``rollout`` is not read."""
+    """The next frame, and the window that it is in: the program of `step`, to be a part of another one.
+
+    Args:
+      rollout: its window is not read.
+      remembers: without it what leaves the window leaves the memory empty.
+    """
     model, params = rollout.model, rollout.params
     with jax.named_scope("sampler"):
         frame = sample(rollout, window, action, key)
@@ -201,7 +207,7 @@ def _next_frame(
     with jax.named_scope("append"):
         window = _once(~full, partial(append, model, params, frame, action), window)
     with jax.named_scope("slide"):
-        window = _once(full, partial(slide, model, params), window)
+        window = _once(full, partial(slide, model, params, remembers=remembers), window)
     return window, frame
 
 
@@ -236,7 +242,7 @@ def append(
     return window._replace(cache=cache)
 
 
-_step = jax.jit(_next_frame, donate_argnames="window")
+_step = jax.jit(next_frame, donate_argnames="window")
 
 
 def _once(wanted: Bool[Array, ""], function: Callable[[Window], Window], window: Window) -> Window:
@@ -256,11 +262,15 @@ def _noise(
     return jax.vmap(lambda one: jax.random.normal(one, like.shape[1:], like.dtype))(key)
 
 
-def slide(model: RAD, params: PyTree, window: Window) -> Window:
-    """Moves the first ``stride`` frames of a full window into the memory; only the rest stays visible to attention."""
-    stride = model.config.memory.stride
-    first = window.frames[:, :stride], window.actions[:, :stride]
-    memory, _ = model.apply({"params": params}, window.cache.memory, *first, method=RAD.advance)
+def slide(model: RAD, params: PyTree, window: Window, remembers: bool = True) -> Window:
+    """Moves the first ``stride`` frames of a full window into the memory; only the rest stays visible to attention.
+
+    Unless it ``remembers``, they are dropped.
+    """
+    stride, memory = model.config.memory.stride, window.cache.memory
+    if remembers:
+        first = window.frames[:, :stride], window.actions[:, :stride]
+        memory, _ = model.apply({"params": params}, memory, *first, method=RAD.advance)
     frames, actions = (fit(x.shape[1], x[:, stride:]) for x in (window.frames, window.actions))
     return _make_window(model, params, memory, frames, actions, window.count - stride)
 

@@ -154,7 +154,7 @@ def test_steps_one_by_one_are_the_compiled_walk(walk):
 def test_the_state_has_constant_size_and_step_is_traced_once(walk, monkeypatch):
     *_, actions, state = walk
     chex.clear_trace_counter()
-    guarded = chex.assert_max_traces(stream._next_frame, n=1)
+    guarded = chex.assert_max_traces(stream.next_frame, n=1)
     monkeypatch.setattr(stream, "_step", jax.jit(guarded, donate_argnames="window"))
     first = state = reusable(state)
     for i in range(2 * WINDOW):
