@@ -1,6 +1,6 @@
 """What a memory holds of a frame to come, what the model reads of it, and what it makes of that: not stored, or not read?
 
-    python -m benchmarks.probe --workdir DIR [--data DIR --split train --context N] [--clips 512]
+    python -m benchmarks.probe --workdir DIR --context N [--data DIR] [--split train] [--clips 512]
 
 A memory that predicts badly may have lost what it saw, or hold it where the model does not find it. The memory of a trained run
 is taken after the context of every clip, and the frames of the next window are asked for, each one alone: pure noise, with its
@@ -26,6 +26,7 @@ The question is that of the geometry head of GIM-World (arXiv 2606.02436), asked
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,7 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 
+from data_prep.common.command import Parser, positive, run
 from rad_jax import diffusion
 from rad_jax.axes import Array, Float, Int, PyTree
 from rad_jax.config import NO_POSE
@@ -252,14 +254,18 @@ def table(samples: Samples) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit status."""
+    parser = Parser("benchmarks.probe", __doc__.splitlines()[0])
     parser.add_argument("--workdir", type=Path, required=True, help="of the trained run")
     parser.add_argument("--data", type=Path, help="episodes; else those that the run was trained on")
     parser.add_argument("--split", default="train", help="of them")
-    parser.add_argument("--context", type=int, help="frames that are given; else what the episodes say")
-    parser.add_argument("--clips", type=int, default=512, help="how many episodes")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--context", type=positive, help="frames that are given; else what the episodes say")
+    parser.add_argument("--clips", type=positive, default=512, help="how many episodes")
+    return run("benchmarks.probe", partial(_measure, parser.parse_args(arguments)), continues=False)
+
+
+def _measure(options: argparse.Namespace) -> None:
     trained = load_trained(options.workdir)
     config = trained.config
     episodes = Episodes(options.data or Path(config.data.path), options.split)
@@ -275,4 +281,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -14,6 +14,7 @@ perfect model. Then it says which level is the first within a tenth of the large
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from data_prep.common.command import Parser, positive, run
 from rad_jax import rollout
 from rad_jax.arrays import fit
 from rad_jax.data import Episodes
@@ -125,14 +127,18 @@ def table(found: Residuals, window: int) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit status."""
+    parser = Parser("benchmarks.resampling", __doc__.splitlines()[0])
     parser.add_argument("--workdir", type=Path, required=True, help="of the trained run")
     parser.add_argument("--data", type=Path, help="evaluation episodes; those of the run unless given")
-    parser.add_argument("--clips", type=int, default=16, help="how many of them")
-    parser.add_argument("--context", type=int, help="frames that are given; else what the episodes say")
-    parser.add_argument("--points", type=int, default=10, help="levels, evenly spaced")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--clips", type=positive, default=16, help="how many of them")
+    parser.add_argument("--context", type=positive, help="frames that are given; else what the episodes say")
+    parser.add_argument("--points", type=positive, default=10, help="levels, evenly spaced")
+    return run("benchmarks.resampling", partial(_measure, parser.parse_args(arguments)), continues=False)
+
+
+def _measure(options: argparse.Namespace) -> None:
     trained = load_trained(options.workdir)
     config = trained.config
     where = {"path": str(options.data)} if options.data else {}
@@ -151,4 +157,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,14 +8,17 @@ round, so that its milliseconds per frame are those of rounds.
 
 import argparse
 import dataclasses
+import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from data_prep.common.command import Parser, positive, run
 from rad_jax.media import to_uint8
 from rad_jax.play import Sessions
 from rad_jax.rollout.predict import Clip, read_clip
@@ -52,14 +55,18 @@ def round_seconds(
     return np.array(seconds[FIRST:]), sessions.bytes_per_session
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit status."""
+    parser = Parser("benchmarks.sessions", __doc__.splitlines()[0])
     parser.add_argument("--workdir", type=Path, required=True, help="of the trained run")
     parser.add_argument("--data", type=Path, help="evaluation episodes; those of the run unless given")
-    parser.add_argument("--counts", type=int, nargs="+", default=[1, 4, 16], help="sessions")
-    parser.add_argument("--frames", type=int, default=200, help="of every session")
-    parser.add_argument("--lanes", type=int, default=1, help="sessions that are computed together")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--counts", type=positive, nargs="+", default=[1, 4, 16], help="sessions")
+    parser.add_argument("--frames", type=positive, default=200, help="of every session")
+    parser.add_argument("--lanes", type=positive, default=1, help="sessions that are computed together")
+    return run("benchmarks.sessions", partial(_measure, parser.parse_args(arguments)), continues=False)
+
+
+def _measure(options: argparse.Namespace) -> None:
     trained = load_trained(options.workdir)
     config = trained.config
     where = {"path": str(options.data)} if options.data else {}
@@ -82,4 +89,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from av.video.reformatter import Interpolation
 
-from data_prep.common.command import Parser, at_least, natural, positive, run, size
+from data_prep.common.command import MANY, Parser, between, natural, positive, run, seed, size
 from data_prep.common.pool import Pool
 from data_prep.worlds.voxel.episodes import Frame, missing, write_pair
 from data_prep.worlds.voxel.motion import TURN_DEGREES, Action, Seen
@@ -79,9 +79,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--policy", choices=POLICIES, default="random", help="what the player does (random)")
     add("--episodes", type=positive, required=True, help="number of episodes of all workers")
     add("--workers", type=positive, default=1, help="processes, each with its own game and directory (1)")
-    add("--frames", type=at_least(2), default=1201, help="of an episode (1201)")
+    add("--frames", type=between(2, MANY), default=1201, help="of an episode (1201)")
     add("--size", type=size, default=(360, 640), metavar="WIDTHxHEIGHT", help="of the frames (640x360)")
-    add("--seed", type=natural, default=0, help="of the actions; the game chooses its worlds (0)")
+    add("--seed", type=seed, default=0, help="of the actions; the game chooses its worlds (0)")
     add("--turn-probability", type=float, default=0.25, help="random: of a turn to each side (0.25)")
     add("--biome", type=natural, default=6, help="Minecraft's number of the only biome (6, the swamp)")
     options = parser.parse_args(arguments)

@@ -28,7 +28,7 @@ from data_prep.recordings import conversion
 from rad_jax import tokenizer as tokenizers
 from rad_jax.data import DataError
 from rad_jax.data.index import FILE, index_locked, load_index
-from rad_jax.data.writer import begin, finish
+from rad_jax.data.writer import begin, check, finish
 from rad_jax.files import remove_temporaries, write_bytes
 from rad_jax.tokenizer import Tokenizer, TokenizerError
 
@@ -83,6 +83,10 @@ def make_jobs(options: argparse.Namespace) -> list[Job]:
         for directory, source in sources
     ]
     for job in jobs:
+        check(job.layout)
+        if goes_along:
+            _refuse_other(weights, job.layout.directory / weights.name)
+    for job in jobs:
         job.layout.directory.mkdir(parents=True, exist_ok=True)
         if goes_along:
             _copy(weights, job.layout.directory / weights.name)
@@ -102,17 +106,21 @@ def open_tokenizer(options: argparse.Namespace, recorded: dict[str, str] | None)
     return tokenizers.load(recorded["name"], path, recorded["fingerprint"]), path
 
 
+def _refuse_other(source: Path, target: Path) -> None:
+    """Raises `DataError` if another file than the source is in the place of its copy."""
+    if target.exists() and target.read_bytes() != source.read_bytes():
+        raise DataError(
+            f"{target} is another tokenizer than {source}: name another --dst, or move this file away"
+        )
+
+
 def _copy(source: Path, target: Path) -> None:
-    """Copies a file, unless an equal one is there. Raises DataError if another one is."""
-    content = source.read_bytes()
+    """Copies a file, unless an equal one is there. Raises `DataError` if another one is."""
+    _refuse_other(source, target)
     if not target.exists():
         with index_locked(target.parent):
             remove_temporaries(target.parent, target.name)
-            write_bytes(target, content)
-    elif target.read_bytes() != content:
-        raise DataError(
-            f"{target} is another tokenizer than {source}: use another directory, or delete this one"
-        )
+            write_bytes(target, source.read_bytes())
 
 
 def report(jobs: Sequence[Job]) -> None:

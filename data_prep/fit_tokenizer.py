@@ -18,7 +18,7 @@ from functools import partial
 import numpy as np
 from jaxtyping import UInt8
 
-from data_prep.common.command import Parser, natural, positive, run
+from data_prep.common.command import Parser, natural, positive, run, seed
 from rad_jax.allocator import keep_freed_memory
 from rad_jax.data import Episodes, record_tokenizer
 from rad_jax.metrics import psnr
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--channels", default=16, type=positive, help="channels of the latents (16)")
     add("--frames", default=4096, type=positive, help="frames to fit to (4096)")
     add("--decoder-steps", default=0, type=natural, help="training steps of the residual decoder (0, none)")
-    add("--seed", default=0, type=natural, help="seed of the choice of frames and of the decoder (0)")
+    add("--seed", default=0, type=seed, help="seed of the choice of frames and of the decoder (0)")
     options = parser.parse_args(arguments)
     keep_freed_memory()
     return run(PROGRAM, partial(fit_tokenizer, options), continues=False)

@@ -165,7 +165,7 @@ def _given(**options: Any) -> dict[str, Any]:
 
 def _script(text: str) -> str:
     """A script of actions; the path of a file is written out."""
-    return str(local_path(text)) if text.endswith(".npz") or "://" in text else text
+    return str(local_path(text)) if text.lower().endswith(".npz") or "://" in text else text
 
 
 def default_workdir(name: str, mode: str) -> Path:

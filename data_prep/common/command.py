@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from rad_jax import errors
+from rad_jax.errors import shown
 from rad_jax.files import local_path
 
 
@@ -33,18 +34,23 @@ def run(program: str, work: Callable[[], object], *, continues: bool = True) -> 
     return errors.run(work, f"{program}: ", status=2, stopped=f"stopped; the same command {goes_on}")
 
 
-def at_least(low: int) -> Callable[[str], int]:
-    """Returns a parser of integers of at least ``low``, which is not negative."""
+def between(low: int, high: int) -> Callable[[str], int]:
+    """Returns a parser of integers from ``low``, which is not negative, to ``high``."""
 
     def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < low:
-            raise argparse.ArgumentTypeError(f"expected an integer >= {low}, not {text!r}")
+        # As text first: the digits of a number may be more than Python turns into one.
+        fits = text.isdecimal() and len(text) <= len(str(high)) and low <= int(text) <= high
+        if not fits:
+            raise argparse.ArgumentTypeError(
+                f"expected an integer from {low} to {high}, not {shown(text, 60)!r}"
+            )
         return int(text)
 
     return parse
 
 
-natural, positive = at_least(0), at_least(1)
+MANY = 2**31 - 1
+natural, positive, seed = between(0, MANY), between(1, MANY), between(0, 2**32 - 1)
 
 
 def size(text: str) -> tuple[int, int]:

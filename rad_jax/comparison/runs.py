@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rad_jax.comparison.variants import OF_THE_VARIANT, expand
-from rad_jax.config import Config, ConfigError, load_config
+from rad_jax.config import Config, ConfigError, flatten, load_config
+from rad_jax.runs.stored_config import idle_keys
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,19 @@ class Comparison:
         return next((run for run in self.plain if (run.memory, run.mode) == (memory, mode)), None)
 
 
+def _refuse_twice(runs: Sequence[Run], named: str) -> None:
+    """Raises `ConfigError` for two variants that are one and the same run: their difference would be taken for a spread."""
+    first: dict[tuple, str] = {}
+    for run in runs:
+        idle = {"name", *idle_keys(run.config)}
+        counts = tuple((key, value) for key, value in flatten(run.config).items() if key not in idle)
+        if counts in first:
+            raise ConfigError(
+                f"{named}: {first[counts]} and {run.name} are the same run; leave one of them out"
+            )
+        first[counts] = run.name
+
+
 def list_runs(
     experiment: str, variants: str | None, overrides: Sequence[str], ablations: bool = True
 ) -> Comparison:
@@ -131,6 +145,7 @@ def list_runs(
     if variants is None:
         named, variants = "evaluate.variants", base.evaluate.variants
     listed = [run(*variant) for variant in expand(variants, base.data.condition != "action", named)]
+    _refuse_twice(listed, named)
     runs, action, frames = list(listed), {}, {}
     for chunk in [r for r in listed if r.plain and r.mode == "c"] if ablations else []:
         memory = chunk.config.memory

@@ -61,6 +61,10 @@ def read(text: str, named: str = "--variants") -> Variant:
       ConfigError: it changes what a variant cannot.
     """
     base, *changes = (part.strip() for part in text.split("+"))
+    if not base:
+        raise ConfigError(
+            f"{named} {shorten(text)}: expected a variant before the first +, such as lstm-f{text}"
+        )
     settings = {}
     for change in changes:
         key, is_given, value = (part.strip() for part in change.partition("="))

@@ -191,7 +191,7 @@ def read_experiment(path: str) -> dict[str, Any]:
         return read_values(values)
     except ConfigError as error:
         raise ConfigError(f"config file {file}: {error}") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # one that ends the program would end it without a word
         what = f"{type(error).__name__}: {shorten(error, 200)}"
         raise ConfigError(f"config file {at_line(file, error)} failed with {what}") from error
 
@@ -205,7 +205,7 @@ def nearest_file(file: Path) -> str | None:
     return None
 
 
-def at_line(file: Path, error: Exception) -> str:
+def at_line(file: Path, error: BaseException) -> str:
     """``file:line`` of the innermost line of the file on the way to the error; without a line if there is none."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == str(file)]

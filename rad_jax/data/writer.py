@@ -14,6 +14,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from rad_jax.data import shards
 from rad_jax.data.index import index_locked, load_index, schema_entry, write_index
@@ -69,6 +70,34 @@ def write_split(
     finish(layout)
 
 
+def check(layout: SplitLayout) -> None:
+    """Raises what `begin` raises where something of another content is in the way; nothing is written."""
+    check_folder(layout.directory)
+    if layout.directory.exists():
+        _complete(layout)
+
+
+def _complete(layout: SplitLayout) -> dict[int, dict[str, Any]]:
+    """The shards of a split that is finished, by number; none of one that is not.
+
+    Raises:
+      DataError: as `begin`.
+    """
+    index = load_index(layout.directory)
+    if index is not None:
+        shards.refuse_change(layout.directory, "the data set", index, layout.shared)
+    for split, stored in shards.read_layouts(layout.directory).items():
+        own = split == layout.split
+        # Another unfinished split may leave open which tokenizer the data set will have.
+        wanted = layout.content if own else {k: v for k, v in layout.shared.items() if k in stored}
+        shards.refuse_change(layout.directory, f"the unfinished split {split!r}", stored, wanted)
+    if index is None or layout.split not in index["splits"]:
+        return {}
+    content = {**index, **index["splits"][layout.split]}
+    shards.refuse_change(layout.directory, f"split {layout.split!r}", content, layout.content)
+    return shards.entries_of_index(content)
+
+
 def begin(layout: SplitLayout) -> None:
     """Prepares a split for its shards, or finds out which of them exist already.
 
@@ -79,19 +108,7 @@ def begin(layout: SplitLayout) -> None:
     check_folder(layout.directory)
     layout.directory.mkdir(parents=True, exist_ok=True)
     with index_locked(layout.directory):
-        index = load_index(layout.directory)
-        if index is not None:
-            shards.refuse_change(layout.directory, "the data set", index, layout.shared)
-        for split, stored in shards.read_layouts(layout.directory).items():
-            own = split == layout.split
-            # Another unfinished split may leave open which tokenizer the data set will have.
-            wanted = layout.content if own else {k: v for k, v in layout.shared.items() if k in stored}
-            shards.refuse_change(layout.directory, f"the unfinished split {split!r}", stored, wanted)
-        complete = {}
-        if index is not None and layout.split in index["splits"]:
-            content = {**index, **index["splits"][layout.split]}
-            shards.refuse_change(layout.directory, f"split {layout.split!r}", content, layout.content)
-            complete = shards.entries_of_index(content)
+        complete = _complete(layout)
         there = {n: e for n, e in complete.items() if shards.is_written(layout.directory, e)}
         there |= shards.read_entries(layout)
         if there == complete and len(there) == layout.num_shards:

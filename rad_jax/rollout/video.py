@@ -79,7 +79,7 @@ def _name(trained: TrainedModel, episodes: Episodes, clip: Clip, script: str) ->
     config = trained.config
     inputs = [digest_of(episodes), clip.name, clip.context, config.sample.steps, config.tokenizer.preview]
     digest = hashlib.sha256(json.dumps(inputs).encode() + clip.actions.tobytes()).hexdigest()
-    words = Path(script).stem if script.endswith(".npz") else script.replace("*", "x")
+    words = Path(script).stem if script.lower().endswith(".npz") else script.replace("*", "x")
     words = re.sub(r"[^\w.]+", "_", words, flags=re.ASCII)[:30].strip("_.") or "script"
     episode = clip.name.encode()[:150].decode(errors="ignore")
     return f"{episode}-{words}-step{trained.step}-{digest[:8]}.mp4"
@@ -98,7 +98,7 @@ def read_script(script: str, info: Mapping[str, Any], config: Config) -> dict[st
     for name in needed:
         if not isinstance(info.get(name), list):
             raise DataError(f"--actions {script}: the data of the run do not name the columns of {name!r}")
-    if script.endswith(".npz"):
+    if script.lower().endswith(".npz"):
         arrays = _read_arrays(script, needed)
     else:
         if len(needed) > 1:
@@ -109,10 +109,10 @@ def read_script(script: str, info: Mapping[str, Any], config: Config) -> dict[st
         arrays = {"actions": _parse(script, info["actions"])}
     length = arrays[needed[0]].shape[:1]
     for name in needed:
-        shape = (*length, len(info[name]))
-        if arrays[name].shape != shape or length == (0,):
+        columns, found = len(info[name]), arrays[name].shape
+        if found != (*length, columns) or length == (0,):
             raise DataError(
-                f"--actions {script}: {name} has shape {arrays[name].shape}, expected {shape}, not empty"
+                f"--actions {script}: {name} has shape {found}, expected (frames, {columns}), of one frame or more"
             )
     return arrays
 

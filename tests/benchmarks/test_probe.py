@@ -181,5 +181,26 @@ def test_the_command_prints_the_table(toy, capsys, monkeypatch):
     probe.main([*command, "--clips", "8"])
     lines = capsys.readouterr().out.splitlines()
     assert "8 clips" in lines[0] and "context 6" in lines[0] and len(lines) == 7
-    with pytest.raises(DataError, match="3 clips: expected at least 8"):
-        probe.main([*command, "--data", str(toy.mazes), "--split", "test"])
+    assert probe.main([*command, "--data", str(toy.mazes), "--split", "test"]) == 2
+    assert "3 clips: expected at least 8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--workdir", "nowhere"], "nowhere holds no run"),
+        (["--workdir", "RUN", "--data", "nowhere", "--context", "6"], "no data set at nowhere"),
+        (["--workdir", "RUN"], "n_context"),
+        (["--workdir", "RUN", "--data", "gs://a"], "gs://a"),
+        (["--workdir", "RUN", "--clips", "0"], "an integer from 1"),
+    ],
+)
+def test_a_mistake_is_one_line(options, words, toy, capsys):
+    run = str(toy.written("lstm-f", "action+pose"))
+    try:
+        status = probe.main([run if option == "RUN" else option for option in options])
+    except SystemExit as ended:  # of the options
+        status = ended.code
+    said = capsys.readouterr().err
+    assert status == 2 and words in said.splitlines()[-1] and "Traceback" not in said
+    assert len([line for line in said.splitlines() if "error:" in line]) == 1

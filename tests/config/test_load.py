@@ -102,6 +102,7 @@ def test_a_file_from_anywhere(tmp_path):
     [
         ("def get_config(variant)\n    pass", ["experiment.py:1", "SyntaxError"]),
         ("import nowhere_at_all", ["experiment.py:1", "ModuleNotFoundError", "nowhere_at_all"]),
+        ("import sys\nsys.exit(0)", ["experiment.py:2", "SystemExit"]),
         ("x = 1", ["experiment.py", "get_config(variant)"]),
         ("def get_config():\n    return {}", ["experiment.py", "TypeError"]),
         ("def get_config(variant):\n    return variant", ["experiment.py", "NoneType", "ConfigDict"]),

@@ -69,6 +69,8 @@ def rooms(toy, tmp_path_factory):
         "fit_tokenizer --data DIR/rooms --patch 7",
         "fit_tokenizer --data DIR/rooms --channels 1000",
         "fit_tokenizer --data DIR/rooms --frames 0",
+        f"fit_tokenizer --data DIR/rooms --decoder-steps 1 --seed {10**29}",
+        f"fit_tokenizer --data DIR/rooms --frames {'9' * 5000}",
         *(f"look DIR/{name}" for name in ("nothing", "file", "damaged", "lacking")),
         "look DIR/rooms --episodes 0 99",
         "look DIR/rooms --episodes 0 -1",

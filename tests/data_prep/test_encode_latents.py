@@ -102,6 +102,22 @@ def test_the_tokenizer_goes_along_when_it_lay_in_the_source(whole, toy, tmp_path
     assert all(found[name] == expected[name] for name in expected if "array_record" in name)
 
 
+def test_a_data_set_of_another_kind_is_left_as_it_is(toy, tmp_path, capsys):
+    other = shutil.copytree(toy.mazes, tmp_path / "other")
+    before = contents(other)
+    for _ in range(2):  # the second time says what the first one did
+        assert encode_latents.main([str(word) for word in arguments(toy.rooms, other)]) == 2
+        assert "was written with name" in capsys.readouterr().err
+        assert contents(other) == before
+
+
+def test_another_tokenizer_in_the_way_is_named_and_stays(toy, tmp_path, capsys):
+    (tmp_path / "tokenizer.npz").write_bytes(b"mine")
+    assert encode_latents.main([str(word) for word in arguments(toy.rooms, tmp_path)]) == 2
+    assert f"{tmp_path / 'tokenizer.npz'} is another tokenizer" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["tokenizer.npz"]
+
+
 def test_two_processes_that_are_killed_and_one_that_continues_make_the_bytes_of_one(
     whole, toy, tmp_path, root
 ):
